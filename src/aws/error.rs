@@ -1,0 +1,135 @@
+//! What AWS answers when it does not do what was asked, classified by its code.
+
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+/// What an error means for what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// What was named does not exist.
+    NotFound,
+    /// Too many calls.
+    Throttled,
+    /// AWS has none of what was asked for, here and now.
+    NoCapacity,
+    /// The identity may not do this.
+    Denied,
+    /// The request is wrong and will be refused again as it is.
+    InvalidInput,
+    /// Something else is in the way: a changed request under a used token, a write that was overtaken.
+    Conflict,
+    /// No answer, or one that promises nothing: it may have happened or not.
+    Transient,
+}
+
+/// A call to AWS that did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} failed: {code}: {message}")]
+pub struct Error {
+    pub operation: &'static str,
+    pub class: Class,
+    /// AWS's own code, or what stood in the way of getting one.
+    pub code: String,
+    pub message: String,
+}
+
+impl Error {
+    /// Reads AWS's code and message out of an SDK error.
+    pub fn from_sdk<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match error {
+            SdkError::ServiceError(context) => {
+                let status = context.raw().status().as_u16();
+                let code = context.err().code().map_or_else(|| format!("HTTP{status}"), str::to_owned);
+                let message = context.err().message().unwrap_or("no message").to_owned();
+                Self { operation, class: classify(&code, status), code, message }
+            }
+            SdkError::TimeoutError(_) => Self::unanswered(operation, "Timeout", "AWS did not answer in time"),
+            SdkError::DispatchFailure(failure) => {
+                let cause = failure.as_connector_error().map(|e| crate::reconcile::Chain(e).to_string());
+                Self::unanswered(operation, "ConnectionFailed", cause.as_deref().unwrap_or("AWS cannot be reached"))
+            }
+            SdkError::ResponseError(_) => Self::unanswered(operation, "BadResponse", "the answer was cut or garbled"),
+            other => {
+                let message = crate::reconcile::Chain(other).to_string();
+                Self { operation, class: Class::InvalidInput, code: "NotSent".into(), message }
+            }
+        }
+    }
+
+    fn unanswered(operation: &'static str, code: &str, message: &str) -> Self {
+        Self { operation, class: Class::Transient, code: code.into(), message: message.into() }
+    }
+
+    /// Whether AWS surely did nothing. Otherwise the call may have taken effect, and only a search can tell.
+    pub fn is_definite(&self) -> bool {
+        match self.class {
+            Class::NotFound | Class::Throttled | Class::NoCapacity | Class::Denied | Class::InvalidInput => true,
+            Class::Conflict | Class::Transient => false,
+        }
+    }
+}
+
+/// Classifies a code of any AWS service that muster calls; the HTTP status decides for codes that are not listed.
+/// Sources: the error code pages of EC2, S3 and STS, and Karpenter's and CAPA's lists of capacity errors.
+fn classify(code: &str, status: u16) -> Class {
+    match code {
+        "InsufficientInstanceCapacity"
+        | "InsufficientHostCapacity"
+        | "InsufficientReservedInstanceCapacity"
+        | "InsufficientFreeAddressesInSubnet"
+        | "InsufficientCapacity"
+        | "InsufficientCapacityOnHost"
+        | "InstanceLimitExceeded"
+        | "VcpuLimitExceeded"
+        | "MaxSpotInstanceCountExceeded"
+        | "SpotMaxPriceTooLow"
+        | "UnfulfillableCapacity"
+        | "Unsupported"
+        | "UnsupportedOperation"
+        | "PendingVerification" => Class::NoCapacity,
+        "RequestLimitExceeded" | "Throttling" | "ThrottlingException" | "ThrottledException" | "SlowDown"
+        | "RequestThrottled" | "TooManyRequestsException" | "ResourceCountLimitExceeded" => Class::Throttled,
+        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" | "AllAccessDisabled" | "AuthFailure"
+        | "InvalidClientTokenId" | "ExpiredToken" | "ExpiredTokenException" | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch" | "OptInRequired" | "Blocked" => Class::Denied,
+        "IdempotentParameterMismatch" | "IncorrectInstanceState" | "OperationAborted" | "PreconditionFailed"
+        | "ConditionalRequestConflict" | "ConcurrentTagAccess" => Class::Conflict,
+        "NoSuchBucket" | "NoSuchKey" | "NotFound" => Class::NotFound,
+        "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable" | "RequestTimeout"
+        | "RequestExpired" | "BadRequest.RequestExpired" | "DependencyFailure" => Class::Transient,
+        code if code.ends_with(".NotFound") => Class::NotFound,
+        _ => match status {
+            404 => Class::NotFound,
+            403 | 401 => Class::Denied,
+            429 => Class::Throttled,
+            500.. => Class::Transient,
+            _ => Class::InvalidInput,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_say_what_to_do_next() {
+        for (code, status, class) in [
+            ("InsufficientInstanceCapacity", 500, Class::NoCapacity),
+            ("InvalidInstanceID.NotFound", 400, Class::NotFound),
+            ("InvalidAMIID.NotFound", 400, Class::NotFound),
+            ("RequestLimitExceeded", 503, Class::Throttled),
+            ("UnauthorizedOperation", 403, Class::Denied),
+            ("IdempotentParameterMismatch", 400, Class::Conflict),
+            ("InvalidParameterValue", 400, Class::InvalidInput),
+            ("InternalError", 500, Class::Transient),
+            ("SomethingNew", 503, Class::Transient),
+            ("SomethingNew", 400, Class::InvalidInput),
+        ] {
+            assert_eq!(classify(code, status), class, "{code}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! EC2's request rates, kept on our side so that muster never eats the allowance of others in the account.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _, clock::DefaultClock};
+
+use crate::ids::{AccountId, Region};
+
+/// What EC2 counts together, per account and region (EC2 API Reference, "Request throttling").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bucket {
+    RunInstancesRequests,
+    RunInstancesResources,
+    TerminateInstances,
+    Describe,
+}
+
+impl Bucket {
+    /// Burst, and refill a second.
+    fn size(self) -> (u32, u32) {
+        match self {
+            Self::RunInstancesRequests => (5, 2),
+            Self::RunInstancesResources => (1000, 2),
+            Self::TerminateInstances => (100, 5),
+            Self::Describe => (100, 20),
+        }
+    }
+}
+
+/// Taken from a bucket before an intent is recorded, so that nothing waits between the record and the call.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit(());
+
+/// The bucket is empty. Look again after this time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request rate allowed for this account and region is used up for another {0:?}")]
+pub struct NotNow(pub Duration);
+
+#[derive(Debug, Default)]
+pub struct Limits {
+    buckets: Mutex<HashMap<(AccountId, Region, Bucket), Arc<DefaultDirectRateLimiter>>>,
+}
+
+impl Limits {
+    /// Takes `amount` at once or nothing. An amount over the burst counts as the burst.
+    pub fn take(&self, account: &AccountId, region: &Region, bucket: Bucket, amount: u32) -> Result<Permit, NotNow> {
+        let (burst, _) = bucket.size();
+        let amount = NonZeroU32::new(amount.min(burst)).unwrap_or(NonZeroU32::MIN);
+        let limiter = self.limiter(account, region, bucket);
+        match limiter.check_n(amount) {
+            Ok(Ok(())) => Ok(Permit(())),
+            Ok(Err(until)) => Err(NotNow(until.wait_time_from(DefaultClock::default().now()))),
+            Err(_) => Err(NotNow(Duration::from_secs(1))),
+        }
+    }
+
+    fn limiter(&self, account: &AccountId, region: &Region, bucket: Bucket) -> Arc<DefaultDirectRateLimiter> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let limiter = buckets.entry((account.clone(), region.clone(), bucket)).or_insert_with(|| {
+            let (burst, refill) = bucket.size();
+            let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+            Arc::new(RateLimiter::direct(Quota::per_second(at_least_one(refill)).allow_burst(at_least_one(burst))))
+        });
+        limiter.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_says_how_long_to_wait() {
+        let limits = Limits::default();
+        let account = AccountId::try_from("111111111111").unwrap();
+        let region = Region::try_from("eu-west-1").unwrap();
+        for _ in 0..5 {
+            assert!(limits.take(&account, &region, Bucket::RunInstancesRequests, 1).is_ok());
+        }
+        let NotNow(wait) = limits.take(&account, &region, Bucket::RunInstancesRequests, 1).unwrap_err();
+        assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{wait:?}");
+        let elsewhere = Region::try_from("us-east-1").unwrap();
+        assert!(limits.take(&account, &elsewhere, Bucket::RunInstancesRequests, 1).is_ok());
+    }
+}

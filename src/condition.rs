@@ -1,0 +1,238 @@
+//! Conditions: types and reasons as enums, and a merge that keeps transition times.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+macro_rules! names {
+    ($(#[$doc:meta])* $enum:ident { $($(#[$vdoc:meta])* $variant:ident),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $enum { $($(#[$vdoc])* $variant),* }
+
+        impl $enum {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant)),* }
+            }
+        }
+    };
+}
+
+names!(
+    /// What a condition is about.
+    ConditionType {
+        /// The summary: what the object asks for is so.
+        Ready,
+        /// Work is under way. Present only while True.
+        Reconciling,
+        /// Somebody has to change something. Present only while True.
+        Stalled,
+        /// `spec.suspend` is honoured. Present only while True.
+        Suspended,
+        Available,
+        Progressing,
+        CapacityAvailable,
+        OrphansFound,
+        Collected,
+        Degraded,
+        UpToDate,
+        Truncated,
+    }
+);
+
+impl ConditionType {
+    /// kstatus reads these as "something is going on" by their mere presence.
+    fn only_while_true(self) -> bool {
+        match self {
+            Self::Reconciling | Self::Stalled | Self::Suspended => true,
+            Self::Ready
+            | Self::Available
+            | Self::Progressing
+            | Self::CapacityAvailable
+            | Self::OrphansFound
+            | Self::Collected
+            | Self::Degraded
+            | Self::UpToDate
+            | Self::Truncated => false,
+        }
+    }
+}
+
+names!(
+    /// Why a condition is what it is. A person reads it in a column, so it names the cause.
+    Reason {
+        // Of every kind
+        Ready,
+        Reconciling,
+        Suspended,
+        InvalidSpec,
+        AwsAccountNotFound,
+        AwsAccountNotReady,
+        NotGranted,
+        AccountChanged,
+        AwsDenied,
+        AwsInvalid,
+        AwsNotFound,
+        AwsThrottled,
+        AwsUnavailable,
+        KubernetesError,
+        Deleting,
+        DeletionBlocked,
+        // AwsAccount
+        IdentityVerified,
+        WrongAccount,
+        InUse,
+        // WorkerFleet
+        AllReady,
+        WorkersNotReady,
+        Launching,
+        Terminating,
+        ScalingDown,
+        MinimumAvailable,
+        MinimumUnavailable,
+        UpToDate,
+        CapacityFound,
+        NoCapacity,
+        OrphansFound,
+        NoOrphans,
+        RevisionLost,
+        // FleetReport
+        AllSourcesCollected,
+        SomeSourcesFailed,
+        NoSourceCollected,
+        NeverCollected,
+        AllAsExpected,
+        SomeBehind,
+        NoFreshReports,
+        NothingExpected,
+        WithinLimits,
+        ListsCut,
+    }
+);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+impl Truth {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+/// One condition as a reconcile sees it now, without the history that the stored one has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub condition: ConditionType,
+    pub truth: Truth,
+    pub reason: Reason,
+    /// For people: what is so, on which thing, and what to do about it.
+    pub message: String,
+}
+
+impl Verdict {
+    pub fn new(condition: ConditionType, truth: impl Into<Truth>, reason: Reason, message: impl Into<String>) -> Self {
+        Self { condition, truth: truth.into(), reason, message: message.into() }
+    }
+}
+
+/// Kubernetes refuses a condition message over 32 KiB; nobody reads one over this.
+const MESSAGE_LIMIT: usize = 2048;
+
+/// The conditions to store: `verdicts` over `stored`. A type that no verdict names is kept as it is (another version may
+/// have written it), but for those that exist only while True, which go.
+pub fn merge(stored: &[Condition], verdicts: &[Verdict], generation: i64, now: Timestamp) -> Vec<Condition> {
+    let mut merged: Vec<Condition> = stored
+        .iter()
+        .filter(|c| !ConditionType::ALL.iter().any(|t| t.only_while_true() && t.as_str() == c.type_))
+        .cloned()
+        .collect();
+    for verdict in verdicts {
+        if verdict.condition.only_while_true() && verdict.truth != Truth::True {
+            continue;
+        }
+        let before = stored.iter().find(|c| c.type_ == verdict.condition.as_str());
+        let since = before.filter(|c| c.status == verdict.truth.as_str()).map(|c| c.last_transition_time.clone());
+        let condition = Condition {
+            type_: verdict.condition.as_str().into(),
+            status: verdict.truth.as_str().into(),
+            reason: verdict.reason.as_str().into(),
+            message: clip(&verdict.message),
+            observed_generation: Some(generation),
+            last_transition_time: since.unwrap_or_else(|| Time(second(now))),
+        };
+        match merged.iter_mut().find(|c| c.type_ == condition.type_) {
+            Some(slot) => *slot = condition,
+            None => merged.push(condition),
+        }
+    }
+    merged.sort_by_key(|c| ConditionType::ALL.iter().position(|t| t.as_str() == c.type_).unwrap_or(usize::MAX));
+    merged
+}
+
+/// Kubernetes stores times to the second; a finer one would differ from what is read back and be written forever.
+pub fn second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn clip(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_LIMIT) {
+        Some((end, _)) => format!("{}...", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn ready(truth: bool, reason: Reason) -> Verdict {
+        Verdict::new(ConditionType::Ready, truth, reason, "m")
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let first = merge(&[], &[ready(false, Reason::Launching)], 1, at(100));
+        let second = merge(&first, &[ready(false, Reason::NoCapacity)], 2, at(200));
+        assert_eq!(second[0].last_transition_time, Time(at(100)));
+        assert_eq!(second[0].reason, "NoCapacity");
+        assert_eq!(second[0].observed_generation, Some(2));
+        let third = merge(&second, &[ready(true, Reason::AllReady)], 2, at(300));
+        assert_eq!(third[0].last_transition_time, Time(at(300)));
+    }
+
+    #[test]
+    fn stalled_goes_when_it_is_no_longer_said_and_strangers_stay() {
+        let stalled = Verdict::new(ConditionType::Stalled, true, Reason::InvalidSpec, "fix it");
+        let mut stored = merge(&[], &[ready(false, Reason::InvalidSpec), stalled], 1, at(1));
+        stored.push(Condition { type_: "FromTomorrow".into(), ..stored[0].clone() });
+        let merged = merge(&stored, &[ready(true, Reason::AllReady)], 1, at(2));
+        let types: Vec<_> = merged.iter().map(|c| c.type_.as_str()).collect();
+        assert_eq!(types, ["Ready", "FromTomorrow"]);
+    }
+
+    #[test]
+    fn merging_the_same_verdicts_again_changes_nothing() {
+        let verdicts = [ready(true, Reason::AllReady)];
+        let once = merge(&[], &verdicts, 3, "2026-01-01T00:00:00.123Z".parse().unwrap());
+        assert_eq!(merge(&once, &verdicts, 3, at(9_000_000_000)), once);
+    }
+}

@@ -1,0 +1,91 @@
+//! Arguments and environment, read once and validated. Nothing else reads the environment but the AWS SDK and kube, for
+//! credentials.
+
+use std::{net::SocketAddr, num::NonZeroU16};
+
+use clap::Args;
+
+use crate::clock::Timings;
+
+/// What can be set from outside.
+#[derive(Args, Clone, Debug)]
+pub struct ControllerArgs {
+    /// Name of this cluster. Machines are tagged with it, so two clusters that share an AWS account keep apart.
+    #[arg(long, env = "MUSTER_CLUSTER_NAME", value_parser = cluster_name)]
+    pub cluster_name: String,
+    /// Namespaces to look after, separated by commas. All when not given.
+    #[arg(long, env = "MUSTER_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+    /// Only AwsAccounts with these labels are used, as a label selector.
+    #[arg(long, env = "MUSTER_ACCOUNT_SELECTOR")]
+    pub account_selector: Option<String>,
+    /// Name of the Lease that one of several replicas holds. Without it this process acts alone; never run two so.
+    #[arg(long, env = "MUSTER_LEASE_NAME", requires = "lease_namespace")]
+    pub lease_name: Option<String>,
+    /// Namespace of the Lease.
+    #[arg(long, env = "MUSTER_LEASE_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Name of this replica, usually its pod's.
+    #[arg(long, env = "POD_NAME", default_value = "muster")]
+    pub pod_name: String,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, env = "MUSTER_METRICS_ADDR", default_value = "0.0.0.0:8080")]
+    pub metrics_addr: SocketAddr,
+    /// How many objects of one kind are reconciled at once.
+    #[arg(long, env = "MUSTER_CONCURRENCY", default_value = "16")]
+    pub concurrency: NonZeroU16,
+    /// How often AWS is compared with the wish, in seconds.
+    #[arg(long, env = "MUSTER_SWEEP_SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub sweep_seconds: u32,
+}
+
+/// Valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub cluster_name: String,
+    pub namespaces: Namespaces,
+    pub account_selector: Option<String>,
+    pub lease: Option<LeaseName>,
+    pub pod_name: String,
+    pub metrics_addr: SocketAddr,
+    pub concurrency: NonZeroU16,
+    pub timings: Timings,
+}
+
+/// Which namespaces are looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    All,
+    Only(Vec<String>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseName {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl From<ControllerArgs> for Config {
+    fn from(args: ControllerArgs) -> Self {
+        let namespaces: Vec<_> = args.namespaces.into_iter().filter(|n| !n.is_empty()).collect();
+        let sweep = std::time::Duration::from_secs(args.sweep_seconds.into());
+        let timings = Timings::default();
+        Self {
+            cluster_name: args.cluster_name,
+            namespaces: if namespaces.is_empty() { Namespaces::All } else { Namespaces::Only(namespaces) },
+            account_selector: args.account_selector.filter(|s| !s.is_empty()),
+            lease: args.lease_name.zip(args.lease_namespace).map(|(name, namespace)| LeaseName { namespace, name }),
+            pod_name: args.pod_name,
+            metrics_addr: args.metrics_addr,
+            concurrency: args.concurrency,
+            timings: Timings { sweep, progress: timings.progress.min(sweep), ..timings },
+        }
+    }
+}
+
+/// The name goes into tags: EC2 allows 256 characters there, and some only where metadata tags are off.
+fn cluster_name(name: &str) -> Result<String, String> {
+    let valid = (1..=100).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
+    if valid { Ok(name.into()) } else { Err("use 1 to 100 letters, digits, '-', '_', '.' or ':'".into()) }
+}

@@ -1,0 +1,85 @@
+//! What reconcilers share.
+
+use std::{future::Future, sync::Arc};
+
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject},
+    core::ErrorResponse,
+    runtime::events::{Event, EventType, Recorder},
+};
+
+use crate::{
+    aws::Aws,
+    aws_account::Accounts,
+    clock::Clock,
+    config::Config,
+    lease::Leadership,
+    live::Live,
+    metrics::Metrics,
+    reconcile::{Failure, Kind},
+};
+
+#[derive(Clone)]
+pub struct Context {
+    pub kube: Client,
+    pub aws: Aws,
+    /// The AwsAccounts as last seen, and who may use them.
+    pub accounts: Accounts,
+    pub clock: Clock,
+    pub leadership: Leadership,
+    pub recorder: Recorder,
+    pub metrics: Arc<Metrics>,
+    pub config: Arc<Config>,
+    /// Names this start of this process: the pod's name and a random part.
+    pub holder: Arc<str>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("holder", &self.holder).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// Awaits a call to Kubernetes, with the deadline that kube itself does not set. `operation` completes the sentence
+    /// "cannot ...".
+    ///
+    /// # Errors
+    /// [`Failure::Stale`] for 409; otherwise [`Failure::Kube`] with the operation named.
+    pub async fn kube_call<T>(
+        &self,
+        operation: &str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(self.config.timings.call_deadline, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) if is_conflict(&status) => Err(Failure::Stale),
+            Ok(Err(source)) => Err(Failure::Kube { operation: operation.into(), source: Box::new(source) }),
+            Err(_) => Err(Failure::KubeDeadline { operation: operation.into() }),
+        }
+    }
+
+    /// The API that `object` is served by.
+    pub fn api_of(&self, object: &DynamicObject, resource: &ApiResource) -> Api<DynamicObject> {
+        match &object.metadata.namespace {
+            Some(namespace) => Api::namespaced_with(self.kube.clone(), namespace, resource),
+            None => Api::all_with(self.kube.clone(), resource),
+        }
+    }
+
+    /// Records a Kubernetes event. Events expire and may be lost, so whatever somebody must act on is in a condition too.
+    pub async fn event<K: Kind>(&self, live: &Live<K>, type_: EventType, reason: &str, action: &str, note: String) {
+        let event =
+            Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: None };
+        let object = live.object().object_ref(&());
+        let published = self.recorder.publish(&event, &object);
+        if let Err(error) = self.kube_call("record an event", published).await {
+            tracing::warn!(error = %crate::reconcile::Chain(&error), "an event was not recorded");
+        }
+    }
+}
+
+fn is_conflict(status: &ErrorResponse) -> bool {
+    status.code == 409 && status.reason == "Conflict"
+}

@@ -1,0 +1,168 @@
+//! Identifiers as types of their own, checked where they enter, so that mixed-up ids do not compile.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A text that is not an identifier of the kind asked for.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{value:?} is not {expected}")]
+pub struct InvalidId {
+    value: String,
+    expected: &'static str,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $expected:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(value: String) -> Result<Self, InvalidId> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(&value) { Ok(Self(value)) } else { Err(InvalidId { value, expected: $expected }) }
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = InvalidId;
+            fn try_from(value: &str) -> Result<Self, InvalidId> {
+                Self::try_from(value.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+/// EC2 ids are a prefix and 8 (old) or 17 lower-case hex digits.
+fn ec2_id(prefix: &str, value: &str) -> bool {
+    value.strip_prefix(prefix).is_some_and(|rest| {
+        matches!(rest.len(), 8 | 17) && rest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    })
+}
+
+id!(
+    /// An EC2 instance, `i-` and hex digits.
+    InstanceId,
+    "an instance id (i-0123456789abcdef0)",
+    |v| ec2_id("i-", v)
+);
+id!(
+    /// A machine image, `ami-` and hex digits.
+    ImageId,
+    "an AMI id (ami-0123456789abcdef0)",
+    |v| ec2_id("ami-", v)
+);
+id!(
+    /// A subnet, `subnet-` and hex digits.
+    SubnetId,
+    "a subnet id (subnet-0123456789abcdef0)",
+    |v| ec2_id("subnet-", v)
+);
+id!(
+    /// A security group, `sg-` and hex digits.
+    SecurityGroupId,
+    "a security group id (sg-0123456789abcdef0)",
+    |v| ec2_id("sg-", v)
+);
+id!(
+    /// An AWS account, twelve digits.
+    AccountId,
+    "an AWS account id (12 digits)",
+    |v| v.len() == 12 && v.bytes().all(|b| b.is_ascii_digit())
+);
+id!(
+    /// An AWS region, like `eu-west-1`.
+    Region,
+    "an AWS region (eu-west-1)",
+    |v| {
+        v.len() <= 32
+            && v.split('-').count() >= 3
+            && v.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && v.ends_with(|c: char| c.is_ascii_digit())
+    }
+);
+id!(
+    /// The uid of a Kubernetes object: a UUID as the API server writes it.
+    Uid,
+    "the uid of a Kubernetes object",
+    |v| uuid::Uuid::try_parse(v).is_ok_and(|u| u.hyphenated().to_string() == v)
+);
+id!(
+    /// What makes a launch idempotent: at most 64 ASCII characters (EC2, "Ensuring idempotency").
+    ClientToken,
+    "an EC2 client token (1 to 64 ASCII characters)",
+    |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic())
+);
+
+impl Uid {
+    /// The 32 hex digits of the uid, which every client token of its launches starts with.
+    pub fn hex(&self) -> String {
+        self.0.replace('-', "")
+    }
+}
+
+impl ClientToken {
+    /// A token that proves by its prefix whose launch it was. A client token is set at launch and never after, so unlike
+    /// a tag it cannot be pasted onto a machine.
+    pub fn new(owner: &Uid, nonce: u64) -> Self {
+        Self(format!("{}-{nonce:016x}", owner.hex()))
+    }
+
+    pub fn belongs_to(&self, owner: &Uid) -> bool {
+        self.0.strip_prefix(&owner.hex()).is_some_and(|rest| rest.starts_with('-'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_token_proves_its_owner_and_no_other() {
+        let ours = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let theirs = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5f").unwrap();
+        let token = ClientToken::new(&ours, 7);
+        assert_eq!(token.as_str(), "6b4d2a3e9d0c4f6e8f0e1f7a2b3c4d5e-0000000000000007");
+        assert!(token.belongs_to(&ours));
+        assert!(!token.belongs_to(&theirs));
+    }
+
+    #[test]
+    fn ids_of_another_kind_or_shape_are_refused() {
+        for bad in ["", "i-", "i-123", "i-0123456789ABCDEF0", "ami-0123456789abcdef0", "i-0123456789abcdef0 "] {
+            assert!(InstanceId::try_from(bad).is_err(), "{bad:?}");
+        }
+        assert!(InstanceId::try_from("i-0123456789abcdef0").is_ok());
+        assert!(InstanceId::try_from("i-01234567").is_ok());
+        assert!(AccountId::try_from("12345678901").is_err());
+        assert!(Region::try_from("eu-west").is_err());
+        assert!(Region::try_from("us-gov-west-1").is_ok());
+    }
+}

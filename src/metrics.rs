@@ -1,0 +1,87 @@
+//! Counters for /metrics. No label holds the name of an object or an instance: their number has no bound.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ErrorLabels {
+    kind: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabels {
+    service: &'static str,
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct VersionLabel {
+    version: &'static str,
+}
+
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<KindLabel, Counter>,
+    errors: Family<ErrorLabels, Counter>,
+    durations: Family<KindLabel, Histogram>,
+    calls: Family<CallLabels, Counter>,
+    leading: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("muster");
+        let reconciles = Family::<KindLabel, Counter>::default();
+        let errors = Family::<ErrorLabels, Counter>::default();
+        let durations = Family::<KindLabel, Histogram>::new_with_constructor(|| {
+            Histogram::new([0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0])
+        });
+        let calls = Family::<CallLabels, Counter>::default();
+        let leading = Gauge::default();
+        let build = Family::<VersionLabel, Gauge>::default();
+        build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("reconcile", "Reconciles begun", reconciles.clone());
+        registry.register("reconcile_errors", "Reconciles that failed, by the reason shown in Ready", errors.clone());
+        registry.register("reconcile_duration_seconds", "How long reconciles took", durations.clone());
+        registry.register("aws_requests", "Calls to AWS", calls.clone());
+        registry.register("leading", "1 while this replica holds the lease", leading.clone());
+        registry.register("build_info", "The version that runs", build);
+        Self { registry, reconciles, errors, durations, calls, leading }
+    }
+}
+
+impl Metrics {
+    pub fn reconciled(&self, kind: &'static str, seconds: f64, failed: Option<&'static str>) {
+        self.reconciles.get_or_create(&KindLabel { kind }).inc();
+        self.durations.get_or_create(&KindLabel { kind }).observe(seconds);
+        if let Some(reason) = failed {
+            self.errors.get_or_create(&ErrorLabels { kind, reason }).inc();
+        }
+    }
+
+    pub fn called(&self, service: &'static str, operation: &'static str, outcome: &'static str) {
+        self.calls.get_or_create(&CallLabels { service, operation, outcome }).inc();
+    }
+
+    pub fn set_leading(&self, leading: bool) {
+        self.leading.set(leading.into());
+    }
+
+    /// The OpenMetrics text.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

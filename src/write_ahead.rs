@@ -1,0 +1,103 @@
+//! The order of writes that no crash can break.
+//!
+//! AWS offers few transactions. Before a call that creates, ends or sends, what the call will be is written to the
+//! object's status; only the answer to that write makes an [`Acknowledged`] value, and only an `Acknowledged` value can
+//! be sent. So there is no code path that calls first and records later.
+
+use std::time::{Duration, Instant};
+
+use crate::{clock::Timings, lease::Leadership};
+
+/// The answer of the API server to a write of a status.
+#[derive(Clone, Debug)]
+pub struct Acknowledgement<S> {
+    status: S,
+    since: Instant,
+}
+
+impl<S> Acknowledgement<S> {
+    /// `since` is when the write was begun, so that the send window can only be too short, never too long.
+    pub(crate) fn new(status: S, since: Instant) -> Self {
+        Self { status, since }
+    }
+
+    /// The status as the API server stored it.
+    pub fn status(&self) -> &S {
+        &self.status
+    }
+
+    /// `intent`, if the answer shows it whole. A 200 alone proves nothing: an older CRD prunes fields that it does not
+    /// know.
+    pub fn confirm<T: PartialEq>(&self, intent: T, find: impl FnOnce(&S) -> Option<&T>) -> Option<Acknowledged<T>> {
+        (find(&self.status) == Some(&intent)).then_some(Acknowledged { intent, since: self.since })
+    }
+}
+
+/// An intent that is known to be stored. There is no other way to make one than [`Acknowledgement::confirm`].
+#[derive(Clone, Debug)]
+pub struct Acknowledged<T> {
+    intent: T,
+    since: Instant,
+}
+
+/// Why an acknowledged intent may not be sent now. It stays stored, and the next look settles it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    #[error("too much time has passed since the intent was stored")]
+    WindowPassed,
+    #[error("leadership is not held for long enough to see the call through")]
+    NotLeading,
+}
+
+impl<T> Acknowledged<T> {
+    pub fn intent(&self) -> &T {
+        &self.intent
+    }
+
+    /// For how long a call for this intent may last, all attempts together, if it is begun at `now`.
+    ///
+    /// # Errors
+    /// The intent is too old, or the lease could pass to another before the call has surely ended.
+    pub fn sendable(&self, now: Instant, leadership: &Leadership, timings: &Timings) -> Result<Duration, NotSent> {
+        if now.saturating_duration_since(self.since) > timings.send_window {
+            return Err(NotSent::WindowPassed);
+        }
+        let budget = match leadership.held_until() {
+            None => return Err(NotSent::NotLeading),
+            Some(until) => until.saturating_duration_since(now).min(timings.call_deadline),
+        };
+        // Less than this and the call would likely be cut after it took effect, which costs a search to settle.
+        if budget < timings.call_deadline / 4 { Err(NotSent::NotLeading) } else { Ok(budget) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acknowledged() -> (Acknowledged<u8>, Instant) {
+        let since = Instant::now();
+        let answer = Acknowledgement::new(vec![1u8, 2], since);
+        (answer.confirm(2, |s| s.iter().find(|i| **i == 2)).unwrap(), since)
+    }
+
+    #[test]
+    fn an_intent_that_the_answer_lacks_is_not_acknowledged() {
+        let answer = Acknowledgement::new(vec![1u8], Instant::now());
+        assert!(answer.confirm(2, |s| s.iter().find(|i| **i == 2)).is_none());
+        assert!(answer.confirm(2, |s| s.first()).is_none());
+    }
+
+    #[test]
+    fn an_intent_is_sent_within_its_window_and_while_the_lease_is_surely_held() {
+        let timings = Timings::default();
+        let (intent, since) = acknowledged();
+        let leading = |seconds| Leadership::until(since + Duration::from_secs(seconds));
+        let after = |seconds| since + Duration::from_secs(seconds);
+        assert_eq!(intent.sendable(after(1), &leading(60), &timings), Ok(Duration::from_secs(30)));
+        assert_eq!(intent.sendable(after(9), &leading(30), &timings), Ok(Duration::from_secs(21)));
+        assert_eq!(intent.sendable(after(11), &leading(60), &timings), Err(NotSent::WindowPassed));
+        assert_eq!(intent.sendable(after(1), &leading(5), &timings), Err(NotSent::NotLeading));
+        assert_eq!(intent.sendable(after(1), &Leadership::none(), &timings), Err(NotSent::NotLeading));
+    }
+}
