@@ -1,0 +1,34 @@
+//! The only reader of the environment in this package.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use anyhow::{Context, Result};
+
+#[expect(clippy::disallowed_methods, reason = "this module is the package's only reader of the environment")]
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// A cluster to use instead of starting one.
+pub(crate) fn test_kubeconfig() -> Option<PathBuf> {
+    variable("MUSTER_TEST_KUBECONFIG").map(PathBuf::from)
+}
+
+/// Where setup-envtest has put its binaries.
+pub(crate) fn kubebuilder_assets() -> Option<PathBuf> {
+    variable("KUBEBUILDER_ASSETS").map(PathBuf::from)
+}
+
+/// What this project keeps between runs: `muster` in the user's cache folder.
+pub fn cache_folder() -> Result<PathBuf> {
+    variable("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .map(|cache| cache.join("muster"))
+        .context("neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder")
+}
+
+/// The folders of PATH.
+pub(crate) fn path() -> Vec<PathBuf> {
+    variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}

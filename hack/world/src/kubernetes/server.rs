@@ -1,0 +1,198 @@
+//! etcd, kube-apiserver and, where asked, kube-controller-manager as processes of this machine.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, config::Kubeconfig};
+use serde_json::json;
+
+use super::{Options, binaries::Binaries, certificates::Certificates, config};
+use crate::process_group::{Process, ProcessGroup};
+
+/// A free port is found by asking for one and letting it go, so another program can be faster.
+const PORT_ATTEMPTS: usize = 5;
+const READY_WITHIN: Duration = Duration::from_secs(90);
+
+/// The running processes. The members come before their group, so that they are waited for before it cleans up.
+#[derive(Debug)]
+pub(super) struct Server {
+    _processes: Vec<Process>,
+    pub(super) group: ProcessGroup,
+    pub(super) kubeconfig: Kubeconfig,
+    pub(super) kubeconfig_path: PathBuf,
+}
+
+impl Server {
+    pub(super) async fn start(options: &Options) -> Result<Self> {
+        let binaries = Binaries::find()?;
+        let group = ProcessGroup::new("muster-kube").context("cannot prepare a folder for the API server")?;
+        let logs = options.logs.clone().unwrap_or_else(|| group.folder().join("logs"));
+        fs::create_dir_all(&logs)?;
+        let certificates = Certificates::new(group.folder().join("certificates"))?;
+        let launcher = Launcher { group: &group, logs: &logs, binaries: &binaries, certificates: &certificates };
+
+        let (etcd, etcd_port) = launcher.etcd().await?;
+        let (apiserver, kubeconfig) = launcher.apiserver(etcd_port).await?;
+        let kubeconfig_path = group.folder().join("kubeconfig");
+        write_kubeconfig(&kubeconfig_path, &kubeconfig)?;
+        let mut processes = vec![apiserver, etcd];
+        if options.controller_manager {
+            processes.insert(0, launcher.controller_manager(&kubeconfig)?);
+        }
+        Ok(Self { _processes: processes, group, kubeconfig, kubeconfig_path })
+    }
+}
+
+struct Launcher<'a> {
+    group: &'a ProcessGroup,
+    logs: &'a Path,
+    binaries: &'a Binaries,
+    certificates: &'a Certificates,
+}
+
+impl Launcher<'_> {
+    async fn etcd(&self) -> Result<(Process, u16)> {
+        for attempt in 0..PORT_ATTEMPTS {
+            let port = free_port()?;
+            let url = format!("http://127.0.0.1:{port}");
+            let mut command = Command::new(&self.binaries.etcd);
+            command
+                .arg(format!("--data-dir={}", self.group.folder().join(format!("etcd-{attempt}")).display()))
+                .arg(format!("--listen-client-urls={url}"))
+                .arg(format!("--advertise-client-urls={url}"))
+                // Nobody joins: any port will do.
+                .arg("--listen-peer-urls=http://127.0.0.1:0")
+                // What is lost with the machine was meant to be thrown away.
+                .args(["--unsafe-no-fsync", "--log-level=warn"]);
+            let etcd = self.group.spawn(command, &self.logs.join("etcd.log"))?;
+            match wait(&etcd, async || tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok())
+                .await?
+            {
+                Outcome::Ready => return Ok((etcd, port)),
+                Outcome::PortTaken => {}
+            }
+        }
+        bail!("no port stayed free for etcd in {PORT_ATTEMPTS} attempts")
+    }
+
+    async fn apiserver(&self, etcd_port: u16) -> Result<(Process, Kubeconfig)> {
+        for _ in 0..PORT_ATTEMPTS {
+            let port = free_port()?;
+            let mut command = Command::new(&self.binaries.apiserver);
+            command.args([
+                format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+                format!("--secure-port={port}"),
+                format!("--cert-dir={}", self.group.folder().join("apiserver").display()),
+                format!("--tls-cert-file={}", self.certificates.file("apiserver.crt")),
+                format!("--tls-private-key-file={}", self.certificates.file("apiserver.key")),
+                format!("--client-ca-file={}", self.certificates.file("ca.crt")),
+                format!("--service-account-key-file={}", self.certificates.file("tokens.pub")),
+                format!("--service-account-signing-key-file={}", self.certificates.file("tokens.key")),
+            ]);
+            command.args([
+                "--bind-address=127.0.0.1",
+                "--advertise-address=127.0.0.1",
+                // The other reconcilers refuse a loopback address.
+                "--endpoint-reconciler-type=none",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                "--service-cluster-ip-range=10.0.0.0/24",
+                "--authorization-mode=RBAC",
+            ]);
+            let apiserver = self.group.spawn(command, &self.logs.join("kube-apiserver.log"))?;
+            let kubeconfig = self.kubeconfig(port, "admin", &["system:masters"])?;
+            let client = Client::try_from(config(&kubeconfig).await?)?;
+            match wait(&apiserver, async || answers(&client).await).await? {
+                Outcome::Ready => return Ok((apiserver, kubeconfig)),
+                Outcome::PortTaken => {}
+            }
+        }
+        bail!("no port stayed free for kube-apiserver in {PORT_ATTEMPTS} attempts")
+    }
+
+    /// Only what tidies up: there are no nodes, so Deployments would make Pods that never run.
+    fn controller_manager(&self, admin: &Kubeconfig) -> Result<Process> {
+        let binary = self.binaries.controller_manager.as_ref().context(
+            "there is no kube-controller-manager beside the envtest binaries: run `make kube` (about 6 minutes, once)",
+        )?;
+        let path = self.group.folder().join("controller-manager.kubeconfig");
+        write_kubeconfig(&path, admin)?;
+        let mut command = Command::new(binary);
+        command.args([
+            format!("--kubeconfig={}", path.display()),
+            format!("--service-account-private-key-file={}", self.certificates.file("tokens.key")),
+            format!("--root-ca-file={}", self.certificates.file("ca.crt")),
+            "--controllers=namespace-controller,garbage-collector-controller,serviceaccount-controller,\
+             root-ca-certificate-publisher-controller,clusterrole-aggregation-controller"
+                .to_owned(),
+            "--leader-elect=false".to_owned(),
+            "--secure-port=0".to_owned(),
+        ]);
+        Ok(self.group.spawn(command, &self.logs.join("kube-controller-manager.log"))?)
+    }
+
+    fn kubeconfig(&self, port: u16, user: &str, groups: &[&str]) -> Result<Kubeconfig> {
+        let identity = self.certificates.client(user, groups)?;
+        let base64 = |text: &str| json!(k8s_openapi::ByteString(text.as_bytes().to_vec()));
+        Ok(serde_json::from_value(json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "muster", "cluster": {
+                "server": format!("https://127.0.0.1:{port}"),
+                "certificate-authority-data": base64(&self.certificates.authority),
+            }}],
+            "users": [{"name": user, "user": {
+                "client-certificate-data": base64(&identity.certificate),
+                "client-key-data": base64(&identity.key),
+            }}],
+            "contexts": [{"name": "muster", "context": {"cluster": "muster", "user": user}}],
+            "current-context": "muster",
+        }))?)
+    }
+}
+
+async fn answers(client: &Client) -> bool {
+    let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else { return false };
+    let ready = tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await;
+    // /readyz does not wait for the namespaces that everybody takes for granted.
+    matches!(ready, Ok(Ok(_))) && matches!(Api::<Namespace>::all(client.clone()).get_opt("default").await, Ok(Some(_)))
+}
+
+enum Outcome {
+    Ready,
+    PortTaken,
+}
+
+async fn wait(process: &Process, ready: impl AsyncFn() -> bool) -> Result<Outcome> {
+    let deadline = tokio::time::Instant::now() + READY_WITHIN;
+    loop {
+        if let Some(status) = process.ended() {
+            if process.last_words().contains("address already in use") {
+                return Ok(Outcome::PortTaken);
+            }
+            bail!(process.obituary(status));
+        }
+        if ready().await {
+            return Ok(Outcome::Ready);
+        }
+        if tokio::time::Instant::now() > deadline {
+            bail!("not ready after {READY_WITHIN:?}; it said last:\n{}", process.last_words());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+pub(super) fn write_kubeconfig(path: &Path, kubeconfig: &Kubeconfig) -> Result<()> {
+    // JSON is YAML too.
+    Ok(fs::write(path, serde_json::to_vec_pretty(kubeconfig)?)?)
+}
