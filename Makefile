@@ -1,0 +1,63 @@
+# Few verbs; each says what it does, and how long it takes where that is long.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test dev check generate kube audit clean tools tools-test
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/muster
+# Outlives the checkout, so that a second clone builds in minutes.
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+DENY_VERSION := 0.20.2
+DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: tools kube ## See muster at work on this machine alone: about 2 minutes, the first build takes 15 more
+	@echo "Building muster (cold: usually 6 to 9 minutes) ..."
+	@cargo build --workspace --all-targets
+	@"$$CARGO_TARGET_DIR/debug/muster-world" demo
+
+test: tools-test kube ## Run every test: about 4 minutes, the first time 15 to 20
+	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
+	@cargo test --workspace
+
+dev: tools kube ## Start a Kubernetes API, AWS on loopback and muster, and keep them up for you
+	@echo "Building muster (cold: usually 6 to 9 minutes) ..."
+	@cargo build --workspace --all-targets
+	@"$$CARGO_TARGET_DIR/debug/muster-world" dev
+
+check: tools $(DENY) ## Format, lints, dependencies, generated files: what a pull request must pass beside its tests
+	@before=$$(git status --porcelain) && \
+	echo "Formatting ..." && cargo fmt --all --check && \
+	echo "Lints (cold: usually 8 minutes) ..." && cargo clippy --workspace --all-targets -- -D warnings && \
+	echo "Dependencies ..." && $(DENY) --workspace check bans licenses sources && \
+	echo "Generated files ..." && hack/generate.sh --check && \
+	{ [ "$$before" = "$$(git status --porcelain)" ] || { git status --short; echo "A check has changed files."; exit 1; }; }
+	@echo "All checks passed."
+
+generate: tools ## Write what is generated from code: crds/
+	@hack/generate.sh
+
+kube: tools ## Build the Kubernetes that tests and the demo use: once, 6 to 8 minutes
+	@if [ -z "$${KUBEBUILDER_ASSETS:-}$${MUSTER_TEST_KUBECONFIG:-}" ] || ! command -v helm >/dev/null; then \
+		hack/kube/build.sh >/dev/null; fi
+
+audit: tools $(DENY) ## Look for known vulnerabilities in dependencies: needs the network
+	@$(DENY) --workspace check advisories
+
+clean: ## Remove what was built, in this folder and in the cache: the next build is a cold one
+	rm -rf "$$CARGO_TARGET_DIR" "$(CACHE)" .dev
+
+tools:
+	@hack/tools.sh
+
+tools-test:
+	@hack/tools.sh --python
+
+$(DENY):
+	@hack/tools.sh
+	@echo "Building cargo-deny $(DENY_VERSION): once, usually 4 to 6 minutes ..."
+	@build=$$(mktemp -d) && trap 'rm -rf "$$build"' EXIT && \
+		CARGO_TARGET_DIR=$$build cargo install --quiet --locked --no-default-features --root "$(CACHE)/tools/cargo-deny-$(DENY_VERSION)" \
+		cargo-deny@$(DENY_VERSION)
