@@ -109,6 +109,23 @@ id!(
     }
 );
 id!(
+    /// A kind of machine, like `m6i.large`.
+    InstanceType,
+    "an instance type (m6i.large)",
+    |v| {
+        let valid = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        v.len() <= 64 && v.split_once('.').is_some_and(|(family, size)| valid(family) && valid(size))
+    }
+);
+id!(
+    /// An availability zone, like `eu-west-1a`.
+    Zone,
+    "an availability zone (eu-west-1a)",
+    |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic())
+);
+id!(
     /// The uid of a Kubernetes object: a UUID as the API server writes it.
     Uid,
     "the uid of a Kubernetes object",

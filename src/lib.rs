@@ -25,4 +25,6 @@ pub mod lease;
 pub mod live;
 pub mod metrics;
 pub mod reconcile;
+pub mod worker_fleet;
+pub mod workers;
 pub mod write_ahead;

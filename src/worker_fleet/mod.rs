@@ -1,0 +1,8 @@
+//! WorkerFleet: keep N of these EC2 workers running, with these parameters.
+
+mod crd;
+
+pub use self::crd::{
+    DeletionPolicy, OnStopped, Readiness, ReadinessCheck, ScaleDownPolicy, WorkerFleet, WorkerFleetSpec,
+    WorkerFleetStatus, WorkerSummary,
+};
