@@ -1,0 +1,132 @@
+//! When a report is due. Pure: the time is an argument.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::report::Facts;
+
+/// Why a report is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The agent has just started, which is what a boot looks like to it.
+    Start,
+    Changed,
+    Interval,
+}
+
+/// The machine's own moment in each interval, and what was sent last.
+#[derive(Debug, Clone)]
+pub struct Cadence {
+    interval: SignedDuration,
+    offset: SignedDuration,
+    sent: Option<Sent>,
+}
+
+#[derive(Debug, Clone)]
+struct Sent {
+    facts: Facts,
+    next: Timestamp,
+}
+
+impl Cadence {
+    pub fn new(instance_id: &str, interval: SignedDuration) -> Self {
+        Self { interval, offset: offset(instance_id, interval), sent: None }
+    }
+
+    pub fn due(&self, facts: &Facts, now: Timestamp) -> Option<Why> {
+        match &self.sent {
+            None => Some(Why::Start),
+            Some(sent) if sent.facts != *facts => Some(Why::Changed),
+            Some(sent) if sent.next <= now => Some(Why::Interval),
+            Some(_) => None,
+        }
+    }
+
+    pub fn sent(&mut self, facts: Facts, now: Timestamp) {
+        let next = self.next_after(now);
+        self.sent = Some(Sent { facts, next });
+    }
+
+    /// The machine's next moment after `now`.
+    pub fn next_after(&self, now: Timestamp) -> Timestamp {
+        let interval = self.interval.as_millis().max(1);
+        let offset = self.offset.as_millis();
+        let passed = (i128::from(now.as_millisecond()) - offset).div_euclid(interval);
+        let next = (passed + 1) * interval + offset;
+        i64::try_from(next).ok().and_then(|next| Timestamp::from_millisecond(next).ok()).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Spreads machines over the interval, each always at the same place: FNV-1a of the id, mixed so that ids that differ in
+/// their last digit only are far apart.
+fn offset(instance_id: &str, interval: SignedDuration) -> SignedDuration {
+    let mut hash = instance_id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^= hash >> 31;
+    let millis = u64::try_from(interval.as_millis()).unwrap_or(1).max(1);
+    SignedDuration::from_millis(i64::try_from(hash % millis).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::facts;
+
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_first_report_is_due_at_once() {
+        assert_eq!(Cadence::new("i-1", HOUR).due(&facts(), at("2026-01-01T00:00:00Z")), Some(Why::Start));
+    }
+
+    #[test]
+    fn nothing_is_due_until_the_machines_moment() {
+        let mut cadence = Cadence::new("i-1", HOUR);
+        let start = at("2026-01-01T00:00:00Z");
+        cadence.sent(facts(), start);
+        let next = cadence.next_after(start);
+        assert_eq!(cadence.due(&facts(), next - SignedDuration::from_millis(1)), None);
+        assert_eq!(cadence.due(&facts(), next), Some(Why::Interval));
+        cadence.sent(facts(), next);
+        assert_eq!(cadence.due(&facts(), next), None);
+        assert_eq!(cadence.next_after(next), next + HOUR);
+    }
+
+    #[test]
+    fn a_changed_fact_is_due_at_once_and_only_once() {
+        let mut cadence = Cadence::new("i-1", HOUR);
+        let start = at("2026-01-01T00:00:00Z");
+        cadence.sent(facts(), start);
+        let changed = Facts { app_version: Some("2.0.0".into()), ..facts() };
+        assert_eq!(cadence.due(&changed, start), Some(Why::Changed));
+        cadence.sent(changed.clone(), start);
+        assert_eq!(cadence.due(&changed, start), None);
+    }
+
+    #[test]
+    fn a_machine_keeps_its_moment_over_restarts() {
+        let (first, second) = (Cadence::new("i-0abc", HOUR), Cadence::new("i-0abc", HOUR));
+        let now = at("2026-01-01T12:34:56Z");
+        assert_eq!(first.next_after(now), second.next_after(now));
+        // Written down: another value would move every machine of every fleet at an upgrade.
+        assert_eq!(offset("i-0abc", HOUR), SignedDuration::from_millis(2_057_701));
+    }
+
+    #[test]
+    fn machines_are_spread_over_the_interval() {
+        let mut minutes = [0_u32; 60];
+        for n in 0..6000 {
+            let offset = offset(&format!("i-{n:017x}"), HOUR);
+            assert!(offset < HOUR && offset >= SignedDuration::ZERO);
+            minutes[usize::try_from(offset.as_mins()).unwrap()] += 1;
+        }
+        let (least, most) = (minutes.iter().min().unwrap(), minutes.iter().max().unwrap());
+        assert!(*least > 60 && *most < 150, "{minutes:?}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Flags and environment.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{KeyStyle, Overrides};
+
+pub const DEFAULT_CONFIG: &str = "/etc/muster-agent/agent.toml";
+
+/// Reports to S3 what runs on this EC2 machine.
+#[derive(Debug, Parser)]
+#[command(name = "muster-agent", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Stay and report: at start, when a fact changes, and once an interval at a moment of the machine's own.
+    Run,
+    /// Report now and end.
+    Once {
+        /// Show the report instead of uploading it.
+        #[arg(long)]
+        print: bool,
+        /// How often to try before giving up.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        attempts: u32,
+    },
+    /// Read the configuration, say what is wrong with it, and end.
+    Check,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct Options {
+    /// The configuration file. Without one, flags and environment must say enough.
+    #[arg(long, global = true, env = "MUSTER_AGENT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Bucket to report to; wins over `bucket` in the file.
+    #[arg(long, global = true, env = "MUSTER_AGENT_BUCKET")]
+    pub bucket: Option<String>,
+    /// Put before the key; wins over `prefix` in the file.
+    #[arg(long, global = true, env = "MUSTER_AGENT_PREFIX")]
+    pub prefix: Option<String>,
+    /// Name the object after the instance's id or its ARN; wins over `key` in the file.
+    #[arg(long, global = true, env = "MUSTER_AGENT_KEY", value_enum)]
+    pub key: Option<KeyStyle>,
+    /// Region of the bucket; wins over `region` in the file.
+    #[arg(long, global = true, env = "MUSTER_AGENT_REGION")]
+    pub region: Option<String>,
+    /// The machine's name where it has no Name tag to read; wins over `name` in the file.
+    #[arg(long, global = true, env = "MUSTER_AGENT_NAME")]
+    pub name: Option<String>,
+    /// What to log, e.g. `info` or `muster_agent=debug`.
+    #[arg(long, global = true, env = "MUSTER_AGENT_LOG", default_value = "info")]
+    pub log: String,
+}
+
+impl Cli {
+    pub fn log_filter(&self) -> EnvFilter {
+        EnvFilter::try_new(&self.options.log).unwrap_or_else(|_| EnvFilter::new("info"))
+    }
+}
+
+impl Options {
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            bucket: self.bucket.clone(),
+            prefix: self.prefix.clone(),
+            key: self.key,
+            region: self.region.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,13 @@
+//! The only place that asks for the time.
+
+use jiff::{Timestamp, Zoned};
+
+#[expect(clippy::disallowed_methods, reason = "everything else takes the time as an argument")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// `time` as the machine's people read it.
+pub fn local(time: Timestamp) -> Zoned {
+    time.to_zoned(jiff::tz::TimeZone::system())
+}

@@ -1,0 +1,173 @@
+//! The commands.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws_config::BehaviorVersion;
+use aws_config::provider_config::ProviderConfig;
+use aws_types::SdkConfig;
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cadence::{Cadence, Why};
+use crate::cli::{Cli, Command};
+use crate::clock;
+use crate::config::Config;
+use crate::key::object_key;
+use crate::machine::{Machine, MachineReader};
+use crate::report::Facts;
+use crate::sources;
+use crate::upload::{Uploader, backoff};
+
+pub async fn main(cli: Cli) -> anyhow::Result<()> {
+    let config = Config::load(cli.options.config.as_deref(), cli.options.overrides())?;
+    match cli.command {
+        Command::Check => {
+            println!("the configuration is good: reports go to bucket {}", config.bucket);
+            Ok(())
+        }
+        Command::Once { print, attempts } => Agent::new(config).await.once(print, attempts).await,
+        Command::Run => Agent::new(config).await.run().await,
+    }
+}
+
+struct Agent {
+    config: Config,
+    sdk: SdkConfig,
+    machine: MachineReader,
+}
+
+impl Agent {
+    async fn new(config: Config) -> Self {
+        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let machine = MachineReader::new(&ProviderConfig::default(), &config.proc);
+        Self { config, sdk, machine }
+    }
+
+    /// Reads everything anew. A source that fails is logged and left out: what is known is worth reporting, and a
+    /// version that is missing shows where a wrong one would hide.
+    async fn gather(&self) -> anyhow::Result<Facts> {
+        let machine = self.machine.read().await?;
+        let app_version = match &self.config.app_version {
+            None => None,
+            Some(source) => sources::value(source).await.map_err(|error| left_out("app_version", error)).ok(),
+        };
+        let mut processes = Vec::new();
+        for source in &self.config.processes {
+            match sources::entries(source).await {
+                Ok(entries) => processes.extend(entries),
+                Err(error) => left_out("processes", error),
+            }
+        }
+        let name = machine.name.clone().or_else(|| self.config.name.clone());
+        Ok(Facts { machine, name, app_version, processes })
+    }
+
+    fn uploader(&self, machine: &Machine) -> Uploader {
+        let Config { bucket, prefix, key, region, .. } = &self.config;
+        let region = region.clone().unwrap_or_else(|| machine.region.clone());
+        Uploader::new(&self.sdk, region, bucket.clone(), object_key(prefix, *key, machine))
+    }
+
+    async fn once(&self, print: bool, attempts: u32) -> anyhow::Result<()> {
+        let facts = self.gather().await?;
+        if print {
+            println!("{}", String::from_utf8_lossy(&facts.body(clock::now())?));
+            return Ok(());
+        }
+        let uploader = self.uploader(&facts.machine);
+        let mut failures = 0;
+        while let Err(error) = uploader.put(facts.body(clock::now())?).await {
+            failures += 1;
+            if failures >= attempts {
+                return Err(error).with_context(|| format!("gave up after {attempts} attempts"));
+            }
+            let wait = backoff(failures, rand::random());
+            tracing::warn!(%error, retry_in = ?wait, "the report was not sent");
+            tokio::time::sleep(wait).await;
+        }
+        tracing::info!(to = %uploader.address(), "reported");
+        Ok(())
+    }
+
+    async fn run(&self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let mut resident = Resident { agent: self, cadence: None, failures: 0 };
+        loop {
+            let turn = async {
+                let wait = resident.turn().await;
+                tokio::time::sleep(wait).await;
+            };
+            tokio::select! {
+                // A report under way is given up: it is whole in the bucket or not there at all.
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = turn => {}
+            }
+        }
+        tracing::info!("told to stop");
+        Ok(())
+    }
+}
+
+struct Resident<'a> {
+    agent: &'a Agent,
+    cadence: Option<(Cadence, Uploader)>,
+    failures: u32,
+}
+
+impl Resident<'_> {
+    /// Looks once and reports if a report is due. Answers how long to wait before the next look.
+    async fn turn(&mut self) -> Duration {
+        match self.look().await {
+            Ok(next) => {
+                self.failures = 0;
+                until(next, self.agent.config.check_interval)
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                let wait = backoff(self.failures, rand::random());
+                tracing::warn!(error = format!("{error:#}"), retry_in = ?wait, "the report was not sent");
+                wait
+            }
+        }
+    }
+
+    async fn look(&mut self) -> anyhow::Result<Timestamp> {
+        let facts = self.agent.gather().await?;
+        let agent = self.agent;
+        let (cadence, uploader) = self.cadence.get_or_insert_with(|| {
+            let cadence = Cadence::new(&facts.machine.instance_id, agent.config.interval);
+            (cadence, agent.uploader(&facts.machine))
+        });
+        if let Some(why) = cadence.due(&facts, clock::now()) {
+            let now = clock::now();
+            uploader.put(facts.body(now)?).await?;
+            tracing::info!(to = %uploader.address(), why = why.as_str(), "reported");
+            cadence.sent(facts, now);
+        }
+        Ok(cadence.next_after(clock::now()))
+    }
+}
+
+impl Why {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Changed => "facts changed",
+            Self::Interval => "interval",
+        }
+    }
+}
+
+fn left_out(field: &'static str, error: sources::SourceError) {
+    let error = anyhow::Error::new(error);
+    tracing::warn!(field, error = format!("{error:#}"), "left out of the report");
+}
+
+/// The next look: as often as asked, and no later than the machine's moment.
+fn until(next: Timestamp, check_interval: Duration) -> Duration {
+    let left = Duration::try_from(next.duration_since(clock::now())).unwrap_or_default();
+    left.clamp(Duration::from_millis(10), check_interval)
+}

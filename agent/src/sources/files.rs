@@ -1,0 +1,149 @@
+//! Files of `key = value` lines, found by a pattern. Each file is one entry.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::{Entry, SourceError, read};
+use crate::config::FilesSource;
+
+const MOST_FILES: usize = 1000;
+
+/// The value of the one key, from the first file (by name) that has it.
+pub(super) fn value(source: &FilesSource) -> Result<String, SourceError> {
+    let key = source.keys.first().cloned().unwrap_or_default();
+    for path in find(source)? {
+        if let Some((_, value)) = pairs(&read(&path)?).find(|(name, _)| *name == key) {
+            return Ok(value.to_owned());
+        }
+    }
+    Err(SourceError::NoKey { pattern: source.pattern.clone(), key })
+}
+
+/// An entry for each file, in the order of their names. With `keys`, only these, and no entry for a file without any.
+pub(super) fn entries(source: &FilesSource) -> Result<Vec<Entry>, SourceError> {
+    let mut entries = Vec::new();
+    for path in find(source)? {
+        let text = read(&path)?;
+        let wanted = |name: &str| source.keys.is_empty() || source.keys.iter().any(|key| key == name);
+        let entry: Entry = pairs(&text)
+            .filter(|(name, _)| wanted(name))
+            .map(|(name, value)| (name.to_owned(), Value::from(value)))
+            .collect();
+        if !entry.is_empty() {
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
+}
+
+fn find(source: &FilesSource) -> Result<Vec<PathBuf>, SourceError> {
+    // The pattern was checked with the configuration, and folders that cannot be read hold nothing for us.
+    let mut paths: Vec<PathBuf> = glob::glob(&source.pattern)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter(|path| path.is_file())
+        .take(MOST_FILES + 1)
+        .collect();
+    if paths.len() > MOST_FILES {
+        return Err(SourceError::TooManyFiles { pattern: source.pattern.clone(), most: MOST_FILES });
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Lines like `key = value`, `key=value` or `export key="value"`. The rest (comments, sections) is not looked at.
+fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
+        let line = line.trim();
+        if line.starts_with(['#', ';', '[']) {
+            return None;
+        }
+        let (name, value) = line.split_once('=')?;
+        let name = name.trim();
+        let name = name.strip_prefix("export ").map_or(name, str::trim);
+        (!name.is_empty()).then(|| (name, unquoted(value.trim())))
+    })
+}
+
+fn unquoted(value: &str) -> &str {
+    let inner = |quote| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    inner('"').or_else(|| inner('\'')).unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn source(folder: &TempDir, pattern: &str, keys: &[&str]) -> FilesSource {
+        FilesSource {
+            pattern: folder.path().join(pattern).display().to_string(),
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        }
+    }
+
+    #[rstest]
+    #[case("a = 1", &[("a", "1")])]
+    #[case("a=1\nb = two words \n", &[("a", "1"), ("b", "two words")])]
+    #[case("# a = 1\n; b = 2\n[section]\n\nc = 3", &[("c", "3")])]
+    #[case("export A=\"x y\"\nB='z'\nC=\"", &[("A", "x y"), ("B", "z"), ("C", "\"")])]
+    #[case("url = http://h/?a=b", &[("url", "http://h/?a=b")])]
+    #[case("no value\n= no name", &[])]
+    #[case("empty =\r\nnext = 1\r\n", &[("empty", ""), ("next", "1")])]
+    fn lines_are_read(#[case] text: &str, #[case] expected: &[(&str, &str)]) {
+        assert_eq!(pairs(text).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn each_file_is_an_entry_in_the_order_of_names() {
+        let folder = folder(&[
+            ("b.conf", "module_A_filename = a-2.bin\nmodule_B_filename = b-2.bin\n"),
+            ("a.conf", "module_A_filename = a-1.bin\nother = x\n"),
+            ("a.txt", "module_A_filename = not me\n"),
+        ]);
+        let entries = entries(&source(&folder, "*.conf", &[])).unwrap();
+        assert_eq!(
+            serde_json::to_string(&entries).unwrap(),
+            r#"[{"module_A_filename":"a-1.bin","other":"x"},{"module_A_filename":"a-2.bin","module_B_filename":"b-2.bin"}]"#
+        );
+    }
+
+    #[test]
+    fn only_the_keys_asked_for_are_reported() {
+        let folder = folder(&[("a.conf", "a = 1\nsecret = 2\n"), ("b.conf", "secret = 3\n")]);
+        let entries = entries(&source(&folder, "*.conf", &["a"])).unwrap();
+        assert_eq!(serde_json::to_string(&entries).unwrap(), r#"[{"a":"1"}]"#);
+    }
+
+    #[test]
+    fn no_file_is_no_process() {
+        assert_eq!(entries(&source(&folder(&[]), "*.conf", &[])).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_version_is_the_value_of_its_key() {
+        let folder = folder(&[("a.conf", "x = 1"), ("b.conf", "version = 1.2"), ("c.conf", "version = 9")]);
+        assert_eq!(value(&source(&folder, "*.conf", &["version"])).unwrap(), "1.2");
+        let error = value(&source(&folder, "a.*", &["version"])).unwrap_err().to_string();
+        assert!(error.ends_with("has the key version"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused() {
+        let folder = folder(&[("a.conf", &"x".repeat(1024 * 1024 + 1))]);
+        let error = entries(&source(&folder, "*.conf", &[])).unwrap_err();
+        assert!(matches!(error, SourceError::TooLarge { .. }), "{error}");
+    }
+}
