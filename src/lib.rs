@@ -19,6 +19,7 @@ pub mod clock;
 pub mod condition;
 pub mod config;
 pub mod context;
+pub mod crds;
 pub mod fields;
 pub mod ids;
 pub mod lease;

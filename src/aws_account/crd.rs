@@ -29,7 +29,7 @@ use crate::fields::CommonStatus;
     printcolumn(name = "Account", type_ = "string", json_path = ".status.accountID"),
     printcolumn(name = "Suspend", type_ = "boolean", json_path = ".spec.suspend"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("!has(oldSelf.spec.roleARN) || (has(self.spec.roleARN) && self.spec.roleARN.split(':')[4] == oldSelf.spec.roleARN.split(':')[4])")
+    validation = Rule::new("!has(oldSelf.spec.roleARN) || (has(self.spec.roleARN) && self.spec.roleARN.startsWith(oldSelf.spec.roleARN.split('/')[0] + '/'))")
         .message("the account of an AwsAccount cannot change: make a new AwsAccount with another name and point accountRef at it"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must be at most 63 characters"),
 )]
@@ -44,7 +44,11 @@ pub struct AwsAccountSpec {
     #[schemars(length(min = 2, max = 1224), pattern(r"^[A-Za-z0-9+=,.@:/_-]+$"))]
     pub external_id: Option<String>,
     /// The regions that may be used. Required, so that a typo never starts machines far away.
-    #[schemars(length(min = 1, max = 64), inner(length(min = 5, max = 32)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(
+        length(min = 1, max = 64),
+        inner(length(min = 5, max = 32), pattern(r"^[a-z]{2,}(-[a-z]+)+-[0-9]+$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
     pub regions: Vec<String>,
     /// Who may use this account for what. Empty: nobody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -62,25 +66,39 @@ pub struct Grant {
     /// The namespaces this grant is for.
     pub namespaces: NamespaceGrant,
     /// The kinds that may use the account, for example `WorkerFleet`, or `*`.
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
+    #[schemars(schema_with = "granted_kinds")]
     pub kinds: Vec<String>,
     /// The instance profiles that workers may be started with, or `*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub instance_profiles: Vec<String>,
     /// The S3 buckets that may be read, or `*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub buckets: Vec<String>,
 }
 
-/// Namespaces by name or by label.
+/// A kind that is misspelt would grant nothing and say nothing, so the schema knows them all.
+fn granted_kinds(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 16,
+        "x-kubernetes-list-type": "set",
+        "items": {"type": "string", "enum": ["*", "FleetReport", "WorkerFleet"]},
+    })
+}
+
+/// Namespaces by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceGrant {
     /// Names of namespaces, or `*`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    #[schemars(
+        length(min = 1, max = 256),
+        inner(length(min = 1, max = 63), pattern(r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
     pub names: Vec<String>,
 }
 

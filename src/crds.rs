@@ -1,0 +1,68 @@
+//! The CustomResourceDefinitions, as they are installed: what the Rust types say, finished with what they cannot say.
+
+mod finish;
+#[cfg(test)]
+mod lint;
+mod patterns;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+use crate::aws_account::AwsAccount;
+
+/// First line of every file that [`render`] makes.
+const HEADER: &str = "# Generated from the Rust types by `make generate`. Do not edit.\n";
+
+/// Every kind that this version of muster serves, by name.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    let mut crds = vec![AwsAccount::crd()];
+    crds.iter_mut().for_each(finish::finish);
+    crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    crds
+}
+
+/// A CRD could not be written as YAML.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the CustomResourceDefinition {name} as YAML")]
+pub struct RenderError {
+    name: String,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The manifests, as file names and contents. The same types give the same bytes.
+///
+/// # Errors
+/// When a schema cannot be written as YAML, which its types should not allow.
+pub fn render() -> Result<Vec<(String, String)>, RenderError> {
+    all()
+        .into_iter()
+        .map(|crd| {
+            let name = format!("{}_{}", crd.spec.group, crd.spec.names.plural);
+            match yaml(&crd) {
+                Ok(text) => Ok((format!("{name}.yaml"), format!("{HEADER}{text}"))),
+                Err(source) => Err(RenderError { name, source }),
+            }
+        })
+        .collect()
+}
+
+fn yaml(crd: &CustomResourceDefinition) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let mut value = serde_json::to_value(crd)?;
+    whole_numbers(&mut value);
+    Ok(serde_yaml::to_string(&value)?)
+}
+
+/// Bounds are floats in the API's Go types; people read and write them as integers.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(float) = number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15) {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}

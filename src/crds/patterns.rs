@@ -1,0 +1,32 @@
+//! What to write where a pattern is not met.
+
+use crate::fields::DURATION_PATTERN;
+
+/// Patterns of the specs, and the message for a text that does not match.
+const PATTERNS: &[(&str, &str)] = &[
+    (DURATION_PATTERN, "write a span of time like 90s, 5m, 24h or 1h30m"),
+    (r"^[a-z]{2,}(-[a-z]+)+-[0-9]+$", "write an AWS region, like eu-west-1"),
+    (
+        r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$",
+        "write the ARN of an IAM role, like arn:aws:iam::111111111111:role/muster",
+    ),
+    (r"^[A-Za-z0-9+=,.@:/_-]+$", "an external id has letters, digits and + = , . @ : / _ - only"),
+    (r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$", "write the name of a namespace, or * for all"),
+];
+
+pub(super) fn what_to_write(pattern: &str) -> Option<&'static str> {
+    PATTERNS.iter().find(|(known, _)| *known == pattern).map(|(_, message)| *message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_into_a_rule() {
+        for (pattern, _) in PATTERNS {
+            assert!(regex::Regex::new(pattern).is_ok(), "{pattern}");
+            assert!(!pattern.contains('\''), "{pattern} would end the string that the rule has it in");
+        }
+    }
+}
