@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject},
-    core::ErrorResponse,
+    core::Status,
     runtime::events::{Event, EventType, Recorder},
 };
 
@@ -17,7 +17,8 @@ use crate::{
     lease::Leadership,
     live::Live,
     metrics::Metrics,
-    reconcile::{Failure, Kind},
+    reconcile::{Backoff, Failure, Kind},
+    references::References,
 };
 
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub struct Context {
     pub aws: Aws,
     /// The AwsAccounts as last seen, and who may use them.
     pub accounts: Accounts,
+    pub references: References,
+    pub backoff: Arc<Backoff>,
     pub clock: Clock,
     pub leadership: Leadership,
     pub recorder: Recorder,
@@ -70,8 +73,7 @@ impl Context {
 
     /// Records a Kubernetes event. Events expire and may be lost, so whatever somebody must act on is in a condition too.
     pub async fn event<K: Kind>(&self, live: &Live<K>, type_: EventType, reason: &str, action: &str, note: String) {
-        let event =
-            Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: None };
+        let event = Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: None };
         let object = live.object().object_ref(&());
         let published = self.recorder.publish(&event, &object);
         if let Err(error) = self.kube_call("record an event", published).await {
@@ -80,6 +82,6 @@ impl Context {
     }
 }
 
-fn is_conflict(status: &ErrorResponse) -> bool {
+fn is_conflict(status: &Status) -> bool {
     status.code == 409 && status.reason == "Conflict"
 }

@@ -1,8 +1,32 @@
 //! Leadership: until when this process surely is the only one that acts.
+//!
+//! The same scheme as client-go's leader election: a Lease is taken and renewed by PUT with its resourceVersion, and a
+//! candidate takes over only when the record has not changed for the lease's duration *on its own monotonic clock*. No
+//! clock of another machine is trusted. What client-go does not give, and the write protocol needs, is the moment until
+//! which the lease is surely held: nobody can have taken over before a full duration has passed since the last renewal
+//! was *sent*.
 
-use std::time::Instant;
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+};
 use tokio::sync::watch;
+
+use crate::{
+    clock::{Clock, Timings},
+    config::LeaseName,
+    reconcile::Chain,
+};
 
 /// A view of the lease. Cheap to clone; always current.
 #[derive(Clone, Debug)]
@@ -41,7 +65,178 @@ impl Leadership {
         match *self.0.borrow() {
             Held::No => None,
             Held::Until(instant) => Some(instant),
-            Held::Alone => Some(Instant::now() + std::time::Duration::from_secs(86_400)),
+            Held::Alone => Some(Clock.monotonic() + Duration::from_secs(86_400)),
         }
     }
+
+    /// Returns once the lease is held.
+    pub async fn acquired(&self) {
+        let mut held = self.0.clone();
+        if held.wait_for(|held| *held != Held::No).await.is_err() {
+            // The elector is gone, so leadership never comes.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Takes part in the election until `shutdown`, then gives the lease up so that another need not wait.
+#[derive(Debug)]
+pub struct Elector {
+    api: Api<Lease>,
+    name: LeaseName,
+    holder: String,
+    timings: Timings,
+    held: watch::Sender<Held>,
+    /// The record as last seen and when it was first seen so.
+    observed: Option<(Lease, Instant)>,
+}
+
+/// The lease was lost. The process should end: what it had in flight may be someone else's by now.
+#[derive(Debug, thiserror::Error)]
+#[error("the lease {namespace}/{name} was lost")]
+pub struct Lost {
+    namespace: String,
+    name: String,
+}
+
+impl Elector {
+    pub fn new(client: Client, name: LeaseName, holder: String, timings: Timings) -> (Self, Leadership) {
+        let (held, view) = watch::channel(Held::No);
+        let api = Api::namespaced(client, &name.namespace);
+        (Self { api, name, holder, timings, held, observed: None }, Leadership(view))
+    }
+
+    /// # Errors
+    /// [`Lost`] when the lease was held and could not be renewed in time.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Lost> {
+        tokio::pin!(shutdown);
+        loop {
+            let tried = tokio::time::timeout(self.timings.call_deadline, self.try_once());
+            let outcome = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                outcome = tried => outcome,
+            };
+            match outcome {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(error = %Chain(&error), lease = %self.name.name, "lease not renewed"),
+                Err(_) => tracing::warn!(lease = %self.name.name, "lease not renewed: the API server did not answer"),
+            }
+            if let Held::Until(end) = *self.held.borrow()
+                && Clock.monotonic() >= end
+            {
+                break;
+            }
+            tokio::select! {
+                () = &mut shutdown => break,
+                () = tokio::time::sleep(self.timings.lease / 6) => {}
+            }
+        }
+        let was_held = matches!(*self.held.borrow(), Held::Until(end) if Clock.monotonic() < end);
+        if was_held {
+            self.release().await;
+            return Ok(());
+        }
+        match self.held.send_replace(Held::No) {
+            Held::No | Held::Alone => Ok(()),
+            Held::Until(_) => Err(Lost { namespace: self.name.namespace, name: self.name.name }),
+        }
+    }
+
+    /// Renews the lease, or takes it if it is free.
+    async fn try_once(&mut self) -> Result<(), kube::Error> {
+        let sent = Clock.monotonic();
+        let current = self.api.get_opt(&self.name.name).await?;
+        let Some(current) = current else {
+            let lease = Lease {
+                metadata: ObjectMeta {
+                    name: Some(self.name.name.clone()),
+                    namespace: Some(self.name.namespace.clone()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(self.spec(None)),
+            };
+            return self.settle(sent, self.api.create(&PostParams::default(), &lease).await);
+        };
+        if !self.may_take(&current) {
+            return Ok(());
+        }
+        let mut wanted = current.clone();
+        wanted.spec = Some(self.spec(current.spec.as_ref()));
+        let put = Clock.monotonic();
+        self.settle(put, self.api.replace(&self.name.name, &PostParams::default(), &wanted).await)
+    }
+
+    /// Ours, given up, or unchanged for its whole duration on our own clock.
+    fn may_take(&mut self, current: &Lease) -> bool {
+        let now = Clock.monotonic();
+        let since = match &self.observed {
+            Some((seen, since)) if seen.metadata.resource_version == current.metadata.resource_version => *since,
+            _ => {
+                self.observed = Some((current.clone(), now));
+                now
+            }
+        };
+        let spec = current.spec.as_ref();
+        match spec.and_then(|s| s.holder_identity.as_deref()) {
+            None | Some("") => true,
+            Some(holder) if holder == self.holder => true,
+            Some(_) => {
+                let theirs = spec.and_then(|s| s.lease_duration_seconds).and_then(|s| u64::try_from(s).ok());
+                let duration = theirs.map_or(self.timings.lease, |s| self.timings.lease.max(Duration::from_secs(s)));
+                now.saturating_duration_since(since) >= duration
+            }
+        }
+    }
+
+    fn settle(&mut self, sent: Instant, answer: Result<Lease, kube::Error>) -> Result<(), kube::Error> {
+        match answer {
+            Ok(lease) => {
+                self.observed = Some((lease, Clock.monotonic()));
+                if self.held.send_replace(Held::Until(sent + self.timings.lease)) == Held::No {
+                    tracing::info!(lease = %self.name.name, holder = %self.holder, "leading");
+                }
+                Ok(())
+            }
+            // Somebody else was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                self.observed = None;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn release(&mut self) {
+        self.held.send_replace(Held::No);
+        let Some((mut lease, _)) = self.observed.take() else { return };
+        if let Some(spec) = &mut lease.spec {
+            spec.holder_identity = None;
+            spec.lease_duration_seconds = Some(1);
+        }
+        let params = PostParams::default();
+        let released = self.api.replace(&self.name.name, &params, &lease);
+        if !matches!(tokio::time::timeout(self.timings.call_deadline, released).await, Ok(Ok(_))) {
+            tracing::warn!(lease = %self.name.name, "lease not released; others wait until it runs out");
+        }
+    }
+
+    fn spec(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
+        let now = MicroTime(microsecond(Clock.now()));
+        let ours = before.and_then(|b| b.holder_identity.as_deref()) == Some(&self.holder);
+        let transitions = before.and_then(|b| b.lease_transitions).unwrap_or(0);
+        let kept = before.filter(|_| ours).and_then(|b| b.acquire_time.clone());
+        LeaseSpec {
+            holder_identity: Some(self.holder.clone()),
+            lease_duration_seconds: Some(self.timings.lease.as_secs_f64().ceil().max(1.0) as i32),
+            acquire_time: Some(kept.unwrap_or_else(|| now.clone())),
+            renew_time: Some(now),
+            lease_transitions: Some(if ours || before.is_none() { transitions } else { transitions + 1 }),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+fn microsecond(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }

@@ -15,12 +15,15 @@
 
 pub mod aws;
 pub mod aws_account;
+pub mod cli;
 pub mod clock;
 pub mod condition;
 pub mod config;
 pub mod context;
 pub mod crds;
+pub mod controller;
 pub mod fields;
+pub mod health;
 pub mod ids;
 pub mod lease;
 pub mod live;
@@ -28,4 +31,5 @@ pub mod metrics;
 pub mod reconcile;
 pub mod worker_fleet;
 pub mod workers;
+pub mod references;
 pub mod write_ahead;

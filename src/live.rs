@@ -16,6 +16,9 @@ use crate::{
     write_ahead::Acknowledgement,
 };
 
+/// With a new value: look now. Echoed in `status.lastHandledRequestedAt`.
+pub const REQUESTED_AT: &str = "muster.dev/requested-at";
+
 /// An object of kind `K` together with the JSON it was read from.
 ///
 /// Status is written only by [`Live::record`]: a PUT of the object as read, so it carries uid and resourceVersion, and
@@ -59,6 +62,12 @@ impl<K: Kind> Live<K> {
 
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.raw.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Whether somebody asks for a look at the world as it is now, rather than as it was at the last sweep.
+    pub fn is_look_requested(&self) -> bool {
+        let handled = self.status().as_mut().last_handled_requested_at.take();
+        self.annotation(REQUESTED_AT).is_some_and(|requested| handled.as_deref() != Some(requested))
     }
 
     pub fn is_being_deleted(&self) -> bool {

@@ -90,16 +90,41 @@ fn classify(code: &str, status: u16) -> Class {
         | "Unsupported"
         | "UnsupportedOperation"
         | "PendingVerification" => Class::NoCapacity,
-        "RequestLimitExceeded" | "Throttling" | "ThrottlingException" | "ThrottledException" | "SlowDown"
-        | "RequestThrottled" | "TooManyRequestsException" | "ResourceCountLimitExceeded" => Class::Throttled,
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" | "AllAccessDisabled" | "AuthFailure"
-        | "InvalidClientTokenId" | "ExpiredToken" | "ExpiredTokenException" | "InvalidAccessKeyId"
-        | "SignatureDoesNotMatch" | "OptInRequired" | "Blocked" => Class::Denied,
-        "IdempotentParameterMismatch" | "IncorrectInstanceState" | "OperationAborted" | "PreconditionFailed"
-        | "ConditionalRequestConflict" | "ConcurrentTagAccess" => Class::Conflict,
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "SlowDown"
+        | "RequestThrottled"
+        | "TooManyRequestsException"
+        | "ResourceCountLimitExceeded" => Class::Throttled,
+        "UnauthorizedOperation"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "AllAccessDisabled"
+        | "AuthFailure"
+        | "InvalidClientTokenId"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "OptInRequired"
+        | "Blocked" => Class::Denied,
+        "IdempotentParameterMismatch"
+        | "IncorrectInstanceState"
+        | "OperationAborted"
+        | "PreconditionFailed"
+        | "ConditionalRequestConflict"
+        | "ConcurrentTagAccess" => Class::Conflict,
         "NoSuchBucket" | "NoSuchKey" | "NotFound" => Class::NotFound,
-        "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable" | "RequestTimeout"
-        | "RequestExpired" | "BadRequest.RequestExpired" | "DependencyFailure" => Class::Transient,
+        "InternalError"
+        | "InternalFailure"
+        | "ServiceUnavailable"
+        | "Unavailable"
+        | "RequestTimeout"
+        | "RequestExpired"
+        | "BadRequest.RequestExpired"
+        | "DependencyFailure" => Class::Transient,
         code if code.ends_with(".NotFound") => Class::NotFound,
         _ => match status {
             404 => Class::NotFound,

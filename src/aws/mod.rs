@@ -114,6 +114,9 @@ impl Aws {
     /// Who `role` really is, or the controller itself where there is no role. Asks STS each time.
     pub(crate) async fn identity(&self, role: Option<&RoleSession>, region: &Region) -> Result<Identity, Error> {
         const OPERATION: &str = "sts:GetCallerIdentity";
+        if let Some(role) = role {
+            self.assume(role).await?;
+        }
         let config = self.config(role, region).await;
         let answer = aws_sdk_sts::Client::new(&config)
             .get_caller_identity()
@@ -128,6 +131,20 @@ impl Aws {
         };
         let account = AccountId::try_from(answer.account().unwrap_or_default()).map_err(|e| garbled(e.to_string()))?;
         Ok(Identity { account, arn: answer.arn().unwrap_or_default().to_owned() })
+    }
+
+    /// Takes the role on once, for the plain answer that the SDK's own provider buries when it fails.
+    async fn assume(&self, role: &RoleSession) -> Result<(), Error> {
+        let config = self.config(None, &role.region).await;
+        aws_sdk_sts::Client::new(&config)
+            .assume_role()
+            .role_arn(&role.role_arn)
+            .role_session_name(&role.session_name)
+            .set_external_id(role.external_id.clone())
+            .send()
+            .await
+            .map(drop)
+            .map_err(|e| Error::from_sdk("sts:AssumeRole", &e))
     }
 
     /// A session in `account`. That the identity is really of this account is for the caller to have seen.

@@ -89,17 +89,38 @@ fn granted_kinds(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
-/// Namespaces by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Namespaces by name or by label; what either covers is covered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "(has(self.names) && size(self.names) > 0) || has(self.selector)",
+    "message": "name the namespaces: names: [a, b], names: [\"*\"] for all, or selector: {matchLabels: {...}}",
+}]))]
 pub struct NamespaceGrant {
     /// Names of namespaces, or `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(min = 1, max = 256),
+        length(max = 256),
         inner(length(min = 1, max = 63), pattern(r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")),
         extend("x-kubernetes-list-type" = "set")
     )]
     pub names: Vec<String>,
+    /// Labels of namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelGrant>,
+}
+
+/// Namespaces that have all of these labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelGrant {
+    /// The labels. At least one.
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = 16,
+        "additionalProperties" = {"type": "string", "maxLength": 63}
+    ))]
+    pub match_labels: std::collections::BTreeMap<String, String>,
 }
 
 /// What muster knows of the account.

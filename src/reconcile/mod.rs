@@ -1,10 +1,16 @@
-//! The shell around every kind.
+//! The shell around every kind: what a kind must say of itself ([`Kind`]), how it is run ([`run`]), the finalizer, and
+//! what each failure means for the user and for the next look.
+
+mod finalizer;
+mod policy;
+mod shell;
 
 use std::{fmt, future::Future, time::Duration};
 
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::{finalizer::ORPHAN, policy::Backoff, shell::run};
 use crate::{
     aws,
     condition::{Reason, Verdict},
@@ -16,10 +22,27 @@ use crate::{
 
 /// A kind that muster reconciles. Everything that is the same for all kinds is in this module.
 pub trait Kind: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {
-    type Status: Serialize + DeserializeOwned + Default + Clone + PartialEq + fmt::Debug + Send + Sync + AsMut<CommonStatus>;
+    type Status: Serialize
+        + DeserializeOwned
+        + Default
+        + Clone
+        + PartialEq
+        + fmt::Debug
+        + Send
+        + Sync
+        + AsMut<CommonStatus>;
+
+    /// The kind's name.
+    const NAME: &'static str;
+
+    /// Whether objects live in a namespace.
+    const NAMESPACED: bool = true;
 
     /// `muster.dev/<kind>`.
     const FINALIZER: &'static str;
+
+    /// Where in the spec an `AwsRef` stands, as JSON pointers; `[]` after a list: `/sources[]/aws`.
+    const AWS_REFS: &'static [&'static str];
 
     fn status(&self) -> Option<&Self::Status>;
 
@@ -84,9 +107,15 @@ pub enum Failure {
     Stale,
     #[error(transparent)]
     NotSent(#[from] NotSent),
+    /// The rate that EC2 allows is used up. Nothing was done; look again.
+    #[error(transparent)]
+    NotNow(#[from] aws::NotNow),
+    #[error("the reconcile did not end in time and was stopped; it is safe to go on from what is stored")]
+    Deadline,
 }
 
 /// An error and its causes in one line.
+#[derive(Debug)]
 pub struct Chain<'a>(pub &'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {

@@ -1,0 +1,125 @@
+//! What a grant allows. Pure.
+
+use std::collections::BTreeMap;
+
+use super::{Claim, Grant, NamespaceGrant};
+
+/// A namespace and its labels.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Namespace<'a> {
+    pub name: &'a str,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What is missing, with the lines to add to `spec.grants`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ungranted(pub String);
+
+/// Checks that `grants` allow `kind` in `namespace` to use all of `claims`.
+pub(super) fn check(
+    grants: &[Grant],
+    kind: &str,
+    namespace: &Namespace<'_>,
+    claims: &[Claim],
+) -> Result<(), Ungranted> {
+    let ours: Vec<&Grant> =
+        grants.iter().filter(|g| covers(&g.namespaces, namespace) && listed(&g.kinds, kind)).collect();
+    let name = namespace.name;
+    if ours.is_empty() {
+        return Err(Ungranted(format!(
+            "does not let namespace {name} use it for a {kind}; add to its spec.grants: \
+             {{namespaces: {{names: [{name}]}}, kinds: [{kind}]}}"
+        )));
+    }
+    for claim in claims {
+        let (field, list, value): (_, fn(&Grant) -> &[String], _) = match claim {
+            Claim::InstanceProfile(profile) => ("instanceProfiles", |g| &g.instance_profiles, profile),
+            Claim::Bucket(bucket) => ("buckets", |g| &g.buckets, bucket),
+        };
+        if !ours.iter().any(|g| listed(list(g), value)) {
+            return Err(Ungranted(format!(
+                "does not grant {value} to namespace {name}; add it to {field} of the grant for {kind}: {field}: [{value}]"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn listed(list: &[String], value: &str) -> bool {
+    list.iter().any(|item| item == "*" || item == value)
+}
+
+fn covers(grant: &NamespaceGrant, namespace: &Namespace<'_>) -> bool {
+    if listed(&grant.names, namespace.name) {
+        return true;
+    }
+    // An empty selector would be everybody; the schema refuses it, and so does this.
+    grant.selector.as_ref().is_some_and(|s| {
+        !s.match_labels.is_empty() && s.match_labels.iter().all(|(k, v)| namespace.labels.get(k) == Some(v))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws_account::LabelGrant;
+
+    fn grant(names: &[&str], kinds: &[&str]) -> Grant {
+        let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+        Grant {
+            namespaces: NamespaceGrant { names: owned(names), selector: None },
+            kinds: owned(kinds),
+            instance_profiles: vec!["worker".into()],
+            buckets: vec![],
+        }
+    }
+
+    fn namespace(name: &str) -> Namespace<'_> {
+        Namespace { name, labels: BTreeMap::from([("team".into(), "ml".into())]) }
+    }
+
+    #[test]
+    fn no_grant_means_nobody() {
+        let refused = check(&[], "WorkerFleet", &namespace("ml"), &[]).unwrap_err();
+        assert!(refused.0.contains("{namespaces: {names: [ml]}, kinds: [WorkerFleet]}"), "{}", refused.0);
+    }
+
+    #[test]
+    fn namespace_and_kind_must_both_be_named() {
+        let grants = [grant(&["ml"], &["WorkerFleet"])];
+        assert!(check(&grants, "WorkerFleet", &namespace("ml"), &[]).is_ok());
+        assert!(check(&grants, "FleetReport", &namespace("ml"), &[]).is_err());
+        assert!(check(&grants, "WorkerFleet", &namespace("web"), &[]).is_err());
+        assert!(check(&[grant(&["*"], &["*"])], "FleetReport", &namespace("web"), &[]).is_ok());
+    }
+
+    #[test]
+    fn what_is_used_must_be_named_too() {
+        let grants = [grant(&["ml"], &["*"])];
+        let profile = |name: &str| [Claim::InstanceProfile(name.into())];
+        assert!(check(&grants, "WorkerFleet", &namespace("ml"), &profile("worker")).is_ok());
+        let refused = check(&grants, "WorkerFleet", &namespace("ml"), &profile("admin")).unwrap_err();
+        assert!(refused.0.contains("instanceProfiles: [admin]"), "{}", refused.0);
+        assert!(check(&grants, "FleetReport", &namespace("ml"), &[Claim::Bucket("b".into())]).is_err());
+    }
+
+    #[test]
+    fn claims_are_not_granted_across_namespaces() {
+        let web = Grant { buckets: vec!["*".into()], ..grant(&["web"], &["*"]) };
+        let grants = [grant(&["ml"], &["*"]), web];
+        assert!(check(&grants, "FleetReport", &namespace("ml"), &[Claim::Bucket("b".into())]).is_err());
+        assert!(check(&grants, "FleetReport", &namespace("web"), &[Claim::Bucket("b".into())]).is_ok());
+    }
+
+    #[test]
+    fn labels_select_namespaces_and_an_empty_selector_selects_none() {
+        let by_label = |labels: &[(&str, &str)]| {
+            let match_labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+            let namespaces = NamespaceGrant { names: vec![], selector: Some(LabelGrant { match_labels }) };
+            [Grant { namespaces, ..grant(&[], &["*"]) }]
+        };
+        assert!(check(&by_label(&[("team", "ml")]), "WorkerFleet", &namespace("any"), &[]).is_ok());
+        assert!(check(&by_label(&[("team", "web")]), "WorkerFleet", &namespace("any"), &[]).is_err());
+        assert!(check(&by_label(&[]), "WorkerFleet", &namespace("any"), &[]).is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{aws::Connection, config::ControllerArgs, controller, reconcile::Chain};
+
+/// A Kubernetes controller for fleets of EC2 workers.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the controller.
+    Controller(ControllerArgs),
+}
+
+/// Parses the arguments and does what they say.
+pub async fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Controller(args) => control(args).await,
+    }
+}
+
+async fn control(args: ControllerArgs) -> ExitCode {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::builder()
+                .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
+                .from_env_lossy(),
+        )
+        .init();
+    let client = match kube_client().await {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::error!(error = %Chain(&*error), "cannot find a Kubernetes cluster: run in a pod, or set KUBECONFIG");
+            return ExitCode::FAILURE;
+        }
+    };
+    let shutdown = CancellationToken::new();
+    let _signals = tokio::spawn(cancel_on_signal(shutdown.clone()));
+    match controller::run(args.into(), client, Connection::default(), shutdown).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %Chain(&error), "the controller ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn kube_client() -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+    let mut config = kube::Config::infer().await?;
+    // kube would send a write again when the answer was 429, 503 or 504. We decide ourselves what is sent twice.
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("shutting down");
+    shutdown.cancel();
+}

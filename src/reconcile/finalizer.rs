@@ -1,0 +1,73 @@
+//! The finalizer: put on before anything is made outside, taken off when nothing of it is left.
+//!
+//! kube's own `finalizer()` tells objects apart by name only, so a leader that was paused could strip an object that was
+//! deleted and made again meanwhile. These patches test uid and resourceVersion.
+
+use json_patch::{
+    AddOperation, Patch as JsonPatch, PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf,
+};
+use kube::{
+    ResourceExt,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use super::{Failure, Kind};
+use crate::{context::Context, live::Live};
+
+/// With the value `true` on an object that is being deleted, it is let go and AWS is left as it is.
+pub const ORPHAN: &str = "muster.dev/orphan";
+
+pub(super) fn is_set<K: Kind>(live: &Live<K>) -> bool {
+    live.raw().finalizers().iter().any(|f| f == K::FINALIZER)
+}
+
+/// The object with its finalizer, as stored.
+pub(super) async fn put_on<K: Kind>(ctx: &Context, live: &Live<K>) -> Result<Live<K>, Failure> {
+    let mut finalizers = live.raw().finalizers().to_vec();
+    finalizers.push(K::FINALIZER.into());
+    let stored = patch(ctx, live, finalizers).await?.ok_or(Failure::Stale)?;
+    Live::parse(stored.into()).map_err(|source| Failure::Shape { source })
+}
+
+/// Takes the finalizer off. That the object is gone already is as good.
+pub(super) async fn take_off<K: Kind>(ctx: &Context, live: &Live<K>) -> Result<(), Failure> {
+    let finalizers = live.raw().finalizers().iter().filter(|f| *f != K::FINALIZER).cloned().collect();
+    patch(ctx, live, finalizers).await.map(drop)
+}
+
+/// `None` when the object does not exist any more.
+async fn patch<K: Kind>(
+    ctx: &Context,
+    live: &Live<K>,
+    finalizers: Vec<String>,
+) -> Result<Option<DynamicObject>, Failure> {
+    let at = |path: &str| PointerBuf::parse(path).map_err(|_| Failure::Stale);
+    let raw = live.raw();
+    let value = json!(finalizers);
+    let change = match raw.finalizers() {
+        [] => PatchOperation::Add(AddOperation { path: at("/metadata/finalizers")?, value }),
+        _ => PatchOperation::Replace(ReplaceOperation { path: at("/metadata/finalizers")?, value }),
+    };
+    let test = |path: &str, value: Option<String>| {
+        Ok::<_, Failure>(PatchOperation::Test(TestOperation {
+            path: at(path)?,
+            value: value.map_or(Value::Null, Value::String),
+        }))
+    };
+    let operations =
+        vec![test("/metadata/uid", raw.uid())?, test("/metadata/resourceVersion", raw.resource_version())?, change];
+    let operation = format!("change the finalizers of {} {}", K::NAME, live.name());
+    let api = ctx.api_of(raw, &ApiResource::erase::<K>(&()));
+    let params = PatchParams::default();
+    let patch = Patch::Json::<()>(JsonPatch(operations));
+    match ctx.kube_call(&operation, api.patch(live.name(), &params, &patch)).await {
+        Ok(object) => Ok(Some(object)),
+        Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 404) => Ok(None),
+        // A test that does not hold is answered 422.
+        Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 422) => {
+            Err(Failure::Stale)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,94 @@
+//! Who refers to what: so that an AwsAccount is kept while something needs it, and those who need it look again when it
+//! changes.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kube::{
+    ResourceExt,
+    api::DynamicObject,
+    runtime::reflector::{ObjectRef, Store},
+};
+
+use crate::reconcile::Kind;
+
+/// The caches of all kinds that can refer to an AwsAccount.
+#[derive(Clone, Debug, Default)]
+pub struct References(Arc<RwLock<Vec<Cache>>>);
+
+#[derive(Clone)]
+struct Cache {
+    kind: &'static str,
+    store: Store<DynamicObject>,
+    accounts: fn(&DynamicObject) -> Vec<String>,
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// The caches are not filled yet, so that nothing is found proves nothing.
+#[derive(Debug)]
+pub struct NotSynced;
+
+impl References {
+    pub fn register<K: Kind>(&self, store: Store<DynamicObject>) {
+        let cache = Cache { kind: K::NAME, store, accounts: accounts_of::<K> };
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(cache);
+    }
+
+    /// The objects that refer to `account`, as `Kind namespace/name`.
+    pub fn to_account(&self, account: &str) -> Result<Vec<String>, NotSynced> {
+        let caches = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut found = Vec::new();
+        for cache in &caches {
+            if !is_synced(&cache.store) {
+                return Err(NotSynced);
+            }
+            for object in cache.store.state() {
+                if (cache.accounts)(&object).iter().any(|a| a == account) {
+                    let namespace = object.namespace().unwrap_or_default();
+                    found.push(format!("{} {namespace}/{}", cache.kind, object.name_any()));
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Whether `store` has been filled once.
+pub fn is_synced(store: &Store<DynamicObject>) -> bool {
+    use futures::FutureExt;
+    store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok())
+}
+
+/// The objects of kind `K` in `store` that refer to `account`.
+pub fn referring<K: Kind>(
+    store: &Store<DynamicObject>,
+    account: &str,
+    resource: &kube::api::ApiResource,
+) -> Vec<ObjectRef<DynamicObject>> {
+    let refers = |object: &DynamicObject| accounts_of::<K>(object).iter().any(|a| a == account);
+    store.state_filter(|o| refers(o)).iter().map(|o| ObjectRef::from_obj_with(&**o, resource.clone())).collect()
+}
+
+/// Read from the JSON itself: an object whose spec this version cannot parse refers all the same.
+fn accounts_of<K: Kind>(object: &DynamicObject) -> Vec<String> {
+    let spec = &object.data["spec"];
+    K::AWS_REFS
+        .iter()
+        .flat_map(|path| match path.split_once("[]") {
+            None => spec.pointer(path).into_iter().collect::<Vec<_>>(),
+            Some((list, rest)) => spec
+                .pointer(list)
+                .and_then(|l| l.as_array())
+                .into_iter()
+                .flatten()
+                .filter_map(|i| i.pointer(rest))
+                .collect(),
+        })
+        .map(|aws| aws.pointer("/accountRef/name").and_then(|n| n.as_str()).unwrap_or("default").to_owned())
+        .collect()
+}
