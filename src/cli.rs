@@ -1,13 +1,16 @@
 //! The command line.
 
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::{aws::Connection, config::ControllerArgs, controller, reconcile::Chain};
+use crate::{aws::Connection, config::ControllerArgs, controller, crds, reconcile::Chain};
 
 /// A Kubernetes controller for fleets of EC2 workers.
 #[derive(Debug, Parser)]
@@ -21,13 +24,39 @@ struct Cli {
 enum Command {
     /// Run the controller.
     Controller(ControllerArgs),
+    /// Print the CustomResourceDefinitions, or write them as one file each.
+    Crds {
+        /// The folder to write to. Files in it that are no longer generated are left alone.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Parses the arguments and does what they say.
 pub async fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Controller(args) => control(args).await,
+        Command::Crds { dir } => match write_crds(dir.as_deref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("muster crds: {}", Chain(&*error));
+                ExitCode::FAILURE
+            }
+        },
     }
+}
+
+fn write_crds(dir: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
+    for (file, text) in crds::render()? {
+        match dir {
+            None => print!("---\n{text}"),
+            Some(dir) => {
+                let path = dir.join(file);
+                std::fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn control(args: ControllerArgs) -> ExitCode {
