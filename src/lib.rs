@@ -24,6 +24,7 @@ pub mod controller;
 pub mod crds;
 pub mod fields;
 pub mod health;
+pub mod fleet_report;
 pub mod ids;
 pub mod lease;
 pub mod live;
