@@ -1,1 +1,57 @@
-fn main() {}
+//! AWS on loopback, as a program of its own.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use muster_sandbox::{ClockMode, Sandbox, SandboxConfig};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// AWS (EC2, S3, STS) on loopback. Prints one JSON line with its endpoint when it is ready, and runs until SIGINT or
+/// SIGTERM. Point AWS_ENDPOINT_URL at the endpoint; the access key id AKIASANDBOX and twelve digits is the root user of
+/// the account with these digits, with any secret.
+#[derive(Debug, Parser)]
+#[command(name = "muster-sandbox", version)]
+struct Args {
+    /// The address to listen on. Port 0 takes a free port.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Let the clock stand still until it is moved through the control API.
+    #[arg(long)]
+    manual_clock: bool,
+    /// Accept calls at any rate.
+    #[arg(long)]
+    no_throttling: bool,
+    /// How many milliseconds describe calls stay blind for a write.
+    #[arg(long, default_value_t = 0, value_name = "MILLIS")]
+    describe_lag: u64,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let config = SandboxConfig {
+        listen: args.listen,
+        clock: if args.manual_clock { ClockMode::Manual } else { ClockMode::Real },
+        throttling: !args.no_throttling,
+        describe_lag: Duration::from_millis(args.describe_lag),
+        ..SandboxConfig::default()
+    };
+    let sandbox = Sandbox::start(config).await?;
+    let ready = serde_json::json!({ "endpoint": sandbox.endpoint() });
+    writeln!(std::io::stdout().lock(), "{ready}").context("cannot print the endpoint")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    sandbox.stop().await;
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! DescribeInstanceStatus
+
+use super::filter::{self, Filters};
+use super::instance::{HealthStatus, Instance, InstanceState};
+use super::instance_xml;
+use super::lifecycle;
+use super::page::Page;
+use super::{Ec2Call, Operation, ids};
+use crate::error::ApiError;
+use crate::query::xml::Xml;
+use crate::throttle::NON_MUTATING;
+
+pub(super) const OPERATION: Operation = Operation { name: "DescribeInstanceStatus", requests: NON_MUTATING, run };
+
+const FILTERS: &[&str] = &[
+    "availability-zone",
+    "availability-zone-id",
+    "instance-state-code",
+    "instance-state-name",
+    "instance-status.reachability",
+    "instance-status.status",
+    "system-status.reachability",
+    "system-status.status",
+    "tag-key",
+];
+
+fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
+    let root = call.root();
+    let ids = root.list("InstanceId");
+    let filters = Filters::read(&root, FILTERS)?;
+    let page = Page::read(&root)?;
+    let all = root.boolean("IncludeAllInstances")?.unwrap_or(false);
+    root.boolean("IncludeManagedResources")?;
+    let dry_run = call.finish()?;
+    if page.max_given && !ids.is_empty() {
+        return Err(ApiError::new(
+            "InvalidParameterCombination",
+            "The parameter instancesSet cannot be used with the parameter maxResults",
+        ));
+    }
+    ids.iter().try_for_each(|id| ids::check_instance_id(id))?;
+    dry_run.end()?;
+
+    call.with(|world| {
+        let initializing = world.lifecycle.initializing;
+        let estate = world.estate(&call.caller.id.account, &call.caller.region, call.now);
+        let missing: Vec<&str> =
+            ids.iter().copied().filter(|id| estate.visible_by_id(id, call.now).is_none()).collect();
+        if !missing.is_empty() {
+            return Err(ids::instances_not_found(&missing));
+        }
+        let rows = estate
+            .visible_instances(call.now)
+            .filter(|instance| ids.is_empty() || ids.contains(&instance.id.as_str()))
+            .filter(|instance| all || instance.state == InstanceState::Running)
+            .map(|instance| (instance, lifecycle::health(instance, initializing, call.now)))
+            .filter(|(instance, health)| filters.match_row(|name| values(instance, *health, name)))
+            .map(|row| (format!("{:020}", row.0.sequence), row));
+        let (rows, next) = page.cut(rows);
+        let mut xml = Xml::default();
+        xml.list("instanceStatusSet", rows, |xml, (instance, (system, own))| {
+            xml.text("instanceId", &instance.id);
+            xml.text("availabilityZone", &instance.zone);
+            xml.text("availabilityZoneId", &instance.zone_id);
+            instance_xml::state(xml, "instanceState", instance.state);
+            status(xml, "systemStatus", system);
+            status(xml, "instanceStatus", own);
+        });
+        xml.option("nextToken", next);
+        Ok(xml)
+    })
+}
+
+fn status(xml: &mut Xml, name: &str, health: HealthStatus) {
+    xml.element(name, |xml| {
+        xml.text("status", health.name());
+        if let Some(reachability) = reachability(health) {
+            xml.list("details", [reachability], |xml, reachability| {
+                xml.text("name", "reachability");
+                xml.text("status", reachability);
+            });
+        }
+    });
+}
+
+fn reachability(health: HealthStatus) -> Option<&'static str> {
+    match health {
+        HealthStatus::Ok => Some("passed"),
+        HealthStatus::Impaired => Some("failed"),
+        HealthStatus::Initializing => Some("initializing"),
+        HealthStatus::InsufficientData => Some("insufficient-data"),
+        HealthStatus::NotApplicable => None,
+    }
+}
+
+fn values(instance: &Instance, (system, own): (HealthStatus, HealthStatus), filter: &str) -> Vec<String> {
+    match filter {
+        "availability-zone" => vec![instance.zone.clone()],
+        "availability-zone-id" => vec![instance.zone_id.clone()],
+        "instance-state-code" => vec![instance.state.code().to_string()],
+        "instance-state-name" => vec![instance.state.name().to_owned()],
+        "instance-status.status" => vec![own.name().to_owned()],
+        "system-status.status" => vec![system.name().to_owned()],
+        "instance-status.reachability" => reachability(own).map(str::to_owned).into_iter().collect(),
+        "system-status.reachability" => reachability(system).map(str::to_owned).into_iter().collect(),
+        tags => filter::tag_values(&instance.tags, tags),
+    }
+}

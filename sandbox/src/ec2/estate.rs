@@ -1,0 +1,116 @@
+//! What one account has in one region.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use super::ids;
+use super::instance::{Instance, Market};
+use super::network::{SecurityGroup, Subnet};
+use crate::caller::AccountId;
+use crate::error::ApiError;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Zone {
+    pub(crate) name: String,
+    pub(crate) id: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Estate {
+    pub(crate) account: AccountId,
+    pub(crate) region: String,
+    pub(crate) zones: Vec<Zone>,
+    pub(crate) default_vpc: String,
+    pub(crate) subnets: BTreeMap<String, Subnet>,
+    pub(crate) security_groups: BTreeMap<String, SecurityGroup>,
+    /// By the order of launches.
+    pub(crate) instances: BTreeMap<u64, Instance>,
+    pub(crate) sequences: HashMap<String, u64>,
+    pub(crate) tokens: HashMap<TokenKey, TokenUse>,
+    /// Whether instances get InstanceMetadataTags when the request does not say.
+    pub(crate) metadata_tags_default: bool,
+    /// Zones whose rows are missing from describe calls.
+    pub(crate) dark_zones: Vec<String>,
+}
+
+/// A token counts per zone where the request names one, by subnet or placement; otherwise for the region.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct TokenKey {
+    pub(crate) token: String,
+    pub(crate) zone: Option<String>,
+}
+
+/// What a client token was used for.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenUse {
+    /// All parameters of the request but the token.
+    pub(crate) fingerprint: BTreeMap<String, String>,
+    pub(crate) instances: Vec<u64>,
+    pub(crate) used_at: Timestamp,
+}
+
+impl Estate {
+    pub(crate) fn new(
+        account: AccountId,
+        region: String,
+        zones: Vec<Zone>,
+        default_vpc: String,
+        subnets: BTreeMap<String, Subnet>,
+        security_groups: BTreeMap<String, SecurityGroup>,
+    ) -> Self {
+        Self {
+            account,
+            region,
+            zones,
+            default_vpc,
+            subnets,
+            security_groups,
+            instances: BTreeMap::new(),
+            sequences: HashMap::new(),
+            tokens: HashMap::new(),
+            metadata_tags_default: false,
+            dark_zones: Vec::new(),
+        }
+    }
+
+    pub(crate) fn instance(&self, id: &str) -> Option<&Instance> {
+        self.sequences.get(id).and_then(|sequence| self.instances.get(sequence)).filter(|instance| !instance.vanished)
+    }
+
+    /// The instances with these ids, all or an error that names those that do not exist.
+    pub(crate) fn sequences_of(&self, ids: &[&str]) -> Result<Vec<u64>, ApiError> {
+        ids.iter().try_for_each(|id| ids::check_instance_id(id))?;
+        let missing: Vec<&str> = ids.iter().copied().filter(|id| self.instance(id).is_none()).collect();
+        if !missing.is_empty() {
+            return Err(ids::instances_not_found(&missing));
+        }
+        Ok(ids.iter().filter_map(|id| self.sequences.get(*id).copied()).collect())
+    }
+
+    /// Rows as describe calls see them, in the order of launches.
+    pub(crate) fn visible_instances(&self, now: Timestamp) -> impl Iterator<Item = &Instance> {
+        self.instances
+            .values()
+            .filter_map(move |instance| instance.visible(now))
+            .filter(|instance| !self.dark_zones.contains(&instance.zone))
+    }
+
+    pub(crate) fn visible_by_id(&self, id: &str, now: Timestamp) -> Option<&Instance> {
+        let instance = self.sequences.get(id).and_then(|sequence| self.instances.get(sequence))?;
+        instance.visible(now).filter(|instance| !self.dark_zones.contains(&instance.zone))
+    }
+
+    /// How many instances take up a pool's capacity.
+    pub(crate) fn placed(&self, zone: &str, instance_type: &str, market: Option<Market>) -> usize {
+        self.instances
+            .values()
+            .filter(|instance| {
+                instance.state.is_placed()
+                    && instance.zone == zone
+                    && instance.instance_type == instance_type
+                    && market.is_none_or(|market| market == instance.market)
+            })
+            .count()
+    }
+}

@@ -1,0 +1,100 @@
+//! Pages: `MaxResults` and `NextToken`.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use crate::error::ApiError;
+use crate::query::params::{Scope, invalid};
+
+/// What a call without MaxResults gets at most. AWS asks callers to page and says that it may cut such answers.
+const DEFAULT_SIZE: usize = 1000;
+
+#[derive(Debug)]
+pub(crate) struct Page {
+    size: usize,
+    after: Option<String>,
+    pub(crate) max_given: bool,
+}
+
+impl Page {
+    pub(crate) fn read(root: &Scope<'_>) -> Result<Self, ApiError> {
+        let max = root.integer::<usize>("MaxResults")?;
+        if let Some(max) = max {
+            if max < 5 {
+                return Err(invalid(format!(
+                    "Value ( {max} ) for parameter maxResults is invalid. Expecting a value greater than 5."
+                )));
+            }
+            if max > 1000 {
+                return Err(invalid(format!(
+                    "Value ( {max} ) for parameter maxResults is invalid. Expecting a value less than or equal to 1000."
+                )));
+            }
+        }
+        let after = root.text("NextToken").filter(|token| !token.is_empty()).map(decode).transpose()?;
+        Ok(Self { size: max.unwrap_or(DEFAULT_SIZE), after, max_given: max.is_some() })
+    }
+
+    /// Cuts this page out of all rows, which come in the order of their keys. Gives the next page's token too.
+    pub(crate) fn cut<T>(&self, rows: impl Iterator<Item = (String, T)>) -> (Vec<T>, Option<String>) {
+        let mut page = Vec::new();
+        let mut last = None;
+        for (key, row) in rows.filter(|(key, _)| self.after.as_ref().is_none_or(|after| key > after)) {
+            if page.len() == self.size {
+                return (page, last.as_deref().map(encode));
+            }
+            page.push(row);
+            last = Some(key);
+        }
+        (page, None)
+    }
+}
+
+const PREFIX: &str = "after:";
+
+fn encode(key: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!("{PREFIX}{key}"))
+}
+
+fn decode(token: &str) -> Result<String, ApiError> {
+    BASE64_URL_SAFE_NO_PAD
+        .decode(token)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .and_then(|text| text.strip_prefix(PREFIX).map(str::to_owned))
+        .ok_or_else(|| invalid("Unable to parse pagination token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_each_other_without_gap_or_overlap() {
+        let rows = || (0..12).map(|n| (format!("{n:03}"), n));
+        let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = Page { size: 5, after, max_given: true };
+            let (cut, next) = page.cut(rows());
+            seen.extend(cut);
+            pages += 1;
+            match next {
+                Some(token) => after = Some(decode(&token).expect("our own token")),
+                None => break,
+            }
+        }
+        assert_eq!(seen, (0..12).collect::<Vec<_>>());
+        assert_eq!(pages, 3);
+    }
+
+    #[test]
+    fn a_full_last_page_has_no_successor() {
+        let page = Page { size: 5, after: None, max_given: true };
+        assert_eq!(page.cut((0..5).map(|n| (n.to_string(), n))).1, None);
+    }
+
+    #[test]
+    fn a_foreign_token_is_refused() {
+        assert!(decode("nonsense").is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! All regions and accounts, and the one queue of what happens next.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::estate::Estate;
+use super::event::InstanceEvent;
+use super::image::Image;
+use super::instance::{Instance, Market};
+use super::seed;
+use crate::caller::AccountId;
+use crate::config::Lifecycle;
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) describe_lag: Duration,
+    regions: BTreeMap<String, Region>,
+    capacity: Vec<(Pool, u32)>,
+    /// When something may happen to an instance. An entry counts only while the instance still expects it.
+    due: BTreeMap<(Timestamp, u64), (AccountId, String)>,
+    events: Vec<InstanceEvent>,
+    last_sequence: u64,
+}
+
+#[derive(Debug)]
+struct Region {
+    /// Of all accounts.
+    images: BTreeMap<String, Image>,
+    estates: BTreeMap<AccountId, Estate>,
+}
+
+/// A pool of capacity. `None` stands for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pool {
+    pub(crate) account: Option<AccountId>,
+    pub(crate) zone: String,
+    pub(crate) instance_type: String,
+    pub(crate) market: Option<Market>,
+}
+
+impl World {
+    pub(crate) fn new(lifecycle: Lifecycle, describe_lag: Duration) -> Self {
+        Self {
+            lifecycle,
+            describe_lag,
+            regions: BTreeMap::new(),
+            capacity: Vec::new(),
+            due: BTreeMap::new(),
+            events: Vec::new(),
+            last_sequence: 0,
+        }
+    }
+
+    /// What the account has in the region. Every account is there, in every region, from the first look on.
+    pub(crate) fn estate(&mut self, account: &AccountId, region: &str, now: Timestamp) -> &mut Estate {
+        self.region(region, now).estates.entry(account.clone()).or_insert_with(|| seed::estate(account, region))
+    }
+
+    pub(crate) fn images(&mut self, region: &str, now: Timestamp) -> &mut BTreeMap<String, Image> {
+        &mut self.region(region, now).images
+    }
+
+    fn region(&mut self, region: &str, now: Timestamp) -> &mut Region {
+        self.regions
+            .entry(region.to_owned())
+            .or_insert_with(|| Region { images: seed::public_images(now), estates: BTreeMap::new() })
+    }
+
+    pub(crate) fn estates(&self) -> impl Iterator<Item = &Estate> {
+        self.regions.values().flat_map(|region| region.estates.values())
+    }
+
+    /// The estate that an instance is in.
+    pub(crate) fn owner_of(&self, id: &str) -> Option<(AccountId, String)> {
+        self.estates()
+            .find(|estate| estate.instance(id).is_some())
+            .map(|estate| (estate.account.clone(), estate.region.clone()))
+    }
+
+    pub(crate) fn next_sequence(&mut self) -> u64 {
+        self.last_sequence += 1;
+        self.last_sequence
+    }
+
+    /// At most so many instances of the pool at a time. `None` lifts the limit.
+    pub(crate) fn set_capacity(&mut self, pool: Pool, limit: Option<u32>) {
+        self.capacity.retain(|(known, _)| *known != pool);
+        self.capacity.extend(limit.map(|limit| (pool, limit)));
+    }
+
+    /// How many more instances could be placed, by all limits that apply. `None`: no limit.
+    pub(crate) fn free_capacity(
+        &self,
+        account: &AccountId,
+        zone: &str,
+        instance_type: &str,
+        market: Market,
+    ) -> Option<u32> {
+        self.capacity
+            .iter()
+            .filter(|(pool, _)| {
+                pool.account.as_ref().is_none_or(|of| of == account)
+                    && pool.zone == zone
+                    && pool.instance_type == instance_type
+                    && pool.market.is_none_or(|of| of == market)
+            })
+            .map(|(pool, limit)| {
+                let placed: usize = self
+                    .estates()
+                    .filter(|estate| pool.account.as_ref().is_none_or(|of| *of == estate.account))
+                    .map(|estate| estate.placed(zone, instance_type, pool.market))
+                    .sum();
+                limit.saturating_sub(u32::try_from(placed).unwrap_or(u32::MAX))
+            })
+            .min()
+    }
+
+    pub(crate) fn instance_mut(&mut self, account: &AccountId, region: &str, sequence: u64) -> Option<&mut Instance> {
+        self.regions.get_mut(region)?.estates.get_mut(account)?.instances.get_mut(&sequence)
+    }
+
+    pub(crate) fn estate_mut(&mut self, account: &AccountId, region: &str) -> Option<&mut Estate> {
+        self.regions.get_mut(region)?.estates.get_mut(account)
+    }
+
+    pub(crate) fn schedule(&mut self, at: Timestamp, sequence: u64, account: &AccountId, region: &str) {
+        self.due.insert((at, sequence), (account.clone(), region.to_owned()));
+    }
+
+    pub(crate) fn take_due(&mut self, now: Timestamp) -> Option<(Timestamp, u64, AccountId, String)> {
+        let entry = self.due.first_entry()?;
+        if entry.key().0 > now {
+            return None;
+        }
+        let ((at, sequence), (account, region)) = entry.remove_entry();
+        Some((at, sequence, account, region))
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.due.keys().next().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn announce(&mut self, event: InstanceEvent) {
+        self.events.push(event);
+    }
+
+    pub(crate) fn take_events(&mut self) -> Vec<InstanceEvent> {
+        std::mem::take(&mut self.events)
+    }
+}

@@ -1,0 +1,75 @@
+//! Starting and stopping.
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::SandboxConfig;
+use crate::control::Control;
+use crate::server;
+use crate::state::State;
+
+/// A running sandbox. Dereferences to its [`Control`]. It stops when dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    control: Control,
+    stop: CancellationToken,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Sandbox {
+    /// Listens, and returns once connections are accepted.
+    pub async fn start(config: SandboxConfig) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("the sandbox cannot listen on {}", config.listen))?;
+        let address = listener.local_addr().context("the sandbox's listener has no address")?;
+        let state = Arc::new(State::new(&config));
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(server::serve(listener, Arc::clone(&state), stop.clone()));
+        Ok(Self { address, control: Control::new(state), stop, server: Some(server) })
+    }
+
+    /// What `AWS_ENDPOINT_URL` is to be set to.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle that may outlive the borrow of the sandbox.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Lets calls under way end, then stops.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(server) = self.server.take() {
+            // A panic of the server was already reported by the runtime.
+            let _ended = server.await;
+        }
+    }
+}
+
+impl Deref for Sandbox {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,79 @@
+//! STS.
+
+mod assume_role;
+mod get_caller_identity;
+
+use std::collections::BTreeMap;
+
+use http::Response;
+
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::front::Body;
+use crate::query::params::Params;
+use crate::query::xml::Xml;
+use crate::state::State;
+use crate::{front, query};
+
+const NAMESPACE: &str = "xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"";
+
+/// A call that is about to be carried out.
+struct StsCall<'a> {
+    state: &'a State,
+    caller: &'a Caller,
+    params: Params,
+}
+
+struct Operation {
+    name: &'static str,
+    run: fn(&StsCall<'_>) -> Result<Xml, ApiError>,
+}
+
+/// A new operation is a file of its own and a line here.
+const OPERATIONS: &[Operation] = &[assume_role::OPERATION, get_caller_identity::OPERATION];
+
+pub(crate) fn handle(
+    state: &State,
+    caller: &Caller,
+    operation: &str,
+    form: &BTreeMap<String, String>,
+    request_id: &str,
+) -> Response<Body> {
+    let call = StsCall { state, caller, params: Params::new(form) };
+    let result = OPERATIONS
+        .iter()
+        .find(|known| known.name == operation)
+        .ok_or_else(|| {
+            ApiError::new("InvalidAction", format!("Could not find operation {operation} for version 2011-06-15"))
+        })
+        .and_then(|known| (known.run)(&call));
+    match result {
+        Ok(content) => {
+            let mut xml = Xml::document();
+            xml.element_with(&format!("{operation}Response"), NAMESPACE, |xml| {
+                xml.element(&format!("{operation}Result"), |xml| xml.append(&content));
+                xml.element("ResponseMetadata", |xml| xml.text("RequestId", request_id));
+            });
+            query::respond(http::StatusCode::OK, request_id, xml.into_string())
+        }
+        Err(refused) => {
+            let mut response = error(&refused, request_id);
+            response.extensions_mut().insert(front::ErrorCode(refused.code));
+            response
+        }
+    }
+}
+
+/// An error in the shape of the Query protocol.
+pub(crate) fn error(error: &ApiError, request_id: &str) -> Response<Body> {
+    let mut xml = Xml::document();
+    xml.element_with("ErrorResponse", NAMESPACE, |xml| {
+        xml.element("Error", |xml| {
+            xml.text("Type", if error.status.is_server_error() { "Receiver" } else { "Sender" });
+            xml.text("Code", &error.code);
+            xml.text("Message", &error.message);
+        });
+        xml.text("RequestId", request_id);
+    });
+    query::respond(error.status, request_id, xml.into_string())
+}
