@@ -159,6 +159,14 @@ impl Elector {
             return self.settle(sent, self.api.create(&PostParams::default(), &lease).await);
         };
         if !self.may_take(&current) {
+            // Somebody else has it, though by the rules nobody could: stop acting at once.
+            self.held.send_if_modified(|held| match held {
+                Held::Until(end) if *end > sent => {
+                    *end = sent;
+                    true
+                }
+                Held::Until(_) | Held::No | Held::Alone => false,
+            });
             return Ok(());
         }
         let mut wanted = current.clone();

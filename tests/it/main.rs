@@ -1,1 +1,6 @@
-mod smoke {}
+//! Integration tests: one binary, so that the SDKs are linked once and all tests share one API server.
+
+mod account;
+mod lease;
+mod scene;
+mod shell;
