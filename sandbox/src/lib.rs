@@ -50,4 +50,8 @@ pub use ec2::seed::{AMAZON_LINUX_ARM64, AMAZON_LINUX_X86_64};
 pub use error::ApiError;
 pub use faults::{Fault, FaultAction, FaultId, FaultStatus, Moment};
 pub use journal::{Call, CallQuery, Outcome};
+pub use s3::{
+    Access, Algorithm, BucketInfo, Conditions, Content, Match, Object, ObjectHeaders, S3Caller, S3State, StoreError,
+    Sum,
+};
 pub use sandbox::Sandbox;

@@ -11,7 +11,7 @@ use crate::config::SandboxConfig;
 use crate::ec2::Ec2;
 use crate::faults::Faults;
 use crate::journal::Journal;
-use crate::s3::S3State;
+use crate::s3::S3;
 use crate::throttle::Throttle;
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct State {
     pub(crate) throttle: Throttle,
     pub(crate) accounts: Accounts,
     pub(crate) ec2: Ec2,
-    pub(crate) s3: S3State,
+    pub(crate) s3: S3,
     /// Calls under way. AWS carries a call through when the caller has hung up, and so does the sandbox.
     pub(crate) calls: TaskTracker,
 }
@@ -36,7 +36,7 @@ impl State {
             throttle: Throttle::new(config.throttling),
             accounts: Accounts::default(),
             ec2: Ec2::new(config.lifecycle.clone(), config.describe_lag),
-            s3: S3State::default(),
+            s3: S3::new(Arc::clone(&clock)),
             calls: TaskTracker::new(),
             clock,
         }

@@ -53,6 +53,7 @@ use crate::error::ApiError;
 use crate::faults::{Fault, FaultId};
 use crate::front::Body;
 use crate::journal::CallQuery;
+use crate::s3;
 use crate::state::State;
 
 pub(crate) const PREFIX: &str = "/_sandbox/";
@@ -89,6 +90,7 @@ fn router(control: Control) -> Router {
         .route("/_sandbox/instances/{id}/health", put(set_health))
         .route("/_sandbox/instances/{id}/tags", put(tag_instance))
         .route("/_sandbox/instances/{id}/{deed}", post(instance_deed))
+        .merge(s3::routes())
         .with_state(control)
 }
 

@@ -1,0 +1,415 @@
+//! The buckets of all accounts, in memory. Bucket names are one space, as in AWS; who may use a bucket goes by account.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::checksum::Sum;
+use super::content::Content;
+use super::listing::{self, ListRequest, Page};
+
+/// Who asks: the account that the access key belongs to, and the region that the request is signed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Caller {
+    pub account: String,
+    pub region: String,
+}
+
+/// What an account that does not own a bucket may do with it, as a bucket policy would say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Access {
+    Read,
+    ReadWrite,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("the bucket {0} does not exist")]
+    NoSuchBucket(String),
+    #[error("the key {0} does not exist")]
+    NoSuchKey(String),
+    #[error("the account {account} may not do this with the bucket {bucket}")]
+    AccessDenied { account: String, bucket: String },
+    #[error("the bucket {0} belongs to another account")]
+    BucketAlreadyExists(String),
+    #[error("the bucket {0} exists and is yours")]
+    BucketAlreadyOwnedByYou(String),
+    #[error("the bucket {0} is not empty")]
+    BucketNotEmpty(String),
+    #[error("the bucket is in {region}")]
+    WrongRegion { region: String },
+    #[error("the condition {0} does not hold")]
+    PreconditionFailed(&'static str),
+}
+
+/// An `If-Match` or `If-None-Match` value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Match {
+    Any,
+    ETag(String),
+}
+
+impl Match {
+    fn holds(&self, object: &Object) -> bool {
+        match self {
+            Self::Any => true,
+            Self::ETag(etag) => *etag == object.etag,
+        }
+    }
+}
+
+/// Conditions of a write.
+#[derive(Debug, Clone, Default)]
+pub struct Conditions {
+    pub if_match: Option<Match>,
+    pub if_none_match: Option<Match>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Object {
+    pub content: Content,
+    /// Without quotes.
+    pub etag: String,
+    /// In whole seconds, as S3 keeps it.
+    pub last_modified: Timestamp,
+    pub headers: Option<Arc<ObjectHeaders>>,
+}
+
+/// What came with a put and goes back with a get.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectHeaders {
+    pub content_type: Option<String>,
+    pub content_encoding: Option<String>,
+    pub cache_control: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    /// The checksum that the writer sent.
+    pub checksum: Option<Sum>,
+}
+
+impl ObjectHeaders {
+    /// None for an object that came without any, which is what a hundred thousand generated ones are.
+    pub fn boxed(self) -> Option<Arc<Self>> {
+        (self != Self::default()).then(|| Arc::new(self))
+    }
+}
+
+#[derive(Debug)]
+struct Bucket {
+    owner: String,
+    region: String,
+    created: Timestamp,
+    opened: BTreeMap<String, Access>,
+    objects: BTreeMap<String, Object>,
+}
+
+impl Bucket {
+    fn check(&self, name: &str, caller: &S3Caller, wanted: Access) -> Result<(), StoreError> {
+        let granted = self.owner == caller.account || self.opened.get(&caller.account) >= Some(&wanted);
+        if !granted {
+            return Err(StoreError::AccessDenied { account: caller.account.clone(), bucket: name.to_owned() });
+        }
+        if self.region != caller.region {
+            return Err(StoreError::WrongRegion { region: self.region.clone() });
+        }
+        Ok(())
+    }
+
+    fn object(&self, key: &str) -> Result<&Object, StoreError> {
+        self.objects.get(key).ok_or_else(|| StoreError::NoSuchKey(key.to_owned()))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketInfo {
+    pub name: String,
+    pub region: String,
+    pub created: Timestamp,
+}
+
+type Now = Box<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// All buckets. Methods with a caller are what the S3 API offers; the others are for tests and the control API, and act
+/// with the owner's rights.
+pub struct S3State {
+    now: Now,
+    buckets: RwLock<BTreeMap<String, Bucket>>,
+}
+
+impl fmt::Debug for S3State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3State").field("buckets", &self.read().len()).finish_non_exhaustive()
+    }
+}
+
+impl S3State {
+    /// `now` tells the time for LastModified.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { now: Box::new(now), buckets: RwLock::default() }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Bucket>> {
+        self.buckets.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Bucket>> {
+        self.buckets.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = (self.now)();
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+
+    fn with<T>(
+        &self,
+        bucket: &str,
+        caller: &S3Caller,
+        wanted: Access,
+        look: impl FnOnce(&Bucket) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let buckets = self.read();
+        let found = buckets.get(bucket).ok_or_else(|| StoreError::NoSuchBucket(bucket.to_owned()))?;
+        found.check(bucket, caller, wanted)?;
+        look(found)
+    }
+
+    fn with_mut<T>(
+        &self,
+        bucket: &str,
+        caller: &S3Caller,
+        change: impl FnOnce(&mut Bucket) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut buckets = self.write();
+        let found = buckets.get_mut(bucket).ok_or_else(|| StoreError::NoSuchBucket(bucket.to_owned()))?;
+        found.check(bucket, caller, Access::ReadWrite)?;
+        change(found)
+    }
+
+    fn with_owner<T>(
+        &self,
+        bucket: &str,
+        change: impl FnOnce(&mut Bucket) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut buckets = self.write();
+        change(buckets.get_mut(bucket).ok_or_else(|| StoreError::NoSuchBucket(bucket.to_owned()))?)
+    }
+
+    // ---- what the S3 API offers ----
+
+    pub fn create_bucket(&self, caller: &S3Caller, name: &str) -> Result<(), StoreError> {
+        let created = self.now();
+        let mut buckets = self.write();
+        if let Some(existing) = buckets.get(name) {
+            return Err(if existing.owner == caller.account {
+                StoreError::BucketAlreadyOwnedByYou(name.to_owned())
+            } else {
+                StoreError::BucketAlreadyExists(name.to_owned())
+            });
+        }
+        let bucket = Bucket {
+            owner: caller.account.clone(),
+            region: caller.region.clone(),
+            created,
+            opened: BTreeMap::new(),
+            objects: BTreeMap::new(),
+        };
+        buckets.insert(name.to_owned(), bucket);
+        Ok(())
+    }
+
+    /// The region of the bucket. Asked from another region this still answers, as GetBucketLocation does.
+    pub fn locate_bucket(&self, caller: &S3Caller, name: &str) -> Result<String, StoreError> {
+        match self.with(name, caller, Access::Read, |bucket| Ok(bucket.region.clone())) {
+            Err(StoreError::WrongRegion { region }) => Ok(region),
+            other => other,
+        }
+    }
+
+    pub fn head_bucket(&self, caller: &S3Caller, name: &str) -> Result<String, StoreError> {
+        self.with(name, caller, Access::Read, |bucket| Ok(bucket.region.clone()))
+    }
+
+    pub fn list_buckets(&self, caller: &S3Caller) -> Vec<BucketInfo> {
+        let buckets = self.read();
+        let own = buckets.iter().filter(|(_, bucket)| bucket.owner == caller.account);
+        own.map(|(name, bucket)| BucketInfo {
+            name: name.clone(),
+            region: bucket.region.clone(),
+            created: bucket.created,
+        })
+        .collect()
+    }
+
+    pub fn delete_bucket(&self, caller: &S3Caller, name: &str) -> Result<(), StoreError> {
+        self.with_mut(name, caller, |bucket| {
+            if bucket.owner != caller.account {
+                return Err(StoreError::AccessDenied { account: caller.account.clone(), bucket: name.to_owned() });
+            }
+            if !bucket.objects.is_empty() {
+                return Err(StoreError::BucketNotEmpty(name.to_owned()));
+            }
+            Ok(())
+        })?;
+        self.write().remove(name);
+        Ok(())
+    }
+
+    pub fn put_object(
+        &self,
+        caller: &S3Caller,
+        bucket: &str,
+        key: &str,
+        content: Content,
+        headers: ObjectHeaders,
+        conditions: &Conditions,
+    ) -> Result<Object, StoreError> {
+        let object = self.new_object(content, headers);
+        self.with_mut(bucket, caller, |bucket| {
+            check_write(bucket.objects.get(key), key, conditions)?;
+            bucket.objects.insert(key.to_owned(), object.clone());
+            Ok(object)
+        })
+    }
+
+    pub fn get_object(&self, caller: &S3Caller, bucket: &str, key: &str) -> Result<Object, StoreError> {
+        self.with(bucket, caller, Access::Read, |bucket| bucket.object(key).cloned())
+    }
+
+    /// Deleting what is not there succeeds, as in S3.
+    pub fn delete_object(
+        &self,
+        caller: &S3Caller,
+        bucket: &str,
+        key: &str,
+        if_match: Option<&Match>,
+    ) -> Result<(), StoreError> {
+        self.with_mut(bucket, caller, |bucket| {
+            if let (Some(wanted), Some(object)) = (if_match, bucket.objects.get(key))
+                && !wanted.holds(object)
+            {
+                return Err(StoreError::PreconditionFailed("If-Match"));
+            }
+            bucket.objects.remove(key);
+            Ok(())
+        })
+    }
+
+    /// Lists one page and hands it to `look` while the bucket is locked for reading.
+    pub(super) fn list_objects<T>(
+        &self,
+        caller: &S3Caller,
+        bucket: &str,
+        request: &ListRequest,
+        look: impl FnOnce(Page<'_, Object>) -> T,
+    ) -> Result<T, StoreError> {
+        self.with(bucket, caller, Access::Read, |bucket| Ok(look(listing::list(&bucket.objects, request))))
+    }
+
+    // ---- for tests and the control API ----
+
+    /// Makes a bucket of `account` in `region`, or leaves the one that is there and is theirs.
+    pub fn ensure_bucket(&self, account: &str, region: &str, name: &str) -> Result<(), StoreError> {
+        let caller = S3Caller { account: account.to_owned(), region: region.to_owned() };
+        match self.create_bucket(&caller, name) {
+            Err(StoreError::BucketAlreadyOwnedByYou(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Lets another account use the bucket.
+    pub fn open_bucket(&self, bucket: &str, account: &str, access: Access) -> Result<(), StoreError> {
+        self.with_owner(bucket, |bucket| {
+            bucket.opened.insert(account.to_owned(), access);
+            Ok(())
+        })
+    }
+
+    /// Takes back what `open_bucket` gave.
+    pub fn close_bucket(&self, bucket: &str, account: &str) -> Result<(), StoreError> {
+        self.with_owner(bucket, |bucket| {
+            bucket.opened.remove(account);
+            Ok(())
+        })
+    }
+
+    pub fn put(&self, bucket: &str, key: &str, body: impl Into<Bytes>) -> Result<Object, StoreError> {
+        let object = self.new_object(Content::Bytes(body.into()), ObjectHeaders::default());
+        self.with_owner(bucket, |bucket| {
+            bucket.objects.insert(key.to_owned(), object.clone());
+            Ok(object)
+        })
+    }
+
+    /// Puts an object of `size` bytes that starts with `head` and goes on with `x`, and that takes no memory.
+    pub fn put_generated(&self, bucket: &str, key: &str, head: Bytes, size: u64) -> Result<Object, StoreError> {
+        let object = self.new_object(Content::Generated { head, size }, ObjectHeaders::default());
+        self.with_owner(bucket, |bucket| {
+            bucket.objects.insert(key.to_owned(), object.clone());
+            Ok(object)
+        })
+    }
+
+    /// Puts many objects under one lock.
+    pub fn fill(&self, bucket: &str, objects: impl IntoIterator<Item = (String, Bytes)>) -> Result<usize, StoreError> {
+        let made: Vec<(String, Object)> = objects
+            .into_iter()
+            .map(|(key, body)| (key, self.new_object(Content::Bytes(body), ObjectHeaders::default())))
+            .collect();
+        let count = made.len();
+        self.with_owner(bucket, |bucket| {
+            bucket.objects.extend(made);
+            Ok(count)
+        })
+    }
+
+    /// Changes when an object says it was written.
+    pub fn touch(&self, bucket: &str, key: &str, last_modified: Timestamp) -> Result<(), StoreError> {
+        self.with_owner(bucket, |bucket| {
+            let object = bucket.objects.get_mut(key).ok_or_else(|| StoreError::NoSuchKey(key.to_owned()))?;
+            object.last_modified = last_modified;
+            Ok(())
+        })
+    }
+
+    pub fn get(&self, bucket: &str, key: &str) -> Result<Object, StoreError> {
+        self.with_owner(bucket, |bucket| bucket.object(key).cloned())
+    }
+
+    pub fn remove(&self, bucket: &str, key: &str) -> Result<(), StoreError> {
+        self.with_owner(bucket, |bucket| {
+            bucket.objects.remove(key);
+            Ok(())
+        })
+    }
+
+    pub fn keys(&self, bucket: &str, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.with_owner(bucket, |bucket| {
+            let from = bucket.objects.range(prefix.to_owned()..);
+            Ok(from.map(|(key, _)| key).take_while(|key| key.starts_with(prefix)).cloned().collect())
+        })
+    }
+
+    fn new_object(&self, content: Content, headers: ObjectHeaders) -> Object {
+        Object { etag: content.etag(), content, last_modified: self.now(), headers: headers.boxed() }
+    }
+}
+
+fn check_write(existing: Option<&Object>, key: &str, conditions: &Conditions) -> Result<(), StoreError> {
+    let Conditions { if_match, if_none_match } = conditions;
+    if let Some(wanted) = if_match {
+        let object = existing.ok_or_else(|| StoreError::NoSuchKey(key.to_owned()))?;
+        if !wanted.holds(object) {
+            return Err(StoreError::PreconditionFailed("If-Match"));
+        }
+    }
+    if let (Some(unwanted), Some(object)) = (if_none_match, existing)
+        && unwanted.holds(object)
+    {
+        return Err(StoreError::PreconditionFailed("If-None-Match"));
+    }
+    Ok(())
+}
