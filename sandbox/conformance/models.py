@@ -1,0 +1,78 @@
+"""Holds every answer of the sandbox against AWS's own model of the operation.
+
+boto3 skips what it does not know, so a misspelt element would pass unseen. Here each element must be a member of the
+output shape, each value must parse as its type, and each value of an enum must be one of those AWS lists.
+"""
+
+import xml.etree.ElementTree as ElementTree
+
+TYPES = {
+    "integer": int,
+    "long": int,
+    "float": float,
+    "double": float,
+    "boolean": lambda text: {"true": True, "false": False}[text],
+}
+
+
+def check_answers(client):
+    for service in ("ec2", "sts"):
+        client.meta.events.register(f"before-parse.{service}.*", _check)
+
+
+def _check(operation_model, response_dict, **_):
+    if response_dict["status_code"] < 300:
+        check_document(operation_model, response_dict["body"])
+
+
+def check_document(operation, body):
+    """Raises AssertionError where the document says what the model does not know."""
+    shape = operation.output_shape
+    if shape is None or not body:
+        return
+    root = ElementTree.fromstring(body)
+    wrapper = shape.serialization.get("resultWrapper")
+    if wrapper is not None:
+        allowed = {wrapper, "ResponseMetadata"}
+        assert {_name(child) for child in root} <= allowed, f"{operation.name}: more than {allowed} in the answer"
+        root = next(child for child in root if _name(child) == wrapper)
+    _check_structure(operation.name, root, shape, also={"requestId"})
+
+
+def _name(element):
+    return element.tag.rsplit("}", 1)[-1]
+
+
+def _check_structure(path, element, shape, also=frozenset()):
+    members = {member.serialization.get("name", name): member for name, member in shape.members.items()}
+    seen = set()
+    for child in element:
+        name = _name(child)
+        if name in also:
+            continue
+        assert name in members, f"{path}.{name} is unknown to AWS's model"
+        assert name not in seen, f"{path}.{name} is there twice"
+        seen.add(name)
+        _check_value(f"{path}.{name}", child, members[name])
+
+
+def _check_value(path, element, shape):
+    text = element.text or ""
+    if shape.type_name == "structure":
+        _check_structure(path, element, shape)
+    elif shape.type_name == "list":
+        item = shape.member.serialization.get("name", "member")
+        for child in element:
+            assert _name(child) == item, f"{path} holds {_name(child)}, not {item}"
+            _check_value(f"{path}[]", child, shape.member)
+    elif shape.type_name == "string":
+        assert not shape.enum or text in shape.enum, f"{path} is {text!r}, AWS knows {shape.enum}"
+    elif shape.type_name == "timestamp":
+        assert text.endswith("Z") and "T" in text, f"{path} is no time: {text!r}"
+    elif shape.type_name in TYPES:
+        try:
+            TYPES[shape.type_name](text)
+        except (ValueError, KeyError):
+            raise AssertionError(f"{path} is no {shape.type_name}: {text!r}") from None
+    else:
+        raise AssertionError(f"{path} has the unexpected type {shape.type_name}")

@@ -1,0 +1,162 @@
+from harness import refused, same, sandbox_only, scenario, tagged
+
+ROOT = [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-0123456789abcdef0", "VolumeSize": 10}}]
+
+
+def register(world, name, **arguments):
+    ec2 = world.ec2
+    mappings = ROOT
+    if not world.is_sandbox:
+        # moto wants the snapshot to be there.
+        volume = ec2.create_volume(Size=10, AvailabilityZone="eu-west-1a")["VolumeId"]
+        snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+        mappings = [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot, "VolumeSize": 10}}]
+    arguments = {
+        "Architecture": "x86_64", "VirtualizationType": "hvm", "RootDeviceName": "/dev/xvda",
+        "BlockDeviceMappings": mappings,
+    } | arguments
+    return ec2.register_image(Name=name, **arguments)["ImageId"]
+
+
+def named(world, **arguments):
+    return sorted(image["Name"] for image in world.ec2.describe_images(**arguments)["Images"])
+
+
+@scenario
+def a_registered_image_is_ones_own(world):
+    image = register(world, "worker 1", Description="nightly EC2_BACKUP", TagSpecifications=tagged("image", app="core"))
+    found = world.ec2.describe_images(Owners=["self"])["Images"]
+    same([one["ImageId"] for one in found], [image])
+    same((found[0]["Name"], found[0]["State"], found[0]["OwnerId"]), ("worker 1", "available", world.account))
+    same((found[0]["Public"], found[0]["Description"]), (False, "nightly EC2_BACKUP"))
+    same(found[0]["Tags"], [{"Key": "app", "Value": "core"}])
+    same(found[0]["RootDeviceName"], "/dev/xvda")
+    same(world.run(ImageId=image)[0]["ImageId"], image)
+
+
+@scenario
+def images_are_found_by_filters(world):
+    register(world, "worker-1", Description="made by EC2_BACKUP today", TagSpecifications=tagged("image", app="core"))
+    register(world, "worker-2", Architecture="arm64")
+    own = {"Owners": ["self"]}
+    for name, value, found in (
+        ("name", "worker-*", ["worker-1", "worker-2"]),
+        ("name", "worker-1", ["worker-1"]),
+        ("description", "*EC2_BACKUP*", ["worker-1"]),
+        ("architecture", "arm64", ["worker-2"]),
+        ("tag:app", "core", ["worker-1"]),
+        ("state", "available", ["worker-1", "worker-2"]),
+        ("state", "pending", []),
+        ("is-public", "true", []),
+    ):
+        same(named(world, **own, Filters=[{"Name": name, "Values": [value]}]), found)
+
+
+@scenario
+def owners_are_kept_apart(world):
+    register(world, "worker-1")
+    same(named(world, Owners=["self"]), ["worker-1"])
+    same(named(world, Owners=[world.account]), ["worker-1"])
+    assert "worker-1" not in named(world, Owners=["amazon"])
+    assert named(world, Owners=["amazon"]), "Amazon has images of its own"
+
+
+@scenario
+def image_ids_are_checked(world):
+    with refused("InvalidAMIID.NotFound", 400):
+        world.ec2.describe_images(ImageIds=["ami-0123456789abcdef0"])
+    with refused("InvalidAMIID.Malformed", 400):
+        world.ec2.describe_images(ImageIds=["nonsense"])
+
+
+@scenario
+def image_names_are_taken_once(world):
+    register(world, "worker-1")
+    with refused("InvalidAMIName.Duplicate", 400):
+        register(world, "worker-1")
+
+
+@scenario
+def image_names_are_checked(world):
+    for name in ("not, this", "nor#that"):
+        with refused("InvalidAMIName.Malformed", 400):
+            register(world, name)
+
+
+@scenario
+def an_image_needs_a_root_device(world):
+    with refused("InvalidBlockDeviceMapping", 400):
+        world.ec2.register_image(Name="worker-1", RootDeviceName="/dev/xvda", Architecture="x86_64")
+
+
+@scenario
+def a_deregistered_image_is_gone(world):
+    image = register(world, "worker-1")
+    world.ec2.deregister_image(ImageId=image)
+    same(named(world, Owners=["self"]), [])
+    with refused("InvalidAMIID.NotFound", 400):
+        world.run(ImageId=image)
+
+
+@scenario
+def a_deregistered_image_is_not_described(world):
+    image = register(world, "worker-1")
+    world.ec2.deregister_image(ImageId=image)
+    with refused("InvalidAMIID.NotFound", 400):
+        world.ec2.describe_images(ImageIds=[image])
+
+
+@scenario
+def an_image_is_deregistered_once(world):
+    image = register(world, "worker-1")
+    world.ec2.deregister_image(ImageId=image)
+    with refused("InvalidAMIID.Unavailable", 400):
+        world.ec2.deregister_image(ImageId=image)
+
+
+@scenario
+def public_images_belong_to_others(world):
+    with refused("AuthFailure", 403):
+        world.ec2.deregister_image(ImageId=world.image())
+
+
+@scenario
+def running_instances_survive_their_image(world):
+    image = register(world, "worker-1")
+    world.run(ImageId=image)
+    world.ec2.deregister_image(ImageId=image)
+    same([instance["ImageId"] for instance in world.describe()], [image])
+
+
+@sandbox_only
+def an_image_that_is_not_available_launches_nothing(world):
+    spec = {"owner": world.account, "region": "eu-west-1", "name": "worker-1", "state": "pending"}
+    image = world.control("POST", "images", spec)["id"]
+    same(world.ec2.describe_images(ImageIds=[image])["Images"][0]["State"], "pending")
+    with refused("InvalidAMIID.Unavailable", 400):
+        world.run(ImageId=image)
+    world.control("PUT", f"images/eu-west-1/{image}/state", "available")
+    world.run(ImageId=image)
+
+
+@sandbox_only
+def private_images_of_others_are_not_seen(world):
+    spec = {"owner": "999999999997", "region": "eu-west-1", "name": f"worker-{world.account}"}
+    image = world.control("POST", "images", spec)["id"]
+    with refused("InvalidAMIID.NotFound", 400):
+        world.ec2.describe_images(ImageIds=[image])
+    with refused("AuthFailure", 403):
+        world.run(ImageId=image)
+    # A public one with a likely name is seen by whoever names no owners.
+    world.control("POST", "images", spec | {"name": f"lookalike-{world.account}", "public": True})
+    by_name = [{"Name": "name", "Values": [f"lookalike-{world.account}"]}]
+    same(len(named(world, Filters=by_name)), 1)
+    same(named(world, Owners=["self"], Filters=by_name), [])
+
+
+@sandbox_only
+def images_have_pages(world):
+    for n in range(7):
+        world.control("POST", "images", {"owner": world.account, "region": "eu-west-1", "name": f"worker-{n}"})
+    pages = list(world.ec2.get_paginator("describe_images").paginate(Owners=["self"], PaginationConfig={"PageSize": 5}))
+    same([len(page["Images"]) for page in pages], [5, 2])
