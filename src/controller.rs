@@ -85,7 +85,7 @@ pub async fn run(
             kube.clone(),
             Reporter { controller: "muster.dev/controller".into(), instance: Some(config.pod_name.clone()) },
         ),
-        aws: Aws::connect(connection, &config.timings).await,
+        aws: Aws::connect(connection, &config.timings, metrics.clone()).await,
         kube,
         accounts: Accounts::default(),
         references: Default::default(),

@@ -19,8 +19,8 @@ struct ErrorLabels {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
-    service: &'static str,
-    operation: &'static str,
+    service: String,
+    operation: String,
     outcome: &'static str,
 }
 
@@ -70,8 +70,10 @@ impl Metrics {
         }
     }
 
-    pub fn called(&self, service: &'static str, operation: &'static str, outcome: &'static str) {
-        self.calls.get_or_create(&CallLabels { service, operation, outcome }).inc();
+    /// `service` and `operation` are the SDK's names, of which there are only as many as muster uses.
+    pub fn called(&self, service: &str, operation: &str, outcome: &'static str) {
+        let labels = CallLabels { service: service.into(), operation: operation.into(), outcome };
+        self.calls.get_or_create(&labels).inc();
     }
 
     pub fn set_leading(&self, leading: bool) {

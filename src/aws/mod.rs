@@ -1,5 +1,6 @@
 //! AWS: domain types in and out; SDK types stop here.
 
+mod calls;
 mod error;
 mod limits;
 
@@ -7,10 +8,15 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use aws_config::{BehaviorVersion, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_http_client::{
+    Builder as HttpClientBuilder,
+    tls::{self, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::{http::SharedHttpClient, interceptors::Intercept};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use tokio::sync::Mutex;
 
+use self::calls::CallCounter;
 pub use self::{
     error::{Class, Error},
     limits::{Bucket, Limits, NotNow, Permit},
@@ -18,6 +24,7 @@ pub use self::{
 use crate::{
     clock::Timings,
     ids::{AccountId, Region},
+    metrics::Metrics,
 };
 
 /// How AWS is reached. Tests set all of it; in production the SDK's own chain finds the credentials.
@@ -34,6 +41,7 @@ pub struct Aws {
     base: SdkConfig,
     roles: Arc<Mutex<HashMap<RoleSession, SdkConfig>>>,
     limits: Arc<Limits>,
+    metrics: Arc<Metrics>,
 }
 
 impl fmt::Debug for Aws {
@@ -58,6 +66,7 @@ pub struct Session {
     pub region: Region,
     pub limits: Arc<Limits>,
     config: SdkConfig,
+    metrics: Arc<Metrics>,
 }
 
 impl fmt::Debug for Session {
@@ -72,10 +81,19 @@ impl Session {
         &self.config
     }
 
+    /// To be given to every SDK client, so that its calls are in /metrics.
+    pub(in crate::aws) fn call_counter(&self) -> impl Intercept + use<> {
+        CallCounter(self.metrics.clone())
+    }
+
     /// The same for writes that may be sent only once by the SDK: whoever records intents decides about a second attempt.
     pub(in crate::aws) fn sdk_single_attempt(&self) -> SdkConfig {
         self.config.to_builder().retry_config(RetryConfig::disabled()).build()
     }
+}
+
+fn https_client() -> SharedHttpClient {
+    HttpClientBuilder::new().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build_https()
 }
 
 /// An identity as AWS itself names it.
@@ -88,7 +106,7 @@ pub struct Identity {
 impl Aws {
     /// Finds the controller's own credentials as the AWS SDKs do: environment, web identity (IRSA), EKS Pod Identity,
     /// instance profile.
-    pub async fn connect(connection: Connection, timings: &Timings) -> Self {
+    pub async fn connect(connection: Connection, timings: &Timings, metrics: Arc<Metrics>) -> Self {
         // The SDK wants some region before one is named; every session names its own.
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(aws_config::Region::from_static("us-east-1"))
@@ -102,13 +120,12 @@ impl Aws {
         if let Some(url) = connection.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        if let Some(client) = connection.http_client {
-            loader = loader.http_client(client);
-        }
+        // One warm pool of connections for all clients; the SDK would make one for each of them.
+        loader = loader.http_client(connection.http_client.unwrap_or_else(https_client));
         if let Some(credentials) = connection.credentials {
             loader = loader.credentials_provider(credentials);
         }
-        Self { base: loader.load().await, roles: Arc::default(), limits: Arc::default() }
+        Self { base: loader.load().await, roles: Arc::default(), limits: Arc::default(), metrics }
     }
 
     /// Who `role` really is, or the controller itself where there is no role. Asks STS each time.
@@ -117,8 +134,9 @@ impl Aws {
         if let Some(role) = role {
             self.assume(role).await?;
         }
-        let config = self.config(role, region).await;
-        let answer = aws_sdk_sts::Client::new(&config)
+        let answer = self
+            .sts(role, region)
+            .await
             .get_caller_identity()
             .send()
             .await
@@ -135,8 +153,8 @@ impl Aws {
 
     /// Takes the role on once, for the plain answer that the SDK's own provider buries when it fails.
     async fn assume(&self, role: &RoleSession) -> Result<(), Error> {
-        let config = self.config(None, &role.region).await;
-        aws_sdk_sts::Client::new(&config)
+        self.sts(None, &role.region)
+            .await
             .assume_role()
             .role_arn(&role.role_arn)
             .role_session_name(&role.session_name)
@@ -147,10 +165,15 @@ impl Aws {
             .map_err(|e| Error::from_sdk("sts:AssumeRole", &e))
     }
 
+    async fn sts(&self, role: Option<&RoleSession>, region: &Region) -> aws_sdk_sts::Client {
+        let config = aws_sdk_sts::config::Builder::from(&self.config(role, region).await);
+        aws_sdk_sts::Client::from_conf(config.interceptor(CallCounter(self.metrics.clone())).build())
+    }
+
     /// A session in `account`. That the identity is really of this account is for the caller to have seen.
     pub(crate) async fn session(&self, account: AccountId, region: Region, role: Option<&RoleSession>) -> Session {
         let config = self.config(role, &region).await;
-        Session { account, region, limits: self.limits.clone(), config }
+        Session { account, region, limits: self.limits.clone(), config, metrics: self.metrics.clone() }
     }
 
     async fn config(&self, role: Option<&RoleSession>, region: &Region) -> SdkConfig {

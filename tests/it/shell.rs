@@ -1,6 +1,12 @@
 //! What the shell does for every kind: leadership, shutdown, health.
 
-use std::sync::{Arc, atomic::AtomicBool, atomic::Ordering};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use kube::Api;
 use muster::{aws_account::AwsAccount, config::LeaseName, controller, health, metrics::Metrics};
@@ -79,6 +85,28 @@ async fn health_and_metrics_are_served() {
     assert!(exposition.contains("muster_reconcile_total{kind=\"WorkerFleet\"} 1"), "{exposition}");
     assert!(exposition.contains("muster_reconcile_errors_total{kind=\"WorkerFleet\",reason=\"AwsDenied\"} 1"));
     assert!(exposition.contains("muster_build_info{version="));
+}
+
+#[tokio::test]
+async fn calls_to_aws_are_counted_by_operation_and_outcome() {
+    let scene = Scene::new().await;
+    let address = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+    let config = muster::config::Config { metrics_addr: address, ..scene.config() };
+    let _controller = Controller::start(config, scene.connection(), |client| client).await;
+    scene::wait(Api::<AwsAccount>::all(scene.kube.clone()), &scene.namespace, "Ready", ready).await;
+    let exposition = get(address, "/metrics").await;
+    let counted = r#"muster_aws_requests_total{service="STS",operation="GetCallerIdentity",outcome="ok"}"#;
+    assert!(exposition.contains(counted), "{exposition}");
+    assert!(exposition.contains("muster_leading 1"), "{exposition}");
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 fn account_spec() -> serde_json::Value {
