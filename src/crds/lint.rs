@@ -51,6 +51,12 @@ fn field(props: &JSONSchemaProps, path: &str, findings: &mut Findings) {
     let unions = [&props.one_of, &props.any_of, &props.all_of];
     findings.check(unions.iter().all(|u| u.is_none()), path, "unions are CEL rules, whose messages can be read");
     findings.check(props.x_kubernetes_preserve_unknown_fields.is_none(), path, "unknown fields are pruned");
+    let odd = props.multiple_of.is_some()
+        || props.unique_items.is_some()
+        || props.exclusive_maximum.is_some()
+        || props.exclusive_minimum.is_some()
+        || props.not.is_some();
+    findings.check(!odd, path, "what tests/it/crds/bounds.rs does not try out is not used");
     for rule in props.x_kubernetes_validations.iter().flatten() {
         let message = rule.message.as_ref().is_some_and(|m| m.len() > 10);
         findings.check(message, path, &format!("a message that says what to write is missing for {}", rule.rule));

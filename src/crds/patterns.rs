@@ -12,6 +12,11 @@ const PATTERNS: &[(&str, &str)] = &[
     ),
     (r"^[A-Za-z0-9+=,.@:/_-]+$", "an external id has letters, digits and + = , . @ : / _ - only"),
     (r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$", "write the name of a namespace, or * for all"),
+    (r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "write lower-case letters, digits and '-', like prod or prod-eu"),
+    (r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", "write the name of a bucket, like my-reports: not its ARN or URL"),
+    (r"^[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", "write letters, digits and _ . - only, like app or module_a"),
+    (r"^[1-9][0-9]{0,9}(Ki|Mi|k|M)?$", "write a size like 512Ki or 1Mi"),
+    (r"^[a-z0-9-]+\.[a-z0-9-]+$", "write an instance type, like m6i.large"),
 ];
 
 pub(super) fn what_to_write(pattern: &str) -> Option<&'static str> {

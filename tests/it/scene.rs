@@ -290,7 +290,7 @@ impl Drop for Controller {
 }
 
 /// Installs the CRDs once for all tests of this process.
-async fn install_crds(kube: &Client) {
+pub(crate) async fn install_crds(kube: &Client) {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     INSTALLED
         .get_or_init(async || {

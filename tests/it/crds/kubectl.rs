@@ -1,0 +1,84 @@
+//! What people see who work with kubectl alone.
+
+use std::time::Duration;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use serde_json::json;
+
+use super::{Kind, installed, kinds, manifests, offer};
+
+/// kubectl reads what the API server publishes a moment after a CRD is established.
+async fn published<T>(ask: impl AsyncFn() -> anyhow::Result<T>) -> T {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) if tokio::time::Instant::now() > deadline => panic!("{error:#}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+/// The fields below `path` that have fields themselves.
+fn objects(schema: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray::Schema;
+    let inner = match &schema.items {
+        Some(Schema(items)) => items,
+        _ => schema,
+    };
+    if inner.properties.is_some() {
+        found.push(path.to_owned());
+    }
+    for (name, property) in inner.properties.iter().flatten() {
+        objects(property, &format!("{path}.{name}"), found);
+    }
+}
+
+#[tokio::test]
+async fn explain_knows_every_field() {
+    let kube = installed().await;
+    for kind in kinds() {
+        let mut paths = Vec::new();
+        objects(&kind.schema, &kind.plural, &mut paths);
+        assert!(paths.len() > 3, "{paths:?}");
+        for path in paths {
+            let text =
+                published(async || kube.kubectl(&["explain", &path, "--api-version=muster.dev/v1alpha1"]).await).await;
+            assert!(text.contains("FIELDS:"), "{path}: {text}");
+            assert!(!text.contains("<no description>") && !text.contains("<empty>"), "{path}: {text}");
+        }
+        let all = published(async || kube.kubectl(&["explain", &kind.plural, "--recursive"]).await).await;
+        assert!(all.contains("observedGeneration"), "{all}");
+    }
+}
+
+#[tokio::test]
+async fn the_category_and_the_short_names_find_all_kinds() {
+    let kube = installed().await;
+    let namespace = kube.namespace().await.expect("a namespace");
+    let client = kube.admin().await.expect("a client");
+    let mut names = Vec::new();
+    for (number, mut manifest) in manifests::all().into_iter().enumerate() {
+        let kind = Kind::of(&manifest);
+        let name = format!("{namespace}-{number}");
+        manifest["metadata"]["name"] = json!(name);
+        offer(&client, http::Method::POST, &kind.path(&namespace), &manifest).await.expect("a whole manifest");
+        names.push(format!("{}.muster.dev/{name}", kind.name.to_lowercase()));
+    }
+    let listed = published(async || kube.kubectl(&["get", "muster", "-n", &namespace, "-o", "name"]).await).await;
+    for name in &names {
+        assert!(listed.lines().any(|line| line == name), "{name} is not in {listed}");
+    }
+    for crd in muster::crds::all() {
+        for short in crd.spec.names.short_names.unwrap_or_default() {
+            let table = kube.kubectl(&["get", &short, "-n", &namespace]).await.expect("a table");
+            let header: Vec<_> = table.lines().next().expect("a header").split_whitespace().collect();
+            for column in ["NAME", "READY", "REASON", "SUSPEND", "AGE"] {
+                assert!(header.contains(&column), "{short}: {table}");
+            }
+        }
+    }
+    for name in names.iter().filter(|name| name.starts_with("awsaccount")) {
+        kube.kubectl(&["delete", name]).await.expect("a deletion");
+    }
+}

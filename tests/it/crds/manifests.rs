@@ -1,0 +1,74 @@
+//! Whole manifests: together those of a kind set every field that its spec has.
+
+use serde_json::{Value, json};
+
+pub(super) fn all() -> Vec<Value> {
+    vec![
+        aws_account(),
+        fleet_report(),
+        fleet_report_with(json!({"field": "moduleA", "oneOf": ["red-1.8.5", "red-1.8.6"]})),
+        fleet_report_with(json!({"field": "app", "semver": ">=1.2.3"})),
+    ]
+}
+
+/// The one that mistakes are made in.
+pub(super) fn first(kind: &str) -> Value {
+    all().into_iter().find(|manifest| manifest["kind"] == kind).unwrap_or_else(|| panic!("there is no whole {kind}"))
+}
+
+fn aws_account() -> Value {
+    json!({
+        "apiVersion": "muster.dev/v1alpha1",
+        "kind": "AwsAccount",
+        "metadata": {"name": "whole"},
+        "spec": {
+            "roleARN": "arn:aws:iam::111111111111:role/muster",
+            "externalID": "d3b07384",
+            "regions": ["eu-west-1"],
+            "suspend": true,
+            "grants": [{
+                "namespaces": {"names": ["ml"], "selector": {"matchLabels": {"team": "ml"}}},
+                "kinds": ["WorkerFleet"],
+                "instanceProfiles": ["worker"],
+                "buckets": ["reports"],
+            }],
+        },
+    })
+}
+
+fn fleet_report() -> Value {
+    json!({
+        "apiVersion": "muster.dev/v1alpha1",
+        "kind": "FleetReport",
+        "metadata": {"name": "whole"},
+        "spec": {
+            "suspend": true,
+            "sources": [{
+                "name": "prod",
+                "bucket": "app-report-bucket",
+                "prefix": "prod/",
+                "aws": {"region": "ap-northeast-1", "accountRef": {"name": "reports"}},
+                "trust": "PerInstanceKey",
+            }],
+            "interval": "5m",
+            "staleAfter": "2h",
+            "limits": {"objectSize": "1Mi", "concurrency": 100},
+            "timestamp": {"path": "$.update_date"},
+            "identity": {"path": "$.instance_id"},
+            "fields": [
+                {"name": "app", "path": "$.app_version"},
+                {"name": "moduleA", "path": "$.processes[*].module_A_filename"},
+                {"name": "moduleB", "path": "$.processes[*].module_B_filename"},
+            ],
+            "groupBy": [{"name": "service", "path": "$.instance_name", "regex": "^([a-z]+_[a-z0-9]+)_"}],
+            "expect": {"versions": [{"field": "app", "equals": "1.2.3"}]},
+        },
+    })
+}
+
+/// What an expected version can be instead.
+fn fleet_report_with(expected: Value) -> Value {
+    let mut manifest = fleet_report();
+    manifest["spec"]["expect"]["versions"] = json!([expected]);
+    manifest
+}

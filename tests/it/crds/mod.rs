@@ -1,0 +1,112 @@
+//! The CustomResourceDefinitions on a real API server: it takes them, refuses what is wrong with words that help, and
+//! explains every field.
+
+mod bounds;
+mod kubectl;
+mod manifests;
+mod rules;
+
+use std::{fs, path::Path};
+
+use http::{Request, StatusCode};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use kube::Client;
+use muster_world::KubeApi;
+use serde_json::Value;
+
+use crate::scene::install_crds;
+
+/// The shared API server with every CRD of muster established.
+async fn installed() -> &'static KubeApi {
+    let kube = KubeApi::shared().await;
+    install_crds(&kube.admin().await.expect("a client")).await;
+    kube
+}
+
+/// A kind as the tests see it: its schema, and where its objects are.
+#[derive(Clone)]
+struct Kind {
+    name: String,
+    plural: String,
+    namespaced: bool,
+    schema: JSONSchemaProps,
+}
+
+fn kinds() -> Vec<Kind> {
+    muster::crds::all()
+        .into_iter()
+        .map(|crd| Kind {
+            name: crd.spec.names.kind,
+            plural: crd.spec.names.plural,
+            namespaced: crd.spec.scope == "Namespaced",
+            schema: crd.spec.versions[0].schema.clone().and_then(|s| s.open_api_v3_schema).expect("a schema"),
+        })
+        .collect()
+}
+
+impl Kind {
+    fn path(&self, namespace: &str) -> String {
+        let namespace = if self.namespaced { format!("/namespaces/{namespace}") } else { String::new() };
+        format!("/apis/muster.dev/v1alpha1{namespace}/{}", self.plural)
+    }
+
+    fn of(manifest: &Value) -> Self {
+        let name = manifest["kind"].as_str().expect("a kind");
+        kinds().into_iter().find(|kind| kind.name == name).unwrap_or_else(|| panic!("there is no kind {name}"))
+    }
+}
+
+/// What the API server says to a manifest: `Ok`, or the message of its refusal.
+async fn offer(client: &Client, method: http::Method, path: &str, manifest: &Value) -> Result<Value, String> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json")
+        .body(serde_json::to_vec(manifest).expect("JSON"))
+        .expect("a request");
+    match client.request::<Value>(request).await {
+        Ok(answer) => Ok(answer),
+        Err(kube::Error::Api(status)) if status.code == StatusCode::INTERNAL_SERVER_ERROR.as_u16() => {
+            panic!("the API server failed: {status:?}")
+        }
+        Err(kube::Error::Api(status)) => Err(status.message.clone()),
+        Err(error) => panic!("{path}: {error}"),
+    }
+}
+
+/// Offers a new object without storing it.
+async fn offer_new(client: &Client, namespace: &str, manifest: &Value) -> Result<Value, String> {
+    let path = format!("{}?dryRun=All&fieldValidation=Strict", Kind::of(manifest).path(namespace));
+    offer(client, http::Method::POST, &path, manifest).await
+}
+
+#[test]
+fn the_files_are_what_the_types_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rendered = muster::crds::render().expect("YAML");
+    for folder in ["crds", "charts/muster/files/crds"] {
+        for (name, text) in &rendered {
+            let stored = fs::read_to_string(root.join(folder).join(name)).unwrap_or_default();
+            assert!(stored == *text, "{folder}/{name} is not what the Rust types say: run `make generate`");
+        }
+        let mut stored: Vec<_> = fs::read_dir(root.join(folder))
+            .expect(folder)
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+            .collect();
+        stored.sort();
+        let names: Vec<_> = rendered.iter().map(|(name, _)| name.clone()).collect();
+        assert_eq!(stored, names, "{folder} has a file too many: remove it");
+    }
+}
+
+#[tokio::test]
+async fn whole_manifests_are_accepted() {
+    let kube = installed().await;
+    let client = kube.admin().await.expect("a client");
+    let namespace = kube.namespace().await.expect("a namespace");
+    for manifest in manifests::all() {
+        if let Err(refusal) = offer_new(&client, &namespace, &manifest).await {
+            panic!("{manifest:#} is refused: {refusal}");
+        }
+    }
+}

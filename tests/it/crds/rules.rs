@@ -1,0 +1,207 @@
+//! Every rule that is more than a bound, broken once, by somebody who has to understand the refusal.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use serde_json::{Value, json};
+
+use super::{Kind, bounds, installed, kinds, manifests, offer, offer_new};
+
+/// A whole manifest with some fields changed, and the message that must come back.
+struct Mistake {
+    kind: &'static str,
+    /// Whether the object is there already, as the whole manifest has it.
+    on: On,
+    /// JSON pointers and what is written there; null removes the field.
+    edits: Vec<(&'static str, Value)>,
+    message: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Create,
+    Update,
+}
+
+fn mistakes() -> Vec<Mistake> {
+    use On::{Create, Update};
+    let mistake =
+        |kind, on, edits: &[(&'static str, Value)], message| Mistake { kind, on, edits: edits.to_vec(), message };
+    let account = "the account of an AwsAccount cannot change: make a new AwsAccount with another name and point accountRef at it";
+    vec![
+        mistake(
+            "AwsAccount",
+            Create,
+            &[("/metadata/name", json!("a".repeat(64)))],
+            "metadata.name must be at most 63 characters",
+        ),
+        mistake("AwsAccount", Update, &[("/spec/roleARN", json!("arn:aws:iam::222222222222:role/muster"))], account),
+        mistake("AwsAccount", Update, &[("/spec/roleARN", json!(null))], account),
+        mistake(
+            "AwsAccount",
+            Create,
+            &[("/spec/grants/0/namespaces", json!({}))],
+            "name the namespaces: names: [a, b], names: [\"*\"] for all, or selector",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/metadata/name", json!("a".repeat(64)))],
+            "metadata.name must be at most 63 characters",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/staleAfter", json!("1m"))],
+            "staleAfter must not be shorter than interval",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/expect/versions/0/field", json!("ap"))],
+            "expect.versions[].field must be the name of one of spec.fields: add that field",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/interval", json!("25h")), ("/spec/staleAfter", json!("26h"))],
+            "interval must be between 1s and 24h, for example 5m",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/staleAfter", json!("9000h"))],
+            "staleAfter must be between 1s and 8760h, for example 2h",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/sources/0/prefix", json!("/prod"))],
+            "prefix must not start with '/': keys in S3 do not; write it like reports/prod/",
+        ),
+        mistake(
+            "FleetReport",
+            Update,
+            &[("/spec/sources/0/aws/region", json!("us-east-1"))],
+            "the aws of a source cannot change: add a source with another name and remove this one",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/limits/objectSize", json!("17Mi"))],
+            "objectSize must be at most 16Mi, for example 1Mi",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/timestamp/path", json!("update_date"))],
+            "a path is a JSONPath and starts with '$', for example $.update_date",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/fields/0/path", json!("app_version"))],
+            "a path is a JSONPath and starts with '$', for example $.app_version",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/groupBy/0/path", json!("instance_name"))],
+            "a path is a JSONPath and starts with '$', for example $.instance_name",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/expect/versions/0/semver", json!(">=1.2.3"))],
+            "an expected version needs exactly one of equals, oneOf or semver",
+        ),
+        mistake(
+            "FleetReport",
+            Create,
+            &[("/spec/expect/versions/0/equals", json!(null))],
+            "an expected version needs exactly one of equals, oneOf or semver",
+        ),
+    ]
+}
+
+fn edited(mut manifest: Value, edits: &[(&str, Value)]) -> Value {
+    for (pointer, value) in edits {
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        let parent = manifest.pointer_mut(parent).unwrap_or_else(|| panic!("the manifest has no {parent}"));
+        match (parent, value) {
+            (Value::Object(fields), Value::Null) => {
+                fields.remove(key).unwrap_or_else(|| panic!("there is no {pointer} to remove"));
+            }
+            (Value::Object(fields), value) => {
+                fields.insert(key.to_owned(), value.clone());
+            }
+            (Value::Array(list), value) => list[key.parse::<usize>().expect("an index")] = value.clone(),
+            (other, _) => panic!("{pointer}: {other} has no fields"),
+        }
+    }
+    manifest
+}
+
+#[tokio::test]
+async fn every_mistake_is_refused_with_what_to_write() {
+    let kube = installed().await;
+    let client = kube.admin().await.expect("a client");
+    let namespace = kube.namespace().await.expect("a namespace");
+    let mut wrong = Vec::new();
+    for (number, Mistake { kind, on, edits, message }) in mistakes().into_iter().enumerate() {
+        let mut whole = manifests::first(kind);
+        let answer = match on {
+            On::Create => offer_new(&client, &namespace, &edited(whole, &edits)).await,
+            On::Update => {
+                let kind = Kind::of(&whole);
+                let name = format!("{namespace}-{number}");
+                whole["metadata"]["name"] = json!(name);
+                let path = kind.path(&namespace);
+                let stored = offer(&client, Method::POST, &path, &whole).await.expect("a whole manifest");
+                let path = format!("{path}/{name}");
+                let answer = offer(&client, Method::PUT, &format!("{path}?dryRun=All"), &edited(stored, &edits)).await;
+                offer(&client, Method::DELETE, &path, &json!({})).await.expect("a deletion");
+                answer
+            }
+        };
+        match answer {
+            Ok(_) => wrong.push(format!("{kind} with {edits:?} is accepted")),
+            Err(refusal) if refusal.contains(message) => {}
+            Err(refusal) => wrong.push(format!("{kind} with {edits:?} is refused with {refusal:?}, not {message:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_rule_has_a_mistake() {
+    let tried: BTreeSet<_> = mistakes().into_iter().map(|m| (m.kind, m.message)).collect();
+    for kind in kinds() {
+        let mut rules = Vec::new();
+        collect(&kind.schema, &mut rules);
+        assert!(!rules.is_empty(), "{} has no rule at all", kind.name);
+        for (rule, message) in rules {
+            // bounds.rs tries these.
+            if bounds::pattern(&rule).is_none() {
+                let tried = tried.iter().any(|(k, part)| *k == kind.name && message.contains(part));
+                assert!(tried, "no {} breaks {rule}: {message}", kind.name);
+            }
+        }
+    }
+}
+
+fn collect(schema: &JSONSchemaProps, rules: &mut Vec<(String, String)>) {
+    for rule in schema.x_kubernetes_validations.iter().flatten() {
+        rules.push((rule.rule.clone(), rule.message.clone().expect("a message")));
+    }
+    schema.properties.iter().flatten().for_each(|(_, property)| collect(property, rules));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+        collect(items, rules);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+        collect(values, rules);
+    }
+}
