@@ -23,7 +23,7 @@ pub enum Class {
 }
 
 /// A call to AWS that did not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} failed: {code}: {message}")]
 pub struct Error {
     pub operation: &'static str,

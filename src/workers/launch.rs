@@ -17,6 +17,9 @@ pub struct LaunchIntent {
     /// Which start of the controller made the call last.
     #[schemars(length(max = 300))]
     pub holder: String,
+    /// How many times the call was recorded as about to be made.
+    #[schemars(with = "i32", range(min = 1))]
+    pub attempts: u32,
     /// The ControllerRevision that holds the rest of the request.
     #[schemars(length(max = 253))]
     pub revision: String,

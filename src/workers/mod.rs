@@ -1,5 +1,13 @@
 //! What the kinds that run EC2 workers share: the template, what it renders to, the intents of the write protocol, and
 //! whose machine is whose.
 
+pub mod instance;
 pub mod launch;
+pub mod ledger;
+pub mod ownership;
+pub mod pools;
+pub mod request;
+pub mod revision;
+pub mod roster;
+pub mod settle;
 pub mod template;

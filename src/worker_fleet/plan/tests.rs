@@ -1,0 +1,381 @@
+//! The rules of a plan, one table or case each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    ids::Uid,
+    worker_fleet::{crd::WorkerFleetSpec, desired::Desired},
+    workers::{
+        instance::Instance,
+        launch::{LaunchIntent, Termination},
+        ownership::Owner,
+    },
+};
+
+pub(super) const UID: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
+const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
+
+pub(super) fn uid(text: &str) -> Uid {
+    Uid::try_from(text).unwrap()
+}
+
+pub(super) fn desired(replicas: i32, extra: serde_json::Value) -> Desired {
+    let mut spec = json!({
+        "replicas": replicas,
+        "aws": {"region": "eu-west-1"},
+        "template": {
+            "ami": {"id": "ami-00000001"},
+            "instanceTypes": ["m6i.large", "m5.large"],
+            "subnets": {"ids": ["subnet-0000000a", "subnet-0000000b"]},
+        },
+    });
+    spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    let spec: WorkerFleetSpec = serde_json::from_value(spec).unwrap();
+    let owner =
+        Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid: Uid::try_from(UID).unwrap() };
+    Desired::parse(&spec, owner, |_| None).unwrap()
+}
+
+pub(super) fn id(n: u32) -> InstanceId {
+    InstanceId::try_from(format!("i-{n:08x}")).unwrap()
+}
+
+pub(super) fn subnet(name: char) -> SubnetId {
+    SubnetId::try_from(format!("subnet-0000000{name}")).unwrap()
+}
+
+pub(super) fn zones() -> Zones {
+    let zone = |name: char| (subnet(name), Zone::try_from(format!("eu-west-1{name}")).unwrap());
+    Zones::Known(BTreeMap::from([zone('a'), zone('b')]))
+}
+
+fn token(n: u64) -> ClientToken {
+    ClientToken::new(&uid(UID), n)
+}
+
+fn machine(n: u32, state: InstanceState) -> Sighting {
+    Sighting {
+        instance: Instance {
+            id: id(n),
+            state,
+            subnet: Some(subnet('a')),
+            zone: "eu-west-1a".into(),
+            instance_type: "m6i.large".into(),
+            launched_at: Some(Timestamp::from_second(1_000 + i64::from(n)).unwrap()),
+            client_token: token(900 + u64::from(n)).to_string(),
+            tags: BTreeMap::new(),
+        },
+        swept: true,
+        checks_passed: true,
+    }
+}
+
+fn launched_with(token: &ClientToken, n: u32) -> Sighting {
+    let mut machine = machine(n, InstanceState::Pending);
+    machine.instance.client_token = token.to_string();
+    machine
+}
+
+fn observed(machines: impl IntoIterator<Item = Sighting>) -> Observed {
+    let machines = machines.into_iter().map(|m| (m.instance.id.clone(), m)).collect();
+    Observed { roster: Roster { machines, ..Roster::default() }, zones: zones(), lessons: Lessons::default() }
+}
+
+fn running(ids: impl IntoIterator<Item = u32>) -> Observed {
+    observed(ids.into_iter().map(|n| machine(n, InstanceState::Running)))
+}
+
+fn intent(n: u64, holder: &str, count: u32, ids: &[u32]) -> LaunchIntent {
+    LaunchIntent {
+        token: token(n),
+        holder: holder.into(),
+        attempts: 1,
+        revision: "web-1".into(),
+        subnet: subnet('a'),
+        instance_type: crate::ids::InstanceType::try_from("m6i.large").unwrap(),
+        image_id: crate::ids::ImageId::try_from("ami-00000001").unwrap(),
+        count,
+        instance_ids: ids.iter().copied().map(id).collect(),
+        started_at: Time(Timestamp::from_second(500).unwrap()),
+    }
+}
+
+fn launches(intents: impl IntoIterator<Item = LaunchIntent>) -> Ledger {
+    Ledger { launches: intents.into_iter().collect(), ..Ledger::default() }
+}
+
+fn victims(ids: &[u32]) -> Ledger {
+    let termination = Termination {
+        holder: "me".into(),
+        reason: TerminationReason::ScaleDown,
+        started_at: Time(Timestamp::from_second(500).unwrap()),
+        instance_ids: ids.iter().copied().map(id).collect(),
+    };
+    Ledger { terminations: vec![termination], ..Ledger::default() }
+}
+
+fn pass<R>(run: impl FnOnce(&mut Pass<'_>) -> R) -> R {
+    let mut next = 0;
+    let mut nonce = || {
+        next += 1;
+        next
+    };
+    run(&mut Pass { now: Timestamp::from_second(2_000).unwrap(), holder: "me", nonce: &mut nonce })
+}
+
+fn planned(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
+    pass(|pass| plan(desired, observed, ledger, pass))
+}
+
+fn launched(plan: &Plan) -> Vec<(&SubnetId, &str, u32)> {
+    let calls = plan.actions.iter().filter_map(|action| match action {
+        Action::Launch(intent) => Some((&intent.subnet, intent.instance_type.as_str(), intent.count)),
+        Action::Terminate(_) => None,
+    });
+    calls.collect()
+}
+
+fn terminated(plan: &Plan) -> Vec<InstanceId> {
+    let calls = plan.actions.iter().filter_map(|action| match action {
+        Action::Launch(_) => None,
+        Action::Terminate(ids) => Some(ids.clone()),
+    });
+    calls.flatten().collect()
+}
+
+#[test]
+fn a_first_fill_records_what_it_sends_and_nothing_else() {
+    let plan = planned(&desired(5, json!({})), &running([]), &Ledger::default());
+    insta::assert_json_snapshot!(plan.ledger.launches);
+    let sent: Vec<_> = plan.ledger.launches.iter().cloned().map(Action::Launch).collect();
+    assert_eq!(plan.actions, sent);
+    assert_eq!(plan.hold, None);
+}
+
+#[test]
+fn a_full_fleet_is_left_alone() {
+    let plan = planned(&desired(3, json!({})), &running([1, 2, 3]), &Ledger::default());
+    assert_eq!(plan, Plan { ledger: Ledger::default(), actions: vec![], hold: None });
+}
+
+#[test]
+fn only_the_difference_is_launched() {
+    let mut world = running([1, 2]);
+    world.roster.machines.insert(id(3), machine(3, InstanceState::ShuttingDown));
+    let plan = planned(&desired(4, json!({})), &world, &Ledger::default());
+    assert_eq!(launched(&plan), [(&subnet('b'), "m6i.large", 2)]);
+    assert_eq!(terminated(&plan), []);
+}
+
+#[test]
+fn what_is_believed_in_counts_until_it_is_proven_gone() {
+    let mut world = running([1, 2]);
+    world.roster.unseen = BTreeSet::from([id(3)]);
+    assert_eq!(launched(&planned(&desired(3, json!({})), &world, &Ledger::default())), []);
+    world.roster.gone = std::mem::take(&mut world.roster.unseen);
+    assert_eq!(launched(&planned(&desired(3, json!({})), &world, &Ledger::default())).len(), 1);
+}
+
+#[test]
+fn an_open_launch_counts_in_full_and_is_repeated_under_its_own_token() {
+    let open = launches([intent(7, "somebody else", 3, &[])]);
+    let plan = planned(&desired(3, json!({})), &running([]), &open);
+    let taken_over = LaunchIntent { holder: "me".into(), attempts: 2, ..open.launches[0].clone() };
+    assert_eq!(plan.actions, [Action::Launch(taken_over.clone())]);
+    assert_eq!(plan.ledger.launches, [taken_over]);
+}
+
+#[test]
+fn an_open_launch_is_repeated_as_recorded_even_when_it_is_no_longer_wanted() {
+    let open = launches([intent(7, "me", 3, &[])]);
+    let plan = planned(&desired(0, json!({})), &running([]), &open);
+    assert_eq!(launched(&plan), [(&subnet('a'), "m6i.large", 3)]);
+    let plan = pass(|pass| plan_end(DeletionPolicy::Terminate, &running([]), &open, pass));
+    assert_eq!(launched(&plan), [(&subnet('a'), "m6i.large", 3)]);
+}
+
+#[test]
+fn a_launch_is_settled_when_all_that_it_answered_was_swept_or_is_over() {
+    let settled = |world: &Observed| planned(&desired(2, json!({})), world, &launches([intent(7, "me", 3, &[1, 2])]));
+    let mut world = observed([launched_with(&token(7), 1)]);
+    world.roster.unseen.insert(id(2));
+    assert_eq!(settled(&world).ledger.launches.len(), 1, "one is not seen yet");
+    let mut by_id = launched_with(&token(7), 2);
+    by_id.swept = false;
+    world.roster.unseen.clear();
+    world.roster.machines.insert(id(2), by_id);
+    assert_eq!(settled(&world).ledger.launches.len(), 1, "seen by id, which a successor would not see in its sweep");
+    world.roster.machines.get_mut(&id(2)).unwrap().swept = true;
+    assert_eq!(settled(&world).ledger, Ledger::default());
+    world.roster.machines.remove(&id(2));
+    world.roster.gone.insert(id(2));
+    let plan = settled(&world);
+    assert_eq!(plan.ledger.launches.len(), 1);
+    assert_ne!(plan.ledger.launches[0].token, token(7), "what died is replaced under a new token");
+}
+
+#[test]
+fn a_launch_without_an_answer_is_settled_by_seeing_all_of_it() {
+    let world = observed([launched_with(&token(7), 1), launched_with(&token(7), 2)]);
+    let two = planned(&desired(2, json!({})), &world, &launches([intent(7, "other", 2, &[])]));
+    assert_eq!((two.actions, two.ledger), (vec![], Ledger::default()));
+    let three = planned(&desired(3, json!({})), &world, &launches([intent(7, "other", 3, &[])]));
+    assert_eq!(launched(&three), [(&subnet('a'), "m6i.large", 3)], "the third may be late, so the call tells");
+    assert_eq!(three.ledger.launches.len(), 1);
+}
+
+#[test]
+fn a_launch_that_cannot_be_repeated_waits_for_the_search_and_believes_it() {
+    let open = launches([intent(7, "other", 2, &[])]);
+    let with = |standing: Standing| {
+        let mut world = running([]);
+        world.lessons.standing.insert(token(7), standing);
+        planned(&desired(2, json!({})), &world, &open)
+    };
+    let waiting = with(Standing::Waiting);
+    assert_eq!((waiting.actions, waiting.ledger), (vec![], open.clone()));
+    let nothing = with(Standing::Searched(vec![]));
+    assert!(nothing.ledger.launches.iter().all(|intent| intent.token != token(7)));
+    assert_eq!(launched(&nothing).iter().map(|(_, _, count)| count).sum::<u32>(), 2);
+    let found = with(Standing::Searched(vec![id(4)]));
+    assert_eq!(found.ledger.launches[0].instance_ids, [id(4)]);
+}
+
+#[test]
+fn while_suspended_nothing_is_sent_and_what_is_seen_is_still_settled() {
+    let suspended = desired(5, json!({"suspend": true}));
+    let world = observed([launched_with(&token(7), 1)]);
+    let open = Ledger { launches: vec![intent(7, "me", 1, &[]), intent(8, "other", 1, &[])], ..victims(&[9]) };
+    let plan = planned(&suspended, &world, &open);
+    assert_eq!(plan.actions, []);
+    assert_eq!(plan.hold, Some(Hold::Suspended));
+    assert_eq!(plan.ledger, Ledger { launches: vec![intent(8, "other", 1, &[])], ..victims(&[9]) });
+}
+
+#[test]
+fn the_surplus_is_chosen_by_readiness_then_age() {
+    let mut world = running([1, 2, 4]);
+    world.roster.machines.insert(id(3), machine(3, InstanceState::Pending));
+    for (policy, expected) in [("Oldest", [1, 3]), ("Newest", [3, 4])] {
+        let plan = planned(&desired(2, json!({"scaleDownPolicy": policy})), &world, &Ledger::default());
+        assert_eq!(terminated(&plan), expected.map(id), "{policy}");
+        assert_eq!(plan.ledger.victims(), expected.map(id).into_iter().collect(), "{policy}");
+        assert_eq!(launched(&plan), []);
+    }
+}
+
+#[test]
+fn machines_that_may_never_come_cost_no_worker_its_life() {
+    let open = launches([intent(7, "me", 5, &[])]);
+    let plan = planned(&desired(2, json!({})), &running([1, 2]), &open);
+    assert_eq!(terminated(&plan), []);
+}
+
+#[test]
+fn victims_are_chosen_once_and_asked_again_only_after_a_while() {
+    let mut world = running([1, 2, 3]);
+    let plan = planned(&desired(2, json!({})), &world, &victims(&[2]));
+    assert_eq!(terminated(&plan), [id(2)]);
+    world.lessons.asked.insert(id(2));
+    let plan = planned(&desired(2, json!({})), &world, &victims(&[2]));
+    assert_eq!((plan.actions, plan.ledger), (vec![], victims(&[2])));
+    world.roster.machines.insert(id(2), machine(2, InstanceState::ShuttingDown));
+    assert_eq!(planned(&desired(2, json!({})), &world, &victims(&[2])).ledger, Ledger::default());
+}
+
+#[test]
+fn a_stopped_worker_is_replaced_or_ignored() {
+    let mut world = running([1]);
+    world.roster.machines.insert(id(2), machine(2, InstanceState::Stopped));
+    let plan = planned(&desired(2, json!({})), &world, &Ledger::default());
+    assert_eq!(terminated(&plan), [id(2)]);
+    assert_eq!(plan.ledger.terminations[0].reason, TerminationReason::Stopped);
+    assert_eq!(launched(&plan).len(), 1);
+    let plan = planned(&desired(2, json!({"onStopped": "Ignore"})), &world, &Ledger::default());
+    assert_eq!(plan.actions, []);
+}
+
+#[test]
+fn orphans_hold_launches_back_until_they_are_adopted_or_ignored() {
+    let mut world = running([]);
+    world.roster.orphans.insert(id(8), uid(EARLIER));
+    let mut wish = desired(2, json!({}));
+    let held = planned(&wish, &world, &Ledger::default());
+    assert_eq!((held.actions, held.hold), (vec![], Some(Hold::Orphans)));
+    wish.ignore.insert(uid(EARLIER));
+    let beside = planned(&wish, &world, &Ledger::default());
+    assert_eq!(launched(&beside).iter().map(|(_, _, count)| count).sum::<u32>(), 2);
+    wish.ignore.clear();
+    wish.adopt.insert(uid(EARLIER));
+    let taken = planned(&wish, &world, &Ledger::default());
+    assert_eq!(taken.ledger.adopted, [id(8)]);
+    assert_eq!(launched(&taken).iter().map(|(_, _, count)| count).sum::<u32>(), 1);
+}
+
+#[test]
+fn without_capacity_the_next_pool_is_used_and_without_any_pool_it_is_said() {
+    let cause = |code: &str| aws::Error {
+        operation: "ec2:RunInstances",
+        class: aws::Class::NoCapacity,
+        code: code.into(),
+        message: "none".into(),
+    };
+    let wish = desired(2, json!({}));
+    let mut world = running([]);
+    let pools: Vec<_> = wish.places.pools().collect();
+    world.lessons.cooling.insert(pools[0].clone(), cause("InsufficientInstanceCapacity"));
+    let plan = planned(&wish, &world, &Ledger::default());
+    assert_eq!(launched(&plan), [(&subnet('a'), "m5.large", 1), (&subnet('b'), "m6i.large", 1)]);
+    world.lessons.cooling.extend(pools.into_iter().map(|pool| (pool, cause("InsufficientInstanceCapacity"))));
+    let plan = planned(&wish, &world, &Ledger::default());
+    assert_eq!((plan.actions, plan.hold), (vec![], Some(Hold::NoCapacity)));
+}
+
+#[test]
+fn a_refused_launch_is_not_sent_again_before_its_time() {
+    let cause = aws::Error {
+        operation: "ec2:RunInstances",
+        class: aws::Class::Denied,
+        code: "UnauthorizedOperation".into(),
+        message: "no".into(),
+    };
+    let mut world = running([]);
+    world.lessons.refusal = Some(Refusal { cause: cause.clone(), retry: false });
+    let plan = planned(&desired(2, json!({})), &world, &Ledger::default());
+    assert_eq!((plan.actions, plan.hold), (vec![], Some(Hold::Refused)));
+    world.lessons.refusal = Some(Refusal { cause, retry: true });
+    assert_eq!(planned(&desired(2, json!({})), &world, &Ledger::default()).hold, None);
+}
+
+#[test]
+fn what_stands_in_the_record_at_once_is_bounded() {
+    let plan = planned(&desired(10_000, json!({})), &running([]), &Ledger::default());
+    assert_eq!(plan.ledger.launches.iter().map(|intent| intent.count).sum::<u32>(), MAX_OPEN_LAUNCHED);
+    assert_eq!(plan.hold, Some(Hold::Busy));
+    let plan = planned(&desired(0, json!({})), &running(1..=1500), &Ledger::default());
+    assert_eq!(terminated(&plan).len(), MAX_OPEN_VICTIMS);
+}
+
+#[test]
+fn a_deleted_fleet_ends_all_of_its_machines_or_none() {
+    let world = running([1, 2]);
+    let end = |policy, ledger: &Ledger| pass(|pass| plan_end(policy, &world, ledger, pass));
+    assert_eq!(terminated(&end(DeletionPolicy::Terminate, &Ledger::default())), [id(1), id(2)]);
+    assert_eq!(end(DeletionPolicy::Retain, &Ledger::default()).actions, []);
+    let open = launches([intent(7, "me", 1, &[])]);
+    for (policy, world, ledger, ended) in [
+        (DeletionPolicy::Terminate, running([1]), Ledger::default(), false),
+        (DeletionPolicy::Retain, running([1]), Ledger::default(), true),
+        (DeletionPolicy::Terminate, observed([machine(1, InstanceState::ShuttingDown)]), Ledger::default(), true),
+        (DeletionPolicy::Terminate, running([]), open.clone(), false),
+        (DeletionPolicy::Retain, running([]), open, false),
+        (DeletionPolicy::Terminate, running([]), victims(&[1]), false),
+    ] {
+        assert_eq!(has_ended(policy, &world, &ledger), ended, "{policy:?} {ledger:?}");
+    }
+}

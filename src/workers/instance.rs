@@ -1,0 +1,60 @@
+//! A machine as EC2 describes it, reduced to what muster decides by.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::ids::{InstanceId, SubnetId};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    pub id: InstanceId,
+    pub state: InstanceState,
+    pub subnet: Option<SubnetId>,
+    pub zone: String,
+    pub instance_type: String,
+    pub launched_at: Option<Timestamp>,
+    /// Whatever token the launch had; only some of them are ours.
+    pub client_token: String,
+    /// The tags that start with `muster.dev:`.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The states of EC2 (`InstanceState` in its API reference).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InstanceState {
+    Pending,
+    Running,
+    Stopping,
+    Stopped,
+    ShuttingDown,
+    Terminated,
+}
+
+impl InstanceState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+        }
+    }
+
+    /// Nothing brings such a machine back.
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::ShuttingDown | Self::Terminated => true,
+            Self::Pending | Self::Running | Self::Stopping | Self::Stopped => false,
+        }
+    }
+
+    pub fn is_stopped(self) -> bool {
+        match self {
+            Self::Stopping | Self::Stopped => true,
+            Self::Pending | Self::Running | Self::ShuttingDown | Self::Terminated => false,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Which of an owner's machines there are, as far as can be known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    ids::{ClientToken, InstanceId, Uid},
+    workers::instance::Instance,
+};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// What EC2 shows of the owner's machines, those on their way out included.
+    pub machines: BTreeMap<InstanceId, Sighting>,
+    /// Believed in and proven to be over: EC2 says so of the very id, or knows no such id after the grace.
+    pub gone: BTreeSet<InstanceId>,
+    /// Believed in, not shown, and not proven to be gone. They count.
+    pub unseen: BTreeSet<InstanceId>,
+    /// Live machines of an earlier object of the same name.
+    pub orphans: BTreeMap<InstanceId, Uid>,
+    /// Machines that carry the owner's tags without being its own.
+    pub strangers: BTreeSet<InstanceId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    pub instance: Instance,
+    /// Shown by the sweep too, not only when asked for by id.
+    pub swept: bool,
+    /// EC2's system and instance status checks passed. False when they were not asked for.
+    pub checks_passed: bool,
+}
+
+impl Roster {
+    pub fn is_over(&self, id: &InstanceId) -> bool {
+        self.gone.contains(id) || self.machines.get(id).is_some_and(|m| m.instance.state.is_over())
+    }
+
+    /// Whether anybody who sweeps from now on knows what became of `id`.
+    pub fn is_settled(&self, id: &InstanceId) -> bool {
+        self.is_over(id) || self.machines.get(id).is_some_and(|m| m.swept)
+    }
+
+    pub fn launched_with<'a>(&'a self, token: &'a ClientToken) -> impl Iterator<Item = &'a Sighting> + 'a {
+        self.machines.values().filter(move |machine| machine.instance.client_token == token.as_str())
+    }
+}
