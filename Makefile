@@ -36,7 +36,7 @@ check: tools $(DENY) ## Format, lints, dependencies, generated files: what a pul
 	{ [ "$$before" = "$$(git status --porcelain)" ] || { git status --short; echo "A check has changed files."; exit 1; }; }
 	@echo "All checks passed."
 
-generate: tools ## Write what is generated from code: crds/
+generate: tools ## Write what is generated from code: the CRDs in crds/ and the chart
 	@hack/generate.sh
 
 kube: tools ## Build the Kubernetes that tests and the demo use: once, 6 to 8 minutes

@@ -32,3 +32,9 @@ pub fn cache_folder() -> Result<PathBuf> {
 pub(crate) fn path() -> Vec<PathBuf> {
     variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
+
+/// Where the running program stands.
+pub(crate) fn own_folder() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell where this program stands")?;
+    Ok(own.parent().context("a program without a folder")?.to_owned())
+}

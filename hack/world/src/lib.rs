@@ -1,8 +1,13 @@
 //! A whole world for muster on one machine: a Kubernetes API server, AWS on loopback, and the controller between them.
 //! Tests take the pieces, `make demo` and `make dev` run all of it.
 
+pub mod controller;
+pub mod dev;
 mod environment;
 pub mod kubernetes;
+pub mod objects;
 pub mod process_group;
+pub mod progress;
+pub mod world;
 
 pub use self::{environment::cache_folder, kubernetes::KubeApi};

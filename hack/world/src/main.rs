@@ -1,10 +1,10 @@
 //! The command behind `make demo` and `make dev`.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use muster_world::{KubeApi, kubernetes::Options};
+use muster_world::{KubeApi, dev::dev, kubernetes::Options};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a Kubernetes API server, AWS on loopback and muster between them, on this machine alone.
@@ -17,6 +17,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Start all of it and stay up until Ctrl-C.
+    Dev {
+        /// The checkout, which has the chart.
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+        /// Where to put `env`, which tells a shell how to use the world, and logs. Goes when the world does.
+        #[arg(long, default_value = ".dev")]
+        folder: PathBuf,
+    },
     /// Only the Kubernetes API server, until Ctrl-C. Prints the path of its kubeconfig.
     Kube {
         /// Run kube-controller-manager too, so that namespaces can be deleted.
@@ -28,7 +37,7 @@ enum Verb {
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Arguments::parse().verb).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -36,16 +45,17 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(verb: Verb) -> Result<()> {
+async fn run(verb: Verb) -> Result<ExitCode> {
+    let stop = stop_signal()?;
     match verb {
+        Verb::Dev { root, folder } => dev(&root.canonicalize()?, &folder, stop).await?,
         Verb::Kube { controller_manager } => {
-            let stop = stop_signal()?;
             let api = KubeApi::start_with(&Options { controller_manager, logs: None }).await?;
             println!("{}", api.kubeconfig().display());
             stop.await;
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Resolves at the first Ctrl-C or request to end after this call.

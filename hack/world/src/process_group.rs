@@ -146,13 +146,13 @@ impl Process {
         end(&mut self.child());
     }
 
-    /// Asks it to end, as Kubernetes does with a container, and waits until it has. No upper bound: who needs one wraps it.
-    pub fn terminate(&self) -> io::Result<ExitStatus> {
+    /// Asks it to end, as Kubernetes does with a container. [`Self::ended`] tells when it has.
+    pub fn terminate(&self) -> io::Result<()> {
         let mut child = self.child();
         if child.try_wait()?.is_none() {
-            nix::sys::signal::kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).map_err(io::Error::from)?;
+            nix::sys::signal::kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM)?;
         }
-        child.wait()
+        Ok(())
     }
 
     /// An error text for a process that ended when it should not have: its name, how it ended, and its last words.

@@ -1,0 +1,125 @@
+//! `make dev`: a world to try things in.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{sys::signal::kill, unistd::Pid};
+
+use crate::{
+    controller,
+    objects::{Object, is},
+    progress::Progress,
+    world::{Options, World},
+};
+
+const ACCOUNT: &str = r#"
+apiVersion: muster.dev/v1alpha1
+kind: AwsAccount
+metadata:
+  name: default
+spec:
+  regions: [us-east-1, us-east-2, us-west-2, eu-west-1, eu-central-1, ap-northeast-1]
+  grants:
+    - namespaces: {names: [default]}
+      kinds: ["*"]
+      instanceProfiles: ["*"]
+      buckets: ["*"]
+"#;
+
+/// Starts the world, writes `env` into `folder`, and keeps all of it up until `stop` resolves.
+pub async fn dev(root: &Path, folder: &Path, stop: impl Future<Output = ()>) -> Result<()> {
+    let folder = Folder::make(folder)?;
+    let work = async {
+        let progress = Progress::new();
+        let options = Options { root: root.to_owned(), logs: folder.path.join("logs"), controller_manager: true };
+        let world = World::start(&options, &progress).await?;
+        progress
+            .step("Granting all of AWS to the namespace default", async |_| {
+                world.kube.kubectl_with_input(&["apply", "-f", "-"], ACCOUNT).await?;
+                let account = Object::cluster_wide(world.kube.admin().await?, "AwsAccount", "default");
+                account.wait(std::time::Duration::from_secs(30), |status| is(status, "Ready")).await
+            })
+            .await?;
+        let env = folder.write_env(&world)?;
+        println!(
+            "\nThe world is up. In another shell:\n\n    . {env}\n    kubectl get muster -A\n    aws ec2 describe-subnets\n\n\
+             The AwsAccount `default` grants everything to the namespace `default`. Logs: {logs}\n\
+             Ctrl-C ends all of it.",
+            env = env.display(),
+            logs = options.logs.display(),
+        );
+        anyhow::Ok(world)
+    };
+    let mut stop = std::pin::pin!(stop);
+    let world = tokio::select! {
+        world = work => world?,
+        () = &mut stop => {
+            println!("Stopped; nothing is left running.");
+            return Ok(());
+        }
+    };
+    stop.await;
+    println!("\nStopping ...");
+    let stopped = world.stop().await;
+    drop(folder);
+    stopped
+}
+
+/// What the world tells others about itself. Goes when the world does.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn make(path: &Path) -> Result<Self> {
+        let path = std::path::absolute(path)?;
+        let owner = path.join("pid");
+        if let Some(pid) = fs::read_to_string(&owner).ok().and_then(|text| text.trim().parse().ok())
+            && kill(Pid::from_raw(pid), None).is_ok()
+        {
+            bail!(
+                "there is a world already, of process {pid}: use it with `. {}/env`, or end it first",
+                path.display()
+            );
+        }
+        // What a killed one has left.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        let folder = Self { path };
+        fs::write(owner, std::process::id().to_string())?;
+        Ok(folder)
+    }
+
+    fn write_env(&self, world: &World) -> Result<PathBuf> {
+        let mut folders: Vec<String> =
+            world.kube.tool_folders().iter().map(|folder| folder.display().to_string()).collect();
+        folders.extend(controller::binary("muster")?.parent().map(|folder| folder.display().to_string()));
+        let mut text = format!(
+            "# Made by `make dev`; gone when it ends.\nexport PATH={}:\"$PATH\"\nunset AWS_PROFILE AWS_SESSION_TOKEN\n",
+            quoted(&folders.join(":"))
+        );
+        let tools =
+            world.kube.tool_environment().into_iter().map(|(name, path)| (name.to_owned(), path.display().to_string()));
+        for (name, value) in tools.chain(world.aws_environment()) {
+            text.push_str(&format!("export {name}={}\n", quoted(&value)));
+        }
+        let path = self.path.join("env");
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// As one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

@@ -1,0 +1,80 @@
+//! What somebody who waits gets to see: a spinner on a terminal, plain lines elsewhere.
+
+use std::{io::IsTerminal, time::Duration};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::Instant;
+
+/// Shows one step after another.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    terminal: bool,
+}
+
+/// The step that is under way.
+#[derive(Debug)]
+pub struct Step {
+    bar: ProgressBar,
+    terminal: bool,
+    last: std::cell::RefCell<String>,
+}
+
+impl Progress {
+    /// For the standard output of this process.
+    pub fn new() -> Self {
+        Self { terminal: std::io::stdout().is_terminal() }
+    }
+
+    /// Runs one step under a title such as "Starting a Kubernetes API server". An error names the step.
+    pub async fn step<T>(&self, title: &str, work: impl AsyncFnOnce(&Step) -> Result<T>) -> Result<T> {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+        if self.terminal {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {msg:.dim} {elapsed:.dim}") {
+                bar.set_style(style);
+            }
+            bar.set_prefix(title.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(100));
+        } else {
+            println!("{title} ...");
+        }
+        let step = Step { bar, terminal: self.terminal, last: std::cell::RefCell::default() };
+        let started = Instant::now();
+        let done = work(&step).await;
+        let seconds = started.elapsed().as_secs_f32();
+        step.bar.finish_and_clear();
+        match done {
+            Ok(done) if self.terminal => {
+                println!("✓ {title} ({seconds:.1} s)");
+                Ok(done)
+            }
+            Ok(done) => {
+                println!("  done in {seconds:.1} s");
+                Ok(done)
+            }
+            Err(error) => Err(error).with_context(|| format!("{title}: failed after {seconds:.1} s")),
+        }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Step {
+    /// Says how far it is. The same text twice is said once.
+    pub fn say(&self, text: impl Into<String>) {
+        let text = text.into();
+        if *self.last.borrow() == text {
+            return;
+        }
+        if self.terminal {
+            self.bar.set_message(text.clone());
+        } else {
+            println!("  {text}");
+        }
+        self.last.replace(text);
+    }
+}

@@ -1,0 +1,110 @@
+//! API server, AWS and controller together.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use muster_sandbox::{AccountId, Sandbox, SandboxConfig};
+
+use crate::{
+    KubeApi,
+    controller::{Controller, Release},
+    kubernetes,
+    progress::Progress,
+};
+
+/// Where everything is, unless a manifest says otherwise.
+pub const REGION: &str = "us-east-1";
+/// The AWS account that the controller's own identity is in.
+pub const ACCOUNT: &str = "123456789012";
+
+/// What a world is made with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The checkout, which has the chart and the examples.
+    pub root: PathBuf,
+    /// Where every part's log goes.
+    pub logs: PathBuf,
+    /// Runs kube-controller-manager too, so that namespaces can be deleted.
+    pub controller_manager: bool,
+}
+
+/// A running world. Dropping it ends all of it; so does the end of this process.
+#[derive(Debug)]
+pub struct World {
+    controller: Controller,
+    /// AWS on loopback.
+    pub sandbox: Sandbox,
+    /// Kubernetes.
+    pub kube: KubeApi,
+}
+
+impl World {
+    /// Starts all parts, one after another.
+    pub async fn start(options: &Options, progress: &Progress) -> Result<Self> {
+        let chart = options.root.join("charts/muster");
+        fs::metadata(&chart).with_context(|| format!("{} is missing: run this in a checkout", chart.display()))?;
+        fs::create_dir_all(&options.logs).with_context(|| format!("cannot make {}", options.logs.display()))?;
+
+        let kube = progress
+            .step("Starting a Kubernetes API server", async |_| {
+                let options = kubernetes::Options {
+                    controller_manager: options.controller_manager,
+                    logs: Some(options.logs.clone()),
+                };
+                KubeApi::start_with(&options).await
+            })
+            .await?;
+        let sandbox =
+            progress.step("Starting AWS on loopback", async |_| Sandbox::start(SandboxConfig::default()).await).await?;
+        let release = progress.step("Installing muster with helm", async |_| install(&kube, &chart).await).await?;
+        let controller = progress
+            .step("Starting the controller", async |_| {
+                release.run_replica(&kube, 0, &aws_environment(&sandbox), &options.logs).await
+            })
+            .await?;
+        Ok(Self { controller, sandbox, kube })
+    }
+
+    /// What a program needs to talk to the sandbox as the root user of [`ACCOUNT`].
+    pub fn aws_environment(&self) -> Vec<(String, String)> {
+        aws_environment(&self.sandbox)
+    }
+
+    /// The account that [`Self::aws_environment`] is in.
+    pub fn account() -> Result<AccountId> {
+        ACCOUNT.parse().map_err(|error| anyhow::anyhow!("{ACCOUNT} is no account id: {error}"))
+    }
+
+    /// Ends all parts in an order that lets each finish what it does.
+    pub async fn stop(self) -> Result<()> {
+        let Self { controller, sandbox, kube } = self;
+        controller.stop().await?;
+        sandbox.stop().await;
+        drop(kube);
+        Ok(())
+    }
+}
+
+async fn install(kube: &KubeApi, chart: &Path) -> Result<Release> {
+    let release = Release { name: "muster".to_owned(), namespace: "muster-system".to_owned() };
+    release.install(kube, chart, &["clusterName=sandbox".to_owned()]).await
+}
+
+fn aws_environment(sandbox: &Sandbox) -> Vec<(String, String)> {
+    let pairs = [
+        ("AWS_ENDPOINT_URL", sandbox.endpoint()),
+        ("AWS_REGION", REGION.to_owned()),
+        ("AWS_DEFAULT_REGION", REGION.to_owned()),
+        ("AWS_ACCESS_KEY_ID", format!("AKIASANDBOX{ACCOUNT}")),
+        ("AWS_SECRET_ACCESS_KEY", "sandbox".to_owned()),
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        // What the user keeps for the real AWS must never come into play here.
+        ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
+        ("NO_PROXY", "127.0.0.1,localhost".to_owned()),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
