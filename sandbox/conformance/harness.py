@@ -38,13 +38,13 @@ class World:
         self.key = f"AKIASANDBOX{account}"
         self.clients = {}
 
-    def client(self, service, key=None, token=None, region=REGION, attempts=1, timeout=10):
-        made = (service, key, token, region, attempts, timeout)
+    def client(self, service, key=None, token=None, region=REGION, attempts=1, timeout=10, signature=None):
+        made = (service, key, token, region, attempts, timeout, signature)
         if made not in self.clients:
             self.clients[made] = self._client(*made)
         return self.clients[made]
 
-    def _client(self, service, key, token, region, attempts, timeout):
+    def _client(self, service, key, token, region, attempts, timeout, signature):
         client = boto3.client(
             service,
             endpoint_url=self.endpoint,
@@ -52,7 +52,11 @@ class World:
             aws_access_key_id=key or self.key,
             aws_secret_access_key="any",
             aws_session_token=token,
-            config=Config(retries={"total_max_attempts": attempts, "mode": "standard"}, read_timeout=timeout),
+            config=Config(
+                retries={"total_max_attempts": attempts, "mode": "standard"},
+                read_timeout=timeout,
+                signature_version=signature,
+            ),
         )
         if self.is_sandbox:
             models.check_answers(client)

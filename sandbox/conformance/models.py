@@ -16,8 +16,29 @@ TYPES = {
 
 
 def check_answers(client):
-    for service in ("ec2", "sts"):
+    for service in ("ec2", "sts", "s3"):
         client.meta.events.register(f"before-parse.{service}.*", _check)
+
+
+def check_the_checker(client):
+    """An answer with a misspelt element, a wrong type or an unknown enum value must not pass."""
+    operation = client.meta.service_model.operation_model("DescribeInstances")
+    around = "<R><reservationSet><item><instancesSet><item>{}</item></instancesSet></item></reservationSet></R>"
+    for inside, good in (
+        ("<instanceId>i-1</instanceId>", True),
+        ("<InstanceId>i-1</InstanceId>", False),
+        ("<amiLaunchIndex>one</amiLaunchIndex>", False),
+        ("<architecture>z80</architecture>", False),
+        ("<instanceState><code>16</code></instanceState>", True),
+        ("<instanceState><status>16</status></instanceState>", False),
+        ("<tagSet><member/></tagSet>", False),
+    ):
+        try:
+            check_document(operation, around.format(inside))
+        except AssertionError:
+            assert not good, f"{inside} was refused"
+        else:
+            assert good, f"{inside} passed"
 
 
 def _check(operation_model, response_dict, **_):
@@ -28,7 +49,10 @@ def _check(operation_model, response_dict, **_):
 def check_document(operation, body):
     """Raises AssertionError where the document says what the model does not know."""
     shape = operation.output_shape
-    if shape is None or not body:
+    payload = shape.serialization.get("payload") if shape is not None else None
+    if payload is not None:
+        shape = shape.members[payload]
+    if shape is None or shape.type_name != "structure" or not body:
         return
     root = ElementTree.fromstring(body)
     wrapper = shape.serialization.get("resultWrapper")
@@ -44,16 +68,24 @@ def _name(element):
 
 
 def _check_structure(path, element, shape, also=frozenset()):
-    members = {member.serialization.get("name", name): member for name, member in shape.members.items()}
+    members = {
+        member.serialization.get("name", name): member
+        for name, member in shape.members.items()
+        if "location" not in member.serialization
+    }
     seen = set()
     for child in element:
         name = _name(child)
         if name in also:
             continue
         assert name in members, f"{path}.{name} is unknown to AWS's model"
+        member = members[name]
+        if member.serialization.get("flattened"):
+            _check_value(f"{path}.{name}[]", child, member.member)
+            continue
         assert name not in seen, f"{path}.{name} is there twice"
         seen.add(name)
-        _check_value(f"{path}.{name}", child, members[name])
+        _check_value(f"{path}.{name}", child, member)
 
 
 def _check_value(path, element, shape):

@@ -48,6 +48,9 @@ MOTO_DIFFERS = {
     "pages_are_complete": "pages by reservation, not by instance",
     "pages_have_bounds": "takes pages of any size",
     "foreign_page_tokens_are_refused": "answers HTTP 500 with a page of HTML",
+    # Objects.
+    "unknown_keys_read_nothing": "accepts any key",
+    "wrong_checksums_are_refused": "keeps the checksum that it is given",
     # Images and networks.
     "a_registered_image_is_ones_own": "loses the tags of RegisterImage",
     "images_are_found_by_filters": "loses the architecture of RegisterImage",

@@ -15,12 +15,14 @@ import traceback
 import urllib.request
 
 import harness
+import models
 import moto_differences
 import scenarios  # noqa: F401  (registers them)
 
 
 def main(target, endpoint=None):
     if target == "sandbox":
+        models.check_the_checker(harness.World(endpoint, "000000000000", is_sandbox=True).ec2)
         return run_all(endpoint, is_sandbox=True)
     # Two images instead of moto's hundreds, which it makes anew for each scenario.
     os.environ["MOTO_AMIS_PATH"] = str(pathlib.Path(__file__).with_name("moto_images.json"))
