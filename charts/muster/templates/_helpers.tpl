@@ -1,0 +1,83 @@
+{{- define "muster.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 53 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "muster.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride }}
+{{- else }}
+{{- $name := include "muster.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 53 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Names of what is cluster-wide, so that releases of one name in several namespaces do not meet. */}}
+{{- define "muster.clusterWideName" -}}
+{{ .Release.Namespace }}-{{ include "muster.fullname" . }}
+{{- end }}
+
+{{- define "muster.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- .Values.serviceAccount.name | default (include "muster.fullname" .) }}
+{{- else }}
+{{- required "serviceAccount.name is required with serviceAccount.create=false: name a ServiceAccount that exists" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "muster.leaseName" -}}
+{{ .Values.leaderElection.leaseName | default (include "muster.fullname" .) }}
+{{- end }}
+
+{{- define "muster.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "muster.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "muster.labels" -}}
+{{ include "muster.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "muster.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{/* What every namespace that is looked after needs. */}}
+{{- define "muster.namespaceRules" -}}
+- apiGroups: [muster.dev]
+  resources: [fleetreports, workerfleets]
+  verbs: [get, list, watch, patch]
+- apiGroups: [muster.dev]
+  resources: [fleetreports/status, workerfleets/status]
+  verbs: [update]
+# Where OwnerReferencesPermissionEnforcement is on, who makes a revision that blocks its owner's deletion needs this.
+- apiGroups: [muster.dev]
+  resources: [workerfleets/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get, list, create, patch, delete]
+{{ include "muster.eventRules" . }}
+{{- end }}
+
+{{- define "muster.eventRules" -}}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{- define "muster.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "muster.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
