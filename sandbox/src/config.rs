@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::ClockMode;
+use crate::workers::WorkersConfig;
 
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
@@ -17,6 +18,8 @@ pub struct SandboxConfig {
     pub throttling: bool,
     /// How long DescribeInstances and DescribeInstanceStatus stay blind for a write.
     pub describe_lag: Duration,
+    /// Gives each running instance a folder and processes. `None`: instances are rows and no more.
+    pub workers: Option<WorkersConfig>,
 }
 
 impl Default for SandboxConfig {
@@ -27,6 +30,7 @@ impl Default for SandboxConfig {
             lifecycle: Lifecycle::default(),
             throttling: true,
             describe_lag: Duration::ZERO,
+            workers: None,
         }
     }
 }

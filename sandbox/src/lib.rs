@@ -26,6 +26,7 @@ mod error;
 mod faults;
 mod front;
 mod journal;
+pub mod process_group;
 mod query;
 mod s3;
 mod sandbox;
@@ -34,6 +35,7 @@ mod server;
 mod state;
 mod sts;
 mod throttle;
+mod workers;
 
 pub use accounts::{Credentials, RoleSpec};
 pub use caller::{AccountId, Caller, CallerId};
@@ -55,3 +57,4 @@ pub use s3::{
     Sum,
 };
 pub use sandbox::Sandbox;
+pub use workers::{ReportsSpec, WorkerError, WorkerInfo, WorkerOutput, WorkersConfig};

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use muster_sandbox::{ClockMode, Sandbox, SandboxConfig};
+use muster_sandbox::{ClockMode, Sandbox, SandboxConfig, WorkersConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// AWS (EC2, S3, STS) on loopback. Prints one JSON line with its endpoint when it is ready, and runs until SIGINT or
@@ -27,6 +28,27 @@ struct Args {
     /// How many milliseconds describe calls stay blind for a write.
     #[arg(long, default_value_t = 0, value_name = "MILLIS")]
     describe_lag: u64,
+    /// Give each running instance a folder, a metadata service and processes. Its user data is run if it is a script.
+    #[arg(long)]
+    workers: bool,
+    /// The program muster-agent, to run on each worker.
+    #[arg(long, requires = "workers", value_name = "PROGRAM")]
+    agent: Option<PathBuf>,
+    /// The agent's configuration; `$ROOT` in it stands for the worker's folder.
+    #[arg(long, requires = "agent", value_name = "FILE")]
+    agent_config: Option<PathBuf>,
+}
+
+impl Args {
+    fn workers(&self) -> anyhow::Result<Option<WorkersConfig>> {
+        if !self.workers {
+            return Ok(None);
+        }
+        let read =
+            |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+        let agent_config = self.agent_config.as_ref().map(read).transpose()?;
+        Ok(Some(WorkersConfig { agent: self.agent.clone(), agent_config, user_data: true }))
+    }
 }
 
 #[tokio::main]
@@ -39,6 +61,7 @@ async fn main() -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let config = SandboxConfig {
+        workers: args.workers()?,
         listen: args.listen,
         clock: if args.manual_clock { ClockMode::Manual } else { ClockMode::Real },
         throttling: !args.no_throttling,

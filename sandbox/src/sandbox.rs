@@ -13,6 +13,7 @@ use crate::config::SandboxConfig;
 use crate::control::Control;
 use crate::server;
 use crate::state::State;
+use crate::workers;
 
 /// A running sandbox. Dereferences to its [`Control`]. It stops when dropped.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Sandbox {
     control: Control,
     stop: CancellationToken,
     server: Option<JoinHandle<()>>,
+    workers: Option<JoinHandle<()>>,
 }
 
 impl Sandbox {
@@ -33,7 +35,11 @@ impl Sandbox {
         let state = Arc::new(State::new(&config));
         let stop = CancellationToken::new();
         let server = tokio::spawn(server::serve(listener, Arc::clone(&state), stop.clone()));
-        Ok(Self { address, control: Control::new(state), stop, server: Some(server) })
+        let control = Control::new(state);
+        let workers = config.workers.map(|workers| {
+            tokio::spawn(workers::keep(control.clone(), workers, format!("http://{address}"), stop.clone()))
+        });
+        Ok(Self { address, control, stop, server: Some(server), workers })
     }
 
     /// What `AWS_ENDPOINT_URL` is to be set to.
@@ -53,9 +59,9 @@ impl Sandbox {
     /// Lets calls under way end, then stops.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        if let Some(server) = self.server.take() {
-            // A panic of the server was already reported by the runtime.
-            let _ended = server.await;
+        for task in [self.workers.take(), self.server.take()].into_iter().flatten() {
+            // A panic was already reported by the runtime.
+            let _ended = task.await;
         }
     }
 }

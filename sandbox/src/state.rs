@@ -13,6 +13,7 @@ use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::s3::S3;
 use crate::throttle::Throttle;
+use crate::workers::Workers;
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -23,6 +24,7 @@ pub(crate) struct State {
     pub(crate) accounts: Accounts,
     pub(crate) ec2: Ec2,
     pub(crate) s3: S3,
+    pub(crate) workers: Workers,
     /// Calls under way. AWS carries a call through when the caller has hung up, and so does the sandbox.
     pub(crate) calls: TaskTracker,
 }
@@ -37,6 +39,7 @@ impl State {
             accounts: Accounts::default(),
             ec2: Ec2::new(config.lifecycle.clone(), config.describe_lag),
             s3: S3::new(Arc::clone(&clock)),
+            workers: Workers::default(),
             calls: TaskTracker::new(),
             clock,
         }

@@ -6,8 +6,9 @@ pub mod dev;
 mod environment;
 pub mod kubernetes;
 pub mod objects;
-pub mod process_group;
 pub mod progress;
 pub mod world;
+
+pub use muster_sandbox::process_group;
 
 pub use self::{environment::cache_folder, kubernetes::KubeApi};

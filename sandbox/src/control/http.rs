@@ -55,6 +55,7 @@ use crate::front::Body;
 use crate::journal::CallQuery;
 use crate::s3;
 use crate::state::State;
+use crate::workers;
 
 pub(crate) const PREFIX: &str = "/_sandbox/";
 
@@ -91,6 +92,7 @@ fn router(control: Control) -> Router {
         .route("/_sandbox/instances/{id}/tags", put(tag_instance))
         .route("/_sandbox/instances/{id}/{deed}", post(instance_deed))
         .merge(s3::routes())
+        .merge(workers::routes())
         .with_state(control)
 }
 

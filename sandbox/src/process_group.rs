@@ -87,6 +87,11 @@ impl ProcessGroup {
         }
     }
 
+    /// The number that members pass to `process_group`.
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
     /// The folder that goes away with the group.
     pub fn folder(&self) -> &Path {
         &self.folder

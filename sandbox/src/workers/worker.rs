@@ -1,0 +1,167 @@
+//! One virtual worker: the folder that is its disk, and the processes that run on it.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::WorkersConfig;
+use crate::ec2::instance::Instance;
+use crate::process_group::{Process, ProcessGroup};
+
+/// `$1` is the agent, or empty. User data gets a head start, as it may configure the agent; the agent is kept running, as
+/// systemd would. The copy of the user data is made here, where no other thread can have it open for writing.
+const BOOT: &str = r#"
+if [ -f user-data ] && [ "$(head -c 2 user-data)" = '#!' ]; then
+    cat user-data >.user-data && chmod 700 .user-data
+    ./.user-data &
+    script=$!
+    tenths=0
+    while kill -0 "$script" 2>/dev/null && [ "$tenths" -lt 50 ]; do
+        sleep 0.1
+        tenths=$((tenths + 1))
+    done
+fi
+while [ -n "$1" ]; do
+    "$1" --config "$ROOT/agent.toml" run
+    sleep 1
+done
+wait
+"#;
+
+/// More output of a command is cut.
+const OUTPUT_LIMIT: u64 = 64 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    group: ProcessGroup,
+    environment: Vec<(String, String)>,
+    pub(super) metadata: SocketAddr,
+    _boot: Process,
+}
+
+/// How a command in a worker ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerOutput {
+    /// `None`: a signal ended it.
+    pub exit_code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error("{0} is no running worker: it has not started, has ended, or the sandbox was started without workers")]
+    NotRunning(String),
+    #[error("the command could not be run")]
+    Run(#[from] io::Error),
+    #[error("the command took longer than {0:?} and was ended")]
+    TimedOut(Duration),
+}
+
+impl Worker {
+    /// Makes the folder and starts the processes. Blocks for some milliseconds.
+    pub(super) fn start(
+        config: &WorkersConfig,
+        instance: &Instance,
+        endpoint: &str,
+        metadata: SocketAddr,
+    ) -> io::Result<Self> {
+        let group = ProcessGroup::new(&format!("muster-worker-{}", instance.id))?;
+        let folder = group.folder().to_owned();
+        let root = folder.display().to_string();
+        lay_out(&folder, &root, config, instance)?;
+        let environment = environment(&root, endpoint, metadata);
+        let agent = config.agent.as_deref().unwrap_or(Path::new(""));
+        let mut boot = std::process::Command::new("sh");
+        boot.args(["-c", BOOT, "boot"]).arg(agent).current_dir(&folder).env_clear().envs(environment.clone());
+        let boot = group.spawn(boot, &folder.join("console.log"))?;
+        Ok(Self { group, environment, metadata, _boot: boot })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.group.folder()
+    }
+
+    /// Runs a shell command as the worker's root would.
+    pub(super) fn command(&self, command: &str) -> WorkerCommand {
+        WorkerCommand {
+            line: command.to_owned(),
+            folder: self.folder().to_owned(),
+            environment: self.environment.clone(),
+            group: self.group.id(),
+        }
+    }
+}
+
+/// A command that is ready to run, apart from the worker, which may end meanwhile and takes it along.
+pub(super) struct WorkerCommand {
+    line: String,
+    folder: PathBuf,
+    environment: Vec<(String, String)>,
+    group: i32,
+}
+
+impl WorkerCommand {
+    pub(super) async fn run(self, timeout: Duration) -> Result<WorkerOutput, WorkerError> {
+        let mut child = tokio::process::Command::new("sh")
+            .args(["-c", &self.line])
+            .current_dir(self.folder)
+            .env_clear()
+            .envs(self.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(self.group)
+            .kill_on_drop(true)
+            .spawn()?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let ended = async { tokio::try_join!(child.wait(), text(stdout), text(stderr)) };
+        let (status, stdout, stderr) =
+            tokio::time::timeout(timeout, ended).await.map_err(|_| WorkerError::TimedOut(timeout))??;
+        Ok(WorkerOutput { exit_code: status.code(), stdout, stderr })
+    }
+}
+
+/// Reads to the end, so that the command is not held up, and keeps the beginning.
+async fn text(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
+    let Some(mut pipe) = pipe else { return Ok(String::new()) };
+    let mut kept = Vec::new();
+    (&mut pipe).take(OUTPUT_LIMIT).read_to_end(&mut kept).await?;
+    tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
+    Ok(String::from_utf8_lossy(&kept).into_owned())
+}
+
+fn lay_out(folder: &Path, root: &str, config: &WorkersConfig, instance: &Instance) -> io::Result<()> {
+    // A machine that boots now: the agent reads its boot time here.
+    fs::create_dir(folder.join("proc"))?;
+    let booted = instance.running_since.unwrap_or(instance.launch_time).as_second();
+    fs::write(folder.join("proc/stat"), format!("btime {booted}\n"))?;
+    if let Some(text) = &config.agent_config {
+        fs::write(folder.join("agent.toml"), text.replace("$ROOT", root))?;
+    }
+    if let Some(user_data) = instance.decoded_user_data().filter(|_| config.user_data) {
+        fs::write(folder.join("user-data"), user_data)?;
+    }
+    Ok(())
+}
+
+fn environment(root: &str, endpoint: &str, metadata: SocketAddr) -> Vec<(String, String)> {
+    [
+        ("AWS_ENDPOINT_URL", endpoint.to_owned()),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{metadata}")),
+        ("HOME", root.to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+        ("ROOT", root.to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
