@@ -9,14 +9,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::{aws_account::AwsAccount, fleet_report::FleetReport};
+use crate::{aws_account::AwsAccount, fleet_report::FleetReport, worker_fleet::WorkerFleet};
 
 /// First line of every file that [`render`] makes.
 const HEADER: &str = "# Generated from the Rust types by `make generate`. Do not edit.\n";
 
 /// Every kind that this version of muster serves, by name.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![AwsAccount::crd(), FleetReport::crd()];
+    let mut crds = vec![AwsAccount::crd(), FleetReport::crd(), WorkerFleet::crd()];
     crds.iter_mut().for_each(finish::finish);
     crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     crds

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Kind, installed, kinds, manifests, offer};
 
@@ -81,4 +81,18 @@ async fn the_category_and_the_short_names_find_all_kinds() {
     for name in names.iter().filter(|name| name.starts_with("awsaccount")) {
         kube.kubectl(&["delete", name]).await.expect("a deletion");
     }
+}
+
+#[tokio::test]
+async fn a_fleet_scales_like_a_deployment() {
+    let kube = installed().await;
+    let namespace = kube.namespace().await.expect("a namespace");
+    let mut fleet = manifests::first("WorkerFleet");
+    fleet["metadata"]["name"] = json!("web");
+    published(async || kube.kubectl_with_input(&["apply", "-n", &namespace, "-f", "-"], &fleet.to_string()).await)
+        .await;
+    published(async || kube.kubectl(&["scale", "wf", "web", "-n", &namespace, "--replicas=7"]).await).await;
+    let stored = kube.kubectl(&["get", "wf", "web", "-n", &namespace, "-o", "json"]).await.expect("a fleet");
+    let stored: Value = serde_json::from_str(&stored).expect("JSON");
+    assert_eq!(stored["spec"]["replicas"], 7);
 }

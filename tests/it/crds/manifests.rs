@@ -8,6 +8,7 @@ pub(super) fn all() -> Vec<Value> {
         fleet_report(),
         fleet_report_with(json!({"field": "moduleA", "oneOf": ["red-1.8.5", "red-1.8.6"]})),
         fleet_report_with(json!({"field": "app", "semver": ">=1.2.3"})),
+        worker_fleet(),
     ]
 }
 
@@ -71,4 +72,51 @@ fn fleet_report_with(expected: Value) -> Value {
     let mut manifest = fleet_report();
     manifest["spec"]["expect"]["versions"] = json!([expected]);
     manifest
+}
+
+fn worker_fleet() -> Value {
+    json!({
+        "apiVersion": "muster.dev/v1alpha1",
+        "kind": "WorkerFleet",
+        "metadata": {"name": "whole"},
+        "spec": {
+            "replicas": 3,
+            "suspend": true,
+            "aws": {"region": "eu-west-1", "accountRef": {"name": "default"}},
+            "template": {
+                "ami": {"id": "ami-0123456789abcdef0"},
+                "instanceTypes": ["m6i.large", "m5.large"],
+                "keyName": "ops",
+                "instanceProfile": "worker",
+                "subnets": {"ids": ["subnet-0123456789abcdef0"]},
+                "placement": "Spread",
+                "securityGroups": {"ids": ["sg-0123456789abcdef0"]},
+                "associatePublicIPAddress": false,
+                "blockDeviceMappings": [{
+                    "deviceName": "/dev/xvda",
+                    "ebs": {
+                        "volumeSize": "100Gi",
+                        "volumeType": "gp3",
+                        "encrypted": true,
+                        "kmsKeyID": "alias/workers",
+                        "iops": 3000,
+                        "throughput": 125,
+                        "deleteOnTermination": true,
+                    },
+                }],
+                "metadataOptions": {
+                    "httpTokens": "required",
+                    "httpPutResponseHopLimit": 1,
+                    "instanceMetadataTags": "enabled",
+                },
+                "userData": {"inline": "#!/bin/sh\n"},
+                "tags": {"team": "ml"},
+            },
+            "readiness": {"check": "StatusChecks"},
+            "scaleDownPolicy": "Newest",
+            "onStopped": "Ignore",
+            "deletionPolicy": "Retain",
+            "revisionHistoryLimit": 5,
+        },
+    })
 }

@@ -124,6 +124,118 @@ fn mistakes() -> Vec<Mistake> {
             &[("/spec/expect/versions/0/equals", json!(null))],
             "an expected version needs exactly one of equals, oneOf or semver",
         ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/metadata/name", json!("a".repeat(64)))],
+            "metadata.name must be at most 63 characters",
+        ),
+        mistake(
+            "WorkerFleet",
+            Update,
+            &[("/spec/aws/region", json!("us-east-1"))],
+            "aws cannot change: make a new WorkerFleet with another name, and delete this one",
+        ),
+        mistake(
+            "WorkerFleet",
+            Update,
+            &[("/spec/aws/accountRef/name", json!("other"))],
+            "aws cannot change: make a new WorkerFleet",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/tags", json!({"cost center": "7"}))],
+            "tag keys may hold only letters, digits and + - = . , _ : @ while metadataOptions.instanceMetadataTags is enabled",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/tags", json!({"cost/center": "7"})), ("/spec/template/metadataOptions", json!(null))],
+            "rename the key, or set instanceMetadataTags to disabled",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/tags", json!({"a".repeat(129): "7"}))],
+            "tag keys must have 1 to 128 characters",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/tags", json!({"": "7"}))],
+            "tag keys must have 1 to 128 characters",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/tags", json!({"AWS:team": "ml"}))],
+            "tag keys must not start with aws:, which AWS keeps for itself",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/tags", json!({"muster.dev:fleet": "x"}))],
+            "tag keys must not start with muster.dev:, which muster uses to know its own machines",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/subnets/ids/0", json!("my-subnet"))],
+            "write ids of subnets, like subnet-0123456789abcdef0",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/securityGroups/ids/0", json!("default"))],
+            "write ids of security groups, like sg-0123456789abcdef0",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[
+                ("/spec/template/blockDeviceMappings/0/ebs/volumeType", json!("st1")),
+                ("/spec/template/blockDeviceMappings/0/ebs/throughput", json!(null)),
+            ],
+            "iops can be set for volumeType gp3, io1 and io2 only: set volumeType, or remove iops",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[
+                ("/spec/template/blockDeviceMappings/0/ebs/volumeType", json!(null)),
+                ("/spec/template/blockDeviceMappings/0/ebs/throughput", json!(null)),
+            ],
+            "iops can be set for volumeType gp3, io1 and io2 only",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[
+                ("/spec/template/blockDeviceMappings/0/ebs/volumeType", json!("io2")),
+                ("/spec/template/blockDeviceMappings/0/ebs/iops", json!(null)),
+                ("/spec/template/blockDeviceMappings/0/ebs/throughput", json!(null)),
+            ],
+            "volumeType io1 and io2 need iops: set it, or use gp3",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/blockDeviceMappings/0/ebs/volumeType", json!("io2"))],
+            "throughput can be set for volumeType gp3 only: set volumeType to gp3, or remove throughput",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/blockDeviceMappings/0/ebs/encrypted", json!(false))],
+            "a kmsKeyID needs encrypted: true",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/template/blockDeviceMappings/0/ebs/encrypted", json!(null))],
+            "a kmsKeyID needs encrypted: true",
+        ),
     ]
 }
 
