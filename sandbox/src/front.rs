@@ -116,7 +116,7 @@ impl Service {
 enum Work {
     Ec2(BTreeMap<String, String>),
     Sts(BTreeMap<String, String>),
-    S3(Request<Incoming>),
+    S3(Box<Request<Incoming>>),
 }
 
 async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
@@ -168,7 +168,7 @@ async fn read(
     let query = match service {
         Service::S3 => {
             let (operation, parameters) = (s3::operation(&parts).to_owned(), s3::parameters(&parts));
-            return Ok((operation, parameters, Work::S3(Request::from_parts(parts, body))));
+            return Ok((operation, parameters, Work::S3(Box::new(Request::from_parts(parts, body)))));
         }
         Service::Ec2 => Work::Ec2,
         Service::Sts => Work::Sts,
@@ -237,7 +237,7 @@ async fn carry_out(
     match work {
         Work::Ec2(form) => ec2::handle(state, &caller, operation, &form, request_id),
         Work::Sts(form) => sts::handle(state, &caller, operation, &form, request_id),
-        Work::S3(request) => s3::handle(state, caller, request).await,
+        Work::S3(request) => s3::handle(state, caller, *request).await,
     }
 }
 

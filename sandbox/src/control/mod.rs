@@ -326,7 +326,7 @@ impl Control {
                 default_for_zone: false,
                 map_public_ip: false,
                 tags: spec.tags,
-                used: std::collections::BTreeSet::new(),
+                addresses: network::Addresses::default(),
             };
             estate.subnets.insert(subnet.id.clone(), subnet.clone());
             Ok(subnet)

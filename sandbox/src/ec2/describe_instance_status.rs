@@ -4,7 +4,7 @@ use super::filter::{self, Filters};
 use super::instance::{HealthStatus, Instance, InstanceState};
 use super::instance_xml;
 use super::lifecycle;
-use super::page::Page;
+use super::page::{Page, number_key};
 use super::{Ec2Call, Operation, ids};
 use crate::error::ApiError;
 use crate::query::xml::Xml;
@@ -50,12 +50,12 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
             return Err(ids::instances_not_found(&missing));
         }
         let rows = estate
-            .visible_instances(call.now)
+            .visible_instances(page.first_number(), call.now)
             .filter(|instance| ids.is_empty() || ids.contains(&instance.id.as_str()))
             .filter(|instance| all || instance.state == InstanceState::Running)
             .map(|instance| (instance, lifecycle::health(instance, initializing, call.now)))
             .filter(|(instance, health)| filters.match_row(|name| values(instance, *health, name)))
-            .map(|row| (format!("{:020}", row.0.sequence), row));
+            .map(|row| (number_key(row.0.sequence), row));
         let (rows, next) = page.cut(rows);
         let mut xml = Xml::default();
         xml.list("instanceStatusSet", rows, |xml, (instance, (system, own))| {

@@ -4,7 +4,7 @@ use super::filter::{self, Filters};
 use super::ids;
 use super::instance::{Instance, Market};
 use super::instance_xml;
-use super::page::Page;
+use super::page::{Page, number_key};
 use super::{Ec2Call, Operation};
 use crate::error::ApiError;
 use crate::query::xml::{Xml, iso};
@@ -74,21 +74,21 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
 
     call.with(|world| {
         let estate = world.estate(&call.caller.id.account, &call.caller.region, call.now);
-        let rows: Vec<&Instance> = if ids.is_empty() {
-            estate.visible_instances(call.now).collect()
+        let rows: Box<dyn Iterator<Item = &Instance>> = if ids.is_empty() {
+            Box::new(estate.visible_instances(page.first_number(), call.now))
         } else {
             let found = |id: &&str| estate.visible_by_id(id, call.now);
             let missing: Vec<&str> = ids.iter().copied().filter(|id| found(id).is_none()).collect();
             if !missing.is_empty() {
                 return Err(ids::instances_not_found(&missing));
             }
-            let mut rows: Vec<&Instance> = ids.iter().filter_map(|id| found(&id)).collect();
+            let mut rows: Vec<&Instance> = ids.iter().filter_map(found).collect();
             rows.sort_by_key(|instance| instance.sequence);
             rows.dedup_by_key(|instance| instance.sequence);
-            rows
+            Box::new(rows.into_iter())
         };
-        let matching = rows.into_iter().filter(|instance| filters.match_row(|name| values(instance, name)));
-        let (rows, next) = page.cut(matching.map(|instance| (format!("{:020}", instance.sequence), instance)));
+        let matching = rows.filter(|instance| filters.match_row(|name| values(instance, name)));
+        let (rows, next) = page.cut(matching.map(|instance| (number_key(instance.sequence), instance)));
         let mut xml = Xml::default();
         let reservations: Vec<&[&Instance]> = rows.chunk_by(|a, b| a.reservation_id == b.reservation_id).collect();
         xml.list("reservationSet", reservations, instance_xml::reservation);

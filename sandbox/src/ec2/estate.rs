@@ -89,10 +89,10 @@ impl Estate {
     }
 
     /// Rows as describe calls see them, in the order of launches.
-    pub(crate) fn visible_instances(&self, now: Timestamp) -> impl Iterator<Item = &Instance> {
+    pub(crate) fn visible_instances(&self, first: u64, now: Timestamp) -> impl Iterator<Item = &Instance> {
         self.instances
-            .values()
-            .filter_map(move |instance| instance.visible(now))
+            .range(first..)
+            .filter_map(move |(_, instance)| instance.visible(now))
             .filter(|instance| !self.dark_zones.contains(&instance.zone))
     }
 

@@ -25,6 +25,8 @@ mod run_instances;
 pub(crate) mod seed;
 pub(crate) mod tags;
 mod terminate_instances;
+#[cfg(test)]
+mod tests;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;

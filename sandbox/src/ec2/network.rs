@@ -23,7 +23,14 @@ pub struct Subnet {
     pub map_public_ip: bool,
     pub tags: BTreeMap<String, String>,
     #[serde(skip)]
-    pub(crate) used: BTreeSet<u32>,
+    pub(crate) addresses: Addresses,
+}
+
+/// Which addresses of a subnet are taken: those below the mark that did not come back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Addresses {
+    mark: u32,
+    returned: BTreeSet<u32>,
 }
 
 impl Subnet {
@@ -32,25 +39,33 @@ impl Subnet {
     }
 
     pub fn free_addresses(&self) -> u32 {
-        let used = u32::try_from(self.used.len()).unwrap_or(u32::MAX);
-        self.size().saturating_sub(RESERVED_ADDRESSES).saturating_sub(used)
+        let returned = u32::try_from(self.addresses.returned.len()).unwrap_or(u32::MAX);
+        self.usable() - self.addresses.mark + returned
     }
 
-    fn size(&self) -> u32 {
-        1 << (32 - u32::from(self.prefix_length))
+    fn usable(&self) -> u32 {
+        (1 << (32 - u32::from(self.prefix_length))) - RESERVED_ADDRESSES
+    }
+
+    fn first(&self) -> u32 {
+        u32::from(self.network) + RESERVED_ADDRESSES - 1
     }
 
     /// The lowest free address.
     pub(crate) fn take_address(&mut self) -> Option<Ipv4Addr> {
-        let first = u32::from(self.network) + RESERVED_ADDRESSES - 1;
-        let last = u32::from(self.network) + self.size() - 2;
-        let free = (first..=last).find(|address| !self.used.contains(address))?;
-        self.used.insert(free);
-        Some(Ipv4Addr::from(free))
+        let first = self.first();
+        if let Some(offset) = self.addresses.returned.pop_first() {
+            return Some(Ipv4Addr::from(first + offset));
+        }
+        if self.addresses.mark == self.usable() {
+            return None;
+        }
+        self.addresses.mark += 1;
+        Some(Ipv4Addr::from(first + self.addresses.mark - 1))
     }
 
     pub(crate) fn free_address(&mut self, address: Ipv4Addr) {
-        self.used.remove(&u32::from(address));
+        self.addresses.returned.insert(u32::from(address) - self.first());
     }
 }
 
@@ -93,7 +108,7 @@ mod tests {
             default_for_zone: false,
             map_public_ip: false,
             tags: BTreeMap::new(),
-            used: BTreeSet::new(),
+            addresses: Addresses::default(),
         };
         let taken: Vec<_> = std::iter::from_fn(|| subnet.take_address()).collect();
         assert_eq!(taken.len(), 11);

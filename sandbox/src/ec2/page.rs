@@ -35,6 +35,11 @@ impl Page {
         Ok(Self { size: max.unwrap_or(DEFAULT_SIZE), after, max_given: max.is_some() })
     }
 
+    /// Where rows are numbered: the number of the first row that this page may show.
+    pub(crate) fn first_number(&self) -> u64 {
+        self.after.as_deref().and_then(|after| after.parse::<u64>().ok()).map_or(0, |after| after + 1)
+    }
+
     /// Cuts this page out of all rows, which come in the order of their keys. Gives the next page's token too.
     pub(crate) fn cut<T>(&self, rows: impl Iterator<Item = (String, T)>) -> (Vec<T>, Option<String>) {
         let mut page = Vec::new();
@@ -48,6 +53,11 @@ impl Page {
         }
         (page, None)
     }
+}
+
+/// The key of a numbered row: text in the order of the numbers.
+pub(crate) fn number_key(number: u64) -> String {
+    format!("{number:020}")
 }
 
 const PREFIX: &str = "after:";

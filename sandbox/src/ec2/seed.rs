@@ -2,7 +2,7 @@
 //!
 //! Ids are derived from account, region and zone, so they are the same in every sandbox.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::estate::{Estate, Zone};
 use super::ids;
 use super::image::{Image, ImageState};
-use super::network::{SecurityGroup, Subnet};
+use super::network::{Addresses, SecurityGroup, Subnet};
 use crate::caller::AccountId;
 
 /// Amazon Linux 2023, the same id in every region of the sandbox (on AWS, ids differ by region).
@@ -42,7 +42,7 @@ pub(crate) fn estate(account: &AccountId, region: &str) -> Estate {
                 default_for_zone: true,
                 map_public_ip: true,
                 tags: BTreeMap::new(),
-                used: BTreeSet::new(),
+                addresses: Addresses::default(),
             };
             (id, subnet)
         })
