@@ -102,6 +102,7 @@ names!(
         SomeSourcesFailed,
         NoSourceCollected,
         NeverCollected,
+        SomeObjectsUnreadable,
         AllAsExpected,
         SomeBehind,
         NoFreshReports,

@@ -14,6 +14,7 @@ use crate::{
     aws_account::Accounts,
     clock::Clock,
     config::Config,
+    fleet_report::Collectors,
     lease::Leadership,
     live::Live,
     metrics::Metrics,
@@ -28,6 +29,8 @@ pub struct Context {
     /// The AwsAccounts as last seen, and who may use them.
     pub accounts: Accounts,
     pub references: References,
+    /// What was collected from S3, shared by all FleetReports.
+    pub reports: Collectors,
     pub backoff: Arc<Backoff>,
     pub clock: Clock,
     pub leadership: Leadership,

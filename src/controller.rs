@@ -21,6 +21,7 @@ use crate::{
     clock::Clock,
     config::Config,
     context::Context,
+    fleet_report::FleetReport,
     health,
     lease::{Elector, Leadership, Lost},
     metrics::Metrics,
@@ -89,6 +90,7 @@ pub async fn run(
         kube,
         accounts: Accounts::default(),
         references: Default::default(),
+        reports: Default::default(),
         backoff: Default::default(),
         clock: Clock,
         leadership: leadership.clone(),
@@ -116,7 +118,10 @@ pub async fn run(
 
 async fn run_kinds(ctx: &Context, shutdown: &CancellationToken) {
     let kinds = async {
-        tokio::join!(reconcile::run::<AwsAccount>(ctx.clone(), ctx.config.account_selector.clone(), shutdown.clone()),);
+        tokio::join!(
+            reconcile::run::<AwsAccount>(ctx.clone(), ctx.config.account_selector.clone(), shutdown.clone()),
+            reconcile::run::<FleetReport>(ctx.clone(), None, shutdown.clone()),
+        );
     };
     tokio::select! {
         () = kinds => {}

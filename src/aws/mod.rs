@@ -3,6 +3,7 @@
 mod calls;
 mod error;
 mod limits;
+pub mod s3;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 

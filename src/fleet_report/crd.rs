@@ -89,7 +89,8 @@ pub struct FleetReportSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Place>,
     /// Where in a report the id of its instance is. It must equal the last part of the object's key, without `.json`; a
-    /// report that says otherwise is forged, and does not count. Without it, the key alone names the instance.
+    /// report that says otherwise is forged, and one that says nothing is invalid: neither counts. Without this field, the
+    /// key alone names the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Place>,
     /// What is counted: the versions that run.
@@ -340,7 +341,8 @@ pub struct ReportCounts {
     pub fresh: i64,
     /// Instances whose newest report is older than `staleAfter`.
     pub stale: i64,
-    /// Objects that are no report: no JSON, too large, without a time or with one from the future.
+    /// Objects that are no report: no JSON, too large, without an identity or a time, or with a time more than 5 minutes
+    /// after S3 stored them.
     pub invalid: i64,
     /// Objects that speak in the name of another instance, or under a key that their source does not trust.
     pub forged: i64,
@@ -433,6 +435,7 @@ pub struct RejectedObject {
 pub enum RejectionReason {
     IdentityMismatch,
     UntrustedKey,
+    NoIdentity,
     NotJson,
     TooLarge,
     NoTimestamp,

@@ -1,8 +1,90 @@
 //! FleetReport: collect what every worker reports about itself, and tell which versions run where.
+//!
+//! ```text
+//! S3 ──► collector (LIST, GET what changed) ──► index ──► view (what each report says) ──► aggregate ──► status
+//!        one for each account, bucket, prefix             one for each FleetReport          pure          pure
+//! ```
+//!
+//! Nothing outside of Kubernetes is ever changed, so there is no plan and nothing to apply.
 
+mod aggregate;
+mod collector;
 mod crd;
+mod desired;
+mod index;
+mod news;
+mod observe;
+mod path;
+mod report;
+mod status;
+mod time;
+mod verdicts;
+mod view;
 
-pub use self::crd::{
-    Expect, ExpectedVersion, Field, FieldCount, FleetReport, FleetReportSpec, FleetReportStatus, GroupBy, GroupCount,
-    Limits, Outlier, Place, RejectedObject, RejectionReason, ReportCounts, Source, SourceStatus, Trust, VersionCount,
+use std::sync::{Arc, PoisonError};
+
+pub use self::{
+    collector::Collectors,
+    crd::{
+        Expect, ExpectedVersion, Field, FieldCount, FleetReport, FleetReportSpec, FleetReportStatus, GroupBy,
+        GroupCount, Limits, Outlier, Place, RejectedObject, RejectionReason, ReportCounts, Source, SourceStatus, Trust,
+        VersionCount,
+    },
 };
+use self::{desired::Desired, status::Since};
+use crate::{
+    condition::{ConditionType, Reason, Truth, Verdict},
+    context::Context,
+    live::Live,
+    reconcile::{Failure, Finalized, Kind, Outcome},
+};
+
+impl Kind for FleetReport {
+    type Status = FleetReportStatus;
+    const NAME: &'static str = "FleetReport";
+    const FINALIZER: &'static str = "muster.dev/fleetreport";
+    const AWS_REFS: &'static [&'static str] = &["/sources[]/aws"];
+
+    fn status(&self) -> Option<&FleetReportStatus> {
+        self.status.as_ref()
+    }
+
+    fn suspended(&self) -> bool {
+        self.spec.suspend
+    }
+
+    async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<FleetReportStatus>, Failure> {
+        let desired = Arc::new(Desired::try_from(&live.object().spec)?);
+        if live.object().suspended() {
+            return Ok(resting(live, &desired));
+        }
+        let observed = observe::observe(ctx, live, &desired).await?;
+        let requeue = observed.due;
+        let (found, memory) = observe::summarise(ctx, live, &desired, observed, ctx.clock.now()).await?;
+        let before = live.status();
+        let (status, cut) = {
+            let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let nothing = Since::default();
+            status::status(&desired, &found, memory.as_ref().map_or(&nothing, |m| &m.since), &before)
+        };
+        for news::News { type_, reason, note } in news::news(&before, &status, cut.is_empty()) {
+            ctx.event(live, type_, reason, "Collect", note).await;
+        }
+        let verdicts = verdicts::verdicts(&desired, &found, &cut);
+        Ok(Outcome { status, verdicts, requeue })
+    }
+
+    async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<FleetReportStatus>, Failure> {
+        ctx.reports.forget(live.uid());
+        Ok(Finalized::Done)
+    }
+}
+
+/// What a suspended FleetReport says: what it said last.
+fn resting(live: &Live<FleetReport>, desired: &Desired) -> Outcome<FleetReportStatus> {
+    let status = live.status();
+    let silent = !status.common.conditions.iter().any(|c| c.type_ == ConditionType::Ready.as_str());
+    let message = "nothing was collected before spec.suspend was set";
+    let ready = Verdict::new(ConditionType::Ready, Truth::Unknown, Reason::Suspended, message);
+    Outcome { status, verdicts: silent.then_some(ready).into_iter().collect(), requeue: desired.interval }
+}

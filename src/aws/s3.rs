@@ -1,0 +1,155 @@
+//! Objects in S3: listed, and read up to a size.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use aws_sdk_s3::{Client, config::Builder, error::SdkError, operation::get_object::GetObjectError};
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::{Class, Error, Session};
+
+/// The IAM actions that the two calls need, which is also what they are called by in errors.
+const LIST: &str = "s3:ListBucket";
+const GET: &str = "s3:GetObject";
+
+/// The SDK does not try again when a body is cut in the middle.
+const BODY_ATTEMPTS: u32 = 2;
+
+/// S3 as one identity.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    client: Client,
+    deadline: Duration,
+}
+
+/// An object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub key: String,
+    /// What the content is known by: made from the ETag, and only comparable within this process.
+    pub tag: u64,
+    /// To the second, as S3 tells it when an object is read.
+    pub stored: Timestamp,
+    pub size: u64,
+}
+
+/// Up to 1,000 objects, and where to go on.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub objects: Vec<Listed>,
+    pub next: Option<String>,
+}
+
+/// What reading an object gave.
+#[derive(Clone, Debug)]
+pub enum Read {
+    /// All of it, and what this content is known by: it may be newer than what was listed.
+    Body { body: Bytes, tag: Option<u64> },
+    /// It is larger than was asked for. Reading was broken off.
+    TooLarge,
+    /// It does not exist (any more).
+    Gone,
+}
+
+impl S3 {
+    /// `deadline` bounds each call, all attempts together.
+    pub fn new(session: &Session, deadline: Duration) -> Self {
+        let config = session.sdk();
+        // Only AWS itself answers on a name for each bucket.
+        let path_style = config.endpoint_url().is_some();
+        let config = Builder::from(config).force_path_style(path_style).interceptor(session.call_counter()).build();
+        Self { client: Client::from_conf(config), deadline }
+    }
+
+    /// One page of the objects whose keys start with `prefix`, in the order of their keys. Folder markers, whose keys end
+    /// in a slash, are left out.
+    ///
+    /// # Errors
+    /// When S3 refuses or does not answer, after the SDK's own attempts.
+    pub async fn list(&self, bucket: &str, prefix: &str, page: Option<&str>) -> Result<Page, Error> {
+        let call =
+            self.client.list_objects_v2().bucket(bucket).prefix(prefix).set_continuation_token(page.map(Into::into));
+        let answer = within(self.deadline, LIST, call.send()).await?.map_err(|e| Error::from_sdk(LIST, &e))?;
+        let next = match answer.is_truncated() {
+            Some(true) => answer.next_continuation_token.clone(),
+            Some(false) | None => None,
+        };
+        let objects = answer.contents.unwrap_or_default().into_iter().filter_map(|object| {
+            let stored = object.last_modified().map_or(0, |t| t.secs());
+            let size = u64::try_from(object.size().unwrap_or_default()).unwrap_or_default();
+            let stored = Timestamp::from_second(stored).unwrap_or(Timestamp::UNIX_EPOCH);
+            // Without an ETag, the time and the size have to tell.
+            let tag = object.e_tag().map_or_else(|| hasher().hash_one((stored, size)), tag);
+            object.key.filter(|key| !key.ends_with('/')).map(|key| Listed { key, tag, stored, size })
+        });
+        Ok(Page { objects: objects.collect(), next })
+    }
+
+    /// Reads an object of at most `limit` bytes. Never holds more than that, whatever the object says of its size.
+    ///
+    /// # Errors
+    /// When S3 refuses, does not answer, or breaks off, after several attempts.
+    pub async fn read(&self, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {
+        let mut attempt = 1;
+        loop {
+            match within(self.deadline, GET, self.read_once(bucket, key, limit)).await? {
+                Err(error) if error.code == BROKEN_OFF && attempt < BODY_ATTEMPTS => attempt += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn read_once(&self, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {
+        let answer = match self.client.get_object().bucket(bucket).key(key).send().await {
+            Ok(answer) => answer,
+            Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
+                return Ok(Read::Gone);
+            }
+            Err(error) => return Err(Error::from_sdk(GET, &error)),
+        };
+        let announced = u64::try_from(answer.content_length().unwrap_or_default()).unwrap_or_default();
+        if announced > limit {
+            return Ok(Read::TooLarge);
+        }
+        let tag = answer.e_tag().map(tag);
+        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
+        let mut stream = answer.body;
+        while let Some(chunk) = stream.try_next().await.map_err(|e| broken_off(&e))? {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Ok(Read::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Read::Body { body: body.into_boxed_slice().into(), tag })
+    }
+}
+
+const BROKEN_OFF: &str = "BrokenOff";
+
+fn broken_off(error: &dyn std::error::Error) -> Error {
+    let message = crate::reconcile::Chain(error).to_string();
+    Error { operation: GET, class: Class::Transient, code: BROKEN_OFF.into(), message }
+}
+
+async fn within<T>(deadline: Duration, operation: &'static str, call: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::time::timeout(deadline, call).await.map_err(|_| Error {
+        operation,
+        class: Class::Transient,
+        code: "Timeout".into(),
+        message: "S3 did not answer in time".into(),
+    })
+}
+
+fn tag(etag: &str) -> u64 {
+    hasher().hash_one(etag)
+}
+
+/// Keyed anew for each process, so that nobody can make two contents that are known by the same.
+fn hasher() -> &'static RandomState {
+    static HASHER: OnceLock<RandomState> = OnceLock::new();
+    HASHER.get_or_init(RandomState::new)
+}

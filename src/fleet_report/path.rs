@@ -1,0 +1,100 @@
+//! JSONPath, compiled once for each spec.
+
+use jsonpath_rust::{
+    parser::{model::JpQuery, parse_json_path},
+    query::js_path_process,
+};
+use serde_json::Value;
+
+/// More matches than this in one report are not looked at: whoever may write reports must not decide what a look costs.
+const MATCHES: usize = 256;
+
+/// A compiled JSONPath. Two are equal when their texts are.
+#[derive(Clone, Debug)]
+pub(super) struct Path {
+    text: String,
+    query: JpQuery,
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Path {
+    /// # Errors
+    /// What is wrong with the text, in words for the user.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        // Each further `..` multiplies what a look at one report can cost by the size of the report.
+        if text.matches("..").count() > 1 {
+            return Err(
+                "it has more than one '..'; name the members on the way instead, like $.processes[*].name".into()
+            );
+        }
+        let query = parse_json_path(text).map_err(|error| {
+            let error = error.to_string();
+            let line = error.lines().rev().map(|l| l.trim_start_matches([' ', '=', '|'])).find(|l| !l.is_empty());
+            format!("it is not a JSONPath (RFC 9535): {}", line.unwrap_or("it cannot be read"))
+        })?;
+        Ok(Self { text: text.into(), query })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What is at this place, in the order of the report. Empty where nothing is.
+    pub(super) fn find<'a>(&self, report: &'a Value) -> impl Iterator<Item = &'a Value> + use<'a> {
+        let found = js_path_process(&self.query, report).unwrap_or_default();
+        found.into_iter().take(MATCHES).map(|found| found.val)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case("$.app_version", json!(["1.2.3"]))]
+    #[case("$.processes[*].module_A_filename", json!(["a-1", "a-2", "a-1"]))]
+    #[case("$.processes[0].module_A_filename", json!(["a-1"]))]
+    #[case("$['app_version']", json!(["1.2.3"]))]
+    #[case("$..module_A_filename", json!(["a-1", "a-2", "a-1"]))]
+    #[case("$.processes[?@.name == 'two'].module_A_filename", json!(["a-2"]))]
+    #[case("$.nothing.here", json!([]))]
+    #[case("$.app_version.deeper", json!([]))]
+    fn paths_find_what_they_name(#[case] path: &str, #[case] expected: Value) {
+        let report = json!({"app_version": "1.2.3", "processes": [
+            {"name": "one", "module_A_filename": "a-1"},
+            {"name": "two", "module_A_filename": "a-2"},
+            {"name": "three", "module_A_filename": "a-1"},
+        ]});
+        let found: Vec<_> = Path::parse(path).unwrap().find(&report).cloned().collect();
+        assert_eq!(json!(found), expected);
+    }
+
+    #[rstest]
+    #[case("app_version")]
+    #[case("$.")]
+    #[case("$.a[")]
+    #[case("$..a..b")]
+    fn texts_that_are_no_path_are_refused_in_words(#[case] text: &str) {
+        let problem = Path::parse(text).unwrap_err();
+        assert!(problem.starts_with("it ") && !problem.contains('\n'), "{problem}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_makes_it_panic(text in r"\$(\.[ab]|\.\.[ab]|\[\*\]|\[-?[0-9]{1,19}\]|\[-?[0-9]{0,19}:-?[0-9]{0,19}(:-?[0-9]{0,19})?\]|\[\?@\.a( (==|<|>=) (1|'x'|\$\.b))?\]|\[\?(length|count|value)\(@\.a\) > 0\]|\[\?match\(@, '[a(\[*]{0,3}'\)\]){0,4}") {
+            let report = json!({"a": [1, {"a": "x", "b": [null, -1.5]}, "x"], "b": {"a": {}, "b": [[], [1, 2, 3]]}});
+            if let Ok(path) = Path::parse(&text) {
+                path.find(&report).for_each(drop);
+            }
+        }
+    }
+}
