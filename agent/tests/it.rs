@@ -1,0 +1,245 @@
+//! The real program on virtual workers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use muster_sandbox::{
+    AMAZON_LINUX_X86_64, CallQuery, Fault, FaultAction, Outcome, ReportsSpec, Sandbox, SandboxConfig, WorkersConfig,
+};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const AGENT: &str = env!("CARGO_BIN_EXE_muster-agent");
+const ACCOUNT: &str = "111111111111";
+const REGION: &str = "ap-northeast-1";
+const BUCKET: &str = "app-report-bucket";
+const LONG: Duration = Duration::from_secs(30);
+
+/// As people would write it, but that it looks more often.
+const CONFIG: &str = r#"
+bucket = "app-report-bucket"
+prefix = "prod"
+check_interval = "1s"
+
+[app_version]
+command = ["cat", "$ROOT/app/VERSION"]
+regex = 'version (\S+)'
+
+[[processes]]
+files = "$ROOT/app/*.conf"
+
+[machine]
+proc = "$ROOT/proc"
+"#;
+
+const INSTALL: &str = "#!/bin/sh
+mkdir app
+echo 'app version red-1.8.5' > app/VERSION
+printf 'module_A_filename = a-1.bin\\nmodule_B_filename = b-1.bin\\n' > app/one.conf
+printf 'module_A_filename = a-2.bin\\n' > app/two.conf
+";
+
+async fn sandbox(agent: bool) -> Sandbox {
+    let workers =
+        WorkersConfig { agent: agent.then(|| AGENT.into()), agent_config: Some(CONFIG.to_owned()), user_data: true };
+    let config = SandboxConfig { workers: Some(workers), ..SandboxConfig::default() };
+    let sandbox = Sandbox::start(config).await.unwrap();
+    sandbox.s3().ensure_bucket(ACCOUNT, REGION, BUCKET).unwrap();
+    sandbox
+}
+
+async fn post(address: SocketAddr, form: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let scope = format!("AWS4-HMAC-SHA256 Credential=AKIASANDBOX{ACCOUNT}/20260101/{REGION}/ec2/aws4_request");
+    let length = form.len();
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: {scope}\r\ncontent-length: {length}\r\n\r\n{form}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// A running spot worker with a name, a role and user data that installs the application.
+async fn worker(sandbox: &Sandbox) -> String {
+    let user_data = BASE64_STANDARD.encode(INSTALL).replace('+', "%2B").replace('=', "%3D");
+    let form = format!(
+        "Action=RunInstances&Version=2016-11-15&ImageId={AMAZON_LINUX_X86_64}&InstanceType=m5.large&MinCount=1\
+         &MaxCount=1&UserData={user_data}&IamInstanceProfile.Name=worker&InstanceMarketOptions.MarketType=spot\
+         &MetadataOptions.InstanceMetadataTags=enabled&MetadataOptions.HttpTokens=required\
+         &TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=Name\
+         &TagSpecification.1.Tag.1.Value=web_red_1"
+    );
+    let answer = post(sandbox.address(), &form).await;
+    let (_, rest) = answer.split_once("<instanceId>").unwrap_or_else(|| panic!("{answer}"));
+    let id = rest.split_once("</instanceId>").unwrap().0.to_owned();
+    sandbox.wait_for_workers(|workers| workers.iter().any(|worker| worker.instance_id == id)).await;
+    id
+}
+
+async fn puts(sandbox: &Sandbox, count: usize) {
+    let good = |calls: &[muster_sandbox::Call]| calls.iter().filter(|call| call.outcome == Outcome::Ok).count();
+    let query = CallQuery::operation("s3", "PutObject");
+    let waited = sandbox.wait_for_calls(&query, |calls| good(calls) >= count);
+    tokio::time::timeout(LONG, waited).await.expect("reports");
+}
+
+fn report(sandbox: &Sandbox, id: &str) -> Value {
+    let object = sandbox.s3().get(BUCKET, &format!("prod/{id}.json")).unwrap();
+    match object.content {
+        muster_sandbox::Content::Bytes(bytes) => serde_json::from_slice(&bytes).unwrap(),
+        muster_sandbox::Content::Generated { .. } => panic!("nobody generates it"),
+    }
+}
+
+/// Runs the agent on a worker with these arguments.
+async fn agent(sandbox: &Sandbox, id: &str, arguments: &str) -> muster_sandbox::WorkerOutput {
+    // User data has had its turn.
+    let command =
+        format!("until [ -s app/two.conf ]; do sleep 0.02; done; exec {AGENT} --config agent.toml {arguments}");
+    sandbox.run_in_worker(id, &command, LONG).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_reports_at_start_and_when_its_application_changes() {
+    let sandbox = sandbox(true).await;
+    let id = worker(&sandbox).await;
+    puts(&sandbox, 1).await;
+    let mut first = report(&sandbox, &id);
+    let update_date: jiff::Timestamp = first["update_date"].as_str().unwrap().parse().unwrap();
+    assert!(sandbox.now().duration_since(update_date) < jiff::SignedDuration::from_mins(1));
+    let os_start_date: jiff::civil::DateTime = first["os_start_date"].as_str().unwrap().parse().unwrap();
+    let booted = os_start_date.to_zoned(jiff::tz::TimeZone::system()).unwrap().timestamp();
+    assert_eq!(booted.as_second(), sandbox.instance(&id).unwrap().running_since.unwrap().as_second());
+    first["update_date"] = Value::Null;
+    first["os_start_date"] = Value::Null;
+    assert_eq!(
+        first,
+        json!({
+            "update_date": null,
+            "os_start_date": null,
+            "instance_id": id,
+            "instance_name": "web_red_1",
+            "instance_type": "m5.large",
+            "instance_life_cycle": "spot",
+            "app_version": "red-1.8.5",
+            "processes": [
+                {"module_A_filename": "a-1.bin", "module_B_filename": "b-1.bin"},
+                {"module_A_filename": "a-2.bin"},
+            ],
+        })
+    );
+    sandbox.run_in_worker(&id, "echo 'app version red-1.9.0' > app/VERSION", LONG).await.unwrap();
+    puts(&sandbox, 2).await;
+    assert_eq!(report(&sandbox, &id)["app_version"], "red-1.9.0");
+    sandbox.run_in_worker(&id, "rm app/two.conf", LONG).await.unwrap();
+    puts(&sandbox, 3).await;
+    assert_eq!(report(&sandbox, &id)["processes"].as_array().unwrap().len(), 1);
+    let put = sandbox.calls(&CallQuery::operation("s3", "PutObject")).pop().unwrap();
+    assert_eq!(put.principal_arn, Some(format!("arn:aws:sts::{ACCOUNT}:assumed-role/worker/{id}")));
+}
+
+#[tokio::test]
+async fn a_report_can_be_shown_or_sent_once() {
+    let sandbox = sandbox(false).await;
+    let id = worker(&sandbox).await;
+    let shown = agent(&sandbox, &id, "once --print").await;
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap_or_else(|_| panic!("{shown:?}"));
+    assert_eq!(shown["app_version"], "red-1.8.5");
+    assert!(sandbox.s3().keys(BUCKET, "").unwrap().is_empty());
+
+    let sent = agent(&sandbox, &id, "once").await;
+    assert_eq!(sent.exit_code, Some(0), "{sent:?}");
+    let sent = agent(&sandbox, &id, "--prefix '' --key instance-arn once").await;
+    assert_eq!(sent.exit_code, Some(0), "{sent:?}");
+    assert_eq!(
+        sandbox.s3().keys(BUCKET, "").unwrap(),
+        [format!("arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{id}.json"), format!("prod/{id}.json")]
+    );
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again_and_what_does_not_is_said() {
+    let sandbox = sandbox(false).await;
+    let id = worker(&sandbox).await;
+    let slow = FaultAction::Error { code: "SlowDown".into(), message: None, status: None };
+    sandbox.add_fault(Fault::always("s3", "PutObject", slow).count(4));
+    let sent = agent(&sandbox, &id, "once").await;
+    assert_eq!(sent.exit_code, Some(0), "{sent:?}");
+    assert_eq!(sandbox.calls(&CallQuery::operation("s3", "PutObject")).len(), 5);
+
+    let denied = FaultAction::Error { code: "AccessDenied".into(), message: Some("no".into()), status: None };
+    sandbox.add_fault(Fault::always("s3", "PutObject", denied));
+    let refused = agent(&sandbox, &id, "once --attempts 1").await;
+    assert_eq!(refused.exit_code, Some(1));
+    let expected = format!(
+        "muster-agent: gave up after 1 attempts: S3 refused s3://{BUCKET}/prod/{id}.json with AccessDenied: no"
+    );
+    assert!(refused.stderr.contains(&expected), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_source_that_fails_is_left_out_and_named() {
+    let sandbox = sandbox(false).await;
+    let id = worker(&sandbox).await;
+    let output = sandbox
+        .run_in_worker(&id, "until [ -s app/two.conf ]; do sleep 0.02; done; rm app/VERSION", LONG)
+        .await
+        .unwrap();
+    assert_eq!(output.exit_code, Some(0));
+    let shown = agent(&sandbox, &id, "once --print").await;
+    let report: Value = serde_json::from_str(&shown.stdout).unwrap_or_else(|_| panic!("{shown:?}"));
+    assert_eq!((report.get("app_version"), report["processes"].as_array().unwrap().len()), (None, 2));
+    assert!(shown.stderr.contains("left out of the report field=\"app_version\""), "{shown:?}");
+    assert!(shown.stderr.contains("`cat` ended with exit status: 1"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_resident_agent() {
+    let sandbox = sandbox(false).await;
+    let id = worker(&sandbox).await;
+    let command = format!("{AGENT} --config agent.toml run & pid=$!; read go < fifo; kill -TERM $pid; wait $pid");
+    sandbox.run_in_worker(&id, "mkfifo fifo", LONG).await.unwrap();
+    let ended = sandbox.run_in_worker(&id, &command, LONG);
+    let told = async {
+        puts(&sandbox, 1).await;
+        sandbox.run_in_worker(&id, "echo go > fifo", LONG).await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(ended, told);
+    let ended = ended.unwrap();
+    assert_eq!(ended.exit_code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("told to stop"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_machine_without_metadata_is_told_so() {
+    let sandbox = sandbox(false).await;
+    let id = worker(&sandbox).await;
+    let command = format!("AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 {AGENT} --bucket b once");
+    let output = sandbox.run_in_worker(&id, &command, LONG).await.unwrap();
+    assert_eq!(output.exit_code, Some(1));
+    assert!(output.stderr.contains("is this an EC2 instance"), "{output:?}");
+}
+
+#[tokio::test]
+async fn generated_reports_look_like_the_agents() {
+    let sandbox = sandbox(false).await;
+    let id = worker(&sandbox).await;
+    let shown = agent(&sandbox, &id, "once --print").await;
+    let keys = |text: &[u8]| -> Vec<String> {
+        serde_json::from_slice::<Value>(text).unwrap().as_object().unwrap().keys().cloned().collect()
+    };
+    let generated = ReportsSpec::new(BUCKET, 0..1, sandbox.now()).body(0);
+    assert_eq!(keys(shown.stdout.as_bytes()), keys(&generated));
+}
+
+#[test]
+fn the_configuration_that_is_shipped_is_good() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("agent.example.toml");
+    let config = muster_agent::config::Config::load(Some(&path), Default::default()).unwrap();
+    assert_eq!(config.bucket, "app-report-bucket");
+}
