@@ -1,7 +1,7 @@
 # Few verbs; each says what it does, and how long it takes where that is long.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check generate kube audit clean tools tools-test
+.PHONY: help demo test dev check generate kube audit agent-release clean tools tools-test
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/muster
 # Outlives the checkout, so that a second clone builds in minutes.
@@ -42,6 +42,12 @@ generate: tools ## Write what is generated from code: the CRDs in crds/ and the 
 kube: tools ## Build the Kubernetes that tests and the demo use: once, 6 to 8 minutes
 	@if [ -z "$${KUBEBUILDER_ASSETS:-}$${MUSTER_TEST_KUBECONFIG:-}" ] || ! command -v helm >/dev/null; then \
 		hack/kube/build.sh >/dev/null; fi
+
+agent-release: ## Build the agent for release: one static program, usually 5 minutes
+	@host=$$(rustc -vV | sed -n 's/^host: //p') && \
+	echo "Building muster-agent for $$host (cold: usually 5 minutes) ..." && \
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile agent-release --target "$$host" -p muster-agent && \
+	ls -l "$$CARGO_TARGET_DIR/$$host/agent-release/muster-agent"
 
 audit: tools $(DENY) ## Look for known vulnerabilities in dependencies: needs the network
 	@$(DENY) --workspace check advisories
