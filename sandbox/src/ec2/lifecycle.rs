@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::estate::Estate;
 use super::event::InstanceEvent;
 use super::instance::{HealthStatus, Instance, InstanceState, Market, ShutdownBehavior, StateReason};
 use super::world::World;
@@ -11,7 +12,7 @@ use crate::caller::AccountId;
 use crate::config::Lifecycle;
 
 /// EC2 promises to know a client token for at least a day.
-const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
+const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
 /// What time alone brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,16 +87,14 @@ impl World {
             }
             Transition::Vanish => {
                 instance.vanished = true;
-                let age = Duration::try_from(at.duration_since(instance.launch_time)).unwrap_or_default();
-                Some((TOKEN_LIFE.saturating_sub(age), Transition::Forget))
+                let left = TOKEN_LIFE - at.duration_since(instance.launch_time);
+                Some((left.max(SignedDuration::ZERO).unsigned_abs(), Transition::Forget))
             }
             Transition::Forget => {
                 if let Some(gone) = estate.instances.remove(&sequence) {
                     estate.sequences.remove(&gone.id);
                 }
-                estate.tokens.retain(|_, used| {
-                    at.duration_since(used.used_at) < jiff::SignedDuration::try_from(TOKEN_LIFE).unwrap_or_default()
-                });
+                estate.tokens.retain(|_, used| at.duration_since(used.used_at) < TOKEN_LIFE);
                 return;
             }
         };
@@ -169,7 +168,7 @@ impl World {
     }
 }
 
-fn instance_state(estate: &super::estate::Estate, sequence: u64) -> Option<(String, InstanceState)> {
+fn instance_state(estate: &Estate, sequence: u64) -> Option<(String, InstanceState)> {
     estate.instances.get(&sequence).map(|instance| (instance.id.clone(), instance.state))
 }
 

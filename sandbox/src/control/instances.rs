@@ -1,0 +1,131 @@
+//! Instances as seen from above, and what is done to them from outside.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+use crate::caller::AccountId;
+use crate::ec2::event::InstanceEvent;
+use crate::ec2::ids;
+use crate::ec2::instance::{HealthStatus, Instance, Market};
+use crate::ec2::lifecycle::{self, Ending};
+use crate::ec2::world::World;
+use crate::error::ApiError;
+
+use super::Control;
+
+impl Control {
+    /// All instances of the sandbox whose rows have not gone, by the order of launches.
+    pub fn instances(&self) -> Vec<Instance> {
+        self.state.ec2.with(self.now(), |world| {
+            let mut all: Vec<Instance> = world
+                .estates()
+                .flat_map(|estate| estate.instances.values())
+                .filter(|instance| !instance.vanished)
+                .cloned()
+                .collect();
+            all.sort_by_key(|instance| instance.sequence);
+            all
+        })
+    }
+
+    /// The account's instances in all regions, whatever describe calls see.
+    pub fn instances_of(&self, account: &AccountId) -> Vec<Instance> {
+        self.state.ec2.with(self.now(), |world| {
+            world
+                .estates()
+                .filter(|estate| estate.account == *account)
+                .flat_map(|estate| estate.instances.values())
+                .filter(|instance| !instance.vanished)
+                .cloned()
+                .collect()
+        })
+    }
+
+    pub fn instance(&self, id: &str) -> Option<Instance> {
+        self.state.ec2.with(self.now(), |world| world.estates().find_map(|estate| estate.instance(id)).cloned())
+    }
+
+    /// Every state that an instance enters from now on. List the instances after subscribing, to miss none.
+    pub fn instance_events(&self) -> broadcast::Receiver<InstanceEvent> {
+        self.state.ec2.events()
+    }
+
+    /// As somebody would in the console.
+    pub fn terminate_instance(&self, id: &str) -> Result<(), ApiError> {
+        self.end(id, Ending::UserTerminates)
+    }
+
+    /// As somebody would in the console.
+    pub fn stop_instance(&self, id: &str) -> Result<(), ApiError> {
+        self.end(id, Ending::UserStops)
+    }
+
+    /// As `shutdown` inside of the instance does: it stops or terminates, by its shutdown behaviour.
+    pub fn shut_down_from_inside(&self, id: &str) -> Result<(), ApiError> {
+        self.end(id, Ending::InstanceShutsDown)
+    }
+
+    /// Takes a spot instance back.
+    pub fn reclaim_spot_instance(&self, id: &str) -> Result<(), ApiError> {
+        if self.instance(id).is_some_and(|instance| instance.market == Market::OnDemand) {
+            return Err(ApiError::new("UnsupportedOperation", format!("{id} is no spot instance")));
+        }
+        self.end(id, Ending::SpotInterruption)
+    }
+
+    /// The machine dies: `Server.InternalError`.
+    pub fn fail_instance(&self, id: &str) -> Result<(), ApiError> {
+        self.end(id, Ending::InternalError)
+    }
+
+    fn end(&self, id: &str, ending: Ending) -> Result<(), ApiError> {
+        self.on_instance(id, |world, account, region, sequence, now| {
+            world.end(sequence, account, region, ending, now);
+        })
+    }
+
+    /// What the status checks say from now on; `None`: what they would say by themselves.
+    pub fn set_health(
+        &self,
+        id: &str,
+        system: Option<HealthStatus>,
+        instance: Option<HealthStatus>,
+    ) -> Result<(), ApiError> {
+        self.on_instance(id, |world, account, region, sequence, now| {
+            let lag = world.describe_lag;
+            if let Some(found) = world.instance_mut(account, region, sequence) {
+                lifecycle::remember(found, lag, now);
+                found.system_status = system;
+                found.instance_status = instance;
+            }
+        })
+    }
+
+    /// Sets tags as CreateTags does, without a call. An empty value removes nothing.
+    pub fn tag_instance(&self, id: &str, tags: &BTreeMap<String, String>) -> Result<(), ApiError> {
+        self.on_instance(id, |world, account, region, sequence, now| {
+            let lag = world.describe_lag;
+            if let Some(found) = world.instance_mut(account, region, sequence) {
+                lifecycle::remember(found, lag, now);
+                found.tags.extend(tags.clone());
+            }
+        })
+    }
+
+    fn on_instance(
+        &self,
+        id: &str,
+        work: impl FnOnce(&mut World, &AccountId, &str, u64, Timestamp),
+    ) -> Result<(), ApiError> {
+        let now = self.now();
+        self.state.ec2.with(now, |world| {
+            let missing = || ids::instances_not_found(&[id]);
+            let (account, region) = world.owner_of(id).ok_or_else(missing)?;
+            let sequence = world.estate(&account, &region, now).sequences.get(id).copied().ok_or_else(missing)?;
+            work(world, &account, &region, sequence, now);
+            Ok(())
+        })
+    }
+}

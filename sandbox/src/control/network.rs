@@ -1,0 +1,105 @@
+//! Subnets, security groups and images that tests add.
+
+use crate::caller::AccountId;
+use crate::ec2::estate::Zone;
+use crate::ec2::ids;
+use crate::ec2::image::{Image, ImageState};
+use crate::ec2::network::{self, SecurityGroup, Subnet};
+use crate::error::ApiError;
+
+use super::{Control, ImageSpec, SecurityGroupSpec, SubnetSpec};
+
+impl Control {
+    pub fn subnets(&self, account: &AccountId, region: &str) -> Vec<Subnet> {
+        let now = self.now();
+        self.state.ec2.with(now, |world| {
+            let mut subnets: Vec<Subnet> = world.estate(account, region, now).subnets.values().cloned().collect();
+            subnets.sort_by(|a, b| (&a.zone, !a.default_for_zone, &a.id).cmp(&(&b.zone, !b.default_for_zone, &b.id)));
+            subnets
+        })
+    }
+
+    pub fn security_groups(&self, account: &AccountId, region: &str) -> Vec<SecurityGroup> {
+        let now = self.now();
+        self.state.ec2.with(now, |world| world.estate(account, region, now).security_groups.values().cloned().collect())
+    }
+
+    pub fn add_subnet(&self, spec: SubnetSpec) -> Result<Subnet, ApiError> {
+        let (network, prefix_length) = network::parse_cidr(&spec.cidr)?;
+        let now = self.now();
+        self.state.ec2.with(now, |world| {
+            let estate = world.estate(&spec.account, &spec.region, now);
+            let named = |zone: &&Zone| zone.name == spec.zone || zone.name == format!("{}{}", spec.region, spec.zone);
+            let zone = estate.zones.iter().find(named).ok_or_else(|| {
+                ApiError::new("InvalidParameterValue", format!("There is no zone {} in {}", spec.zone, spec.region))
+            })?;
+            let subnet = Subnet {
+                id: ids::random("subnet"),
+                vpc_id: spec.vpc_id.unwrap_or_else(|| estate.default_vpc.clone()),
+                zone: zone.name.clone(),
+                zone_id: zone.id.clone(),
+                network,
+                prefix_length,
+                default_for_zone: false,
+                map_public_ip: false,
+                tags: spec.tags,
+                addresses: network::Addresses::default(),
+            };
+            estate.subnets.insert(subnet.id.clone(), subnet.clone());
+            Ok(subnet)
+        })
+    }
+
+    pub fn add_security_group(&self, spec: SecurityGroupSpec) -> SecurityGroup {
+        let now = self.now();
+        self.state.ec2.with(now, |world| {
+            let estate = world.estate(&spec.account, &spec.region, now);
+            let group = SecurityGroup {
+                id: ids::random("sg"),
+                vpc_id: spec.vpc_id.unwrap_or_else(|| estate.default_vpc.clone()),
+                description: spec.name.clone(),
+                name: spec.name,
+                tags: spec.tags,
+            };
+            estate.security_groups.insert(group.id.clone(), group.clone());
+            group
+        })
+    }
+
+    pub fn add_image(&self, spec: ImageSpec) -> Image {
+        let now = self.now();
+        let image = Image {
+            id: ids::random("ami"),
+            owner: spec.owner,
+            owner_alias: None,
+            name: spec.name,
+            description: spec.description,
+            architecture: spec.architecture,
+            state: spec.state,
+            public: spec.public,
+            created: spec.created.unwrap_or(now),
+            deprecated_at: None,
+            root_device_name: "/dev/xvda".to_owned(),
+            root_volume_gib: 8,
+            snapshot_id: ids::random("snap"),
+            virtualization_type: "hvm".to_owned(),
+            ena_support: true,
+            boot_mode: None,
+            imds_v2: true,
+            tags: spec.tags,
+        };
+        self.state.ec2.with(now, |world| world.images(&spec.region, now).insert(image.id.clone(), image.clone()));
+        image
+    }
+
+    pub fn set_image_state(&self, region: &str, image_id: &str, state: ImageState) -> Result<(), ApiError> {
+        let now = self.now();
+        self.state.ec2.with(now, |world| match world.images(region, now).get_mut(image_id) {
+            Some(image) => {
+                image.state = state;
+                Ok(())
+            }
+            None => Err(ids::images_not_found(&[image_id])),
+        })
+    }
+}
