@@ -47,7 +47,7 @@ impl Args {
         let read =
             |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
         let agent_config = self.agent_config.as_ref().map(read).transpose()?;
-        Ok(Some(WorkersConfig { agent: self.agent.clone(), agent_config, user_data: true }))
+        Ok(Some(WorkersConfig { agent: self.agent.clone(), agent_config, user_data: true, path: None }))
     }
 }
 

@@ -12,10 +12,21 @@ use crate::{
     controller,
     objects::{Object, is},
     progress::Progress,
-    world::{Options, World},
+    world::{ACCOUNT, Options, REGION, World},
 };
 
-const ACCOUNT: &str = r#"
+const BUCKET: &str = "reports";
+
+/// What workers report if their user data does not say otherwise.
+const AGENT: &str = r#"
+bucket = "reports"
+check_interval = "2s"
+[app_version]
+files = "$ROOT/release"
+keys = ["version"]
+"#;
+
+const GRANTS: &str = r#"
 apiVersion: muster.dev/v1alpha1
 kind: AwsAccount
 metadata:
@@ -30,15 +41,22 @@ spec:
 "#;
 
 /// Starts the world, writes `env` into `folder`, and keeps all of it up until `stop` resolves.
-pub async fn dev(root: &Path, folder: &Path, stop: impl Future<Output = ()>) -> Result<()> {
+pub async fn dev(root: &Path, folder: &Path, user_data: bool, stop: impl Future<Output = ()>) -> Result<()> {
     let folder = Folder::make(folder)?;
     let work = async {
         let progress = Progress::new();
-        let options = Options { root: root.to_owned(), logs: folder.path.join("logs"), controller_manager: true };
+        let options = Options {
+            root: root.to_owned(),
+            logs: folder.path.join("logs"),
+            controller_manager: true,
+            user_data,
+            agent_config: Some(AGENT.to_owned()),
+        };
         let world = World::start(&options, &progress).await?;
         progress
             .step("Granting all of AWS to the namespace default", async |_| {
-                world.kube.kubectl_with_input(&["apply", "-f", "-"], ACCOUNT).await?;
+                world.kube.kubectl_with_input(&["apply", "-f", "-"], GRANTS).await?;
+                world.sandbox.s3().ensure_bucket(ACCOUNT, REGION, BUCKET)?;
                 let account = Object::cluster_wide(world.kube.admin().await?, "AwsAccount", "default");
                 account.wait(std::time::Duration::from_secs(30), |status| is(status, "Ready")).await
             })

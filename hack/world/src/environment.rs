@@ -33,6 +33,11 @@ pub(crate) fn path() -> Vec<PathBuf> {
     variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
+/// PATH as it is.
+pub(crate) fn path_text() -> Option<String> {
+    variable("PATH").and_then(|path| path.into_string().ok())
+}
+
 /// Where the running program stands.
 pub(crate) fn own_folder() -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot tell where this program stands")?;

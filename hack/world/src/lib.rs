@@ -2,6 +2,7 @@
 //! Tests take the pieces, `make demo` and `make dev` run all of it.
 
 pub mod controller;
+pub mod demo;
 pub mod dev;
 mod environment;
 pub mod kubernetes;

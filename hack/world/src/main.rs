@@ -4,7 +4,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use muster_world::{KubeApi, dev::dev, kubernetes::Options};
+use muster_world::{
+    KubeApi,
+    demo::{Ending, demo},
+    dev::dev,
+    kubernetes::Options,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a Kubernetes API server, AWS on loopback and muster between them, on this machine alone.
@@ -17,6 +22,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show what muster does, and end.
+    Demo {
+        /// The checkout, which has the chart and the examples.
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+    },
     /// Start all of it and stay up until Ctrl-C.
     Dev {
         /// The checkout, which has the chart.
@@ -25,6 +36,10 @@ enum Verb {
         /// Where to put `env`, which tells a shell how to use the world, and logs. Goes when the world does.
         #[arg(long, default_value = ".dev")]
         folder: PathBuf,
+        /// Run the user data of workers on this machine, as you, in a folder of its own. Without it, user data is only
+        /// stored.
+        #[arg(long)]
+        user_data: bool,
     },
     /// Only the Kubernetes API server, until Ctrl-C. Prints the path of its kubeconfig.
     Kube {
@@ -33,6 +48,9 @@ enum Verb {
         controller_manager: bool,
     },
 }
+
+/// What a shell says of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -48,7 +66,13 @@ async fn main() -> ExitCode {
 async fn run(verb: Verb) -> Result<ExitCode> {
     let stop = stop_signal()?;
     match verb {
-        Verb::Dev { root, folder } => dev(&root.canonicalize()?, &folder, stop).await?,
+        Verb::Demo { root } => {
+            return Ok(match demo(&root.canonicalize()?, stop).await? {
+                Ending::Done => ExitCode::SUCCESS,
+                Ending::Interrupted => ExitCode::from(INTERRUPTED),
+            });
+        }
+        Verb::Dev { root, folder, user_data } => dev(&root.canonicalize()?, &folder, user_data, stop).await?,
         Verb::Kube { controller_manager } => {
             let api = KubeApi::start_with(&Options { controller_manager, logs: None }).await?;
             println!("{}", api.kubeconfig().display());

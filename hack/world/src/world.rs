@@ -6,12 +6,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use muster_sandbox::{AccountId, Sandbox, SandboxConfig};
+use muster_sandbox::{Sandbox, SandboxConfig, WorkersConfig};
 
 use crate::{
     KubeApi,
-    controller::{Controller, Release},
-    kubernetes,
+    controller::{Controller, Release, binary},
+    environment, kubernetes,
     progress::Progress,
 };
 
@@ -29,6 +29,10 @@ pub struct Options {
     pub logs: PathBuf,
     /// Runs kube-controller-manager too, so that namespaces can be deleted.
     pub controller_manager: bool,
+    /// Runs the user data of workers, as the user of this process: only for what is trusted as one's own scripts are.
+    pub user_data: bool,
+    /// The agent's configuration on workers whose user data writes none.
+    pub agent_config: Option<String>,
 }
 
 /// A running world. Dropping it ends all of it; so does the end of this process.
@@ -57,8 +61,17 @@ impl World {
                 KubeApi::start_with(&options).await
             })
             .await?;
-        let sandbox =
-            progress.step("Starting AWS on loopback", async |_| Sandbox::start(SandboxConfig::default()).await).await?;
+        let sandbox = progress
+            .step("Starting AWS on loopback", async |_| {
+                let workers = WorkersConfig {
+                    agent: Some(binary("muster-agent")?),
+                    agent_config: options.agent_config.clone(),
+                    user_data: options.user_data,
+                    path: environment::path_text(),
+                };
+                Sandbox::start(SandboxConfig { workers: Some(workers), ..SandboxConfig::default() }).await
+            })
+            .await?;
         let release = progress.step("Installing muster with helm", async |_| install(&kube, &chart).await).await?;
         let controller = progress
             .step("Starting the controller", async |_| {
@@ -71,11 +84,6 @@ impl World {
     /// What a program needs to talk to the sandbox as the root user of [`ACCOUNT`].
     pub fn aws_environment(&self) -> Vec<(String, String)> {
         aws_environment(&self.sandbox)
-    }
-
-    /// The account that [`Self::aws_environment`] is in.
-    pub fn account() -> Result<AccountId> {
-        ACCOUNT.parse().map_err(|error| anyhow::anyhow!("{ACCOUNT} is no account id: {error}"))
     }
 
     /// Ends all parts in an order that lets each finish what it does.

@@ -187,14 +187,22 @@ async fn user_data_that_is_no_script_is_left_alone() {
     let agent = tools.path().join("agent");
     std::fs::write(&agent, "#!/bin/sh\necho \"$@\" > \"$ROOT/agent-ran\"\nexec sleep 600\n").unwrap();
     std::fs::set_permissions(&agent, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let config = WorkersConfig { agent: Some(agent), agent_config: Some("home = '$ROOT'".to_owned()), user_data: true };
+    let config = WorkersConfig {
+        agent: Some(agent),
+        agent_config: Some("home = '$ROOT'".to_owned()),
+        user_data: true,
+        path: None,
+    };
     let sandbox = sandbox(config).await;
     let id = launch(&sandbox, &[("UserData", &BASE64_STANDARD.encode("touch was-run"))]).await;
     let root = worker(&sandbox, &id).await.folder.display().to_string();
     // The agent starts when user data has had its turn.
-    let command = "until [ -s agent-ran ]; do sleep 0.02; done; cat agent-ran agent.toml; ls";
+    let command = "until [ -s agent-ran ]; do sleep 0.02; done; cat agent-ran etc/muster-agent/agent.toml; ls";
     let output = sandbox.run_in_worker(&id, command, LONG).await.unwrap().stdout;
-    assert!(output.starts_with(&format!("--config {root}/agent.toml run\nhome = '{root}'")), "{output}");
+    assert!(
+        output.starts_with(&format!("--config {root}/etc/muster-agent/agent.toml run\nhome = '{root}'")),
+        "{output}"
+    );
     assert!(!output.contains("was-run"), "{output}");
 }
 

@@ -28,11 +28,13 @@ if [ -f user-data ] && [ "$(head -c 2 user-data)" = '#!' ]; then
     done
 fi
 while [ -n "$1" ]; do
-    "$1" --config "$ROOT/agent.toml" run
+    "$1" --config "$ROOT/etc/muster-agent/agent.toml" run
     sleep 1
 done
 wait
 "#;
+
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// More output of a command is cut.
 const OUTPUT_LIMIT: u64 = 64 * 1024;
@@ -77,7 +79,7 @@ impl Worker {
         let folder = group.folder().to_owned();
         let root = folder.display().to_string();
         lay_out(&folder, &root, config, instance)?;
-        let environment = environment(&root, endpoint, metadata);
+        let environment = environment(config, &root, endpoint, metadata);
         let agent = config.agent.as_deref().unwrap_or(Path::new(""));
         let mut boot = std::process::Command::new("sh");
         boot.args(["-c", BOOT, "boot"]).arg(agent).current_dir(&folder).env_clear().envs(environment.clone());
@@ -144,7 +146,8 @@ fn lay_out(folder: &Path, root: &str, config: &WorkersConfig, instance: &Instanc
     let booted = instance.running_since.unwrap_or(instance.launch_time).as_second();
     fs::write(folder.join("proc/stat"), format!("btime {booted}\n"))?;
     if let Some(text) = &config.agent_config {
-        fs::write(folder.join("agent.toml"), text.replace("$ROOT", root))?;
+        fs::create_dir_all(folder.join("etc/muster-agent"))?;
+        fs::write(folder.join("etc/muster-agent/agent.toml"), text.replace("$ROOT", root))?;
     }
     if let Some(user_data) = instance.decoded_user_data().filter(|_| config.user_data) {
         fs::write(folder.join("user-data"), user_data)?;
@@ -152,13 +155,13 @@ fn lay_out(folder: &Path, root: &str, config: &WorkersConfig, instance: &Instanc
     Ok(())
 }
 
-fn environment(root: &str, endpoint: &str, metadata: SocketAddr) -> Vec<(String, String)> {
+fn environment(config: &WorkersConfig, root: &str, endpoint: &str, metadata: SocketAddr) -> Vec<(String, String)> {
     [
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{metadata}")),
         ("HOME", root.to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+        ("PATH", config.path.clone().unwrap_or_else(|| USUAL_PATH.to_owned())),
         ("ROOT", root.to_owned()),
     ]
     .into_iter()

@@ -1,0 +1,190 @@
+//! `make demo`: what muster does, in two minutes.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{
+    environment,
+    objects::{Object, is},
+    progress::Progress,
+    world::{ACCOUNT, Options, REGION, World},
+};
+
+const NAMESPACE: &str = "quickstart";
+const NAME: &str = "web";
+const BUCKET: &str = "muster-quickstart-reports";
+const WORKERS: i64 = 4;
+const UPDATE: &str = "grep -q 1.8.5 opt/web/release && echo version = 1.9.0 >opt/web/release";
+const WITHIN: Duration = Duration::from_secs(90);
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Done,
+    Interrupted,
+}
+
+/// Runs all of it, and ends everything that it started, whichever way it goes.
+pub async fn demo(root: &Path, stop: impl Future<Output = ()>) -> Result<Ending> {
+    let logs = Logs::make()?;
+    let progress = Progress::new();
+    let options = Options {
+        root: root.to_owned(),
+        logs: logs.folder.clone(),
+        controller_manager: false,
+        user_data: true,
+        agent_config: None,
+    };
+    // Kept out here, so that it is there to be stopped when the show is cut short.
+    let mut world = None;
+    let shown = tokio::select! {
+        shown = show(&options, &progress, &mut world) => Some(shown),
+        () = stop => None,
+    };
+    if shown.is_none() {
+        println!("\nStopping ...");
+    }
+    let stopped = match world {
+        Some(world) => progress.step("Stopping everything", async |_| world.stop().await).await,
+        None => Ok(()),
+    };
+    match shown {
+        Some(shown) => {
+            shown.and(stopped).with_context(|| logs.keep())?;
+            Ok(Ending::Done)
+        }
+        None => {
+            println!("Stopped; nothing is left running.");
+            Ok(Ending::Interrupted)
+        }
+    }
+}
+
+async fn show(options: &Options, progress: &Progress, world: &mut Option<World>) -> Result<()> {
+    let world = &*world.insert(World::start(options, progress).await?);
+
+    progress
+        .step("Applying examples/quickstart: a fleet of four workers, and a report over them", async |_| {
+            prepare_account(world)?;
+            let examples = options.root.join("examples/quickstart").display().to_string();
+            world.kube.kubectl(&["apply", "-f", &examples]).await
+        })
+        .await?;
+    let client = world.kube.admin().await?;
+    let fleet = Object::namespaced(client.clone(), "WorkerFleet", NAMESPACE, NAME);
+    let report = Object::namespaced(client, "FleetReport", NAMESPACE, NAME);
+    progress
+        .step("Waiting for four workers", async |step| {
+            fleet
+                .wait(WITHIN, |status| {
+                    let ready = status["readyReplicas"].as_i64().unwrap_or_default();
+                    step.say(format!("{ready} of {WORKERS} are ready"));
+                    ready == WORKERS && is(status, "Ready")
+                })
+                .await
+        })
+        .await?;
+    let first = progress
+        .step("Waiting until each has reported what it runs", async |step| {
+            report
+                .wait(WITHIN, |status| {
+                    let fresh = status["reports"]["fresh"].as_i64().unwrap_or_default();
+                    step.say(format!("{fresh} of {WORKERS} have reported"));
+                    fresh == WORKERS
+                })
+                .await
+        })
+        .await?;
+
+    println!("\n$ kubectl get muster --all-namespaces");
+    print!("{}", world.kube.kubectl(&["get", "muster", "--all-namespaces"]).await?);
+    println!("\nWhich versions run where, from the FleetReport's status:\n\n{}", version_table(&first));
+
+    let changed = update_one_worker(world).await?;
+    let expected = count(&first, "app", "1.9.0") + 1;
+    let second = progress
+        .step(
+            &format!("Updating the application on {changed} by hand, and waiting until the report follows"),
+            async |_| report.wait(WITHIN, |status| count(status, "app", "1.9.0") == expected).await,
+        )
+        .await?;
+    println!("\n{}", version_table(&second));
+    println!(
+        "What to try next:\n\n    \
+         make dev                              the same world, to keep: with kubectl, helm and the AWS CLI\n    \
+         less examples/quickstart/README.md    the same scenario on a cluster and AWS account of your own\n    \
+         kubectl explain workerfleet.spec      every field is documented\n"
+    );
+    Ok(())
+}
+
+/// How many fresh reports have `value` in `field`.
+fn count(status: &Value, field: &str, value: &str) -> i64 {
+    let versions = status["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    versions
+        .iter()
+        .find(|version| version["field"] == field && version["value"] == value)
+        .and_then(|version| version["count"].as_i64())
+        .unwrap_or_default()
+}
+
+fn version_table(status: &Value) -> String {
+    let mut rows = vec![["FIELD".to_owned(), "VERSION".to_owned(), "WORKERS".to_owned()]];
+    for version in status["versions"].as_array().into_iter().flatten() {
+        let text = |name: &str| version[name].as_str().unwrap_or_default().to_owned();
+        rows.push([text("field"), text("value"), version["count"].to_string()]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let (first, second) = (width(0), width(1));
+    rows.iter().map(|[field, value, count]| format!("    {field:first$}   {value:second$}   {count}\n")).collect()
+}
+
+/// Logs that are of interest only if something fails.
+#[derive(Debug)]
+struct Logs {
+    folder: PathBuf,
+    kept: std::cell::Cell<bool>,
+}
+
+impl Logs {
+    fn make() -> Result<Self> {
+        let folder = environment::cache_folder()?.join(format!("logs/demo-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self { folder, kept: std::cell::Cell::new(false) })
+    }
+
+    fn keep(&self) -> String {
+        self.kept.set(true);
+        format!("the demo failed; logs are in {}", self.folder.display())
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        if !self.kept.get() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// What the example's README asks for in an account: a bucket.
+fn prepare_account(world: &World) -> Result<()> {
+    world.sandbox.s3().ensure_bucket(ACCOUNT, REGION, BUCKET)?;
+    Ok(())
+}
+
+/// Does on one worker that runs the older version what somebody with a shell there would do.
+async fn update_one_worker(world: &World) -> Result<String> {
+    for worker in world.sandbox.workers() {
+        let update = world.sandbox.run_in_worker(&worker.instance_id, UPDATE, Duration::from_secs(10)).await?;
+        if update.exit_code == Some(0) {
+            return Ok(worker.instance_id);
+        }
+    }
+    bail!("no worker runs version 1.8.5")
+}
