@@ -1,6 +1,6 @@
 //! Every call, for tests to assert on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -76,6 +76,9 @@ impl CallQuery {
     }
 }
 
+/// A sandbox that stays up for days forgets its oldest calls.
+const KEPT: usize = 250_000;
+
 #[derive(Debug)]
 pub(crate) struct Journal {
     calls: Mutex<Calls>,
@@ -85,7 +88,7 @@ pub(crate) struct Journal {
 #[derive(Debug, Default)]
 struct Calls {
     /// Numbers `cleared + 1 ..`, without a gap.
-    list: Vec<Call>,
+    list: VecDeque<Call>,
     cleared: u64,
 }
 
@@ -102,7 +105,11 @@ impl Journal {
             let mut calls = self.lock();
             call.number = calls.cleared + calls.list.len() as u64 + 1;
             let number = call.number;
-            calls.list.push(call);
+            calls.list.push_back(call);
+            if calls.list.len() > KEPT {
+                calls.list.pop_front();
+                calls.cleared += 1;
+            }
             number
         };
         self.changed.send_modify(|n| *n += 1);
@@ -113,7 +120,7 @@ impl Journal {
         {
             let mut calls = self.lock();
             let cleared = calls.cleared;
-            // A call that began before the journal was cleared is forgotten.
+            // A call that was cleared away meanwhile is forgotten.
             let index = number.checked_sub(cleared + 1).and_then(|index| usize::try_from(index).ok());
             if let Some(call) = index.and_then(|index| calls.list.get_mut(index)) {
                 call.ended = Some(at);
