@@ -1,5 +1,7 @@
 //! The real program on virtual workers.
 
+#![expect(clippy::unwrap_used, reason = "what a test helper cannot do, fails the test")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

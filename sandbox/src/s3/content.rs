@@ -8,7 +8,7 @@ use s3s::crypto::{Checksum, Md5};
 
 /// How much of a generated object one poll yields.
 const CHUNK: usize = 64 * 1024;
-const FILLER: [u8; CHUNK] = [b'x'; CHUNK];
+static FILLER: [u8; CHUNK] = [b'x'; CHUNK];
 
 /// The body of an object.
 #[derive(Debug, Clone)]

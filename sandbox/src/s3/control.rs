@@ -37,6 +37,7 @@ pub(crate) fn routes() -> Router<Control> {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let code = match &error {
+            StoreError::InvalidBucketName(_) => "InvalidBucketName",
             StoreError::NoSuchBucket(_) => "NoSuchBucket",
             StoreError::NoSuchKey(_) => "NoSuchKey",
             StoreError::AccessDenied { .. } => "AccessDenied",

@@ -125,5 +125,5 @@ fn headers(object: &Object) -> ObjectHeaders {
 }
 
 fn content_type(stored: Option<String>) -> s3s::dto::ContentType {
-    stored.unwrap_or_else(|| "binary/octet-stream".to_owned()).into()
+    stored.unwrap_or_else(|| "binary/octet-stream".to_owned())
 }

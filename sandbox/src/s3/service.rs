@@ -52,6 +52,7 @@ pub(super) fn as_match(condition: ETagCondition) -> Match {
 impl From<StoreError> for S3Error {
     fn from(error: StoreError) -> Self {
         match error {
+            StoreError::InvalidBucketName(_) => s3_error!(InvalidBucketName, "The specified bucket is not valid."),
             StoreError::NoSuchBucket(_) => s3_error!(NoSuchBucket, "The specified bucket does not exist"),
             StoreError::NoSuchKey(_) => s3_error!(NoSuchKey, "The specified key does not exist."),
             StoreError::AccessDenied { .. } => s3_error!(AccessDenied, "Access Denied"),

@@ -28,6 +28,8 @@ pub enum Access {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
+    #[error("{0:?} is no bucket name: write 3 to 63 lower-case letters, digits, dots and hyphens")]
+    InvalidBucketName(String),
     #[error("the bucket {0} does not exist")]
     NoSuchBucket(String),
     #[error("the key {0} does not exist")]
@@ -201,6 +203,10 @@ impl S3State {
     // ---- what the S3 API offers ----
 
     pub fn create_bucket(&self, caller: &S3Caller, name: &str) -> Result<(), StoreError> {
+        let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+        if !(3..=63).contains(&name.len()) || !name.bytes().all(named) {
+            return Err(StoreError::InvalidBucketName(name.to_owned()));
+        }
         let created = self.now();
         let mut buckets = self.write();
         if let Some(existing) = buckets.get(name) {

@@ -203,6 +203,9 @@ async fn buckets_are_made_where_one_says() {
     assert_eq!(code(taken), "BucketAlreadyExists");
     let names = client.list_buckets().send().await.unwrap();
     assert_eq!(names.buckets().iter().filter_map(|bucket| bucket.name()).collect::<Vec<_>>(), ["mine", "reports"]);
+    assert!(
+        sandbox.s3().ensure_bucket(OWN, REGION, "b").unwrap_err().to_string().starts_with("\"b\" is no bucket name")
+    );
     client.head_bucket().bucket("mine").send().await.unwrap();
     sandbox.s3().put("mine", "k", "x").unwrap();
     assert_eq!(code(client.delete_bucket().bucket("mine").send().await), "BucketNotEmpty");

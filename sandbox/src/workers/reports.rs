@@ -64,9 +64,9 @@ impl ReportsSpec {
             "update_date": update_date,
             "os_start_date": "2026-01-01 09:00:00",
             "instance_id": Self::instance_id(number),
-            "instance_name": format!("web_{}_{number}", if number % 2 == 0 { "red" } else { "blue" }),
+            "instance_name": format!("web_{}_{number}", if number.is_multiple_of(2) { "red" } else { "blue" }),
             "instance_type": "m6i.large",
-            "instance_life_cycle": if number % 4 == 0 { "spot" } else { "ondemand" },
+            "instance_life_cycle": if number.is_multiple_of(4) { "spot" } else { "ondemand" },
             "app_version": in_turn(&self.app_versions),
             "processes": processes,
         });
