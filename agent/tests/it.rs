@@ -101,8 +101,9 @@ fn report(sandbox: &Sandbox, id: &str) -> Value {
 /// Runs the agent on a worker with these arguments.
 async fn agent(sandbox: &Sandbox, id: &str, arguments: &str) -> muster_sandbox::WorkerOutput {
     // User data has had its turn.
-    let command =
-        format!("until [ -s app/two.conf ]; do sleep 0.02; done; exec {AGENT} --config agent.toml {arguments}");
+    let command = format!(
+        "until [ -s app/two.conf ]; do sleep 0.02; done; exec {AGENT} --config etc/muster-agent/agent.toml {arguments}"
+    );
     sandbox.run_in_worker(id, &command, LONG).await.unwrap()
 }
 
@@ -204,7 +205,9 @@ async fn a_source_that_fails_is_left_out_and_named() {
 async fn sigterm_ends_the_resident_agent() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
-    let command = format!("{AGENT} --config agent.toml run & pid=$!; read go < fifo; kill -TERM $pid; wait $pid");
+    let command = format!(
+        "{AGENT} --config etc/muster-agent/agent.toml run & pid=$!; read go < fifo; kill -TERM $pid; wait $pid"
+    );
     sandbox.run_in_worker(&id, "mkfifo fifo", LONG).await.unwrap();
     let ended = sandbox.run_in_worker(&id, &command, LONG);
     let told = async {

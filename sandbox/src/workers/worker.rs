@@ -145,6 +145,7 @@ fn lay_out(folder: &Path, root: &str, config: &WorkersConfig, instance: &Instanc
     fs::create_dir(folder.join("proc"))?;
     let booted = instance.running_since.unwrap_or(instance.launch_time).as_second();
     fs::write(folder.join("proc/stat"), format!("btime {booted}\n"))?;
+    fs::create_dir_all(folder.join("etc/muster-agent"))?;
     if let Some(text) = &config.agent_config {
         fs::create_dir_all(folder.join("etc/muster-agent"))?;
         fs::write(folder.join("etc/muster-agent/agent.toml"), text.replace("$ROOT", root))?;
