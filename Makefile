@@ -1,7 +1,7 @@
 # Few verbs; each says what it does, and how long it takes where that is long.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check generate kube audit agent-release clean tools tools-test
+.PHONY: help demo test dev check generate kube audit agent-release clean tools tools-python
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/muster
 # Outlives the checkout, so that a second clone builds in minutes.
@@ -13,19 +13,19 @@ DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: tools kube ## See muster at work on this machine alone: about 2 minutes, the first build takes 15 more
+demo: tools-python kube ## See muster at work on this machine alone: about 2 minutes, the first build takes 15 more
 	@echo "Building muster (cold: usually 6 to 9 minutes) ..."
 	@cargo build --workspace --all-targets
 	@"$$CARGO_TARGET_DIR/debug/muster-world" demo
 
-test: tools-test kube ## Run every test: about 4 minutes, the first time 15 to 20
+test: tools-python kube ## Run every test: about 4 minutes, the first time 15 to 20
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
 	@cargo test --workspace
 
-dev: tools kube ## Start a Kubernetes API, AWS on loopback and muster, and keep them up for you
+dev: tools-python kube ## The same world without examples, until Ctrl-C; USER_DATA=1 runs user data of workers, as you
 	@echo "Building muster (cold: usually 6 to 9 minutes) ..."
 	@cargo build --workspace --all-targets
-	@"$$CARGO_TARGET_DIR/debug/muster-world" dev
+	@"$$CARGO_TARGET_DIR/debug/muster-world" dev $(if $(USER_DATA),--user-data)
 
 check: tools $(DENY) ## Format, lints, dependencies, generated files: what a pull request must pass beside its tests
 	@before=$$(git status --porcelain) && \
@@ -58,7 +58,7 @@ clean: ## Remove what was built, in this folder and in the cache: the next build
 tools:
 	@hack/tools.sh
 
-tools-test:
+tools-python:
 	@hack/tools.sh --python
 
 $(DENY):

@@ -19,7 +19,10 @@ const NAMESPACE: &str = "quickstart";
 const NAME: &str = "web";
 const BUCKET: &str = "muster-quickstart-reports";
 const WORKERS: i64 = 4;
-const UPDATE: &str = "grep -q 1.8.5 opt/web/release && echo version = 1.9.0 >opt/web/release";
+/// The file with the version comes last: whoever sees it changed sees the rest changed too.
+const UPDATE: &str = "grep -q 1.8.5 opt/web/release \
+    && echo module_A_filename = module_a-1.9.0.jar >opt/web/conf/worker.conf \
+    && echo version = 1.9.0 >opt/web/release";
 const WITHIN: Duration = Duration::from_secs(90);
 
 /// How it ended.
