@@ -1,6 +1,7 @@
 //! Integration tests: one binary, so that the SDKs are linked once and all tests share one API server.
 
 mod account;
+mod chart;
 mod crds;
 mod lease;
 mod scene;

@@ -110,3 +110,21 @@ async fn whole_manifests_are_accepted() {
         }
     }
 }
+
+#[tokio::test]
+async fn every_example_is_accepted() {
+    let kube = installed().await;
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut folders: Vec<_> = fs::read_dir(&examples)
+        .expect("examples/")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    assert!(!folders.is_empty(), "there is no example");
+    for folder in folders {
+        let folder = folder.to_str().expect("a path");
+        let applied = kube.kubectl(&["apply", "--dry-run=server", "--recursive", "-f", folder]).await;
+        assert!(applied.is_ok(), "{folder}: {:#}", applied.unwrap_err());
+    }
+}
