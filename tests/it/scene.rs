@@ -28,6 +28,8 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use crate::chart;
+
 pub(crate) const REGION: &str = "eu-west-1";
 /// Nothing in these tests takes longer; what does is stuck.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -232,13 +234,17 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// `wrap` may put something between the controller and the API server.
+    /// Signs in as the chart's ServiceAccount, so that a right which the chart forgets fails the test. `wrap` may put
+    /// something between the controller and the API server.
     pub(crate) async fn start(
         config: Config,
         connection: Connection,
         wrap: impl FnOnce(Client) -> Client + Send + 'static,
     ) -> Self {
-        let kube_config = KubeApi::shared().await.config().await.unwrap();
+        let kube_config = match &config.lease {
+            None => chart::identity().await,
+            Some(lease) => chart::identity_in(&lease.namespace).await,
+        };
         Self::start_as(kube_config, config, connection, wrap)
     }
 

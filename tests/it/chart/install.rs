@@ -61,7 +61,8 @@ async fn objects_outlive_the_release_unless_crds_are_not_kept() {
     kube.helm(&[&install[..], &["--set", "crds.keep=false"]].concat()).await.expect("an install over kept CRDs");
     assert!(exists(&kube, &["awsaccount", "default"]).await);
     kube.helm(&[&["uninstall", "muster"], &place[..]].concat()).await.expect("an uninstall");
-    assert!(!exists(&kube, &["crd", "-l", "app.kubernetes.io/name=muster"]).await);
+    let gone = ["wait", "--for=delete", "--timeout=60s", "crd", "-l", "app.kubernetes.io/name=muster"];
+    kube.kubectl(&gone).await.expect("no CRD is left");
 }
 
 #[tokio::test]

@@ -6,7 +6,12 @@ mod refusals;
 mod rendered;
 mod rights;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, Client, Config, api::PostParams};
@@ -38,8 +43,11 @@ pub(crate) async fn identity() -> Config {
 /// Signs in as the ServiceAccount of a release of its own, which looks after `namespace` alone. Its Lease is
 /// `<namespace>/muster`.
 pub(crate) async fn identity_in(namespace: &str) -> Config {
+    static RELEASES: Mutex<BTreeMap<String, Arc<OnceCell<()>>>> = Mutex::new(BTreeMap::new());
     let kube = KubeApi::shared().await;
-    release(kube, namespace, &[&format!("watchNamespaces={{{namespace}}}")]).await;
+    let installed = RELEASES.lock().expect("a lock").entry(namespace.to_owned()).or_default().clone();
+    let watched = format!("watchNamespaces={{{namespace}}}");
+    installed.get_or_init(async || release(kube, namespace, &[&watched]).await).await;
     sign_in(kube, namespace, namespace).await
 }
 

@@ -123,8 +123,21 @@ async fn every_example_is_accepted() {
     folders.sort();
     assert!(!folders.is_empty(), "there is no example");
     for folder in folders {
+        for namespace in namespaces(&folder) {
+            // A dry run makes no namespace for what comes after it.
+            kube.kubectl_with_input(&["apply", "-f", "-"], &namespace.to_string()).await.expect("a namespace");
+        }
         let folder = folder.to_str().expect("a path");
         let applied = kube.kubectl(&["apply", "--dry-run=server", "--recursive", "-f", folder]).await;
         assert!(applied.is_ok(), "{folder}: {:#}", applied.unwrap_err());
     }
+}
+
+/// The namespaces that the manifests of an example make.
+fn namespaces(folder: &Path) -> Vec<Value> {
+    let files = fs::read_dir(folder).expect("an example").map(|entry| entry.expect("an entry").path());
+    let manifests = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let texts = manifests.map(|path| fs::read_to_string(path).expect("a manifest"));
+    let documents = texts.flat_map(|text| serde_yaml::from_multiple::<Value>(&text).expect("YAML"));
+    documents.filter(|document| document["kind"] == "Namespace").collect()
 }
