@@ -45,8 +45,12 @@ printf 'module_A_filename = a-2.bin\\n' > app/two.conf
 ";
 
 async fn sandbox(agent: bool) -> Sandbox {
-    let workers =
-        WorkersConfig { agent: agent.then(|| AGENT.into()), agent_config: Some(CONFIG.to_owned()), user_data: true };
+    let workers = WorkersConfig {
+        agent: agent.then(|| AGENT.into()),
+        agent_config: Some(CONFIG.to_owned()),
+        user_data: true,
+        ..WorkersConfig::default()
+    };
     let config = SandboxConfig { workers: Some(workers), ..SandboxConfig::default() };
     let sandbox = Sandbox::start(config).await.unwrap();
     sandbox.s3().ensure_bucket(ACCOUNT, REGION, BUCKET).unwrap();

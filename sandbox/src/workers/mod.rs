@@ -44,8 +44,8 @@ use worker::Worker;
 pub struct WorkersConfig {
     /// The program `muster-agent`. `None`: no agent runs.
     pub agent: Option<PathBuf>,
-    /// Written to `$ROOT/etc/muster-agent/agent.toml` before user data runs, which may write another one. `$ROOT` in it stands for the
-    /// worker's folder.
+    /// Written to `$ROOT/etc/muster-agent/agent.toml` before user data runs, which may write another one. `$ROOT` in it
+    /// stands for the worker's folder.
     pub agent_config: Option<String>,
     /// Run user data that starts with `#!`.
     pub user_data: bool,
