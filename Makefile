@@ -11,9 +11,9 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: tools-python kube ## See muster at work on this machine alone: about 2 minutes, the first build takes 15 more
+demo: tools-python kube ## See muster at work on this machine alone: about 1 minute, the first build takes 15 more
 	@echo "Building muster (cold: usually 6 to 9 minutes) ..."
 	@cargo build --workspace --all-targets
 	@"$$CARGO_TARGET_DIR/debug/muster-world" demo

@@ -27,7 +27,11 @@ trap 'exit 130' INT TERM HUP
 
 export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOBIN="$building/bin"
 say "  fetching modules ..."
-total=$(go list -deps tool | wc -l)
+if ! go list -deps tool >"$building/packages" 2>"$building/errors"; then
+    cat "$building/errors" >&2
+    exit 1
+fi
+total=$(wc -l <"$building/packages")
 # Without the version the server calls itself v0.0.0-master and refuses to emulate versions.
 go install -v -trimpath -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v$version" tool 2>&1 |
     awk -v total="$total" '

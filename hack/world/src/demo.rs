@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use nix::{sys::signal::kill, unistd::Pid};
 use serde_json::Value;
 
 use crate::{
@@ -147,6 +148,20 @@ fn version_table(status: &Value) -> String {
     rows.iter().map(|[field, value, count]| format!("    {field:first$}   {value:second$}   {count}\n")).collect()
 }
 
+/// Before the process id, in the name of a folder of logs.
+const PREFIX: &str = "demo-";
+
+/// Logs of a demo that failed are kept until the next one.
+fn remove_those_of_the_dead(logs: &Path) {
+    for folder in std::fs::read_dir(logs).into_iter().flatten().flatten() {
+        let name = folder.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse().ok());
+        if owner.is_some_and(|pid| kill(Pid::from_raw(pid), None).is_err()) {
+            let _ = std::fs::remove_dir_all(folder.path());
+        }
+    }
+}
+
 /// Logs that are of interest only if something fails.
 #[derive(Debug)]
 struct Logs {
@@ -156,7 +171,9 @@ struct Logs {
 
 impl Logs {
     fn make() -> Result<Self> {
-        let folder = environment::cache_folder()?.join(format!("logs/demo-{}", std::process::id()));
+        let all = environment::cache_folder()?.join("logs");
+        remove_those_of_the_dead(&all);
+        let folder = all.join(format!("{PREFIX}{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Self { folder, kept: std::cell::Cell::new(false) })
     }
