@@ -147,7 +147,6 @@ fn lay_out(folder: &Path, root: &str, config: &WorkersConfig, instance: &Instanc
     fs::write(folder.join("proc/stat"), format!("btime {booted}\n"))?;
     fs::create_dir_all(folder.join("etc/muster-agent"))?;
     if let Some(text) = &config.agent_config {
-        fs::create_dir_all(folder.join("etc/muster-agent"))?;
         fs::write(folder.join("etc/muster-agent/agent.toml"), text.replace("$ROOT", root))?;
     }
     if let Some(user_data) = instance.decoded_user_data().filter(|_| config.user_data) {
