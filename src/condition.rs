@@ -96,6 +96,8 @@ names!(
         NoCapacity,
         OrphansFound,
         NoOrphans,
+        StrangersFound,
+        TerminationRefused,
         RevisionLost,
         // FleetReport
         AllSourcesCollected,

@@ -10,7 +10,7 @@ use kube::{
 };
 
 use crate::{
-    aws::Aws,
+    aws::{Aws, sweep::Sweeps},
     aws_account::Accounts,
     clock::Clock,
     config::Config,
@@ -20,6 +20,7 @@ use crate::{
     metrics::Metrics,
     reconcile::{Backoff, Failure, Kind},
     references::References,
+    worker_fleet::Memories,
 };
 
 #[derive(Clone)]
@@ -31,6 +32,9 @@ pub struct Context {
     pub references: References,
     /// What was collected from S3, shared by all FleetReports.
     pub reports: Collectors,
+    /// The shared looks at machines.
+    pub sweeps: Arc<Sweeps>,
+    pub worker_fleets: Memories,
     pub backoff: Arc<Backoff>,
     pub clock: Clock,
     pub leadership: Leadership,

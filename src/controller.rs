@@ -26,6 +26,7 @@ use crate::{
     lease::{Elector, Leadership, Lost},
     metrics::Metrics,
     reconcile,
+    worker_fleet::WorkerFleet,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,8 @@ pub async fn run(
         accounts: Accounts::default(),
         references: Default::default(),
         reports: Default::default(),
+        sweeps: Default::default(),
+        worker_fleets: Default::default(),
         backoff: Default::default(),
         clock: Clock,
         leadership: leadership.clone(),
@@ -121,6 +124,7 @@ async fn run_kinds(ctx: &Context, shutdown: &CancellationToken) {
         tokio::join!(
             reconcile::run::<AwsAccount>(ctx.clone(), ctx.config.account_selector.clone(), shutdown.clone()),
             reconcile::run::<FleetReport>(ctx.clone(), None, shutdown.clone()),
+            reconcile::run::<WorkerFleet>(ctx.clone(), None, shutdown.clone()),
         );
     };
     tokio::select! {

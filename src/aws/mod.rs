@@ -1,9 +1,11 @@
 //! AWS: domain types in and out; SDK types stop here.
 
 mod calls;
+pub mod ec2;
 mod error;
 mod limits;
 pub mod s3;
+pub mod sweep;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 

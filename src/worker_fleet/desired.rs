@@ -9,12 +9,12 @@ use crate::{
 };
 
 /// Takes over the machines of an earlier fleet of the same name, named by its uid.
-pub const ADOPT: &str = "muster.dev/adopt";
+pub(super) const ADOPT: &str = "muster.dev/adopt";
 /// Starts beside them.
-pub const IGNORE: &str = "muster.dev/ignore";
+pub(super) const IGNORE: &str = "muster.dev/ignore";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Desired {
+pub(super) struct Desired {
     pub owner: Owner,
     /// Change nothing in AWS.
     pub suspended: bool,
@@ -31,7 +31,7 @@ pub struct Desired {
 
 /// A spec that the schema allows and that cannot be done.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Invalid {
+pub(super) enum Invalid {
     #[error("spec.{0}")]
     Template(#[from] Unrenderable),
     #[error("spec.template: {0}")]
@@ -43,7 +43,7 @@ pub enum Invalid {
 }
 
 impl Desired {
-    pub fn parse(
+    pub(super) fn parse(
         spec: &WorkerFleetSpec,
         owner: Owner,
         annotation: impl Fn(&'static str) -> Option<String>,

@@ -1,10 +1,286 @@
 //! WorkerFleet: keep N of these EC2 workers running, with these parameters.
+//!
+//! ```text
+//!              intent recorded        call answered         all of it swept
+//!   wanted ──────────────────► launch ─────────────► launch ───────────────► worker
+//!                                │  no answer, restart:     with ids            │ surplus, stopped, fleet deleted:
+//!                                └──► repeated, same token                      ▼ victim recorded, then asked to end
+//!                                     (or searched for)                       victim ──► seen to be over: struck
+//! ```
+//!
+//! The record of open launches and victims is in the status; everything else follows from what EC2 shows.
 
+mod apply;
 mod crd;
 mod desired;
+mod memory;
+mod observe;
 mod plan;
+mod status;
 
-pub use self::crd::{
-    DeletionPolicy, OnStopped, Readiness, ReadinessCheck, ScaleDownPolicy, WorkerFleet, WorkerFleetSpec,
-    WorkerFleetStatus, WorkerSummary,
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
 };
+
+use self::{
+    apply::{Hands, ledger_of, with_ledger},
+    desired::Desired,
+    memory::Memory,
+    observe::{Answer, Question, live_owner, observe},
+    plan::{Hold, Pass, Plan, has_ended, plan, plan_end},
+    status::View,
+};
+pub use self::{
+    crd::{
+        DeletionPolicy, OnStopped, Readiness, ReadinessCheck, ScaleDownPolicy, WorkerFleet, WorkerFleetSpec,
+        WorkerFleetStatus, WorkerSummary,
+    },
+    memory::Memories,
+};
+use crate::{
+    aws::Session,
+    aws_account::{Claim, authorize},
+    condition::{ConditionType, Reason, Verdict},
+    context::Context,
+    live::Live,
+    reconcile::{Failure, Finalized, Kind, Outcome},
+    workers::{ledger::Ledger, ownership::REVISION_TAG, pools::Places},
+};
+
+/// Who writes what the fleets own.
+const FIELD_MANAGER: &str = "muster-workerfleet";
+/// A look makes at most so many rounds of plan and calls, so that the next pool can be tried at once and no look is
+/// endless.
+const MAX_ROUNDS: usize = 10;
+
+impl Kind for WorkerFleet {
+    type Status = WorkerFleetStatus;
+
+    const NAME: &'static str = "WorkerFleet";
+    const FINALIZER: &'static str = "muster.dev/workerfleet";
+    const AWS_REFS: &'static [&'static str] = &["/aws"];
+
+    fn status(&self) -> Option<&WorkerFleetStatus> {
+        self.status.as_ref()
+    }
+
+    fn suspended(&self) -> bool {
+        self.spec.suspend
+    }
+
+    async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<WorkerFleetStatus>, Failure> {
+        let owner = live_owner(ctx, live);
+        let spec = &live.object().spec;
+        let desired = Desired::parse(spec, owner, |key| live.annotation(key).map(str::to_owned))
+            .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
+        let claims: Vec<_> = spec.template.instance_profile.iter().cloned().map(Claim::InstanceProfile).collect();
+        let session = session(ctx, live, &claims).await?;
+        let memory = ctx.worker_fleets.of(live.uid());
+        let mut memory = memory.lock().await;
+        memory.revisions.ensure(ctx, live, &desired.revision, FIELD_MANAGER).await?;
+        let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::Run(&desired) };
+        let found = look.rounds().await?;
+        look.prune(&desired, &found).await?;
+        Ok(look.outcome(&desired, &found))
+    }
+
+    async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerFleetStatus>, Failure> {
+        if live.status().aws.is_none() {
+            // The account is recorded with the first intent, so nothing was ever launched.
+            ctx.worker_fleets.forget(live.uid());
+            return Ok(Finalized::Done);
+        }
+        let session = session(ctx, live, &[]).await?;
+        let memory = ctx.worker_fleets.of(live.uid());
+        let mut memory = memory.lock().await;
+        let policy = live.object().spec.deletion_policy;
+        let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::End(policy) };
+        let found = look.rounds().await?;
+        if has_ended(policy, &found.answer.observed, &found.ledger) {
+            ctx.worker_fleets.forget(live.uid());
+            return Ok(Finalized::Done);
+        }
+        Ok(Finalized::Waiting(look.parting(&found)))
+    }
+}
+
+async fn session(ctx: &Context, live: &Live<WorkerFleet>, claims: &[Claim]) -> Result<Session, Failure> {
+    let status = live.status();
+    let aws = &live.object().spec.aws;
+    authorize(ctx, WorkerFleet::NAME, live.namespace(), aws, status.aws.as_ref(), claims).await
+}
+
+#[derive(Clone, Copy)]
+enum Goal<'a> {
+    Run(&'a Desired),
+    End(DeletionPolicy),
+}
+
+impl<'a> Goal<'a> {
+    fn places(self) -> Option<&'a Places> {
+        match self {
+            Goal::Run(desired) => Some(&desired.places),
+            Goal::End(_) => None,
+        }
+    }
+
+    fn revision(self) -> Option<&'a str> {
+        match self {
+            Goal::Run(desired) => Some(&desired.revision.name),
+            Goal::End(_) => None,
+        }
+    }
+}
+
+/// One look at one fleet.
+struct Look<'a> {
+    ctx: &'a Context,
+    session: &'a Session,
+    live: &'a mut Live<WorkerFleet>,
+    memory: &'a mut Memory,
+    goal: Goal<'a>,
+}
+
+/// What a look came to.
+struct Found {
+    answer: Answer,
+    ledger: Ledger,
+    hold: Option<Hold>,
+    /// EC2's rate was used up: how long until there is more.
+    wait: Option<Duration>,
+    /// Whether the record changed.
+    moved: bool,
+}
+
+impl Look<'_> {
+    /// Plan, record and call, until there is nothing left to do now.
+    async fn rounds(&mut self) -> Result<Found, Failure> {
+        let started = self.ctx.clock.monotonic();
+        let stored = ledger_of(&self.live.status());
+        let mut ledger = stored.clone();
+        let mut answer = self.observe(&ledger, self.not_before(started, &ledger)).await?;
+        let mut plan = self.plan(&answer, &ledger);
+        // What is shared may be older than the record that was read; whoever acts looks for himself.
+        if !plan.actions.is_empty() && answer.begun < started {
+            answer = self.observe(&ledger, started).await?;
+            plan = self.plan(&answer, &ledger);
+        }
+        let mut wait = None;
+        for _ in 0..MAX_ROUNDS {
+            if plan.actions.is_empty() || wait.is_some() {
+                break;
+            }
+            let hands = Hands { ctx: self.ctx, session: self.session, places: self.goal.places() };
+            let applied = hands.apply(self.live, self.memory, &ledger, plan).await?;
+            (ledger, wait) = (applied.ledger, applied.wait);
+            let now = self.ctx.clock.monotonic();
+            answer.observed.lessons = self.memory.lessons(self.goal.revision(), now, &self.ctx.config.timings);
+            plan = self.plan(&answer, &ledger);
+        }
+        // A plan that was not carried out is not recorded either.
+        let ledger = if plan.actions.is_empty() { plan.ledger } else { ledger };
+        let moved = ledger != stored;
+        Ok(Found { answer, moved, ledger, hold: plan.hold, wait })
+    }
+
+    /// While something is on its way a look must be recent, and when somebody asked for one it must be new. At rest, all
+    /// fleets share one sweep a period.
+    fn not_before(&self, started: Instant, ledger: &Ledger) -> Instant {
+        let timings = &self.ctx.config.timings;
+        let status = self.live.status();
+        let asked = status.common.observed_generation != Some(self.live.generation())
+            || self.live.annotation(crate::live::REQUESTED_AT) != status.common.last_handled_requested_at.as_deref()
+            || self.live.is_being_deleted();
+        let busy = ledger.is_open() || self.memory.idle_looks > 0;
+        let age = match (asked, busy) {
+            (true, _) => Duration::ZERO,
+            (false, true) => timings.progress / 2,
+            (false, false) => timings.sweep,
+        };
+        started.checked_sub(age).unwrap_or(started)
+    }
+
+    async fn observe(&mut self, ledger: &Ledger, not_before: Instant) -> Result<Answer, Failure> {
+        let owner = live_owner(self.ctx, self.live);
+        let (readiness, launch) = match self.goal {
+            Goal::Run(desired) => (desired.readiness, Some((&desired.places, desired.replicas))),
+            Goal::End(_) => (ReadinessCheck::Running, None),
+        };
+        let question = Question { owner: &owner, readiness, launch, revision: self.goal.revision(), not_before };
+        observe(self.ctx, self.session, self.live, ledger, self.memory, question).await
+    }
+
+    fn plan(&self, answer: &Answer, ledger: &Ledger) -> Plan {
+        let mut nonce = rand::random::<u64>;
+        let mut pass = Pass { now: self.ctx.clock.now(), holder: &self.ctx.holder, nonce: &mut nonce };
+        match self.goal {
+            Goal::Run(desired) => plan(desired, &answer.observed, ledger, &mut pass),
+            Goal::End(policy) => plan_end(policy, &answer.observed, ledger, &mut pass),
+        }
+    }
+
+    /// A revision stays while a launch or a live machine names it.
+    async fn prune(&mut self, desired: &Desired, found: &Found) -> Result<(), Failure> {
+        let machines = found.answer.observed.roster.machines.values();
+        let mut named: BTreeSet<String> = machines.filter_map(|m| m.instance.tags.get(REVISION_TAG).cloned()).collect();
+        named.extend(found.ledger.revisions());
+        named.insert(desired.revision.name.clone());
+        if !found.answer.observed.roster.unseen.is_empty() {
+            // Nobody can say which revision these name.
+            return Ok(());
+        }
+        let limit = usize::try_from(self.live.object().spec.revision_history_limit).unwrap_or_default();
+        self.memory.revisions.prune(self.ctx, self.live, &named, limit).await
+    }
+
+    fn outcome(&mut self, desired: &Desired, found: &Found) -> Outcome<WorkerFleetStatus> {
+        let view = View {
+            desired,
+            observed: &found.answer.observed,
+            ledger: &found.ledger,
+            hold: found.hold.as_ref(),
+            undying: &self.memory.undying,
+        };
+        let status = with_ledger(view.status(self.live.status()), self.session, found.ledger.clone());
+        let (verdicts, settled) = (view.verdicts(), view.is_settled());
+        self.memory.idle_looks = match (settled || desired.suspended, found.moved) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => self.memory.idle_looks.saturating_add(1),
+        };
+        Outcome { status, verdicts, requeue: self.requeue(found) }
+    }
+
+    fn requeue(&self, found: &Found) -> Duration {
+        let timings = &self.ctx.config.timings;
+        let now = self.ctx.clock.monotonic();
+        let next = match self.memory.idle_looks {
+            0 => {
+                let expires = (found.answer.begun + timings.sweep).saturating_duration_since(now);
+                // A little after the shared look is too old, and not all at once.
+                expires + (self.live.spread(timings.sweep).saturating_sub(timings.sweep.mul_f64(0.9))) / 2
+            }
+            looks => timings.progress.saturating_mul(1 << (looks - 1).saturating_sub(4).min(8)).min(timings.sweep),
+        };
+        let held = self.memory.next_change(now).map(|time| time + timings.progress / 50);
+        [Some(next), held, found.wait].into_iter().flatten().min().unwrap_or(timings.sweep)
+    }
+
+    /// What a fleet that is being deleted tells.
+    fn parting(&self, found: &Found) -> Outcome<WorkerFleetStatus> {
+        let victims = found.ledger.victims().len();
+        let launches = found.ledger.launches.len();
+        let message = match self.memory.undying.iter().next() {
+            Some((id, error)) => format!("{id} is not ended: {error}"),
+            None => format!("{victims} workers are ending, {launches} launches are being settled"),
+        };
+        let verdicts = vec![
+            Verdict::new(ConditionType::Ready, false, Reason::Deleting, message.clone()),
+            Verdict::new(ConditionType::Reconciling, true, Reason::Deleting, message),
+        ];
+        let status = with_ledger(self.live.status(), self.session, found.ledger.clone());
+        let wait = found.wait.unwrap_or_default();
+        Outcome { status, verdicts, requeue: self.ctx.config.timings.progress.max(wait) }
+    }
+}

@@ -19,13 +19,13 @@ use crate::{
         ledger::{Ledger, MAX_ADOPTED, MAX_OPEN_CALLS, MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS},
         pools::Pool,
         roster::{Roster, Sighting},
-        settle::{Standing, settle, unnamed},
+        settle::{Standing, settle, untold},
     },
 };
 
 /// The world as far as a plan needs it.
 #[derive(Clone, Debug, Default)]
-pub struct Observed {
+pub(super) struct Observed {
     pub roster: Roster,
     /// The zones of the subnets, or why they are not known.
     pub zones: Zones,
@@ -34,7 +34,7 @@ pub struct Observed {
 }
 
 #[derive(Clone, Debug)]
-pub enum Zones {
+pub(super) enum Zones {
     Known(BTreeMap<SubnetId, Zone>),
     Unknown(aws::Error),
 }
@@ -46,7 +46,7 @@ impl Default for Zones {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Lessons {
+pub(super) struct Lessons {
     /// Launches that are not simply repeatable.
     pub standing: BTreeMap<ClientToken, Standing>,
     /// Pools to leave alone, and what EC2 said there.
@@ -58,14 +58,14 @@ pub struct Lessons {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     pub cause: aws::Error,
     /// Whether to try again now.
     pub retry: bool,
 }
 
 /// What a plan takes from outside and that is different each time.
-pub struct Pass<'a> {
+pub(super) struct Pass<'a> {
     pub now: Timestamp,
     /// This start of this process.
     pub holder: &'a str,
@@ -80,7 +80,7 @@ impl std::fmt::Debug for Pass<'_> {
 
 /// The next record, and the calls that may be made once it is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub(super) struct Plan {
     pub ledger: Ledger,
     pub actions: Vec<Action>,
     /// Why fewer machines are launched than are wanted.
@@ -88,13 +88,13 @@ pub struct Plan {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(super) enum Action {
     Launch(LaunchIntent),
     Terminate(Vec<InstanceId>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub(super) enum Hold {
     Suspended,
     Orphans,
     Refused,
@@ -105,7 +105,7 @@ pub enum Hold {
 }
 
 /// Towards `desired.replicas` workers.
-pub fn plan(desired: &Desired, observed: &Observed, ledger: &Ledger, pass: &mut Pass<'_>) -> Plan {
+pub(super) fn plan(desired: &Desired, observed: &Observed, ledger: &Ledger, pass: &mut Pass<'_>) -> Plan {
     let mut draft = Draft::begin(observed, ledger, pass, !desired.suspended);
     if desired.suspended {
         return draft.finish(Some(Hold::Suspended));
@@ -124,7 +124,7 @@ pub fn plan(desired: &Desired, observed: &Observed, ledger: &Ledger, pass: &mut 
 }
 
 /// Towards none, and nothing unsettled.
-pub fn plan_end(policy: DeletionPolicy, observed: &Observed, ledger: &Ledger, pass: &mut Pass<'_>) -> Plan {
+pub(super) fn plan_end(policy: DeletionPolicy, observed: &Observed, ledger: &Ledger, pass: &mut Pass<'_>) -> Plan {
     let mut draft = Draft::begin(observed, ledger, pass, true);
     match policy {
         DeletionPolicy::Retain => {}
@@ -137,7 +137,7 @@ pub fn plan_end(policy: DeletionPolicy, observed: &Observed, ledger: &Ledger, pa
 }
 
 /// Whether an object may go: nothing unsettled, and with [`DeletionPolicy::Terminate`] nothing left.
-pub fn has_ended(policy: DeletionPolicy, observed: &Observed, ledger: &Ledger) -> bool {
+pub(super) fn has_ended(policy: DeletionPolicy, observed: &Observed, ledger: &Ledger) -> bool {
     let left = match policy {
         DeletionPolicy::Retain => false,
         DeletionPolicy::Terminate => {
@@ -149,18 +149,18 @@ pub fn has_ended(policy: DeletionPolicy, observed: &Observed, ledger: &Ledger) -
 }
 
 /// The machines that count as workers: live, and not chosen to end.
-pub fn workers<'a>(roster: &'a Roster, ledger: &Ledger) -> impl Iterator<Item = &'a Sighting> + use<'a> {
+pub(super) fn workers<'a>(roster: &'a Roster, ledger: &Ledger) -> impl Iterator<Item = &'a Sighting> + use<'a> {
     let victims = ledger.victims();
     roster.machines.values().filter(move |m| !m.instance.state.is_over() && !victims.contains(&m.instance.id))
 }
 
 /// How many workers there are, with those that nobody has seen yet.
-pub fn existing(roster: &Roster, ledger: &Ledger) -> u32 {
+pub(super) fn existing(roster: &Roster, ledger: &Ledger) -> u32 {
     let unseen = roster.unseen.difference(&ledger.victims()).count();
-    (workers(roster, ledger).count() + unseen) as u32 + unnamed(ledger, roster)
+    (workers(roster, ledger).count() + unseen) as u32 + untold(ledger, roster)
 }
 
-pub fn is_ready(worker: &Sighting, check: ReadinessCheck) -> bool {
+pub(super) fn is_ready(worker: &Sighting, check: ReadinessCheck) -> bool {
     worker.instance.state == InstanceState::Running
         && match check {
             ReadinessCheck::Running => true,

@@ -8,6 +8,7 @@ pub mod ownership;
 pub mod pools;
 pub mod request;
 pub mod revision;
+pub mod revisions;
 pub mod roster;
 pub mod settle;
 pub mod template;

@@ -40,6 +40,11 @@ impl Roster {
         self.is_over(id) || self.machines.get(id).is_some_and(|m| m.swept)
     }
 
+    /// Whether anything is said of `id` in here.
+    pub fn knows(&self, id: &InstanceId) -> bool {
+        self.machines.contains_key(id) || self.gone.contains(id) || self.unseen.contains(id)
+    }
+
     pub fn launched_with<'a>(&'a self, token: &'a ClientToken) -> impl Iterator<Item = &'a Sighting> + 'a {
         self.machines.values().filter(move |machine| machine.instance.client_token == token.as_str())
     }

@@ -57,11 +57,16 @@ pub fn settle(
     repeats
 }
 
-/// How many machines launches may still bring that nobody has seen or named.
-pub fn unnamed(ledger: &Ledger, roster: &Roster) -> u32 {
+/// How many machines launches brought or may still bring that the roster does not tell of.
+pub fn untold(ledger: &Ledger, roster: &Roster) -> u32 {
     let of = |intent: &LaunchIntent| {
-        let seen = roster.launched_with(&intent.token).count() as u32;
-        if intent.instance_ids.is_empty() { intent.count.saturating_sub(seen) } else { 0 }
+        if intent.instance_ids.is_empty() {
+            let seen = roster.launched_with(&intent.token).count() as u32;
+            intent.count.saturating_sub(seen)
+        } else {
+            // An answer that came after the roster was made.
+            intent.instance_ids.iter().filter(|id| !roster.knows(id)).count() as u32
+        }
     };
     ledger.launches.iter().map(of).sum()
 }

@@ -3,6 +3,7 @@
 mod account;
 mod chart;
 mod crds;
+mod fleet;
 mod lease;
 mod scene;
 mod shell;

@@ -109,19 +109,31 @@ impl World {
         Observed { roster, zones: zones(), lessons: Lessons { cooling, ..Lessons::default() } }
     }
 
+    /// A look, with rounds until there is nothing left to do.
     fn reconcile(&mut self, desired: &Desired, fates: &[Fate]) {
         let mut fates = fates.iter().copied();
-        let observed = self.observe();
+        let mut observed = self.observe();
+        for _ in 0..3 {
+            if self.round(desired, &observed, &mut fates) == 0 {
+                break;
+            }
+            // The world is not looked at again between rounds, what calls taught is known.
+            observed.lessons = self.observe().lessons;
+        }
+    }
+
+    /// How many calls a round of plan and calls made; 0 too when the process ended.
+    fn round(&mut self, desired: &Desired, observed: &Observed, fates: &mut impl Iterator<Item = Fate>) -> usize {
         let mut nonce = self.nonce;
         let mut draw = || {
             nonce += 1;
             nonce
         };
         let mut pass = Pass { now: Timestamp::UNIX_EPOCH, holder: "me", nonce: &mut draw };
-        let plan = plan(desired, &observed, &self.ledger, &mut pass);
+        let plan = plan(desired, observed, &self.ledger, &mut pass);
         self.nonce = nonce;
         self.ledger = plan.ledger;
-        let mut outcomes = BTreeMap::new();
+        let (mut outcomes, sent) = (BTreeMap::new(), plan.actions.len());
         for action in plan.actions {
             let fate = fates.next().unwrap_or(Fate::Works);
             self.calls += 1;
@@ -134,13 +146,17 @@ impl World {
                             Settlement::NothingLaunched
                         }
                         Answer::Nothing => Settlement::Unknown,
-                        Answer::Crash => return self.restart(),
+                        Answer::Crash => {
+                            self.restart();
+                            return 0;
+                        }
                     };
                     outcomes.insert(intent.token, settlement);
                 }
                 Action::Terminate(ids) => {
                     if matches!(fate, Fate::CrashBefore) {
-                        return self.restart();
+                        self.restart();
+                        return 0;
                     }
                     for id in ids {
                         self.machines.get_mut(&id).unwrap().alive = false;
@@ -149,6 +165,7 @@ impl World {
             }
         }
         self.ledger.settle(&outcomes);
+        sent
     }
 
     fn run_instances(&mut self, intent: &LaunchIntent, fate: Fate) -> Answer {

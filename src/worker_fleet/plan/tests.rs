@@ -191,6 +191,13 @@ fn an_open_launch_counts_in_full_and_is_repeated_under_its_own_token() {
 }
 
 #[test]
+fn an_answer_that_is_newer_than_the_look_counts() {
+    let answered = launches([intent(7, "me", 3, &[1, 2, 3])]);
+    let plan = planned(&desired(3, json!({})), &running([]), &answered);
+    assert_eq!((plan.actions, plan.ledger), (vec![], answered));
+}
+
+#[test]
 fn an_open_launch_is_repeated_as_recorded_even_when_it_is_no_longer_wanted() {
     let open = launches([intent(7, "me", 3, &[])]);
     let plan = planned(&desired(0, json!({})), &running([]), &open);

@@ -1,0 +1,334 @@
+//! EC2: launching, describing and ending instances.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use aws_sdk_ec2::{
+    Client,
+    types::{
+        BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
+        InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceMetadataTagsState,
+        InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType as SdkInstanceType, ResourceType,
+        SummaryStatus, Tag, TagSpecification, VolumeType,
+    },
+};
+use jiff::Timestamp;
+
+use crate::{
+    aws::{Class, Error, Session},
+    ids::{ClientToken, InstanceId, SubnetId, Zone},
+    workers::{
+        instance::{Instance, InstanceState},
+        launch::{LaunchIntent, Termination},
+        ownership::{CLUSTER_TAG, TAG_PREFIX},
+        request::{Device, LaunchRequest},
+    },
+    write_ahead::Acknowledged,
+};
+
+/// The largest page of DescribeInstances and DescribeInstanceStatus.
+const PAGE: i32 = 1000;
+/// EC2 takes up to 1000 ids; its documentation advises smaller calls.
+const IDS_PER_CALL: usize = 100;
+/// EC2 takes at most this many values a filter.
+const FILTER_VALUES: usize = 200;
+
+/// EC2 in one account and region.
+#[derive(Clone, Debug)]
+pub struct Ec2 {
+    client: Client,
+    /// Makes one attempt a call.
+    once: Client,
+}
+
+impl Ec2 {
+    pub fn new(session: &Session) -> Self {
+        let client = |config: &aws_config::SdkConfig| {
+            let config = aws_sdk_ec2::config::Builder::from(config).interceptor(session.call_counter()).build();
+            Client::from_conf(config)
+        };
+        Self { client: client(session.sdk()), once: client(&session.sdk_single_attempt()) }
+    }
+
+    /// Launches what `intent` says, once, within `budget`. The same intent and request make the same call, whenever it is
+    /// made, and then EC2 gives the same answer.
+    pub async fn run_instances(
+        &self,
+        intent: &Acknowledged<LaunchIntent>,
+        request: &LaunchRequest,
+        budget: Duration,
+    ) -> Result<Vec<InstanceId>, Error> {
+        const OPERATION: &str = "ec2:RunInstances";
+        let intent = intent.intent();
+        let mut call = self
+            .once
+            .run_instances()
+            .client_token(intent.token.as_str())
+            .min_count(1)
+            .max_count(i32::try_from(intent.count).unwrap_or(1))
+            .image_id(intent.image_id.as_str())
+            .instance_type(SdkInstanceType::from(intent.instance_type.as_str()))
+            .set_key_name(request.key_name.clone())
+            .set_user_data(request.user_data.clone())
+            .metadata_options(metadata_options(request))
+            .set_block_device_mappings(Some(request.devices.iter().map(device).collect()))
+            .set_tag_specifications(Some(tag_specifications(&request.tags)));
+        if let Some(name) = &request.instance_profile {
+            call = call.iam_instance_profile(IamInstanceProfileSpecification::builder().name(name).build());
+        }
+        let groups = request.security_groups.iter().map(ToString::to_string);
+        // EC2 takes the subnet and groups either in the request or in an interface, and the public address only there.
+        call = match request.associate_public_ip_address {
+            None => call
+                .subnet_id(intent.subnet.as_str())
+                .set_security_group_ids(Some(groups.collect::<Vec<_>>()).filter(|groups| !groups.is_empty())),
+            Some(public) => call.network_interfaces(
+                InstanceNetworkInterfaceSpecification::builder()
+                    .device_index(0)
+                    .subnet_id(intent.subnet.as_str())
+                    .set_groups(Some(groups.collect::<Vec<_>>()).filter(|groups| !groups.is_empty()))
+                    .associate_public_ip_address(public)
+                    .delete_on_termination(true)
+                    .build(),
+            ),
+        };
+        let answer = within(OPERATION, budget, call.send()).await?;
+        answer.instances().iter().map(|row| id(OPERATION, row.instance_id())).collect()
+    }
+
+    /// Asks `ids` to end, as far as they are recorded victims. One id that EC2 refuses fails a whole call, so a refused
+    /// call is cut in halves until only that id is left.
+    pub async fn terminate_instances(
+        &self,
+        victims: &Acknowledged<Vec<Termination>>,
+        ids: &[InstanceId],
+        budget: Duration,
+    ) -> Vec<(InstanceId, Result<(), Error>)> {
+        const OPERATION: &str = "ec2:TerminateInstances";
+        let recorded = |id: &&InstanceId| victims.intent().iter().any(|t| t.instance_ids.contains(id));
+        let ids: Vec<_> = ids.iter().filter(recorded).cloned().collect();
+        let end = std::time::Instant::now() + budget;
+        let mut outcomes = Vec::new();
+        let mut batches: Vec<Vec<InstanceId>> = ids.chunks(IDS_PER_CALL).map(<[_]>::to_vec).collect();
+        while let Some(mut batch) = batches.pop() {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            let texts = batch.iter().map(ToString::to_string).collect();
+            let call = self.once.terminate_instances().set_instance_ids(Some(texts));
+            match within(OPERATION, left, call.send()).await {
+                Ok(_) => outcomes.extend(batch.into_iter().map(|id| (id, Ok(())))),
+                Err(error) if batch.len() > 1 && may_be_about_one(&error) => {
+                    let rest = batch.split_off(batch.len() / 2);
+                    batches.extend([batch, rest]);
+                }
+                Err(error) => outcomes.extend(batch.into_iter().map(|id| (id, Err(error.clone())))),
+            }
+        }
+        outcomes
+    }
+
+    /// What EC2 says of these very ids. An id that it does not know is not in the answer.
+    pub async fn describe_by_id(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, Error> {
+        const OPERATION: &str = "ec2:DescribeInstances";
+        let mut found = Vec::new();
+        let mut batches: Vec<Vec<InstanceId>> = ids.chunks(IDS_PER_CALL).map(<[_]>::to_vec).collect();
+        while let Some(mut batch) = batches.pop() {
+            let texts = batch.iter().map(ToString::to_string).collect();
+            let answer = self.client.describe_instances().set_instance_ids(Some(texts)).send().await;
+            match answer.map_err(|e| Error::from_sdk(OPERATION, &e)) {
+                Ok(answer) => {
+                    found.extend(answer.reservations().iter().flat_map(|r| r.instances()).filter_map(instance))
+                }
+                Err(error) if error.class == Class::NotFound && batch.len() == 1 => {}
+                Err(error) if error.class == Class::NotFound => {
+                    let rest = batch.split_off(batch.len() / 2);
+                    batches.extend([batch, rest]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every instance that was launched with one of these tokens, in any state that EC2 still shows.
+    pub async fn find_by_token(&self, tokens: &[ClientToken]) -> Result<Vec<Instance>, Error> {
+        let mut found = Vec::new();
+        for tokens in tokens.chunks(FILTER_VALUES) {
+            let values = tokens.iter().map(ToString::to_string).collect();
+            let filter = Filter::builder().name("client-token").set_values(Some(values)).build();
+            found.extend(self.describe(vec![filter]).await?);
+        }
+        Ok(found)
+    }
+
+    /// Every instance of `cluster` that is not terminated.
+    pub(in crate::aws) async fn sweep(&self, cluster: &str) -> Result<Vec<Instance>, Error> {
+        let states = [
+            InstanceStateName::Pending,
+            InstanceStateName::Running,
+            InstanceStateName::Stopping,
+            InstanceStateName::Stopped,
+            InstanceStateName::ShuttingDown,
+        ];
+        let states = states.iter().map(|state| state.as_str().to_owned()).collect();
+        self.describe(vec![
+            Filter::builder().name(format!("tag:{CLUSTER_TAG}")).values(cluster).build(),
+            Filter::builder().name("instance-state-name").set_values(Some(states)).build(),
+        ])
+        .await
+    }
+
+    async fn describe(&self, filters: Vec<Filter>) -> Result<Vec<Instance>, Error> {
+        let call = self.client.describe_instances().set_filters(Some(filters)).max_results(PAGE);
+        let mut pages = call.into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| Error::from_sdk("ec2:DescribeInstances", &e))?;
+            found.extend(page.reservations().iter().flat_map(|r| r.instances()).filter_map(instance));
+        }
+        Ok(found)
+    }
+
+    /// Whether both status checks of each running instance passed. Instances of others are among them: EC2 cannot filter
+    /// these by tag.
+    pub(in crate::aws) async fn status_checks(&self) -> Result<HashMap<InstanceId, bool>, Error> {
+        const OPERATION: &str = "ec2:DescribeInstanceStatus";
+        let mut pages = self.client.describe_instance_status().max_results(PAGE).into_paginator().send();
+        let mut found = HashMap::new();
+        while let Some(page) = pages.next().await {
+            for row in page.map_err(|e| Error::from_sdk(OPERATION, &e))?.instance_statuses() {
+                let ok = |status: Option<&aws_sdk_ec2::types::InstanceStatusSummary>| {
+                    status.and_then(|s| s.status()) == Some(&SummaryStatus::Ok)
+                };
+                let passed = ok(row.system_status()) && ok(row.instance_status());
+                found.insert(id(OPERATION, row.instance_id())?, passed);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The zones that these subnets are in.
+    pub async fn zones(&self, subnets: &[SubnetId]) -> Result<BTreeMap<SubnetId, Zone>, Error> {
+        const OPERATION: &str = "ec2:DescribeSubnets";
+        let ids = subnets.iter().map(ToString::to_string).collect();
+        let answer = self.client.describe_subnets().set_subnet_ids(Some(ids)).send().await;
+        let answer = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
+        let zone = |row: &aws_sdk_ec2::types::Subnet| {
+            let subnet = SubnetId::try_from(row.subnet_id().unwrap_or_default()).ok()?;
+            Some((subnet, Zone::try_from(row.availability_zone().unwrap_or_default()).ok()?))
+        };
+        Ok(answer.subnets().iter().filter_map(zone).collect())
+    }
+}
+
+/// Whether a refused batch may be fine but for one of its ids: one that vanished (which tag-scoped permissions answer with
+/// a denial), or one that is protected.
+fn may_be_about_one(error: &Error) -> bool {
+    match error.class {
+        Class::NotFound | Class::Denied | Class::InvalidInput | Class::NoCapacity | Class::Conflict => true,
+        Class::Throttled | Class::Transient => false,
+    }
+}
+
+/// Cuts a call off at the end of its budget. It may have taken effect.
+async fn within<T, E>(
+    operation: &'static str,
+    budget: Duration,
+    call: impl Future<
+        Output = Result<
+            T,
+            aws_smithy_runtime_api::client::result::SdkError<
+                E,
+                aws_smithy_runtime_api::client::orchestrator::HttpResponse,
+            >,
+        >,
+    >,
+) -> Result<T, Error>
+where
+    E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match tokio::time::timeout(budget, call).await {
+        Ok(answer) => answer.map_err(|e| Error::from_sdk(operation, &e)),
+        Err(_) => Err(Error {
+            operation,
+            class: Class::Transient,
+            code: "Timeout".into(),
+            message: "AWS did not answer in time".into(),
+        }),
+    }
+}
+
+fn id(operation: &'static str, text: Option<&str>) -> Result<InstanceId, Error> {
+    InstanceId::try_from(text.unwrap_or_default()).map_err(|error| Error {
+        operation,
+        class: Class::Transient,
+        code: "BadResponse".into(),
+        message: error.to_string(),
+    })
+}
+
+/// `None` for a row without a valid id or state, which EC2 does not send.
+fn instance(row: &aws_sdk_ec2::types::Instance) -> Option<Instance> {
+    let ours = |tag: &Tag| {
+        let key = tag.key().filter(|key| key.starts_with(TAG_PREFIX))?;
+        Some((key.to_owned(), tag.value().unwrap_or_default().to_owned()))
+    };
+    Some(Instance {
+        id: InstanceId::try_from(row.instance_id()?).ok()?,
+        state: state(row.state()?.name()?)?,
+        subnet: row.subnet_id().and_then(|id| SubnetId::try_from(id).ok()),
+        zone: row.placement().and_then(|p| p.availability_zone()).unwrap_or_default().into(),
+        instance_type: row.instance_type().map(|t| t.as_str().to_owned()).unwrap_or_default(),
+        launched_at: row.launch_time().and_then(|t| Timestamp::from_second(t.secs()).ok()),
+        client_token: row.client_token().unwrap_or_default().into(),
+        tags: row.tags().iter().filter_map(ours).collect(),
+    })
+}
+
+fn state(name: &InstanceStateName) -> Option<InstanceState> {
+    match name {
+        InstanceStateName::Pending => Some(InstanceState::Pending),
+        InstanceStateName::Running => Some(InstanceState::Running),
+        InstanceStateName::Stopping => Some(InstanceState::Stopping),
+        InstanceStateName::Stopped => Some(InstanceState::Stopped),
+        InstanceStateName::ShuttingDown => Some(InstanceState::ShuttingDown),
+        InstanceStateName::Terminated => Some(InstanceState::Terminated),
+        _ => None,
+    }
+}
+
+fn metadata_options(request: &LaunchRequest) -> InstanceMetadataOptionsRequest {
+    let metadata = &request.metadata;
+    let tokens = if metadata.http_tokens_required { HttpTokensState::Required } else { HttpTokensState::Optional };
+    // Always said: the account's default may be another one.
+    let tags =
+        if metadata.instance_tags { InstanceMetadataTagsState::Enabled } else { InstanceMetadataTagsState::Disabled };
+    InstanceMetadataOptionsRequest::builder()
+        .http_endpoint(InstanceMetadataEndpointState::Enabled)
+        .http_tokens(tokens)
+        .http_put_response_hop_limit(metadata.hop_limit)
+        .instance_metadata_tags(tags)
+        .build()
+}
+
+fn device(device: &Device) -> BlockDeviceMapping {
+    let ebs = EbsBlockDevice::builder()
+        .set_volume_size(device.size_gib)
+        .volume_type(VolumeType::from(device.volume_type.as_str()))
+        .set_encrypted(device.encrypted)
+        .set_kms_key_id(device.kms_key_id.clone())
+        .set_iops(device.iops)
+        .set_throughput(device.throughput)
+        .delete_on_termination(device.delete_on_termination)
+        .build();
+    BlockDeviceMapping::builder().device_name(&device.name).ebs(ebs).build()
+}
+
+fn tag_specifications(tags: &BTreeMap<String, String>) -> Vec<TagSpecification> {
+    let tags: Vec<_> = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+    [ResourceType::Instance, ResourceType::Volume, ResourceType::NetworkInterface]
+        .into_iter()
+        .map(|resource| TagSpecification::builder().resource_type(resource).set_tags(Some(tags.clone())).build())
+        .collect()
+}

@@ -1,0 +1,151 @@
+//! One shared look at all machines of an account and region, however many objects want to know.
+//!
+//! A snapshot tells when it was begun, so that whoever needs to know what became of a write can ask for one that was begun
+//! after it. Only a complete sweep makes a snapshot: a failed one proves nothing, least of all that something is gone.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use crate::{
+    aws::{Bucket, Class, Error, NotNow, Session, ec2::Ec2},
+    clock::Clock,
+    ids::{AccountId, InstanceId, Region},
+    workers::{
+        instance::Instance,
+        ownership::{OWNER_TAG, OWNER_UID_TAG, Owner},
+    },
+};
+
+/// All machines of a cluster in one account and region, but for terminated ones.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub begun: Instant,
+    /// By owner's name and by owner's uid, as their tags say.
+    by_tag: HashMap<String, Vec<Arc<Instance>>>,
+}
+
+impl Snapshot {
+    fn new(begun: Instant, instances: Vec<Instance>) -> Self {
+        let mut by_tag: HashMap<String, Vec<Arc<Instance>>> = HashMap::new();
+        for instance in instances.into_iter().map(Arc::new) {
+            for value in [OWNER_TAG, OWNER_UID_TAG].iter().filter_map(|tag| instance.tags.get(*tag)) {
+                by_tag.entry(value.clone()).or_default().push(instance.clone());
+            }
+        }
+        Self { begun, by_tag }
+    }
+
+    /// The machines whose tags name `owner`, by its name or by its uid.
+    pub fn naming(&self, owner: &Owner) -> BTreeMap<InstanceId, Arc<Instance>> {
+        let tags = [owner.path(), owner.uid.to_string()];
+        let found = tags.iter().filter_map(|tag| self.by_tag.get(tag)).flatten();
+        found.map(|instance| (instance.id.clone(), instance.clone())).collect()
+    }
+}
+
+/// Which running machines passed both status checks.
+#[derive(Debug)]
+pub struct StatusChecks {
+    passed: HashMap<InstanceId, bool>,
+}
+
+impl StatusChecks {
+    pub fn passed(&self, id: &InstanceId) -> bool {
+        self.passed.get(id).copied().unwrap_or_default()
+    }
+}
+
+/// The sweeps of all accounts and regions.
+#[derive(Debug, Default)]
+pub struct Sweeps(Mutex<HashMap<(AccountId, Region), Arc<Lane>>>);
+
+#[derive(Debug, Default)]
+struct Lane {
+    instances: tokio::sync::Mutex<Option<Last<Snapshot>>>,
+    checks: tokio::sync::Mutex<Option<Last<StatusChecks>>>,
+}
+
+/// What came of the last attempt.
+#[derive(Debug)]
+struct Last<T> {
+    begun: Instant,
+    ended: Instant,
+    outcome: Result<Arc<T>, Error>,
+}
+
+impl<T> Last<T> {
+    /// The outcome, for somebody who came at `arrived` and wants a look that was begun at `not_before` or later. An error
+    /// is for those who waited for that very attempt, so that they do not each try in turn; a denial is only for the
+    /// identity that got it.
+    fn serves(&self, arrived: Instant, not_before: Instant) -> bool {
+        match &self.outcome {
+            Ok(_) => self.begun >= not_before,
+            Err(error) => self.ended >= arrived && error.class != Class::Denied,
+        }
+    }
+}
+
+impl Sweeps {
+    /// A snapshot that was begun at `not_before` or later.
+    pub async fn instances(
+        &self,
+        session: &Session,
+        cluster: &str,
+        not_before: Instant,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let lane = self.lane(session);
+        shared(&lane.instances, session, not_before, |begun| async move {
+            Ok(Snapshot::new(begun, Ec2::new(session).sweep(cluster).await?))
+        })
+        .await
+    }
+
+    /// The status checks as they were at `not_before` or later.
+    pub async fn status_checks(&self, session: &Session, not_before: Instant) -> Result<Arc<StatusChecks>, Error> {
+        let lane = self.lane(session);
+        shared(&lane.checks, session, not_before, |_| async move {
+            Ok(StatusChecks { passed: Ec2::new(session).status_checks().await? })
+        })
+        .await
+    }
+
+    fn lane(&self, session: &Session) -> Arc<Lane> {
+        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.entry((session.account.clone(), session.region.clone())).or_default().clone()
+    }
+}
+
+/// What is there if it is recent enough, or a new look. Whoever comes while a look is under way waits for it, and takes it
+/// if it was begun late enough.
+async fn shared<T, F>(
+    last: &tokio::sync::Mutex<Option<Last<T>>>,
+    session: &Session,
+    not_before: Instant,
+    look: impl FnOnce(Instant) -> F,
+) -> Result<Arc<T>, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let arrived = Clock.monotonic();
+    let mut last = last.lock().await;
+    if let Some(recent) = last.as_ref().filter(|last| last.serves(arrived, not_before)) {
+        return recent.outcome.clone();
+    }
+    session.limits.take(&session.account, &session.region, Bucket::Describe, 1).map_err(too_fast)?;
+    let begun = Clock.monotonic();
+    let outcome = look(begun).await.map(Arc::new);
+    *last = Some(Last { begun, ended: Clock.monotonic(), outcome: outcome.clone() });
+    outcome
+}
+
+fn too_fast(wait: NotNow) -> Error {
+    Error {
+        operation: "ec2:DescribeInstances",
+        class: Class::Throttled,
+        code: "NotSent".into(),
+        message: wait.to_string(),
+    }
+}

@@ -1,0 +1,273 @@
+//! Carries a plan out: permits, the record, then the calls. What each call came to goes into the memory and the ledger.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream};
+
+use crate::{
+    aws::{Bucket, Class, Error, NotNow, Permit, Session, ec2::Ec2},
+    condition::Reason,
+    context::Context,
+    fields::AwsStatus,
+    ids::ClientToken,
+    live::Live,
+    reconcile::Failure,
+    worker_fleet::{
+        crd::{WorkerFleet, WorkerFleetStatus},
+        memory::Memory,
+        plan::{Action, Plan},
+    },
+    workers::{
+        launch::LaunchIntent,
+        ledger::{Ledger, Settlement},
+        pools::{Places, Pool},
+        request::LaunchRequest,
+    },
+    write_ahead::Acknowledged,
+};
+
+/// So many calls of one fleet are under way at once.
+const SIDE_BY_SIDE: usize = 8;
+
+/// What became of a plan.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// The record as it is after the calls; what they changed is not stored yet.
+    pub ledger: Ledger,
+    /// The rate that EC2 allows was used up: this long until there is more.
+    pub wait: Option<Duration>,
+}
+
+pub(super) struct Hands<'a> {
+    pub ctx: &'a Context,
+    pub session: &'a Session,
+    pub places: Option<&'a Places>,
+}
+
+impl Hands<'_> {
+    /// Records what `plan` is about to do and does it. `ledger` is the record that the plan was made from.
+    pub(super) async fn apply(
+        &self,
+        live: &mut Live<WorkerFleet>,
+        memory: &mut Memory,
+        ledger: &Ledger,
+        plan: Plan,
+    ) -> Result<Applied, Failure> {
+        let (plan, _permits, wait) = self.admit(plan, ledger);
+        let status = with_ledger(live.status(), self.session, plan.ledger.clone());
+        let answer = live.record(self.ctx, status).await?;
+        memory.follow(&plan.ledger, self.ctx.clock.monotonic());
+        let mut launches = Vec::new();
+        let mut victims = Vec::new();
+        for action in plan.actions {
+            match action {
+                Action::Launch(intent) => {
+                    let request = memory.revisions.find(self.ctx, live, &intent.revision).await?;
+                    let token = intent.token.clone();
+                    let recorded = answer.confirm(intent, |s| s.launches.iter().find(|i| i.token == token));
+                    let intent = recorded.ok_or_else(pruned)?;
+                    launches.push((intent, request));
+                }
+                Action::Terminate(ids) => {
+                    let recorded = plan.ledger.terminations.clone();
+                    let recorded = answer.confirm(recorded, |s| Some(&s.terminations)).ok_or_else(pruned)?;
+                    victims.push((recorded, ids));
+                }
+            }
+        }
+        let mut ledger = plan.ledger;
+        ledger.settle(&self.launch(memory, launches).await);
+        for (recorded, ids) in victims {
+            let now = self.ctx.clock.monotonic();
+            if let Ok(budget) = recorded.sendable(now, &self.ctx.leadership, &self.ctx.config.timings) {
+                let outcomes = Ec2::new(self.session).terminate_instances(&recorded, &ids, budget).await;
+                self.learn_of_terminations(memory, outcomes);
+            }
+        }
+        Ok(Applied { ledger, wait })
+    }
+
+    /// Takes permits before anything is recorded, so that nothing waits between the record and the call. What there is no
+    /// permit for is left as it was.
+    fn admit(&self, plan: Plan, before: &Ledger) -> (Plan, Vec<Permit>, Option<Duration>) {
+        let Plan { mut ledger, actions, hold } = plan;
+        let mut permits = Vec::new();
+        let mut wait: Option<Duration> = None;
+        let mut admitted = Vec::new();
+        for action in actions {
+            match self.permits(&action) {
+                Ok(taken) => {
+                    permits.extend(taken);
+                    admitted.push(action);
+                }
+                Err(NotNow(time)) => {
+                    wait = Some(wait.map_or(time, |wait| wait.max(time)));
+                    if let Action::Launch(intent) = action {
+                        restore(&mut ledger, before, &intent.token);
+                    }
+                }
+            }
+        }
+        (Plan { ledger, actions: admitted, hold }, permits, wait)
+    }
+
+    fn permits(&self, action: &Action) -> Result<Vec<Permit>, NotNow> {
+        let Session { account, region, limits, .. } = self.session;
+        let take = |bucket, amount| limits.take(account, region, bucket, amount);
+        match action {
+            Action::Launch(intent) => {
+                Ok(vec![take(Bucket::RunInstancesRequests, 1)?, take(Bucket::RunInstancesResources, intent.count)?])
+            }
+            Action::Terminate(_) => Ok(vec![take(Bucket::TerminateInstances, 1)?]),
+        }
+    }
+
+    async fn launch(
+        &self,
+        memory: &mut Memory,
+        launches: Vec<(Acknowledged<LaunchIntent>, Option<Arc<LaunchRequest>>)>,
+    ) -> BTreeMap<ClientToken, Settlement> {
+        let ec2 = Ec2::new(self.session);
+        let sent = stream::iter(launches)
+            .map(|(intent, request)| {
+                let ec2 = ec2.clone();
+                async move {
+                    let now = self.ctx.clock.monotonic();
+                    let budget = intent.sendable(now, &self.ctx.leadership, &self.ctx.config.timings);
+                    let answer = match (request, budget) {
+                        (Some(request), Ok(budget)) => Some(ec2.run_instances(&intent, &request, budget).await),
+                        (None, _) | (_, Err(_)) => None,
+                    };
+                    (intent, answer)
+                }
+            })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .collect::<Vec<_>>()
+            .await;
+        let settled = sent.into_iter().map(|(intent, answer)| {
+            let intent = intent.intent();
+            (intent.token.clone(), self.learn_of_launch(memory, intent, answer))
+        });
+        settled.collect()
+    }
+
+    /// What a call came to. `None` is a call that was not made.
+    fn learn_of_launch(
+        &self,
+        memory: &mut Memory,
+        intent: &LaunchIntent,
+        answer: Option<Result<Vec<crate::ids::InstanceId>, Error>>,
+    ) -> Settlement {
+        let timings = &self.ctx.config.timings;
+        let now = self.ctx.clock.monotonic();
+        let first = intent.attempts == 1;
+        let pool = Pool { subnet: intent.subnet.clone(), instance_type: intent.instance_type.clone() };
+        let error = match answer {
+            Some(Ok(ids)) => {
+                memory.launched(&pool);
+                return Settlement::Launched(ids);
+            }
+            None if first => return Settlement::NothingLaunched,
+            None => return Settlement::Unknown,
+            Some(Err(error)) => error,
+        };
+        tracing::info!(token = %intent.token, subnet = %intent.subnet, instance_type = %intent.instance_type,
+            count = intent.count, attempts = intent.attempts, %error, "a launch was refused or not answered");
+        let definite = match error.class {
+            Class::NoCapacity => {
+                if let Some(places) = self.places {
+                    memory.cool(&pool, places, &error, now + timings.capacity_cooldown);
+                }
+                true
+            }
+            Class::NotFound | Class::Denied | Class::InvalidInput => {
+                memory.refused(&intent.revision, &error, now, timings);
+                true
+            }
+            Class::Throttled => {
+                memory.refused(&intent.revision, &error, now, timings);
+                memory.not_before(&intent.token, now + timings.progress);
+                // Said before EC2 looks at the token, so of an earlier call it tells nothing.
+                return if first { Settlement::NothingLaunched } else { Settlement::Unknown };
+            }
+            Class::Conflict => {
+                // The token was used. Only a search tells for what.
+                memory.cannot_be_repeated(&intent.token);
+                false
+            }
+            Class::Transient => {
+                memory.not_before(&intent.token, now + timings.progress);
+                false
+            }
+        };
+        match (definite, first) {
+            (true, true) => Settlement::NothingLaunched,
+            // A refusal of a repeated call speaks of this call, and the first may have launched. So search, after the wait.
+            (true, false) => {
+                memory.cannot_be_repeated(&intent.token);
+                Settlement::Unknown
+            }
+            (false, _) => Settlement::Unknown,
+        }
+    }
+
+    fn learn_of_terminations(&self, memory: &mut Memory, outcomes: Vec<(crate::ids::InstanceId, Result<(), Error>)>) {
+        let now = self.ctx.clock.monotonic();
+        for (id, outcome) in outcomes {
+            match outcome {
+                Ok(()) => {
+                    memory.undying.remove(&id);
+                    memory.asked(&id, now);
+                }
+                Err(error) => {
+                    tracing::info!(instance = %id, %error, "an instance was not ended");
+                    match error.class {
+                        Class::Denied | Class::InvalidInput | Class::NoCapacity | Class::Conflict => {
+                            memory.undying.insert(id.clone(), error);
+                            memory.asked(&id, now);
+                        }
+                        // It is gone, which the next look proves.
+                        Class::NotFound => memory.asked(&id, now),
+                        Class::Throttled | Class::Transient => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Puts one launch back to what it was.
+fn restore(ledger: &mut Ledger, before: &Ledger, token: &ClientToken) {
+    match before.launch(token) {
+        Some(original) => {
+            let slots = ledger.launches.iter_mut().filter(|intent| &intent.token == token);
+            slots.for_each(|slot| *slot = original.clone());
+        }
+        None => ledger.launches.retain(|intent| &intent.token != token),
+    }
+}
+
+fn pruned() -> Failure {
+    Failure::Refused {
+        reason: Reason::InvalidSpec,
+        message: "the API server did not keep what was recorded before a call, so no call was made: the CRD of \
+                  WorkerFleet is of another version than this controller; apply the CRDs that belong to it"
+            .into(),
+    }
+}
+
+/// `status` with `ledger` as its record, and the account that it is about.
+pub(super) fn with_ledger(status: WorkerFleetStatus, session: &Session, ledger: Ledger) -> WorkerFleetStatus {
+    let Ledger { launches, terminations, adopted } = ledger;
+    let aws = AwsStatus { account_id: session.account.to_string(), region: session.region.to_string() };
+    WorkerFleetStatus { launches, terminations, adopted, aws: status.aws.or(Some(aws)), ..status }
+}
+
+/// The record that `status` holds.
+pub(super) fn ledger_of(status: &WorkerFleetStatus) -> Ledger {
+    Ledger {
+        launches: status.launches.clone(),
+        terminations: status.terminations.clone(),
+        adopted: status.adopted.clone(),
+    }
+}

@@ -1,0 +1,178 @@
+//! What this process learned about a fleet by its own calls. Lost with the process, and nothing that safety rests on may
+//! need it to be there: without it, muster only waits longer before it believes that something is gone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    aws::{self, Class},
+    clock::Timings,
+    ids::{ClientToken, InstanceId, SubnetId, Uid, Zone},
+    worker_fleet::plan::{Lessons, Refusal},
+    workers::{
+        ledger::Ledger,
+        pools::{Places, Pool},
+        revisions::Revisions,
+        settle::Standing,
+    },
+};
+
+/// The memories of all fleets.
+#[derive(Clone, Debug, Default)]
+pub struct Memories(Arc<Mutex<HashMap<Uid, Arc<tokio::sync::Mutex<Memory>>>>>);
+
+impl Memories {
+    pub(super) fn of(&self, uid: &Uid) -> Arc<tokio::sync::Mutex<Memory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.clone()).or_default().clone()
+    }
+
+    pub(super) fn forget(&self, uid: &Uid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Machines that were seen alive and not proven gone since. `None` before the first look.
+    pub known: Option<BTreeSet<InstanceId>>,
+    /// Since when a believed machine is not shown.
+    pub missing_since: BTreeMap<InstanceId, Instant>,
+    pub revisions: Revisions,
+    pub zones: BTreeMap<SubnetId, Zone>,
+    /// How often in a row nothing happened although something was awaited.
+    pub idle_looks: u32,
+    launches: BTreeMap<ClientToken, Launch>,
+    asked: BTreeMap<InstanceId, Instant>,
+    /// EC2 refused to end these.
+    pub undying: BTreeMap<InstanceId, aws::Error>,
+    cooling: BTreeMap<Pool, (Instant, aws::Error)>,
+    refusal: Option<Refused>,
+}
+
+#[derive(Debug)]
+struct Launch {
+    first_seen: Instant,
+    /// Repeating it tells nothing: only a search after the full wait does.
+    must_search: bool,
+    not_before: Option<Instant>,
+    found: Option<Vec<InstanceId>>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    revision: String,
+    cause: aws::Error,
+    until: Instant,
+    wait: Duration,
+}
+
+impl Memory {
+    /// Looks at the launches on record: those that are new to this process begin their wait, those that are settled are
+    /// forgotten.
+    pub(super) fn follow(&mut self, ledger: &Ledger, now: Instant) {
+        self.launches.retain(|token, _| ledger.launch(token).is_some());
+        for intent in &ledger.launches {
+            self.launches.entry(intent.token.clone()).or_insert(Launch {
+                first_seen: now,
+                must_search: false,
+                not_before: None,
+                found: None,
+            });
+        }
+        let victims = ledger.victims();
+        self.asked.retain(|id, _| victims.contains(id));
+        self.undying.retain(|id, _| victims.contains(id));
+    }
+
+    pub(super) fn lessons(&mut self, revision: Option<&str>, now: Instant, timings: &Timings) -> Lessons {
+        self.cooling.retain(|_, (until, _)| *until > now);
+        if self.refusal.as_ref().is_some_and(|refused| revision.is_some_and(|name| name != refused.revision)) {
+            self.refusal = None;
+        }
+        let standing = |launch: &Launch| match (&launch.found, launch.must_search, launch.not_before) {
+            (Some(found), true, _) => Standing::Searched(found.clone()),
+            (None, true, _) => Standing::Waiting,
+            (_, false, Some(time)) if time > now => Standing::Waiting,
+            (_, false, _) => Standing::Repeatable,
+        };
+        Lessons {
+            standing: self.launches.iter().map(|(token, launch)| (token.clone(), standing(launch))).collect(),
+            cooling: self.cooling.iter().map(|(pool, (_, cause))| (pool.clone(), cause.clone())).collect(),
+            refusal: self
+                .refusal
+                .as_ref()
+                .map(|refused| Refusal { cause: refused.cause.clone(), retry: refused.until <= now }),
+            asked: self
+                .asked
+                .iter()
+                .filter(|(_, asked)| now.saturating_duration_since(**asked) < timings.describe_grace)
+                .map(|(id, _)| id.clone())
+                .collect(),
+        }
+    }
+
+    /// When a hold that these lessons make may end.
+    pub(super) fn next_change(&self, now: Instant) -> Option<Duration> {
+        let cooling = self.cooling.values().map(|(until, _)| *until);
+        let refusal = self.refusal.iter().map(|refused| refused.until);
+        cooling.chain(refusal).min().map(|time| time.saturating_duration_since(now))
+    }
+
+    pub(super) fn cannot_be_repeated(&mut self, token: &ClientToken) {
+        if let Some(launch) = self.launches.get_mut(token) {
+            launch.must_search = true;
+        }
+    }
+
+    pub(super) fn not_before(&mut self, token: &ClientToken, time: Instant) {
+        if let Some(launch) = self.launches.get_mut(token) {
+            launch.not_before = Some(time);
+        }
+    }
+
+    /// The launches whose full wait is over, so that a search may be believed.
+    pub(super) fn searches(&self, now: Instant, timings: &Timings) -> Vec<ClientToken> {
+        let due = |launch: &&Launch| {
+            launch.must_search && now.saturating_duration_since(launch.first_seen) >= timings.settle_by_search()
+        };
+        self.launches.iter().filter(|(_, launch)| due(launch)).map(|(token, _)| token.clone()).collect()
+    }
+
+    pub(super) fn found(&mut self, token: &ClientToken, ids: Vec<InstanceId>) {
+        if let Some(launch) = self.launches.get_mut(token) {
+            launch.found = Some(ids);
+        }
+    }
+
+    pub(super) fn launched(&mut self, pool: &Pool) {
+        self.cooling.remove(pool);
+        self.refusal = None;
+    }
+
+    /// A pool has no capacity; or, where the subnet itself is full, none of its pools has.
+    pub(super) fn cool(&mut self, pool: &Pool, places: &Places, cause: &aws::Error, until: Instant) {
+        let whole_subnet = cause.code == "InsufficientFreeAddressesInSubnet";
+        let pools = places.pools().filter(|other| whole_subnet && other.subnet == pool.subnet);
+        for pool in pools.chain([pool.clone()]) {
+            self.cooling.insert(pool, (until, cause.clone()));
+        }
+    }
+
+    /// EC2 refuses a launch for a reason that another pool does not mend. The wait doubles while it goes on.
+    pub(super) fn refused(&mut self, revision: &str, cause: &aws::Error, now: Instant, timings: &Timings) {
+        let wait = match &self.refusal {
+            Some(before) if before.until > now => return,
+            Some(before) => before.wait.saturating_mul(2).min(timings.sweep.saturating_mul(5)),
+            None if cause.class == Class::Throttled => timings.progress,
+            None => timings.progress.saturating_mul(2),
+        };
+        self.refusal = Some(Refused { revision: revision.into(), cause: cause.clone(), until: now + wait, wait });
+    }
+
+    pub(super) fn asked(&mut self, id: &InstanceId, now: Instant) {
+        self.asked.insert(id.clone(), now);
+    }
+}

@@ -1,0 +1,214 @@
+//! Revisions as they are stored: one ControllerRevision each, owned by the object whose workers they describe.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use k8s_openapi::{
+    api::apps::v1::ControllerRevision,
+    apimachinery::pkg::{apis::meta::v1::OwnerReference, runtime::RawExtension},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, Preconditions},
+};
+
+use crate::{
+    context::Context,
+    live::Live,
+    reconcile::{Failure, Kind},
+    workers::{
+        ownership::OWNER_UID_TAG,
+        request::LaunchRequest,
+        revision::{Revision, RevisionContent},
+    },
+};
+
+/// The stored revisions of one object, as far as this process knows them. They never change, so what is known stays true
+/// until it is deleted.
+#[derive(Debug, Default)]
+pub struct Revisions {
+    listed: bool,
+    stored: BTreeMap<String, Stored>,
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    number: i64,
+    uid: Option<String>,
+    request: Arc<LaunchRequest>,
+}
+
+impl Revisions {
+    /// The stored request of `wanted`, which is stored first where it is not. What is stored wins over what would be
+    /// rendered now.
+    pub async fn ensure<K: Kind>(
+        &mut self,
+        ctx: &Context,
+        live: &Live<K>,
+        wanted: &Revision,
+        manager: &str,
+    ) -> Result<Arc<LaunchRequest>, Failure>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        self.list(ctx, live).await?;
+        if let Some(stored) = self.stored.get(&wanted.name) {
+            return Ok(stored.request.clone());
+        }
+        let number = self.stored.values().map(|stored| stored.number).max().unwrap_or_default() + 1;
+        let manifest = manifest(live, wanted, number)?;
+        let operation = format!("write the ControllerRevision {}", wanted.name);
+        let params = PatchParams::apply(manager).force();
+        let api: Api<ControllerRevision> = live.api(ctx);
+        let written = ctx.kube_call(&operation, api.patch(&wanted.name, &params, &Patch::Apply(&manifest))).await?;
+        match read(live, &written) {
+            Some(stored) => {
+                let request = stored.request.clone();
+                self.stored.insert(wanted.name.clone(), stored);
+                Ok(request)
+            }
+            None => Err(Failure::InvalidSpec(format!(
+                "the ControllerRevision {} is not one that muster made for this object: delete it",
+                wanted.name
+            ))),
+        }
+    }
+
+    /// The request that a launch on record names. `None` when it is lost for good.
+    pub async fn find<K: Kind>(
+        &mut self,
+        ctx: &Context,
+        live: &Live<K>,
+        name: &str,
+    ) -> Result<Option<Arc<LaunchRequest>>, Failure>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        self.list(ctx, live).await?;
+        if !self.stored.contains_key(name) {
+            let api: Api<ControllerRevision> = live.api(ctx);
+            let operation = format!("read the ControllerRevision {name}");
+            let found = ctx.kube_call(&operation, api.get_opt(name)).await?;
+            if let Some(stored) = found.as_ref().and_then(|revision| read(live, revision)) {
+                self.stored.insert(name.into(), stored);
+            }
+        }
+        Ok(self.stored.get(name).map(|stored| stored.request.clone()))
+    }
+
+    /// Deletes the oldest revisions that nothing names, but for the last `limit` of them.
+    pub async fn prune<K: Kind>(
+        &mut self,
+        ctx: &Context,
+        live: &Live<K>,
+        named: &BTreeSet<String>,
+        limit: usize,
+    ) -> Result<(), Failure>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        let api: Api<ControllerRevision> = live.api(ctx);
+        for name in self.prunable(named, limit) {
+            let uid = self.stored.get(&name).and_then(|stored| stored.uid.clone());
+            let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version: None });
+            let operation = format!("delete the ControllerRevision {name}");
+            match ctx.kube_call(&operation, api.delete(&name, &params)).await {
+                Ok(_) => {}
+                Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 404) => {}
+                Err(error) => return Err(error),
+            }
+            self.stored.remove(&name);
+        }
+        Ok(())
+    }
+
+    fn prunable(&self, named: &BTreeSet<String>, limit: usize) -> Vec<String> {
+        let mut idle: Vec<_> = self.stored.iter().filter(|(name, _)| !named.contains(*name)).collect();
+        idle.sort_by_key(|(_, stored)| stored.number);
+        let surplus = idle.len().saturating_sub(limit);
+        idle.into_iter().take(surplus).map(|(name, _)| name.clone()).collect()
+    }
+
+    async fn list<K: Kind>(&mut self, ctx: &Context, live: &Live<K>) -> Result<(), Failure>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        if self.listed {
+            return Ok(());
+        }
+        let api: Api<ControllerRevision> = live.api(ctx);
+        let params = ListParams::default().labels(&format!("{}={}", LABEL, live.uid()));
+        let found = ctx.kube_call("list the ControllerRevisions", api.list(&params)).await?;
+        let known = found.items.iter().filter_map(|revision| Some((revision.name_any(), read(live, revision)?)));
+        self.stored = known.collect();
+        self.listed = true;
+        Ok(())
+    }
+}
+
+/// The label that finds an object's revisions: the uid of the object.
+pub const LABEL: &str = "muster.dev/fleet-uid";
+
+/// `None` for what is not ours or is not a revision.
+fn read<K: Kind>(live: &Live<K>, revision: &ControllerRevision) -> Option<Stored> {
+    let owned = revision.owner_references().iter().any(|owner| owner.uid == live.uid().as_str());
+    let content: RevisionContent = serde_json::from_value(revision.data.0.clone()).ok()?;
+    let ours = content.request.tags.get(OWNER_UID_TAG).map(String::as_str) == Some(live.uid().as_str());
+    (owned && ours).then(|| Stored {
+        number: revision.revision.unwrap_or_default(),
+        uid: revision.uid(),
+        request: Arc::new(content.request),
+    })
+}
+
+fn manifest<K: Kind>(live: &Live<K>, revision: &Revision, number: i64) -> Result<ControllerRevision, Failure> {
+    let owner = OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::NAME.into(),
+        name: live.name().into(),
+        uid: live.uid().to_string(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    };
+    let content = serde_json::to_value(&revision.content).map_err(|source| Failure::Shape { source })?;
+    Ok(ControllerRevision {
+        metadata: ObjectMeta {
+            name: Some(revision.name.clone()),
+            namespace: Some(live.namespace().into()),
+            labels: Some(BTreeMap::from([(LABEL.into(), live.uid().to_string())])),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        data: RawExtension(content),
+        revision: Some(number),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workers::request::Metadata;
+
+    #[test]
+    fn the_oldest_that_nothing_names_go_first() {
+        let request = Arc::new(LaunchRequest {
+            key_name: None,
+            instance_profile: None,
+            security_groups: vec![],
+            associate_public_ip_address: None,
+            devices: vec![],
+            metadata: Metadata { http_tokens_required: true, hop_limit: 1, instance_tags: true },
+            user_data: None,
+            tags: BTreeMap::new(),
+        });
+        let stored = [("e", 1), ("d", 2), ("c", 3), ("b", 4), ("a", 5)];
+        let stored = stored.map(|(name, number)| (name.into(), Stored { number, uid: None, request: request.clone() }));
+        let revisions = Revisions { listed: true, stored: BTreeMap::from(stored) };
+        let named = BTreeSet::from(["a".to_owned(), "d".to_owned()]);
+        for (limit, expected) in [(0, &["e", "c", "b"][..]), (1, &["e", "c"]), (3, &[]), (9, &[])] {
+            assert_eq!(revisions.prunable(&named, limit), expected, "{limit}");
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! A WorkerFleet from its creation to its deletion, against the API server and EC2.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use muster::worker_fleet::{WorkerFleet, WorkerFleetStatus};
+use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, CapacitySpec, Instance, InstanceState, Outcome};
+use serde_json::{Value, json};
+
+use crate::scene::{self, REGION, Scene, condition};
+
+/// A spec with `replicas` workers in the scene's three zones, and `template` laid over the template.
+pub(crate) fn spec(scene: &Scene, replicas: u32, template: Value) -> Value {
+    let subnets: Vec<_> = scene.sandbox.subnets(&scene.account, REGION).into_iter().map(|subnet| subnet.id).collect();
+    let mut spec = json!({
+        "replicas": replicas,
+        "aws": scene.aws(),
+        "template": {
+            "ami": {"id": AMAZON_LINUX_X86_64},
+            "instanceTypes": ["m6i.large", "m5.large"],
+            "subnets": {"ids": subnets},
+        },
+    });
+    merge(&mut spec["template"], template);
+    spec
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            from.into_iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value));
+        }
+        (into, from) => *into = from,
+    }
+}
+
+pub(crate) fn with(mut spec: Value, fields: Value) -> Value {
+    merge(&mut spec, fields);
+    spec
+}
+
+/// The machines of the scene's account that are not on their way out.
+pub(crate) fn live(scene: &Scene) -> Vec<Instance> {
+    let over = [InstanceState::ShuttingDown, InstanceState::Terminated];
+    let mut all = scene.sandbox.instances_of(&scene.account);
+    all.retain(|instance| !over.contains(&instance.state));
+    all
+}
+
+pub(crate) fn ids(instances: &[Instance]) -> BTreeSet<String> {
+    instances.iter().map(|instance| instance.id.clone()).collect()
+}
+
+pub(crate) fn status(fleet: &WorkerFleet) -> WorkerFleetStatus {
+    fleet.status.clone().unwrap_or_default()
+}
+
+pub(crate) fn ready(fleet: &WorkerFleet) -> Option<(String, String, String)> {
+    condition(&status(fleet).common.conditions, "Ready")
+}
+
+fn is(fleet: &WorkerFleet, type_: &str, truth: &str, reason: &str) -> bool {
+    condition(&status(fleet).common.conditions, type_).is_some_and(|(t, r, _)| t == truth && r == reason)
+}
+
+/// Exactly as wished, and nothing on its way.
+pub(crate) fn settled(fleet: &WorkerFleet, replicas: i32) -> bool {
+    let status = status(fleet);
+    is(fleet, "Ready", "True", "AllReady")
+        && status.common.observed_generation == fleet.metadata.generation
+        && status.replicas == replicas
+        && status.ready_replicas == replicas
+        && status.launches.is_empty()
+        && status.terminations.is_empty()
+}
+
+pub(crate) async fn wait_settled(scene: &Scene, name: &str, replicas: i32) -> WorkerFleet {
+    scene.wait::<WorkerFleet>(name, &format!("{replicas} workers, settled"), |fleet| settled(fleet, replicas)).await
+}
+
+pub(crate) fn launches(scene: &Scene) -> usize {
+    scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances")).len()
+}
+
+/// Waits until the controller has swept twice more, and tells what else it called.
+pub(crate) async fn calls_at_rest(scene: &Scene) -> BTreeSet<String> {
+    let last = scene.sandbox.calls(&CallQuery::default()).last().map_or(0, |call| call.number);
+    let query = CallQuery { after: Some(last), ..CallQuery::default() };
+    let sweeps =
+        |calls: &[muster_sandbox::Call]| calls.iter().filter(|c| c.operation == "DescribeInstances").count() >= 2;
+    let calls = scene.sandbox.wait_for_calls(&query, sweeps);
+    let calls = tokio::time::timeout(scene::PATIENCE, calls).await.expect("two sweeps");
+    calls.into_iter().map(|call| call.operation).collect()
+}
+
+#[tokio::test]
+async fn workers_are_launched_tagged_spread_and_then_left_alone() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    let template = json!({
+        "tags": {"team": "ml"}, "userData": {"inline": "#!/bin/sh\n"}, "associatePublicIPAddress": false,
+        "metadataOptions": {"httpPutResponseHopLimit": 2},
+        "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": {"volumeSize": "20Gi"}}],
+    });
+    scene.create::<WorkerFleet>("web", spec(&scene, 5, template)).await;
+    let fleet = wait_settled(&scene, "web", 5).await;
+
+    let workers = live(&scene);
+    assert_eq!(workers.len(), 5);
+    let zones: BTreeSet<_> = workers.iter().map(|worker| worker.zone.clone()).collect();
+    assert_eq!(zones.len(), 3);
+    let uid = fleet.uid().unwrap();
+    let revision = status(&fleet).update_revision.unwrap();
+    for worker in &workers {
+        let tags: Vec<_> = worker.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let path = format!("{}/web", scene.namespace);
+        let expected = [
+            ("muster.dev:cluster", "test"),
+            ("muster.dev:fleet", &path),
+            ("muster.dev:fleet-uid", &uid),
+            ("muster.dev:revision", &revision),
+            ("team", "ml"),
+        ];
+        assert_eq!(tags, expected);
+        assert!(worker.client_token.as_ref().unwrap().starts_with(&uid.replace('-', "")));
+        assert!(worker.metadata_options.tokens_required && worker.metadata_options.tags_enabled);
+        assert_eq!(worker.metadata_options.hop_limit, 2);
+        assert_eq!(worker.block_devices[0].size_gib, 20);
+        assert_eq!(worker.public_ip, None);
+        assert_eq!(worker.decoded_user_data().unwrap(), b"#!/bin/sh\n");
+    }
+    assert_eq!(launches(&scene), 3, "one call a zone");
+    let status = status(&fleet);
+    assert_eq!((status.updated_replicas, status.available_replicas, status.desired_replicas), (5, 5, 5));
+    assert_eq!(status.instances.len(), 5);
+    assert_eq!(status.current_revision, status.update_revision);
+    assert_eq!(status.aws.unwrap().account_id, scene.account.to_string());
+    let stored = scene.api::<ControllerRevision>().get(&revision).await.unwrap();
+    assert_eq!(stored.metadata.owner_references.unwrap()[0].uid, uid);
+
+    assert_eq!(calls_at_rest(&scene).await, BTreeSet::from(["DescribeInstances".to_owned()]));
+    let later = scene.api::<WorkerFleet>().get("web").await.unwrap();
+    assert_eq!(later.resource_version(), fleet.resource_version(), "nothing is written at rest");
+}
+
+#[tokio::test]
+async fn the_scale_subresource_scales_both_ways() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    wait_settled(&scene, "web", 1).await;
+    let first = ids(&live(&scene));
+    let fleets = scene.api::<WorkerFleet>();
+    let scale = async |replicas: u32| {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        fleets.patch_scale("web", &PatchParams::default(), &patch).await.unwrap();
+    };
+    // EC2 tells launch times to the second.
+    scene.sandbox.step(Duration::from_secs(5));
+    scale(4).await;
+    wait_settled(&scene, "web", 4).await;
+    let four = ids(&live(&scene));
+    assert!(four.len() == 4 && four.is_superset(&first));
+    scale(2).await;
+    wait_settled(&scene, "web", 2).await;
+    let two = ids(&live(&scene));
+    assert!(two.len() == 2 && two.is_subset(&four), "{two:?}");
+    assert!(two.is_disjoint(&first), "the oldest end first");
+    let seen = fleets.get_scale("web").await.unwrap();
+    assert_eq!(seen.status.unwrap().replicas, 2);
+    scale(0).await;
+    wait_settled(&scene, "web", 0).await;
+    assert_eq!(live(&scene).len(), 0);
+}
+
+#[tokio::test]
+async fn what_dies_or_is_stopped_is_replaced() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 3, json!({}))).await;
+    let fleet = wait_settled(&scene, "web", 3).await;
+    let before = live(&scene);
+    scene.sandbox.terminate_instance(&before[0].id).unwrap();
+    let replaced = |gone: String| {
+        move |fleet: &WorkerFleet| {
+            settled(fleet, 3) && status(fleet).instances.iter().all(|worker| worker.id.as_str() != gone)
+        }
+    };
+    scene.wait("web", "a replacement", replaced(before[0].id.clone())).await;
+    scene.sandbox.stop_instance(&before[1].id).unwrap();
+    scene.wait("web", "a replacement", replaced(before[1].id.clone())).await;
+    let after = ids(&live(&scene));
+    assert_eq!(after.len(), 3);
+    assert!(after.contains(&before[2].id));
+    assert_ne!(Some(fleet.resource_version()), None);
+}
+
+#[tokio::test]
+async fn an_edit_holds_for_new_launches_and_old_revisions_are_pruned() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    let mut wish = with(spec(&scene, 1, json!({})), json!({"revisionHistoryLimit": 0, "scaleDownPolicy": "Newest"}));
+    scene.create::<WorkerFleet>("web", wish.clone()).await;
+    let first = status(&wait_settled(&scene, "web", 1).await).update_revision.unwrap();
+    let edit = async |wish: &Value| scene.change::<WorkerFleet>("web", json!({"spec": wish})).await;
+    wish["template"]["tags"] = json!({"edit": "1"});
+    edit(&wish).await;
+    let revised = |revision: String| {
+        move |fleet: &WorkerFleet| {
+            status(fleet).update_revision.is_some_and(|name| name != revision) && settled(fleet, 1)
+        }
+    };
+    let fleet = scene.wait("web", "a new revision", revised(first.clone())).await;
+    let second = status(&fleet).update_revision.unwrap();
+    assert_eq!(status(&fleet).current_revision.as_ref(), Some(&first));
+    assert_eq!(status(&fleet).updated_replicas, 0);
+    assert_eq!(live(&scene).len(), 1, "running workers stay");
+
+    wish["template"]["tags"] = json!({"edit": "2"});
+    wish["replicas"] = json!(2);
+    edit(&wish).await;
+    let fleet = wait_settled(&scene, "web", 2).await;
+    let third = status(&fleet).update_revision.unwrap();
+    let tags: BTreeSet<_> = live(&scene).iter().map(|i| i.tags["muster.dev:revision"].clone()).collect();
+    assert_eq!(tags, BTreeSet::from([first.clone(), third.clone()]));
+    let revisions = scene.api::<ControllerRevision>();
+    let names: BTreeSet<_> =
+        revisions.list(&Default::default()).await.unwrap().items.iter().map(ResourceExt::name_any).collect();
+    assert_eq!(names, BTreeSet::from([first, third]), "{second} names nothing any more");
+}
+
+#[tokio::test]
+async fn without_capacity_the_next_pool_is_used_at_once_and_the_condition_tells() {
+    let scene = Scene::new().await;
+    let full = |zone: &str, instance_type: &str, limit| CapacitySpec {
+        account: None,
+        zone: format!("{REGION}{zone}"),
+        instance_type: instance_type.into(),
+        market: None,
+        limit,
+    };
+    for (zone, instance_type) in [("a", "m6i.large"), ("b", "m6i.large"), ("a", "m5.large")] {
+        scene.sandbox.set_capacity(full(zone, instance_type, Some(0)));
+    }
+    let _controller = scene.start().await;
+    let mut wish = spec(&scene, 4, json!({}));
+    // Three refusals and two launches are the five calls that EC2 allows in a burst.
+    wish["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(2);
+    scene.create::<WorkerFleet>("web", wish).await;
+    let told = scene
+        .wait::<WorkerFleet>("web", "the pools in use", |fleet| {
+            let condition = condition(&status(fleet).common.conditions, "CapacityAvailable");
+            condition
+                .is_some_and(|(truth, _, message)| truth == "True" && message.contains("InsufficientInstanceCapacity"))
+        })
+        .await;
+    assert_eq!(status(&told).replicas, 4, "all in the same look");
+    wait_settled(&scene, "web", 4).await;
+    let workers = live(&scene);
+    assert!(workers.iter().all(|worker| worker.instance_type == "m5.large" && worker.zone.ends_with('b')));
+
+    scene.sandbox.set_capacity(full("b", "m5.large", Some(4)));
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 6}})).await;
+    let none = scene
+        .wait::<WorkerFleet>("web", "no capacity", |fleet| is(fleet, "CapacityAvailable", "False", "NoCapacity"))
+        .await;
+    assert!(is(&none, "Ready", "False", "NoCapacity"));
+    scene.sandbox.set_capacity(full("b", "m6i.large", None));
+    wait_settled(&scene, "web", 6).await;
+}
+
+#[tokio::test]
+async fn while_suspended_nothing_changes_in_aws() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;
+    wait_settled(&scene, "web", 2).await;
+    scene.change::<WorkerFleet>("web", json!({"spec": {"suspend": true}})).await;
+    scene.wait::<WorkerFleet>("web", "Suspended", |fleet| is(fleet, "Suspended", "True", "Suspended")).await;
+    scene.sandbox.terminate_instance(&live(&scene)[0].id).unwrap();
+    scene.wait::<WorkerFleet>("web", "the loss", |fleet| status(fleet).replicas == 1).await;
+    assert_eq!(calls_at_rest(&scene).await, BTreeSet::from(["DescribeInstances".to_owned()]));
+    assert_eq!(live(&scene).len(), 1);
+    scene.change::<WorkerFleet>("web", json!({"spec": {"suspend": false}})).await;
+    wait_settled(&scene, "web", 2).await;
+}
+
+#[tokio::test]
+async fn deletion_ends_all_workers_or_retains_them() {
+    for (policy, left) in [("Terminate", 0), ("Retain", 3)] {
+        let scene = Scene::new().await;
+        let _controller = scene.start().await;
+        let wish = with(spec(&scene, 3, json!({})), json!({"deletionPolicy": policy}));
+        scene.create::<WorkerFleet>("web", wish).await;
+        wait_settled(&scene, "web", 3).await;
+        scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+        scene.wait_gone::<WorkerFleet>("web").await;
+        assert_eq!(live(&scene).len(), left, "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_waits_for_both_status_checks() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    let wish = with(spec(&scene, 2, json!({})), json!({"readiness": {"check": "StatusChecks"}}));
+    scene.create::<WorkerFleet>("web", wish).await;
+    wait_settled(&scene, "web", 2).await;
+    let worker = &live(&scene)[0];
+    let impaired = Some(muster_sandbox::HealthStatus::Impaired);
+    scene.sandbox.set_health(&worker.id, impaired, None).unwrap();
+    scene.wait::<WorkerFleet>("web", "one impaired", |fleet| is(fleet, "Ready", "False", "WorkersNotReady")).await;
+    scene.sandbox.set_health(&worker.id, None, None).unwrap();
+    wait_settled(&scene, "web", 2).await;
+    assert_eq!(launches(&scene), 2, "not ready is not gone");
+}
+
+#[tokio::test]
+async fn what_ec2_refuses_is_told_with_its_code_and_not_sent_again_and_again() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({"ami": {"id": "ami-0123456789abcdef0"}}))).await;
+    let fleet = scene.wait::<WorkerFleet>("web", "Stalled", |f| is(f, "Stalled", "True", "AwsNotFound")).await;
+    let (_, _, message) = ready(&fleet).unwrap();
+    assert!(message.contains("InvalidAMIID.NotFound") && message.contains("ami-0123456789abcdef0"), "{message}");
+    let refused = launches(&scene);
+    assert!(refused <= 2, "{refused}");
+    scene.change::<WorkerFleet>("web", json!({"spec": {"template": {"ami": {"id": AMAZON_LINUX_X86_64}}}})).await;
+    wait_settled(&scene, "web", 1).await;
+    let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances"));
+    assert_eq!(calls.iter().filter(|call| call.outcome == Outcome::Ok).count(), 1);
+}
+
+#[tokio::test]
+async fn user_data_over_16_kb_is_refused_with_its_size() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    let wish = spec(&scene, 1, json!({"userData": {"inline": "x".repeat(20_000)}}));
+    scene.create::<WorkerFleet>("web", wish).await;
+    let fleet = scene.wait::<WorkerFleet>("web", "Stalled", |f| is(f, "Stalled", "True", "InvalidSpec")).await;
+    assert!(ready(&fleet).unwrap().2.contains("20000 bytes"));
+    assert_eq!(scene.sandbox.calls(&CallQuery { service: Some("ec2".into()), ..CallQuery::default() }), []);
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+}
+
+#[tokio::test]
+async fn an_instance_profile_that_is_not_granted_is_never_used() {
+    let scene = Scene::without_account(Default::default()).await;
+    let grant =
+        json!({"namespaces": {"names": [scene.namespace]}, "kinds": ["WorkerFleet"], "instanceProfiles": ["a"]});
+    scene.create_account(json!({"regions": [REGION], "grants": [grant]})).await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({"instanceProfile": "b"}))).await;
+    scene.wait::<WorkerFleet>("web", "Stalled", |f| is(f, "Stalled", "True", "NotGranted")).await;
+    assert_eq!(scene.sandbox.calls(&CallQuery { service: Some("ec2".into()), ..CallQuery::default() }), []);
+}
+
+#[tokio::test]
+async fn many_fleets_share_one_sweep() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    let names: Vec<_> = (0..12).map(|n| format!("web-{n}")).collect();
+    for name in &names {
+        scene.create::<WorkerFleet>(name, spec(&scene, 1, json!({}))).await;
+    }
+    for name in &names {
+        wait_settled(&scene, name, 1).await;
+    }
+    calls_at_rest(&scene).await;
+    let last = scene.sandbox.calls(&CallQuery::default()).last().unwrap().number;
+    let query = CallQuery { after: Some(last), ..CallQuery::operation("ec2", "DescribeInstances") };
+    let sweeps = scene.sandbox.wait_for_calls(&query, |calls| calls.len() >= 4);
+    let sweeps = tokio::time::timeout(scene::PATIENCE, sweeps).await.expect("four sweeps");
+    let between = sweeps[3].started.duration_since(sweeps[0].started).unsigned_abs();
+    let fair = scene::timings().sweep * 3;
+    assert!(between >= fair.mul_f64(0.95), "{} fleets: four sweeps within {between:?}, not {fair:?}", names.len());
+}
