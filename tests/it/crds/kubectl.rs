@@ -35,6 +35,15 @@ fn objects(schema: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
 }
 
 #[tokio::test]
+async fn the_api_server_has_no_warning_about_them() {
+    let kube = installed().await;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+    let apply =
+        ["apply", "--dry-run=server", "--warnings-as-errors", "--server-side", "--force-conflicts", "-f", folder];
+    kube.kubectl(&apply).await.expect("CRDs without a warning");
+}
+
+#[tokio::test]
 async fn explain_knows_every_field() {
     let kube = installed().await;
     for kind in kinds() {
