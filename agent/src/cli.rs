@@ -56,14 +56,14 @@ pub struct Options {
     /// The machine's name where it has no Name tag to read; wins over `name` in the file.
     #[arg(long, global = true, env = "MUSTER_AGENT_NAME")]
     pub name: Option<String>,
-    /// What to log, e.g. `info` or `muster_agent=debug`.
-    #[arg(long, global = true, env = "MUSTER_AGENT_LOG", default_value = "info")]
+    /// What to log, e.g. `muster_agent=debug` or `debug` for the SDK too.
+    #[arg(long, global = true, env = "MUSTER_AGENT_LOG", default_value = "muster_agent=info,error")]
     pub log: String,
 }
 
 impl Cli {
     pub fn log_filter(&self) -> EnvFilter {
-        EnvFilter::try_new(&self.options.log).unwrap_or_else(|_| EnvFilter::new("info"))
+        EnvFilter::try_new(&self.options.log).unwrap_or_else(|_| EnvFilter::new("muster_agent=info,error"))
     }
 }
 

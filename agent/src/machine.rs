@@ -43,8 +43,8 @@ impl LifeCycle {
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     #[error(
-        "cannot read {path} from the instance metadata service: is this an EC2 instance with its metadata endpoint on, \
-         and within reach (a container needs a hop limit of 2)?"
+        "cannot read {path} from the instance metadata service (it is there on EC2 instances whose metadata endpoint is \
+         on; a container on one needs a hop limit of 2)"
     )]
     Metadata { path: &'static str, source: Box<ImdsError> },
     #[error("the instance identity document is not what EC2 writes")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aws_config::BehaviorVersion;
 use aws_config::provider_config::ProviderConfig;
-use aws_types::SdkConfig;
+use aws_types::region::Region;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,22 +26,20 @@ pub async fn main(cli: Cli) -> anyhow::Result<()> {
             println!("the configuration is good: reports go to bucket {}", config.bucket);
             Ok(())
         }
-        Command::Once { print, attempts } => Agent::new(config).await.once(print, attempts).await,
-        Command::Run => Agent::new(config).await.run().await,
+        Command::Once { print, attempts } => Agent::new(config).once(print, attempts).await,
+        Command::Run => Agent::new(config).run().await,
     }
 }
 
 struct Agent {
     config: Config,
-    sdk: SdkConfig,
     machine: MachineReader,
 }
 
 impl Agent {
-    async fn new(config: Config) -> Self {
-        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    fn new(config: Config) -> Self {
         let machine = MachineReader::new(&ProviderConfig::default(), &config.proc);
-        Self { config, sdk, machine }
+        Self { config, machine }
     }
 
     /// Reads everything anew. A source that fails is logged and left out: what is known is worth reporting, and a
@@ -63,10 +61,13 @@ impl Agent {
         Ok(Facts { machine, name, app_version, processes })
     }
 
-    fn uploader(&self, machine: &Machine) -> Uploader {
+    async fn uploader(&self, machine: &Machine) -> Uploader {
         let Config { bucket, prefix, key, region, .. } = &self.config;
         let region = region.clone().unwrap_or_else(|| machine.region.clone());
-        Uploader::new(&self.sdk, region, bucket.clone(), object_key(prefix, *key, machine))
+        // With the region given, the SDK does not go and look for one.
+        let here = Region::new(machine.region.clone());
+        let sdk = aws_config::defaults(BehaviorVersion::latest()).region(here).load().await;
+        Uploader::new(&sdk, region, bucket.clone(), object_key(prefix, *key, machine))
     }
 
     async fn once(&self, print: bool, attempts: u32) -> anyhow::Result<()> {
@@ -75,7 +76,7 @@ impl Agent {
             println!("{}", String::from_utf8_lossy(&facts.body(clock::now())?));
             return Ok(());
         }
-        let uploader = self.uploader(&facts.machine);
+        let uploader = self.uploader(&facts.machine).await;
         let mut failures = 0;
         while let Err(error) = uploader.put(facts.body(clock::now())?).await {
             failures += 1;
@@ -136,11 +137,13 @@ impl Resident<'_> {
 
     async fn look(&mut self) -> anyhow::Result<Timestamp> {
         let facts = self.agent.gather().await?;
-        let agent = self.agent;
-        let (cadence, uploader) = self.cadence.get_or_insert_with(|| {
-            let cadence = Cadence::new(&facts.machine.instance_id, agent.config.interval);
-            (cadence, agent.uploader(&facts.machine))
-        });
+        let (cadence, uploader) = match &mut self.cadence {
+            Some(known) => known,
+            none @ None => {
+                let cadence = Cadence::new(&facts.machine.instance_id, self.agent.config.interval);
+                none.insert((cadence, self.agent.uploader(&facts.machine).await))
+            }
+        };
         if let Some(why) = cadence.due(&facts, clock::now()) {
             let now = clock::now();
             uploader.put(facts.body(now)?).await?;

@@ -233,7 +233,7 @@ async fn a_machine_without_metadata_is_told_so() {
     let command = format!("AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 {AGENT} --bucket b once");
     let output = sandbox.run_in_worker(&id, &command, LONG).await.unwrap();
     assert_eq!(output.exit_code, Some(1));
-    assert!(output.stderr.contains("is this an EC2 instance"), "{output:?}");
+    assert!(output.stderr.contains("from the instance metadata service (it is there on EC2 instances"), "{output:?}");
 }
 
 #[tokio::test]
