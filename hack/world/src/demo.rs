@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::{sys::signal::kill, unistd::Pid};
 use serde_json::Value;
 
@@ -59,7 +59,8 @@ pub async fn demo(root: &Path, stop: impl Future<Output = ()>) -> Result<Ending>
     };
     match shown {
         Some(shown) => {
-            shown.and(stopped).with_context(|| logs.keep())?;
+            shown.and(stopped).map_err(|error| anyhow!("{error:#}\nEverything is stopped. Logs: {}", logs.keep()))?;
+            println!("Everything is stopped.");
             Ok(Ending::Done)
         }
         None => {
@@ -178,9 +179,9 @@ impl Logs {
         Ok(Self { folder, kept: std::cell::Cell::new(false) })
     }
 
-    fn keep(&self) -> String {
+    fn keep(&self) -> std::path::Display<'_> {
         self.kept.set(true);
-        format!("the demo failed; logs are in {}", self.folder.display())
+        self.folder.display()
     }
 }
 

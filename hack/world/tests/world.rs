@@ -3,10 +3,10 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -66,12 +66,15 @@ impl Program {
         }
         let status = self.child.wait().expect("its end");
         let output = self.seen.join("\n");
-        let left: Vec<PathBuf> =
-            fs::read_dir(self.temporary.path()).expect("a folder").flatten().map(|entry| entry.path()).collect();
-        assert!(left.is_empty(), "it has left {left:?} behind after:\n{output}");
-        let processes = processes_of(self.temporary.path());
-        assert!(processes.is_empty(), "it has left {processes:?} running after:\n{output}");
+        assert!(self.leftovers().is_empty(), "it has left {:?} behind after:\n{output}", self.leftovers());
         (status, output)
+    }
+
+    /// Files that it has not removed, and processes that it has not ended.
+    fn leftovers(&self) -> Vec<String> {
+        let folder = self.temporary.path();
+        let files = fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path().display().to_string());
+        files.chain(processes_of(folder)).collect()
     }
 }
 
@@ -97,6 +100,43 @@ fn processes_of(folder: &Path) -> Vec<String> {
         .filter_map(|process| fs::read(process.join("cmdline")).ok())
         .map(|command| String::from_utf8_lossy(&command).replace('\0', " "))
         .collect()
+}
+
+#[test]
+fn the_demo_shows_which_versions_run_where_and_follows_a_change() {
+    let (status, output) = Program::start(&["demo"]).end();
+    assert!(status.success(), "{status}:\n{output}");
+    let rows: Vec<Vec<&str>> = output.lines().map(|line| line.split_whitespace().collect()).collect();
+    for row in [["app", "1.8.5", "3"], ["app", "1.9.0", "1"], ["app", "1.8.5", "2"], ["app", "1.9.0", "2"]] {
+        assert!(rows.iter().any(|found| found == &row), "no row {row:?} in:\n{output}");
+    }
+    assert!(output.contains("workerfleet.muster.dev/web   True"), "{output}");
+    assert!(output.contains("fleetreport.muster.dev/web   True"), "{output}");
+}
+
+#[test]
+fn a_demo_that_is_interrupted_at_any_step_leaves_nothing_behind() {
+    for step in ["Starting a Kubernetes API server", "Installing muster", "Waiting for four workers", "Updating the"] {
+        let mut demo = Program::start(&["demo"]);
+        demo.wait_for(step);
+        demo.signal(Signal::SIGINT);
+        let (status, output) = demo.end();
+        assert_eq!(status.code(), Some(130), "{output}");
+        assert!(output.ends_with("Stopped; nothing is left running."), "{output}");
+    }
+}
+
+#[test]
+fn a_demo_that_is_killed_leaves_nothing_running() {
+    let mut demo = Program::start(&["demo"]);
+    demo.wait_for("Updating the");
+    demo.signal(Signal::SIGKILL);
+    demo.child.wait().expect("its end");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !demo.leftovers().is_empty() {
+        assert!(Instant::now() < deadline, "still there: {:?}", demo.leftovers());
+        std::thread::yield_now();
+    }
 }
 
 #[test]
