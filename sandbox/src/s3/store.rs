@@ -251,16 +251,17 @@ impl S3State {
     }
 
     pub fn delete_bucket(&self, caller: &S3Caller, name: &str) -> Result<(), StoreError> {
-        self.with_mut(name, caller, |bucket| {
-            if bucket.owner != caller.account {
-                return Err(StoreError::AccessDenied { account: caller.account.clone(), bucket: name.to_owned() });
-            }
-            if !bucket.objects.is_empty() {
-                return Err(StoreError::BucketNotEmpty(name.to_owned()));
-            }
-            Ok(())
-        })?;
-        self.write().remove(name);
+        let mut buckets = self.write();
+        let bucket = buckets.get(name).ok_or_else(|| StoreError::NoSuchBucket(name.to_owned()))?;
+        bucket.check(name, caller, Access::ReadWrite)?;
+        // Whoever else may write does not own it.
+        if bucket.owner != caller.account {
+            return Err(StoreError::AccessDenied { account: caller.account.clone(), bucket: name.to_owned() });
+        }
+        if !bucket.objects.is_empty() {
+            return Err(StoreError::BucketNotEmpty(name.to_owned()));
+        }
+        buckets.remove(name);
         Ok(())
     }
 
