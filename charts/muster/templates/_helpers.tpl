@@ -56,7 +56,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "muster.namespaceRules" -}}
 - apiGroups: [muster.dev]
   resources: [fleetreports, workerfleets]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [muster.dev]
   resources: [fleetreports/status, workerfleets/status]
   verbs: [update]

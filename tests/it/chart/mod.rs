@@ -5,6 +5,7 @@ mod install;
 mod refusals;
 mod rendered;
 mod rights;
+mod used;
 
 use std::{
     collections::BTreeMap,

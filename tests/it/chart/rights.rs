@@ -12,16 +12,16 @@ use super::{attributes, identity, identity_in, may};
 
 const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
-const CLUSTER_WIDE: &[(&str, &str, &[&str])] = &[
-    ("muster.dev", "awsaccounts", &["get", "list", "watch", "patch"]),
+pub(super) const CLUSTER_WIDE: &[(&str, &str, &[&str])] = &[
+    ("muster.dev", "awsaccounts", &["list", "watch", "patch"]),
     ("muster.dev", "awsaccounts/status", &["update"]),
-    ("", "namespaces", &["get", "list", "watch"]),
+    ("", "namespaces", &["list", "watch"]),
 ];
-const WATCHED: &[(&str, &str, &[&str])] = &[
-    ("muster.dev", "workerfleets", &["get", "list", "watch", "patch"]),
+pub(super) const WATCHED: &[(&str, &str, &[&str])] = &[
+    ("muster.dev", "workerfleets", &["list", "watch", "patch"]),
     ("muster.dev", "workerfleets/status", &["update"]),
     ("muster.dev", "workerfleets/finalizers", &["update"]),
-    ("muster.dev", "fleetreports", &["get", "list", "watch", "patch"]),
+    ("muster.dev", "fleetreports", &["list", "watch", "patch"]),
     ("muster.dev", "fleetreports/status", &["update"]),
     ("apps", "controllerrevisions", &["get", "list", "create", "patch", "delete"]),
     ("events.k8s.io", "events", &["create", "patch"]),
@@ -29,9 +29,9 @@ const WATCHED: &[(&str, &str, &[&str])] = &[
 /// In the namespace `default` for events about cluster-wide objects.
 const EVENTS: &[(&str, &str, &[&str])] = &[("events.k8s.io", "events", &["create", "patch"])];
 const LEASES: &[(&str, &str, &[&str])] = &[("coordination.k8s.io", "leases", &["create"])];
-type Right = (String, String, String);
+pub(super) type Right = (String, String, String);
 
-fn rights(tables: &[&[(&str, &str, &[&str])]]) -> BTreeSet<Right> {
+pub(super) fn rights(tables: &[&[(&str, &str, &[&str])]]) -> BTreeSet<Right> {
     let rows = tables.iter().flat_map(|table| table.iter());
     rows.flat_map(|(group, resource, verbs)| {
         verbs.iter().map(|verb| ((*group).to_owned(), (*resource).to_owned(), (*verb).to_owned()))
