@@ -4,7 +4,7 @@ use jiff::{Timestamp, civil::DateTime, tz::Offset};
 
 /// A text that does not say which moment it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidTime {
+pub(super) enum InvalidTime {
     #[error("it is not a date and time; write it like 2026-01-02T03:04:05+0900")]
     NotATime,
     #[error("it has no offset from UTC; write it like 2026-01-02T03:04:05+0900, or with Z for UTC")]
@@ -16,7 +16,7 @@ pub enum InvalidTime {
 ///
 /// # Errors
 /// When it is none of these. A time without an offset is refused rather than guessed at.
-pub fn parse(text: &str) -> Result<Timestamp, InvalidTime> {
+pub(super) fn parse(text: &str) -> Result<Timestamp, InvalidTime> {
     let text = text.trim();
     let Some((local, offset)) = split_offset(text) else {
         return Err(if civil(text).is_some() { InvalidTime::NoOffset } else { InvalidTime::NotATime });

@@ -5,5 +5,6 @@ mod chart;
 mod crds;
 mod fleet;
 mod lease;
+mod report;
 mod scene;
 mod shell;
