@@ -4,6 +4,7 @@ mod account;
 mod chart;
 mod crds;
 mod fleet;
+mod grants;
 mod lease;
 mod report;
 mod scene;
