@@ -13,12 +13,11 @@ use crate::{
     environment,
     objects::{Object, is},
     progress::Progress,
-    world::{ACCOUNT, Options, REGION, World},
+    world::{Options, World},
 };
 
 const NAMESPACE: &str = "quickstart";
 const NAME: &str = "web";
-const BUCKET: &str = "muster-quickstart-reports";
 const WORKERS: i64 = 4;
 /// The file with the version comes last: whoever sees it changed sees the rest changed too.
 const UPDATE: &str = "grep -q 1.8.5 opt/web/release \
@@ -74,8 +73,8 @@ async fn show(options: &Options, progress: &Progress, world: &mut Option<World>)
     let world = &*world.insert(World::start(options, progress).await?);
 
     progress
-        .step("Applying examples/quickstart: a fleet of four workers, and a report over them", async |_| {
-            prepare_account(world)?;
+        .step("Applying examples/quickstart: four workers and a report", async |_| {
+            world.prepare_quickstart()?;
             let examples = options.root.join("examples/quickstart").display().to_string();
             world.kube.kubectl(&["apply", "-f", &examples]).await
         })
@@ -95,7 +94,7 @@ async fn show(options: &Options, progress: &Progress, world: &mut Option<World>)
         })
         .await?;
     let first = progress
-        .step("Waiting until each has reported what it runs", async |step| {
+        .step("Waiting until each has reported", async |step| {
             report
                 .wait(WITHIN, |status| {
                     let fresh = status["reports"]["fresh"].as_i64().unwrap_or_default();
@@ -113,17 +112,20 @@ async fn show(options: &Options, progress: &Progress, world: &mut Option<World>)
     let changed = update_one_worker(world).await?;
     let expected = count(&first, "app", "1.9.0") + 1;
     let second = progress
-        .step(
-            &format!("Updating the application on {changed} by hand, and waiting until the report follows"),
-            async |_| report.wait(WITHIN, |status| count(status, "app", "1.9.0") == expected).await,
-        )
+        .step(&format!("Updating {changed} by hand, and waiting for the report"), async |_| {
+            report.wait(WITHIN, |status| count(status, "app", "1.9.0") == expected).await
+        })
         .await?;
     println!("\n{}", version_table(&second));
     println!(
-        "What to try next:\n\n    \
-         make dev                              the same world, to keep: with kubectl, helm and the AWS CLI\n    \
-         less examples/quickstart/README.md    the same scenario on a cluster and AWS account of your own\n    \
-         kubectl explain workerfleet.spec      every field is documented\n"
+        "What to try next: the same world, to keep.\n\n    \
+         make dev USER_DATA=1                                       # in one shell\n    \
+         . .dev/env                                                 # in another, for all that follows\n    \
+         kubectl apply -f examples/quickstart\n    \
+         kubectl scale -n quickstart workerfleet/web --replicas=6\n    \
+         kubectl get muster -A --watch\n    \
+         kubectl explain workerfleet.spec\n\n\
+         examples/quickstart/README.md tells how to follow the scenario on a cluster and AWS account of your own.\n"
     );
     Ok(())
 }
@@ -191,12 +193,6 @@ impl Drop for Logs {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
-}
-
-/// What the example's README asks for in an account: a bucket.
-fn prepare_account(world: &World) -> Result<()> {
-    world.sandbox.s3().ensure_bucket(ACCOUNT, REGION, BUCKET)?;
-    Ok(())
 }
 
 /// Does on one worker that runs the older version what somebody with a shell there would do.

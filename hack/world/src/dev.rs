@@ -57,14 +57,17 @@ pub async fn dev(root: &Path, folder: &Path, user_data: bool, stop: impl Future<
             .step("Granting all of AWS to the namespace default", async |_| {
                 world.kube.kubectl_with_input(&["apply", "-f", "-"], GRANTS).await?;
                 world.sandbox.s3().ensure_bucket(ACCOUNT, REGION, BUCKET)?;
+                world.prepare_quickstart()?;
                 let account = Object::cluster_wide(world.kube.admin().await?, "AwsAccount", "default");
                 account.wait(std::time::Duration::from_secs(30), |status| is(status, "Ready")).await
             })
             .await?;
         let env = folder.write_env(&world)?;
+        let user_data = if user_data { "runs on this machine, as you" } else { "is stored, not run" };
         println!(
             "\nThe world is up. In another shell:\n\n    . {env}\n    kubectl get muster -A\n    aws ec2 describe-subnets\n\n\
-             The AwsAccount `default` grants everything to the namespace `default`. Logs: {logs}\n\
+             The AwsAccount `default` grants everything to the namespace `default`. Workers report to the bucket \
+             `{BUCKET}`;\ntheir user data {user_data}. Logs: {logs}\n\
              Ctrl-C ends all of it.",
             env = env.display(),
             logs = options.logs.display(),

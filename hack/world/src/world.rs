@@ -86,6 +86,11 @@ impl World {
         aws_environment(&self.sandbox)
     }
 
+    /// Makes what the README of examples/quickstart asks for in an account: a bucket.
+    pub fn prepare_quickstart(&self) -> Result<()> {
+        Ok(self.sandbox.s3().ensure_bucket(ACCOUNT, REGION, "muster-quickstart-reports")?)
+    }
+
     /// Ends all parts in an order that lets each finish what it does.
     pub async fn stop(self) -> Result<()> {
         let Self { controller, sandbox, kube } = self;

@@ -116,7 +116,7 @@ fn the_demo_shows_which_versions_run_where_and_follows_a_change() {
 
 #[test]
 fn a_demo_that_is_interrupted_at_any_step_leaves_nothing_behind() {
-    for step in ["Starting a Kubernetes API server", "Installing muster", "Waiting for four workers", "Updating the"] {
+    for step in ["Starting a Kubernetes API server", "Installing muster", "Waiting for four workers", "Updating i-"] {
         let mut demo = Program::start(&["demo"]);
         demo.wait_for(step);
         demo.signal(Signal::SIGINT);
@@ -129,7 +129,7 @@ fn a_demo_that_is_interrupted_at_any_step_leaves_nothing_behind() {
 #[test]
 fn a_demo_that_is_killed_leaves_nothing_running() {
     let mut demo = Program::start(&["demo"]);
-    demo.wait_for("Updating the");
+    demo.wait_for("Updating i-");
     demo.signal(Signal::SIGKILL);
     demo.child.wait().expect("its end");
     let deadline = Instant::now() + Duration::from_secs(20);
