@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use crate::config::{KeyStyle, Overrides};
 
@@ -58,12 +58,12 @@ pub struct Options {
     pub name: Option<String>,
     /// What to log, e.g. `muster_agent=debug` or `debug` for the SDK too.
     #[arg(long, global = true, env = "MUSTER_AGENT_LOG", default_value = "muster_agent=info,error")]
-    pub log: String,
+    pub log: Targets,
 }
 
 impl Cli {
-    pub fn log_filter(&self) -> EnvFilter {
-        EnvFilter::try_new(&self.options.log).unwrap_or_else(|_| EnvFilter::new("muster_agent=info,error"))
+    pub fn log_filter(&self) -> Targets {
+        self.options.log.clone()
     }
 }
 

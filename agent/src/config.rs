@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use regex::Regex;
+use regex_lite::Regex;
 use serde::Deserialize;
 
 use crate::cli::DEFAULT_CONFIG;

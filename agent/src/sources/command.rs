@@ -29,7 +29,7 @@ pub(super) async fn entries(source: &CommandSource) -> Result<Vec<Entry>, Source
     let output = run(source).await?;
     let Some(regex) = &source.regex else { return Ok(Vec::new()) };
     let names: Vec<&str> = regex.capture_names().flatten().collect();
-    let entry = |captures: regex::Captures<'_>| {
+    let entry = |captures: regex_lite::Captures<'_>| {
         let fields = names.iter().filter_map(|name| Some((*name, captures.name(name)?.as_str())));
         fields.map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
     };
@@ -106,7 +106,7 @@ fn end(group: Option<u32>) {
 mod tests {
     use std::time::Duration;
 
-    use regex::Regex;
+    use regex_lite::Regex;
     use rstest::rstest;
 
     use super::*;
