@@ -86,7 +86,8 @@ pub(super) fn aggregate(desired: &Desired, view: &View, now: Timestamp) -> Summa
     let mut summary = Summary::default();
     let mut fresh: Vec<(&str, Shape)> = Vec::new();
     for (instance, Newest { time, shape, .. }) in newest(view, &mut summary) {
-        if now.duration_since(time).unsigned_abs() > desired.stale_after && time < now {
+        // A time ahead of now is a clock's fault, and no more than minutes.
+        if time < now && now.duration_since(time).unsigned_abs() > desired.stale_after {
             summary.counts.stale += 1;
         } else {
             fresh.push((instance, shape));
@@ -148,7 +149,7 @@ fn newest<'a>(view: &'a View, summary: &mut Summary) -> HashMap<&'a str, Newest>
                 }
                 // A key that was trusted when the report was read is trusted now.
                 let Ok(instance) = report::instance(&entry.key, super::crd::Trust::AnyKey) else { continue };
-                let found = Newest { time: *time, stored: entry.stored(), shape: *shape };
+                let found = Newest { time: Timestamp::from(*time), stored: entry.stored(), shape: *shape };
                 let known = newest.entry(instance).or_insert(Newest { ..found });
                 if (known.time, known.stored) < (found.time, found.stored) {
                     *known = found;

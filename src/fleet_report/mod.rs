@@ -17,6 +17,8 @@ mod observe;
 mod path;
 mod report;
 mod status;
+#[cfg(test)]
+mod tests;
 mod time;
 mod verdicts;
 mod view;

@@ -23,6 +23,7 @@ use crate::{
     aws_account::{Claim, authorize},
     context::Context,
     fields::AwsStatus,
+    ids::{AccountId, Region},
     live::{Live, REQUESTED_AT},
     reconcile::{Chain, Failure, Kind},
 };
@@ -38,92 +39,118 @@ pub(super) struct Observed {
     pub(super) due: Duration,
 }
 
+/// A source, and whether it may be called.
+struct Turn<'a> {
+    source: &'a Source,
+    session: Result<Session, Failure>,
+    /// Absent where it may not be called, and what was collected before may not be shown either.
+    place: Option<Place>,
+}
+
 /// Looks at the sources whose turn has come, all at once.
 ///
 /// # Errors
-/// When not even one source may be called. If some may, the others are reported with what they lack.
+/// When not even one source may be called, and there is no older data that this makes doubtful. Otherwise the sources that
+/// may not be called are reported with what they lack.
 pub(super) async fn observe(ctx: &Context, live: &Live<FleetReport>, desired: &Desired) -> Result<Observed, Failure> {
     let status = live.status();
-    let mut allowed = Vec::new();
-    let mut refused = Vec::new();
+    let mut turns = Vec::with_capacity(desired.sources.len());
     for source in &desired.sources {
-        match session(ctx, live, source, &status).await {
-            Ok(session) => allowed.push((source, session)),
-            Err(failure) => refused.push((source, failure)),
-        }
+        turns.push(turn(ctx, live, source, &status).await);
     }
-    if allowed.is_empty()
-        && let Some((_, failure)) = refused.pop()
+    let collected = status.last_collected_time.as_ref().map(|at| at.0);
+    let passing = collected.is_none_or(|at| is_current(at, desired, ctx.clock.now()));
+    let telling = |turn: &Turn<'_>| match &turn.session {
+        Ok(_) => false,
+        Err(Failure::Missing { .. }) => passing,
+        Err(_) => collected.is_none(),
+    };
+    if turns.iter().all(|t| t.session.is_err())
+        && let Some(first) = turns.iter().position(telling)
+        && let Err(failure) = turns.swap_remove(first).session
     {
         return Err(failure);
     }
-    let latest = collect(ctx, live, desired, &allowed).await;
+    let latest = collect(ctx, live, desired, &turns).await;
     let now = ctx.clock.monotonic();
     let retry = desired.interval.min(ctx.config.timings.sweep);
-    let mut due = if refused.is_empty() { desired.interval } else { retry };
-    let mut sources = Vec::with_capacity(desired.sources.len());
-    for ((source, session), latest) in allowed.into_iter().zip(latest) {
-        let period = period(&latest, desired.interval, retry);
-        let age = latest.looked.map_or(Duration::ZERO, |looked| now.saturating_duration_since(looked));
-        let left = if latest.looked.is_none() { ctx.config.timings.progress } else { period.saturating_sub(age) };
+    let mut due = desired.interval;
+    let mut sources = Vec::with_capacity(turns.len());
+    for (Turn { source, session, .. }, latest) in turns.into_iter().zip(latest) {
+        let age = latest.looked.map(|looked| now.saturating_duration_since(looked));
+        let left = match (&session, age) {
+            (Ok(_), Some(age)) => period(&latest, desired.interval, retry).saturating_sub(age),
+            (Ok(_), None) => ctx.config.timings.progress,
+            (Err(_), _) => retry,
+        };
         due = due.min(left);
-        let aws = AwsStatus { account_id: session.account.to_string(), region: session.region.to_string() };
-        let Latest { index, known, problem, .. } = latest;
-        sources.push((SourceFound { name: source.name.clone(), aws: Some(aws), known, problem }, source.trust, index));
+        let Latest { index, known, mut problem, .. } = latest;
+        let aws = match session {
+            Ok(Session { account, region, .. }) => {
+                Some(AwsStatus { account_id: account.to_string(), region: region.to_string() })
+            }
+            Err(failure) => {
+                let lasting = matches!(failure, Failure::Refused { .. } | Failure::InvalidSpec(_));
+                problem = Some(Problem { message: Chain(&failure).to_string(), lasting });
+                None
+            }
+        };
+        sources.push((SourceFound { name: source.name.clone(), aws, known, problem }, source.trust, index));
     }
-    for (source, failure) in refused {
-        let lasting = matches!(failure, Failure::Refused { .. } | Failure::InvalidSpec(_));
-        let problem = Some(Problem { message: Chain(&failure).to_string(), lasting });
-        let found = SourceFound { name: source.name.clone(), aws: None, known: None, problem };
-        sources.push((found, source.trust, Arc::default()));
-    }
-    let place = |name: &str| desired.sources.iter().position(|s| s.name == name);
-    sources.sort_by_key(|(found, ..)| place(&found.name));
     Ok(Observed { sources, due: due.max(Duration::from_millis(10)) })
 }
 
-async fn session(
-    ctx: &Context,
-    live: &Live<FleetReport>,
-    source: &Source,
-    status: &FleetReportStatus,
-) -> Result<Session, Failure> {
-    let pinned = status.sources.iter().find(|s| s.name == source.name).and_then(|s| s.aws.as_ref());
-    let claims = [Claim::Bucket(source.bucket.clone())];
-    authorize(ctx, FleetReport::NAME, live.namespace(), &source.aws, pinned, &claims).await
+/// An AwsAccount that is not there may be on its way (or this process may be), which takes nothing away from what was
+/// collected a moment ago.
+fn is_current(collected: Timestamp, desired: &Desired, now: Timestamp) -> bool {
+    now.duration_since(collected).unsigned_abs() < desired.interval * 2
 }
 
-async fn collect(
-    ctx: &Context,
-    live: &Live<FleetReport>,
-    desired: &Desired,
-    sources: &[(&Source, Session)],
-) -> Vec<Latest> {
-    let places: Vec<Place> = sources
-        .iter()
-        .map(|(source, session)| Place {
-            aws_account: source.aws.account_ref.name.clone(),
-            account: session.account.clone(),
-            region: session.region.clone(),
-            bucket: source.bucket.clone(),
-            prefix: source.prefix.clone(),
-        })
-        .collect();
+async fn turn<'a>(ctx: &Context, live: &Live<FleetReport>, source: &'a Source, status: &FleetReportStatus) -> Turn<'a> {
+    let pinned = status.sources.iter().find(|s| s.name == source.name).and_then(|s| s.aws.as_ref());
+    let claims = [Claim::Bucket(source.bucket.clone())];
+    let session = authorize(ctx, FleetReport::NAME, live.namespace(), &source.aws, pinned, &claims).await;
+    let at = match &session {
+        Ok(session) => Some((session.account.clone(), session.region.clone())),
+        Err(Failure::Missing { .. }) => pinned.and_then(|pinned| {
+            let account = AccountId::try_from(pinned.account_id.as_str()).ok()?;
+            Some((account, Region::try_from(pinned.region.as_str()).ok()?))
+        }),
+        Err(_) => None,
+    };
+    let place = at.map(|(account, region)| Place {
+        aws_account: source.aws.account_ref.name.clone(),
+        account,
+        region,
+        bucket: source.bucket.clone(),
+        prefix: source.prefix.clone(),
+    });
+    Turn { source, session, place }
+}
+
+/// What is known of each source now.
+async fn collect(ctx: &Context, live: &Live<FleetReport>, desired: &Desired, turns: &[Turn<'_>]) -> Vec<Latest> {
     let now = ctx.clock.monotonic();
     let requested = live.annotation(REQUESTED_AT).is_some_and(|at| {
         let handled = live.status().common.last_handled_requested_at;
         handled.as_deref() != Some(&*at.chars().take(256).collect::<String>())
     });
-    let collectors = ctx.reports.of(live.uid(), &places, desired.object_size);
-    let looks = collectors.into_iter().zip(sources).map(|((collector, object_size), (_, session))| {
-        let ask = Ask {
-            session: session.clone(),
-            since: if requested { Some(now) } else { since(ctx, desired, &collector.latest(), now) },
-            object_size,
-            concurrency: desired.concurrency,
-            deadline: ctx.config.timings.call_deadline,
-        };
-        look(collector, ask)
+    let places: Vec<Place> = turns.iter().filter_map(|t| t.place.clone()).collect();
+    let mut collectors = ctx.reports.of(live.uid(), &places, desired.object_size).into_iter();
+    let looks = turns.iter().map(|turn| {
+        let collector = turn.place.as_ref().and_then(|_| collectors.next());
+        async move {
+            match (collector, &turn.session) {
+                (None, _) => Latest::default(),
+                (Some((collector, _)), Err(_)) => collector.latest(),
+                (Some((collector, object_size)), Ok(session)) => {
+                    let since = if requested { Some(now) } else { since(ctx, desired, &collector.latest(), now) };
+                    let deadline = ctx.config.timings.call_deadline;
+                    let (session, concurrency) = (session.clone(), desired.concurrency);
+                    look(collector, Ask { session, since, object_size, concurrency, deadline }).await
+                }
+            }
+        }
     });
     join_all(looks).await
 }
@@ -142,7 +169,7 @@ async fn look(collector: Arc<Collector>, ask: Ask) -> Latest {
     }
 }
 
-/// How old a look may be. `None` when this place is too young for any look to be too old.
+/// The earliest begin of a look that will do; `None` where there was none yet.
 fn since(ctx: &Context, desired: &Desired, latest: &Latest, now: Instant) -> Option<Instant> {
     let retry = desired.interval.min(ctx.config.timings.sweep);
     now.checked_sub(period(latest, desired.interval, retry).mul_f64(1.0 - TOGETHER)).or(latest.looked)

@@ -29,13 +29,14 @@ fn collected(found: &Found) -> Vec<Verdict> {
         return match &found.summary {
             Some(summary) if found.sources.iter().all(|s| s.known.is_some()) => {
                 let counts = summary.counts;
-                let message = format!("{} fresh and {} stale reports from {all} sources", counts.fresh, counts.stale);
+                let sources = if all == 1 { "1 source".into() } else { format!("{all} sources") };
+                let message = format!("{} fresh and {} stale reports from {sources}", counts.fresh, counts.stale);
                 let degraded = match counts.unreadable {
                     0 => {
                         Verdict::new(ConditionType::Degraded, false, Reason::AllSourcesCollected, "nothing is missing")
                     }
                     n => {
-                        let message = format!("{n} objects could not be read; status.rejected says why");
+                        let message = format!("objects that could not be read: {n}; status.rejected says why");
                         Verdict::new(ConditionType::Degraded, true, Reason::SomeObjectsUnreadable, message)
                     }
                 };
@@ -97,7 +98,7 @@ fn up_to_date(desired: &Desired, found: &Found) -> Verdict {
             .collect();
         let has = if first.value.is_empty() { "none".into() } else { shown(&first.value) };
         let message = format!(
-            "{} of {} fresh reports are not as expected: {}; for example {} has {} {has}",
+            "not as expected: {} of {} fresh reports; {}; for example {} has {} {has}",
             counts.behind,
             counts.fresh,
             wanted.join(", "),

@@ -32,8 +32,24 @@ struct SourceView {
 /// What one object says.
 #[derive(Clone, Debug)]
 pub(super) enum Fact {
-    Report { time: Timestamp, shape: Shape },
+    Report { time: Moment, shape: Shape },
     Rejected(Box<Rejection>),
+}
+
+/// A time to the millisecond, half as large as a [`Timestamp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(i64);
+
+impl From<Timestamp> for Moment {
+    fn from(time: Timestamp) -> Self {
+        Self(time.as_millisecond())
+    }
+}
+
+impl From<Moment> for Timestamp {
+    fn from(Moment(time): Moment) -> Self {
+        Self::from_millisecond(time).unwrap_or(Self::UNIX_EPOCH)
+    }
 }
 
 /// The values of a report. Reports with the same values share one.
@@ -117,7 +133,7 @@ impl View {
             )),
         });
         match report {
-            Ok(Report { time, values }) => Fact::Report { time, shape: self.shapes.intern(values) },
+            Ok(Report { time, values }) => Fact::Report { time: time.into(), shape: self.shapes.intern(values) },
             Err(rejection) => Fact::Rejected(Box::new(rejection)),
         }
     }

@@ -1,6 +1,13 @@
 //! What goes wrong, and what is kept all the same.
 
-use muster::fleet_report::{FleetReport, RejectionReason};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use muster::{
+    aws_account::AwsAccount,
+    fleet_report::{FleetReport, RejectionReason},
+};
 use muster_sandbox::{Fault, FaultAction, SandboxConfig};
 use serde_json::json;
 
@@ -141,6 +148,26 @@ async fn without_an_account_or_a_grant_nothing_is_called() {
     let both = wait(&scene, "both", "half collected", |r| says(r, "Collected") == "False/SomeSourcesFailed").await;
     assert_eq!(counts(&both), [1, 0, 0, 0, 0, 0]);
     assert!(status(&both).sources[0].error.as_ref().unwrap().contains("prod"), "{:?}", status(&both).sources);
+}
+
+#[tokio::test]
+async fn what_was_collected_is_doubtful_once_its_account_has_been_gone_for_long() {
+    let scene = Scene::new().await;
+    put(&scene, &bucket(&scene, "prod"), 1, "1.0.0");
+    scene.create::<FleetReport>("prod", with(spec(&scene, &["prod"]), json!({"interval": "1s"}))).await;
+    let _controller = scene.start().await;
+    collected(&scene, "prod").await;
+    let accounts = Api::<AwsAccount>::all(scene.kube.clone());
+    let suspend = |on: bool| Patch::Merge(json!({"spec": {"suspend": on}}));
+    accounts.patch(&scene.namespace, &PatchParams::default(), &suspend(true)).await.unwrap();
+    let doubtful = wait(&scene, "prod", "doubtful", |r| says(r, "Collected") == "False/NoSourceCollected").await;
+    assert_eq!(counts(&doubtful), [1, 0, 0, 0, 0, 0], "the last data is kept");
+    assert!(message(&doubtful, "Degraded").contains("is suspended"), "{}", message(&doubtful, "Degraded"));
+    let before = calls(&scene, "ListObjectsV2");
+    look(&scene, "prod", "all the same").await;
+    assert_eq!(calls(&scene, "ListObjectsV2"), before);
+    accounts.patch(&scene.namespace, &PatchParams::default(), &suspend(false)).await.unwrap();
+    collected(&scene, "prod").await;
 }
 
 #[tokio::test]
