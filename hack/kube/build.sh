@@ -31,16 +31,23 @@ if ! go list -deps tool >"$building/packages" 2>"$building/errors"; then
     cat "$building/errors" >&2
     exit 1
 fi
-total=$(wc -l <"$building/packages")
+total=$(($(wc -l <"$building/packages")))
 # Without the version the server calls itself v0.0.0-master and refuses to emulate versions.
-go install -v -trimpath -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v$version" tool 2>&1 |
-    awk -v total="$total" '
-        /^[a-z0-9.]+(\/[A-Za-z0-9._~-]+)*$/ {
-            done = int(++packages * 10 / total)
-            if (done > shown) { shown = done; print "  compiled " packages " of " total+0 " packages" }
-            next
-        }
-        { print }' >&2
+go install -v -trimpath -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v$version" tool 2>&1 | {
+    packages=0 shown=0
+    while IFS= read -r line; do
+        case $line in
+        *[!a-zA-Z0-9./_~-]*) say "$line" ;;
+        *)
+            packages=$((packages + 1)) tenth=$((packages * 10 / total))
+            if [ "$tenth" -gt "$shown" ]; then
+                shown=$tenth
+                say "  compiled $packages of $total packages"
+            fi
+            ;;
+        esac
+    done
+}
 for binary in server kube-apiserver kube-controller-manager kubectl helm; do
     if [ ! -x "$building/bin/$binary" ]; then
         say "The build did not make $binary; the reason stands above."
