@@ -1,22 +1,28 @@
 #!/bin/sh
-# Writes the CRDs from the Rust types, into crds/ and the chart. With --check it only tells whether that would change
-# something.
+# Writes what is generated from the Rust types: the CRDs, into crds/ and the chart, and the pages that describe them. With
+# --check it only tells whether that would change something.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
-folders="crds charts/muster/files/crds"
 
 cargo build --workspace --all-targets
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
-"$target/debug/muster" crds --dir "$fresh"
-for folder in $folders; do
-    if [ "${1:-}" != --check ]; then
-        mkdir -p "$folder"
-        rm -f "$folder"/*.yaml
-        cp "$fresh"/*.yaml "$folder"
-    elif ! diff -ru "$folder" "$fresh"; then
-        echo "$folder is not what the Rust types say: run make generate" >&2
+mkdir "$fresh/crds" "$fresh/pages"
+"$target/debug/muster" crds --dir "$fresh/crds"
+"$target/debug/muster" crds --reference "$fresh/pages"
+
+# $1: --check or nothing; $2: what is fresh; $3: where it belongs.
+put() {
+    if [ "$1" != --check ]; then
+        mkdir -p "$3"
+        rm -f "$3"/*
+        cp "$2"/* "$3"
+    elif ! diff -ru "$3" "$2"; then
+        echo "$3 is not what the Rust types say: run make generate" >&2
         exit 1
     fi
-done
+}
+put "${1:-}" "$fresh/crds" crds
+put "${1:-}" "$fresh/crds" charts/muster/files/crds
+put "${1:-}" "$fresh/pages" docs/reference

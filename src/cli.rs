@@ -29,6 +29,9 @@ enum Command {
         /// The folder to write to. Files in it that are no longer generated are left alone.
         #[arg(long)]
         dir: Option<PathBuf>,
+        /// Write pages that describe every field, as Markdown, to this folder instead.
+        #[arg(long, conflicts_with = "dir")]
+        reference: Option<PathBuf>,
     },
 }
 
@@ -36,7 +39,7 @@ enum Command {
 pub async fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Controller(args) => control(args).await,
-        Command::Crds { dir } => match write_crds(dir.as_deref()) {
+        Command::Crds { dir, reference } => match write_crds(dir.as_deref(), reference.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("muster crds: {}", Chain(&*error));
@@ -46,8 +49,12 @@ pub async fn run() -> ExitCode {
     }
 }
 
-fn write_crds(dir: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
-    for (file, text) in crds::render()? {
+fn write_crds(dir: Option<&Path>, reference: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
+    let (dir, files) = match reference {
+        Some(pages) => (Some(pages), crds::reference()?),
+        None => (dir, crds::render()?),
+    };
+    for (file, text) in files {
         match dir {
             None => print!("---\n{text}"),
             Some(dir) => {

@@ -4,11 +4,13 @@ mod finish;
 #[cfg(test)]
 mod lint;
 mod patterns;
+mod reference;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::Value;
 
+pub use self::reference::reference;
 use crate::{aws_account::AwsAccount, fleet_report::FleetReport, worker_fleet::WorkerFleet};
 
 /// First line of every file that [`render`] makes.

@@ -83,9 +83,12 @@ async fn offer_new(client: &Client, namespace: &str, manifest: &Value) -> Result
 #[test]
 fn the_files_are_what_the_types_say() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let rendered = muster::crds::render().expect("YAML");
-    for folder in ["crds", "charts/muster/files/crds"] {
-        for (name, text) in &rendered {
+    let manifests = muster::crds::render().expect("YAML");
+    let pages = muster::crds::reference().expect("Markdown");
+    for (folder, rendered) in
+        [("crds", &manifests), ("charts/muster/files/crds", &manifests), ("docs/reference", &pages)]
+    {
+        for (name, text) in rendered {
             let stored = fs::read_to_string(root.join(folder).join(name)).unwrap_or_default();
             assert!(stored == *text, "{folder}/{name} is not what the Rust types say: run `make generate`");
         }
