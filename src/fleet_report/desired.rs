@@ -14,6 +14,9 @@ use crate::{
     reconcile::Failure,
 };
 
+/// What is due this much later, as a part of the interval, is done together with what is due now.
+pub(super) const TOGETHER: f64 = 0.1;
+
 /// A part of the spec that the schema cannot check and that is wrong.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum InvalidSpec {

@@ -61,7 +61,7 @@ impl Kind for FleetReport {
             return Ok(resting(live, &desired));
         }
         let observed = observe::observe(ctx, live, &desired).await?;
-        let requeue = observed.due;
+        let (requeue, requested) = (observed.due, observed.requested);
         let (found, memory) = observe::summarise(ctx, live, &desired, observed, ctx.clock.now()).await?;
         let before = live.status();
         let (status, cut) = {
@@ -73,6 +73,7 @@ impl Kind for FleetReport {
             ctx.event(live, type_, reason, "Collect", note).await;
         }
         let verdicts = verdicts::verdicts(&desired, &found, &cut);
+        let status = if requested { status } else { status::at_rest(status, &before, desired.interval) };
         Ok(Outcome { status, verdicts, requeue })
     }
 

@@ -13,7 +13,7 @@ use super::{
     aggregate::aggregate,
     collector::{Ask, Collector, Latest, Memory, Place},
     crd::{FleetReportStatus, Source, Trust},
-    desired::Desired,
+    desired::{Desired, TOGETHER},
     index::Index,
     status::{Found, Problem, Since, SourceFound},
     view::View,
@@ -28,15 +28,14 @@ use crate::{
     reconcile::{Chain, Failure, Kind},
 };
 
-/// Sources whose turn comes this much later, as a part of the interval, are looked at together with those that are due.
-const TOGETHER: f64 = 0.1;
-
 /// What the sources gave.
 #[derive(Debug)]
 pub(super) struct Observed {
     sources: Vec<(SourceFound, Trust, Arc<Index>)>,
     /// When the first of them is due again.
     pub(super) due: Duration,
+    /// Somebody asked for this look.
+    pub(super) requested: bool,
 }
 
 /// A source, and whether it may be called.
@@ -71,7 +70,8 @@ pub(super) async fn observe(ctx: &Context, live: &Live<FleetReport>, desired: &D
     {
         return Err(failure);
     }
-    let latest = collect(ctx, live, desired, &turns).await;
+    let requested = is_requested(live, &status);
+    let latest = collect(ctx, live, desired, &turns, requested).await;
     let now = ctx.clock.monotonic();
     let retry = desired.interval.min(ctx.config.timings.sweep);
     let mut due = desired.interval;
@@ -97,7 +97,7 @@ pub(super) async fn observe(ctx: &Context, live: &Live<FleetReport>, desired: &D
         };
         sources.push((SourceFound { name: source.name.clone(), aws, known, problem }, source.trust, index));
     }
-    Ok(Observed { sources, due: due.max(Duration::from_millis(10)) })
+    Ok(Observed { sources, due: due.max(Duration::from_millis(10)), requested })
 }
 
 /// An AwsAccount that is not there may be on its way (or this process may be), which takes nothing away from what was
@@ -128,13 +128,22 @@ async fn turn<'a>(ctx: &Context, live: &Live<FleetReport>, source: &'a Source, s
     Turn { source, session, place }
 }
 
+fn is_requested(live: &Live<FleetReport>, status: &FleetReportStatus) -> bool {
+    live.annotation(REQUESTED_AT).is_some_and(|at| {
+        let handled = status.common.last_handled_requested_at.as_deref();
+        handled != Some(&*at.chars().take(256).collect::<String>())
+    })
+}
+
 /// What is known of each source now.
-async fn collect(ctx: &Context, live: &Live<FleetReport>, desired: &Desired, turns: &[Turn<'_>]) -> Vec<Latest> {
+async fn collect(
+    ctx: &Context,
+    live: &Live<FleetReport>,
+    desired: &Desired,
+    turns: &[Turn<'_>],
+    requested: bool,
+) -> Vec<Latest> {
     let now = ctx.clock.monotonic();
-    let requested = live.annotation(REQUESTED_AT).is_some_and(|at| {
-        let handled = live.status().common.last_handled_requested_at;
-        handled.as_deref() != Some(&*at.chars().take(256).collect::<String>())
-    });
     let places: Vec<Place> = turns.iter().filter_map(|t| t.place.clone()).collect();
     let mut collectors = ctx.reports.of(live.uid(), &places, desired.object_size).into_iter();
     let looks = turns.iter().map(|turn| {

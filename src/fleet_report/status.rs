@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use super::{
     crd::{
         FieldCount, FleetReportStatus, GroupCount, Outlier, RejectedObject, RejectionReason, SourceStatus, VersionCount,
     },
-    desired::Desired,
+    desired::{Desired, TOGETHER},
 };
 use crate::{condition::second, fields::AwsStatus};
 
@@ -116,6 +117,29 @@ pub(super) fn status(
     status.outliers = outliers(summary, since, &mut cut);
     status.rejected = rejected(&summary.rejected, &mut cut);
     (status, cut)
+}
+
+/// `after`, but for its times while they are all that differs: they are written once an interval, however often others look
+/// at the same place.
+pub(super) fn at_rest(after: FleetReportStatus, before: &FleetReportStatus, interval: Duration) -> FleetReportStatus {
+    let still = FleetReportStatus {
+        last_collected_time: before.last_collected_time.clone(),
+        sources: after.sources.iter().map(|source| source_at_rest(source, before)).collect(),
+        ..after.clone()
+    };
+    let times = (&after.last_collected_time, &before.last_collected_time);
+    let (Some(Time(new)), Some(Time(old))) = times else { return after };
+    let due = new.duration_since(*old).unsigned_abs() >= interval.mul_f64(1.0 - TOGETHER);
+    if still == *before && !due { still } else { after }
+}
+
+fn source_at_rest(source: &SourceStatus, before: &FleetReportStatus) -> SourceStatus {
+    match before.sources.iter().find(|s| s.name == source.name) {
+        Some(SourceStatus { last_success_time, fetched, .. }) => {
+            SourceStatus { last_success_time: last_success_time.clone(), fetched: *fetched, ..source.clone() }
+        }
+        None => source.clone(),
+    }
 }
 
 fn source_status(source: &SourceFound, before: &FleetReportStatus) -> SourceStatus {

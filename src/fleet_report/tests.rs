@@ -11,7 +11,7 @@ use super::{
     crd::{FleetReportSpec, FleetReportStatus, Trust},
     desired::Desired,
     index::{Content, Entry, Fetched, Index},
-    status::{Found, Known, Problem, Since, SourceFound, status},
+    status::{Found, Known, Problem, Since, SourceFound, at_rest, status},
     verdicts::verdicts,
     view::{Fact, View},
 };
@@ -112,6 +112,22 @@ fn a_small_fleet_reads_like_this() {
     let verdicts = verdicts(&desired, &found, &cut);
     let lines = verdicts.iter().map(|v| format!("{:?}={:?} {:?}: {}", v.condition, v.truth, v.reason, v.message));
     insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn times_are_written_once_an_interval_and_with_whatever_else_changes() {
+    let desired = desired(json!({}));
+    let summary = summary(&desired, &[report("i-1", "1.0.0", "web-1")]);
+    let look = |later: jiff::Span, objects: usize| {
+        let mut found = found(summary.clone());
+        found.sources[0].known = Some(Known { objects, bytes: 300, fetched: 0, at: now() + later });
+        status(&desired, &found, &Since::default(), &FleetReportStatus::default()).0
+    };
+    let before = look(0.seconds(), 3);
+    let rest = |after| at_rest(after, &before, desired.interval);
+    assert_eq!(rest(look(10.seconds(), 3)), before);
+    assert_eq!(rest(look(10.seconds(), 4)), look(10.seconds(), 4));
+    assert_eq!(rest(look(5.minutes(), 3)), look(5.minutes(), 3));
 }
 
 #[test]

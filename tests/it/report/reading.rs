@@ -5,6 +5,7 @@ use std::{path::Path, process::Command};
 use jiff::ToSpan;
 use muster::fleet_report::{FleetReport, RejectionReason};
 use muster_sandbox::{Fault, FaultAction, Moment};
+use muster_world::KubeApi;
 use serde_json::json;
 
 use super::{
@@ -95,6 +96,12 @@ async fn reports_of_a_shell_script_count_and_what_is_no_report_is_named() {
     assert_eq!((source.objects, source.fetched), (9, 8));
     // Not one byte of the two gigabytes was asked for.
     assert_eq!(calls(&scene, "GetObject"), 8);
+
+    let shown = KubeApi::shared().await.kubectl(&["get", "fr", "-n", &scene.namespace]).await.unwrap();
+    let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    let columns = "NAME READY REASON FRESH STALE BEHIND VERSIONS UP-TO-DATE COLLECTED SUSPEND AGE";
+    assert_eq!(lines[0].join(" "), columns);
+    assert_eq!(lines[1][..8].join(" "), "prod True Ready 4 0 1 5 False");
 }
 
 #[tokio::test]
