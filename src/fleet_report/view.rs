@@ -56,16 +56,19 @@ impl From<Moment> for Timestamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Shape(u32);
 
+/// Columns of the [`Reading`] and their values.
+type Values = Arc<[(u16, Arc<str>)]>;
+
 #[derive(Debug, Default)]
 struct Shapes {
-    values: Vec<Arc<[(u16, Arc<str>)]>>,
-    known: HashMap<Arc<[(u16, Arc<str>)]>, u32>,
+    values: Vec<Values>,
+    known: HashMap<Values, u32>,
     texts: HashMap<Arc<str>, ()>,
 }
 
 impl Shapes {
     fn intern(&mut self, values: Vec<(u16, String)>) -> Shape {
-        let values: Arc<[_]> = values.into_iter().map(|(column, text)| (column, self.text(text))).collect();
+        let values: Values = values.into_iter().map(|(column, text)| (column, self.text(text))).collect();
         let next = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
         let shape = *self.known.entry(values.clone()).or_insert(next);
         if shape == next {

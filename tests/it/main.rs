@@ -1,4 +1,5 @@
 //! Integration tests: one binary, so that the SDKs are linked once and all tests share one API server.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod account;
 mod chart;
