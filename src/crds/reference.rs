@@ -105,7 +105,7 @@ fn type_of(schema: &JSONSchemaProps) -> String {
         },
         Some("array") => {
             let most = schema.max_items.map(|most| format!(", at most {most}")).unwrap_or_default();
-            let of = item(schema).map(|item| type_of(item)).unwrap_or_default();
+            let of = item(schema).map(type_of).unwrap_or_default();
             format!("list of {of}{most}")
         }
         Some("object") => match &schema.additional_properties {
