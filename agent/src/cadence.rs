@@ -4,6 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::report::Facts;
 
+/// So many changes in a row are reported at once, and after that one in each pause, so that a fact that never rests
+/// does not become a storm.
+const CHANGES_AT_ONCE: i32 = 6;
+const PAUSE: SignedDuration = SignedDuration::from_mins(5);
+
 /// Why a report is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
@@ -25,6 +30,25 @@ pub struct Cadence {
 struct Sent {
     facts: Facts,
     next: Timestamp,
+    /// Where the pauses of the changes reported so far end, one after the other.
+    rested: Timestamp,
+}
+
+impl Sent {
+    /// The pauses that are left. More than there can be: the clock was set back, and nothing is known of them.
+    fn pauses(&self, now: Timestamp) -> SignedDuration {
+        let left = self.rested.duration_since(now);
+        if left > PAUSE * CHANGES_AT_ONCE { SignedDuration::ZERO } else { left.max(SignedDuration::ZERO) }
+    }
+
+    fn takes_a_change(&self, now: Timestamp) -> bool {
+        self.pauses(now) <= PAUSE * (CHANGES_AT_ONCE - 1)
+    }
+
+    /// Whether the machine's moment has come, or is so far off that the clock must have been set back.
+    fn is_over(&self, interval: SignedDuration, now: Timestamp) -> bool {
+        self.next <= now || self.next.duration_since(now) > interval
+    }
 }
 
 impl Cadence {
@@ -35,15 +59,21 @@ impl Cadence {
     pub fn due(&self, facts: &Facts, now: Timestamp) -> Option<Why> {
         match &self.sent {
             None => Some(Why::Start),
-            Some(sent) if sent.facts != *facts => Some(Why::Changed),
-            Some(sent) if sent.next <= now => Some(Why::Interval),
+            Some(sent) if sent.facts != *facts && sent.takes_a_change(now) => Some(Why::Changed),
+            Some(sent) if sent.is_over(self.interval, now) => Some(Why::Interval),
             Some(_) => None,
         }
     }
 
     pub fn sent(&mut self, facts: Facts, now: Timestamp) {
         let next = self.next_after(now);
-        self.sent = Some(Sent { facts, next });
+        let pauses = match &self.sent {
+            Some(before) if before.facts != facts => before.pauses(now) + PAUSE,
+            Some(before) => before.pauses(now),
+            None => SignedDuration::ZERO,
+        };
+        let rested = now.checked_add(pauses).unwrap_or(Timestamp::MAX);
+        self.sent = Some(Sent { facts, next, rested });
     }
 
     /// The machine's next moment after `now`.
@@ -107,6 +137,42 @@ mod tests {
         assert_eq!(cadence.due(&changed, start), Some(Why::Changed));
         cadence.sent(changed.clone(), start);
         assert_eq!(cadence.due(&changed, start), None);
+    }
+
+    #[test]
+    fn facts_that_never_rest_are_reported_a_few_times_and_then_with_pauses() {
+        let mut cadence = Cadence::new("i-1", SignedDuration::from_hours(24));
+        let start = at("2026-01-01T00:00:00Z");
+        cadence.sent(facts(), start);
+        let mut reported = Vec::new();
+        for minute in 0..60 {
+            let now = start + SignedDuration::from_mins(minute);
+            let flapping = Facts { app_version: Some(minute.to_string()), ..facts() };
+            if let Some(why) = cadence.due(&flapping, now) {
+                assert_eq!(why, Why::Changed);
+                cadence.sent(flapping, now);
+                reported.push(minute);
+            }
+        }
+        assert_eq!(reported, [0, 1, 2, 3, 4, 5, 6, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55]);
+        // After a rest they are news again.
+        let later = start + SignedDuration::from_hours(3);
+        assert_eq!(cadence.due(&facts(), later), Some(Why::Changed));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_silences_nobody() {
+        let (wrong, right) = (at("2036-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"));
+        let mut cadence = Cadence::new("i-1", HOUR);
+        cadence.sent(facts(), wrong);
+        assert_eq!(cadence.due(&facts(), right), Some(Why::Interval));
+        let changed = |version: &str| Facts { app_version: Some(version.into()), ..facts() };
+        for version in ["1", "2", "3", "4", "5", "6", "7"] {
+            cadence.sent(changed(version), wrong);
+        }
+        assert_eq!(cadence.due(&changed("8"), right), Some(Why::Changed));
+        cadence.sent(changed("8"), right);
+        assert_eq!(cadence.due(&changed("8"), right), None);
     }
 
     #[test]
