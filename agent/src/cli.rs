@@ -38,8 +38,9 @@ pub enum Command {
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct Options {
-    /// The configuration file. Without one, flags and environment must say enough.
-    #[arg(long, global = true, env = "MUSTER_AGENT_CONFIG")]
+    /// The configuration file. Without one, flags and environment must say enough [default:
+    /// /etc/muster-agent/agent.toml, if it is there]
+    #[arg(long, global = true, env = "MUSTER_AGENT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Bucket to report to; wins over `bucket` in the file.
     #[arg(long, global = true, env = "MUSTER_AGENT_BUCKET")]
@@ -88,5 +89,11 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_the_configuration_file_that_is_read() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains(&format!("{DEFAULT_CONFIG}, if it is there")), "{help}");
     }
 }

@@ -46,6 +46,17 @@ pub enum Source {
     Json(JsonSource),
 }
 
+impl Source {
+    /// As messages name it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Command(command) => format!("`{}`", command.program),
+            Self::Files(files) => files.pattern.clone(),
+            Self::Json(json) => json.path.display().to_string(),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct CommandSource {
     pub program: String,
@@ -154,7 +165,11 @@ impl Config {
             processes,
             machine: RawMachine { proc },
         } = file;
-        let bucket = bucket.or(file_bucket).filter(|bucket| !bucket.is_empty()).ok_or_else(|| {
+        // A variable that is set to nothing says nothing.
+        let said = |flag: Option<String>, file: Option<String>| {
+            flag.filter(|text| !text.is_empty()).or(file).filter(|text| !text.is_empty())
+        };
+        let bucket = said(bucket, file_bucket).ok_or_else(|| {
             check.invalid(
                 "bucket",
                 "is missing: name the bucket to report to here, by --bucket or by MUSTER_AGENT_BUCKET",
@@ -162,6 +177,10 @@ impl Config {
         })?;
         if bucket.contains('/') {
             return Err(check.invalid("bucket", "has a slash: write the bucket's name alone, and the rest as `prefix`"));
+        }
+        if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+            let problem = format!("is {bucket:?}: a bucket's name has letters, digits, dots and hyphens only");
+            return Err(check.invalid("bucket", problem));
         }
         let interval = check.duration("interval", interval.as_deref(), "1h", 60)?;
         let check_interval = check.duration("check_interval", check_interval.as_deref(), "1m", 1)?;
@@ -174,8 +193,8 @@ impl Config {
             bucket,
             prefix: prefix.or(file_prefix).unwrap_or_default().trim_matches('/').to_owned(),
             key: key.or(file_key).unwrap_or_default(),
-            region: region.or(file_region),
-            name: name.or(file_name),
+            region: said(region, file_region),
+            name: said(name, file_name),
             interval: SignedDuration::try_from(interval).unwrap_or(SignedDuration::from_hours(1)),
             check_interval,
             app_version: app_version.map(|raw| check.source("app_version", raw, Use::Value)).transpose()?,
@@ -293,111 +312,4 @@ impl Check<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    fn parse(text: &str) -> Result<Config, ConfigError> {
-        Config::parse(Path::new("agent.toml"), text, Overrides::default())
-    }
-
-    #[test]
-    fn a_bucket_is_enough() {
-        let config = parse("bucket = 'b'").unwrap();
-        assert_eq!((config.bucket.as_str(), config.prefix.as_str(), config.key), ("b", "", KeyStyle::InstanceId));
-        assert_eq!((config.interval, config.check_interval), (SignedDuration::from_hours(1), Duration::from_secs(60)));
-    }
-
-    #[test]
-    fn all_that_can_be_said_is_read() {
-        let config = parse(
-            r#"
-            bucket = "b"
-            prefix = "/prod/"
-            key = "instance-arn"
-            region = "eu-west-1"
-            name = "web_1"
-            interval = "30m"
-            check_interval = "10s"
-            [app_version]
-            command = ["app", "--version"]
-            regex = 'v(\S+)'
-            timeout = "2s"
-            [[processes]]
-            files = "/opt/*.conf"
-            keys = ["module_A_filename"]
-            [[processes]]
-            json = "/run/p.json"
-            pointer = "/processes"
-            [machine]
-            proc = "/host/proc"
-            "#,
-        )
-        .unwrap();
-        assert_eq!((config.prefix.as_str(), config.key), ("prod", KeyStyle::InstanceArn));
-        assert!(matches!(&config.app_version, Some(Source::Command(command)) if command.program == "app"));
-        assert!(matches!(&config.processes[..], [Source::Files(_), Source::Json(_)]));
-        assert_eq!(config.proc, Path::new("/host/proc"));
-    }
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let overrides =
-            Overrides { bucket: Some("other".into()), key: Some(KeyStyle::InstanceArn), ..Overrides::default() };
-        let config = Config::parse(Path::new("agent.toml"), "bucket = 'b'\nprefix = 'p'", overrides).unwrap();
-        assert_eq!((config.bucket.as_str(), config.prefix.as_str(), config.key), ("other", "p", KeyStyle::InstanceArn));
-    }
-
-    #[rstest]
-    #[case::no_bucket("", "agent.toml: `bucket` is missing")]
-    #[case::slash("bucket = 'b/p'", "agent.toml: `bucket` has a slash")]
-    #[case::unknown_key("bucket = 'b'\nbukket = 1", "unknown field `bukket`, expected one of")]
-    #[case::unknown_style(
-        "bucket = 'b'\nkey = 'arn'",
-        "unknown variant `arn`, expected `instance-id` or `instance-arn`"
-    )]
-    #[case::bad_interval("bucket = 'b'\ninterval = 'hourly'", "`interval` is \"hourly\": write a duration")]
-    #[case::short_interval("bucket = 'b'\ninterval = '5s'", "`interval` is \"5s\": it must be from 60s to 7 days")]
-    #[case::no_source("bucket = 'b'\n[app_version]", "`app_version` must have exactly one of")]
-    #[case::two_sources(
-        "bucket = 'b'\n[app_version]\ncommand = ['x']\njson = '/x'",
-        "`app_version` must have exactly one of"
-    )]
-    #[case::empty_command("bucket = 'b'\n[app_version]\ncommand = []", "`app_version.command` is empty")]
-    #[case::bad_regex(
-        "bucket = 'b'\n[app_version]\ncommand = ['x']\nregex = '('",
-        "`app_version.regex` is no regular expression"
-    )]
-    #[case::unnamed_groups(
-        "bucket = 'b'\n[[processes]]\ncommand = ['x']\nregex = '(a)'",
-        "`processes[0].regex` needs named groups"
-    )]
-    #[case::regex_without_command(
-        "bucket = 'b'\n[app_version]\njson = '/x'\nregex = 'x'",
-        "`app_version.regex` goes with `command` only"
-    )]
-    #[case::relative_files(
-        "bucket = 'b'\n[[processes]]\nfiles = '*.conf'",
-        "`processes[0].files` must be an absolute path"
-    )]
-    #[case::version_of_which_key(
-        "bucket = 'b'\n[app_version]\nfiles = '/x'",
-        "`app_version.keys` must name the one key"
-    )]
-    #[case::pointer(
-        "bucket = 'b'\n[app_version]\njson = '/x'\npointer = 'a.b'",
-        "`app_version.pointer` must start with"
-    )]
-    fn mistakes_are_named_with_their_fix(#[case] text: &str, #[case] expected: &str) {
-        let error = parse(text).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
-        assert!(error.starts_with("agent.toml: "), "{error}");
-    }
-
-    #[test]
-    fn a_file_asked_for_by_name_must_be_there() {
-        let error = Config::load(Some(Path::new("/nonexistent/agent.toml")), Overrides::default()).unwrap_err();
-        assert!(error.to_string().starts_with("/nonexistent/agent.toml: cannot read"), "{error}");
-    }
-}
+mod tests;

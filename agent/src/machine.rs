@@ -47,8 +47,12 @@ pub enum MachineError {
          on; a container on one needs a hop limit of 2)"
     )]
     Metadata { path: &'static str, source: Box<ImdsError> },
+    #[error("the instance metadata service answers {status} to {path}")]
+    Answer { path: &'static str, status: u16 },
     #[error("the instance identity document is not what EC2 writes")]
     Document(#[source] serde_json::Error),
+    #[error("the instance identity document names {0:?}, which is no instance id")]
+    InstanceId(String),
     #[error("cannot read the boot time from {}", path.display())]
     ReadBoot { path: PathBuf, source: std::io::Error },
     #[error("{} has no line `btime <seconds>`", path.display())]
@@ -92,6 +96,9 @@ impl MachineReader {
     pub async fn read(&self) -> Result<Machine, MachineError> {
         let document = self.get("/latest/dynamic/instance-identity/document").await?;
         let document: IdentityDocument = serde_json::from_str(&document).map_err(MachineError::Document)?;
+        if !is_instance_id(&document.instance_id) {
+            return Err(MachineError::InstanceId(document.instance_id));
+        }
         let life_cycle = self.get("/latest/meta-data/instance-life-cycle").await?;
         let name = self.find("/latest/meta-data/tags/instance/Name").await?;
         Ok(Machine {
@@ -106,18 +113,14 @@ impl MachineReader {
     }
 
     async fn get(&self, path: &'static str) -> Result<String, MachineError> {
-        let answer = self.imds.get(path).await;
-        answer
-            .map(|text| text.as_ref().to_owned())
-            .map_err(|error| MachineError::Metadata { path, source: error.into() })
+        self.imds.get(path).await.map(|text| text.as_ref().to_owned()).map_err(|error| refused(path, error))
     }
 
     /// None where the service has no such thing.
     async fn find(&self, path: &'static str) -> Result<Option<String>, MachineError> {
-        match self.imds.get(path).await {
-            Ok(text) => Ok(Some(text.as_ref().to_owned())),
-            Err(ImdsError::ErrorResponse(error)) if error.response().status().as_u16() == 404 => Ok(None),
-            Err(error) => Err(MachineError::Metadata { path, source: error.into() }),
+        match self.get(path).await {
+            Err(MachineError::Answer { status: 404, .. }) => Ok(None),
+            other => other.map(Some),
         }
     }
 
@@ -128,6 +131,19 @@ impl MachineReader {
             .map_err(|source| MachineError::ReadBoot { path: path(), source })?;
         boot_time(&stat).ok_or_else(|| MachineError::NoBoot { path: path() })
     }
+}
+
+fn refused(path: &'static str, error: ImdsError) -> MachineError {
+    match error {
+        ImdsError::ErrorResponse(error) => MachineError::Answer { path, status: error.response().status().as_u16() },
+        other => MachineError::Metadata { path, source: other.into() },
+    }
+}
+
+/// What it names becomes a key in the bucket.
+fn is_instance_id(text: &str) -> bool {
+    text.strip_prefix("i-")
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn boot_time(stat: &str) -> Option<Timestamp> {
@@ -159,6 +175,16 @@ pub(crate) mod tests {
     #[case("us-gov-west-1", "arn:aws-us-gov:ec2:us-gov-west-1:111111111111:instance/i-0123456789abcdef0")]
     fn the_arn_is_in_the_regions_partition(#[case] region: &str, #[case] expected: &str) {
         assert_eq!(Machine { region: region.into(), ..machine() }.arn(), expected);
+    }
+
+    #[rstest]
+    #[case("i-0123456789abcdef0", true)]
+    #[case("i-1a2b3c4d", true)]
+    #[case("i-", false)]
+    #[case("../../other", false)]
+    #[case("<html>", false)]
+    fn an_instance_id_is_one(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_instance_id(text), expected);
     }
 
     #[rstest]

@@ -9,6 +9,8 @@ use crate::machine::Machine;
 
 /// Readers refuse larger objects by default.
 pub const LARGEST: usize = 1024 * 1024;
+/// What of that may be processes: the rest is for the other fields.
+pub const ROOM_FOR_PROCESSES: usize = LARGEST - 64 * 1024;
 
 /// All that makes two reports differ but for when they were made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +18,8 @@ pub struct Facts {
     pub machine: Machine,
     pub name: Option<String>,
     pub app_version: Option<String>,
-    pub processes: Vec<Map<String, Value>>,
+    /// `None`: none of its sources could be read.
+    pub processes: Option<Vec<Map<String, Value>>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +37,8 @@ struct Report<'a> {
     instance_life_cycle: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     app_version: Option<&'a str>,
-    processes: &'a [Map<String, Value>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<&'a [Map<String, Value>]>,
 }
 
 impl Facts {
@@ -48,7 +52,7 @@ impl Facts {
             instance_type: &self.machine.instance_type,
             instance_life_cycle: self.machine.life_cycle.as_str(),
             app_version: self.app_version.as_deref(),
-            processes: &self.processes,
+            processes: self.processes.as_deref(),
         };
         let body = serde_json::to_vec(&report).unwrap_or_default();
         if body.len() > LARGEST { Err(TooLarge(body.len())) } else { Ok(body) }
@@ -68,7 +72,7 @@ pub(crate) mod tests {
             machine: machine(),
             name: Some("web_red_1".into()),
             app_version: Some("red-1.8.5".into()),
-            processes: vec![process],
+            processes: Some(vec![process]),
         }
     }
 
@@ -108,12 +112,14 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let report = report(&Facts { name: None, app_version: None, processes: Vec::new(), ..facts() });
+        let report = report(&Facts { name: None, app_version: None, processes: None, ..facts() });
         let keys: Vec<&String> = report.as_object().unwrap().keys().collect();
-        assert_eq!(
-            keys,
-            ["update_date", "os_start_date", "instance_id", "instance_type", "instance_life_cycle", "processes"]
-        );
+        assert_eq!(keys, ["update_date", "os_start_date", "instance_id", "instance_type", "instance_life_cycle"]);
+    }
+
+    #[test]
+    fn no_processes_are_an_empty_list() {
+        assert_eq!(report(&Facts { processes: Some(Vec::new()), ..facts() })["processes"], Value::Array(Vec::new()));
     }
 
     #[test]

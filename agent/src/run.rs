@@ -1,5 +1,6 @@
 //! The commands.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,17 +16,14 @@ use crate::clock;
 use crate::config::Config;
 use crate::key::object_key;
 use crate::machine::{Machine, MachineReader};
-use crate::report::Facts;
+use crate::report::{Facts, ROOM_FOR_PROCESSES};
 use crate::sources;
 use crate::upload::{Uploader, backoff};
 
 pub async fn main(cli: Cli) -> anyhow::Result<()> {
     let config = Config::load(cli.options.config.as_deref(), cli.options.overrides())?;
     match cli.command {
-        Command::Check => {
-            println!("the configuration is good: reports go to bucket {}", config.bucket);
-            Ok(())
-        }
+        Command::Check => say(&format!("the configuration is good: reports go to bucket {}", config.bucket)),
         Command::Once { print, attempts } => Agent::new(config).once(print, attempts).await,
         Command::Run => Agent::new(config).run().await,
     }
@@ -50,10 +48,12 @@ impl Agent {
             None => None,
             Some(source) => sources::value(source).await.map_err(|error| left_out("app_version", error)).ok(),
         };
-        let mut processes = Vec::new();
+        // A list that is empty says that nothing runs. Where no source could be read, that is not known.
+        let mut processes = self.config.processes.is_empty().then(Vec::new);
+        let mut room = ROOM_FOR_PROCESSES;
         for source in &self.config.processes {
-            match sources::entries(source).await {
-                Ok(entries) => processes.extend(entries),
+            match sources::entries(source, &mut room).await {
+                Ok(entries) => processes.get_or_insert_default().extend(entries),
                 Err(error) => left_out("processes", error),
             }
         }
@@ -71,22 +71,27 @@ impl Agent {
     }
 
     async fn once(&self, print: bool, attempts: u32) -> anyhow::Result<()> {
-        let facts = self.gather().await?;
         if print {
-            println!("{}", String::from_utf8_lossy(&facts.body(clock::now())?));
-            return Ok(());
+            return say(&String::from_utf8_lossy(&self.gather().await?.body(clock::now())?));
         }
-        let uploader = self.uploader(&facts.machine).await;
         let mut failures = 0;
-        while let Err(error) = uploader.put(facts.body(clock::now())?).await {
+        while let Err(error) = self.report().await {
             failures += 1;
             if failures >= attempts {
-                return Err(error).with_context(|| format!("gave up after {attempts} attempts"));
+                let times = if attempts == 1 { "once" } else { &format!("{attempts} times") };
+                return Err(error).with_context(|| format!("tried {times}"));
             }
             let wait = backoff(failures, rand::random());
-            tracing::warn!(%error, retry_in = ?wait, "the report was not sent");
+            tracing::warn!(error = format!("{error:#}"), retry_in = ?wait, "the report was not sent");
             tokio::time::sleep(wait).await;
         }
+        Ok(())
+    }
+
+    async fn report(&self) -> anyhow::Result<()> {
+        let facts = self.gather().await?;
+        let uploader = self.uploader(&facts.machine).await;
+        uploader.put(facts.body(clock::now())?).await?;
         tracing::info!(to = %uploader.address(), "reported");
         Ok(())
     }
@@ -162,6 +167,10 @@ impl Why {
             Self::Interval => "interval",
         }
     }
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}").context("cannot write to the standard output")
 }
 
 fn left_out(field: &'static str, error: sources::SourceError) {

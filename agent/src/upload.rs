@@ -6,7 +6,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, Region};
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata as _};
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_types::SdkConfig;
 
@@ -66,9 +66,16 @@ impl Uploader {
                 code: code.to_owned(),
                 message: error.message().unwrap_or_default().to_owned(),
             },
-            None => UploadError::Unreachable { bucket, key, cause: DisplayErrorContext(&error).to_string() },
+            None => UploadError::Unreachable { bucket, key, cause: reasons(&error) },
         })
     }
+}
+
+/// The error and its causes on one line, without the SDK's dump of itself.
+fn reasons(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let texts = chain.map(|error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
+    texts.collect::<Vec<_>>().join(": ")
 }
 
 /// How long to wait after so many failures in a row: twice as long each time, and anything up to that, so that a fleet

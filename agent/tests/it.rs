@@ -185,9 +185,7 @@ async fn what_passes_is_tried_again_and_what_does_not_is_said() {
     sandbox.add_fault(Fault::always("s3", "PutObject", denied));
     let refused = agent(&sandbox, &id, "once --attempts 1").await;
     assert_eq!(refused.exit_code, Some(1));
-    let expected = format!(
-        "muster-agent: gave up after 1 attempts: S3 refused s3://{BUCKET}/prod/{id}.json with AccessDenied: no"
-    );
+    let expected = format!("muster-agent: tried once: S3 refused s3://{BUCKET}/prod/{id}.json with AccessDenied: no");
     assert!(refused.stderr.contains(&expected), "{refused:?}");
 }
 
@@ -205,6 +203,54 @@ async fn a_source_that_fails_is_left_out_and_named() {
     assert_eq!((report.get("app_version"), report["processes"].as_array().unwrap().len()), (None, 2));
     assert!(shown.stderr.contains("left out of the report field=\"app_version\""), "{shown:?}");
     assert!(shown.stderr.contains("`cat` ended with exit status: 1"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_is_named_and_is_no_empty_list() {
+    let sandbox = sandbox(false).await;
+    let id = worker(&sandbox).await;
+    // Root may read everything unless these capabilities are taken from it.
+    let command = format!(
+        "until [ -s app/two.conf ]; do sleep 0.02; done; chmod 000 app
+         drop=; [ \"$(id -u)\" != 0 ] || drop='setpriv --bounding-set=-dac_override,-dac_read_search'
+         $drop {AGENT} --config etc/muster-agent/agent.toml once --print; ended=$?; chmod 700 app; exit $ended"
+    );
+    let shown = sandbox.run_in_worker(&id, &command, LONG).await.unwrap();
+    let report: Value = serde_json::from_str(&shown.stdout).unwrap_or_else(|_| panic!("{shown:?}"));
+    assert_eq!(report.get("processes"), None, "{shown:?}");
+    assert!(shown.stderr.contains("left out of the report field=\"processes\" error=\"cannot read "), "{shown:?}");
+    assert!(shown.stderr.contains("/app: Permission denied"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn metadata_that_is_late_is_waited_for() {
+    let sandbox = sandbox(false).await;
+    let id = worker(&sandbox).await;
+    let command = format!("AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 {AGENT} --bucket b once --attempts 2");
+    let output = sandbox.run_in_worker(&id, &command, LONG).await.unwrap();
+    assert!(output.stderr.contains("the report was not sent error=\"cannot read"), "{output:?}");
+    assert!(output.stderr.contains("muster-agent: tried 2 times: cannot read"), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_machine_without_a_role_is_told_so_on_one_line() {
+    let sandbox = sandbox(false).await;
+    let id = worker(&sandbox).await;
+    let command = format!("AWS_EC2_METADATA_DISABLED=true {AGENT} --bucket b --region eu-west-1 once --attempts 1");
+    let output = sandbox.run_in_worker(&id, &command, LONG).await.unwrap();
+    let said: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("muster-agent: ")).collect();
+    assert!(said.len() == 1 && said[0].contains("no credentials") && !said[0].contains('{'), "{output:?}");
+    assert_eq!(output.stderr.lines().last(), said.last().copied(), "{output:?}");
+}
+
+#[tokio::test]
+async fn an_output_that_nobody_takes_is_an_error_and_no_panic() {
+    let sandbox = sandbox(false).await;
+    let id = worker(&sandbox).await;
+    let command = format!("{AGENT} --bucket b check >/dev/full");
+    let output = sandbox.run_in_worker(&id, &command, LONG).await.unwrap();
+    assert_eq!(output.exit_code, Some(1), "{output:?}");
+    assert!(output.stderr.starts_with("muster-agent: cannot write to the standard output"), "{output:?}");
 }
 
 #[tokio::test]
@@ -230,7 +276,7 @@ async fn sigterm_ends_the_resident_agent() {
 async fn a_machine_without_metadata_is_told_so() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
-    let command = format!("AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 {AGENT} --bucket b once");
+    let command = format!("AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 {AGENT} --bucket b once --attempts 1");
     let output = sandbox.run_in_worker(&id, &command, LONG).await.unwrap();
     assert_eq!(output.exit_code, Some(1));
     assert!(output.stderr.contains("from the instance metadata service (it is there on EC2 instances"), "{output:?}");

@@ -8,23 +8,33 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
-use super::{Entry, LARGEST, SourceError};
+use super::{Entry, LARGEST, MOST_ENTRIES, SourceError};
 use crate::config::CommandSource;
 
-/// The first group of the match, or all of it; without a regular expression, the first line that is not empty.
+const COMPLAINT: u64 = 4096;
+
+/// The first group that took part in the match, or all of it; without a regular expression, the first line that is not
+/// empty.
 pub(super) async fn value(source: &CommandSource) -> Result<String, SourceError> {
     let output = run(source).await?;
-    let found = match &source.regex {
-        Some(regex) => regex
-            .captures(&output)
-            .and_then(|captures| captures.get(1).or_else(|| captures.get(0)))
-            .map(|found| found.as_str().trim().to_owned()),
-        None => output.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned),
-    };
-    found.ok_or_else(|| no_match(source, &output))
+    let program = || source.program.clone();
+    match &source.regex {
+        Some(regex) => {
+            let captures = regex
+                .captures(&output)
+                .ok_or_else(|| SourceError::NoMatch { program: program(), start: output.chars().take(80).collect() })?;
+            let found = captures.iter().skip(1).flatten().next().or_else(|| captures.get(0));
+            Ok(found.map_or("", |found| found.as_str().trim()).to_owned())
+        }
+        None => {
+            let line = output.lines().map(str::trim).find(|line| !line.is_empty());
+            line.map(str::to_owned).ok_or_else(|| SourceError::NoOutput { program: program() })
+        }
+    }
 }
 
-/// An entry for each match, with a field for each named group. No match is no process, which is a fact too.
+/// An entry for each match, with a field for each named group. No match is no process, which is a fact too. Stops at one
+/// more than anybody wants.
 pub(super) async fn entries(source: &CommandSource) -> Result<Vec<Entry>, SourceError> {
     let output = run(source).await?;
     let Some(regex) = &source.regex else { return Ok(Vec::new()) };
@@ -33,11 +43,7 @@ pub(super) async fn entries(source: &CommandSource) -> Result<Vec<Entry>, Source
         let fields = names.iter().filter_map(|name| Some((*name, captures.name(name)?.as_str())));
         fields.map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
     };
-    Ok(regex.captures_iter(&output).map(entry).collect())
-}
-
-fn no_match(source: &CommandSource, output: &str) -> SourceError {
-    SourceError::NoMatch { program: source.program.clone(), start: output.chars().take(80).collect() }
+    Ok(regex.captures_iter(&output).map(entry).take(MOST_ENTRIES + 1).collect())
 }
 
 async fn run(source: &CommandSource) -> Result<String, SourceError> {
@@ -52,54 +58,66 @@ async fn run(source: &CommandSource) -> Result<String, SourceError> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|source| SourceError::Start { program: program(), source })?;
-    let group = child.id();
-    let ended = tokio::time::timeout(source.timeout, collect(&mut child)).await;
-    if !matches!(ended, Ok(Ok(_))) {
-        end(group);
-    }
-    let Ok(ended) = ended else {
+    let _group = Group(child.id());
+    let Ok(ended) = tokio::time::timeout(source.timeout, collect(&mut child)).await else {
         return Err(SourceError::TimedOut { program: program(), seconds: source.timeout.as_secs() });
     };
-    let Collected { stdout, stderr, status } =
-        ended.map_err(|source| SourceError::Output { program: program(), source })?;
-    let Some(stdout) = stdout else {
-        end(group);
-        return Err(SourceError::TooMuchOutput { program: program() });
-    };
-    if !status.is_some_and(|status| status.success()) {
-        let stderr = String::from_utf8_lossy(&stderr.unwrap_or_default()).trim().chars().take(200).collect();
-        return Err(SourceError::Failed { program: program(), status: status.unwrap_or_default(), stderr });
+    match ended.map_err(|source| SourceError::Output { program: program(), source })? {
+        Collected::TooMuch => Err(SourceError::TooMuchOutput { program: program() }),
+        Collected::All { status, stderr, stdout: _ } if !status.success() => {
+            let stderr = String::from_utf8_lossy(&stderr).trim().chars().take(200).collect();
+            Err(SourceError::Failed { program: program(), status, stderr })
+        }
+        Collected::All { stdout, .. } => Ok(String::from_utf8_lossy(&stdout).into_owned()),
     }
-    Ok(String::from_utf8_lossy(&stdout).into_owned())
 }
 
-struct Collected {
-    /// None: more than is taken.
-    stdout: Option<Vec<u8>>,
-    stderr: Option<Vec<u8>>,
-    /// None when the command was not waited for.
-    status: Option<ExitStatus>,
+/// The processes of a command. They end when this goes out of scope: after the command itself, when it took too long, and
+/// when the agent is told to stop.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let Some(group) = self.0.and_then(|id| i32::try_from(id).ok()) else { return };
+        // Gone already is what is wanted.
+        let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+}
+
+enum Collected {
+    /// More output than is taken, and the command was not waited for.
+    TooMuch,
+    All {
+        stdout: Vec<u8>,
+        stderr: Vec<u8>,
+        status: ExitStatus,
+    },
 }
 
 async fn collect(child: &mut Child) -> std::io::Result<Collected> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (stdout, stderr) = tokio::try_join!(bounded(stdout), bounded(stderr))?;
-    let status = if stdout.is_some() { Some(child.wait().await?) } else { None };
-    Ok(Collected { stdout, stderr, status })
+    let (stdout, stderr) = tokio::try_join!(beginning(stdout, LARGEST + 1), complaint(stderr))?;
+    if stdout.len() as u64 > LARGEST {
+        return Ok(Collected::TooMuch);
+    }
+    Ok(Collected::All { stdout, stderr, status: child.wait().await? })
 }
 
-async fn bounded(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Option<Vec<u8>>> {
+async fn beginning(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        pipe.take(LARGEST + 1).read_to_end(&mut bytes).await?;
+        pipe.take(most).read_to_end(&mut bytes).await?;
     }
-    Ok((bytes.len() as u64 <= LARGEST).then_some(bytes))
+    Ok(bytes)
 }
 
-fn end(group: Option<u32>) {
-    let Some(group) = group.and_then(|id| i32::try_from(id).ok()) else { return };
-    // Gone already is what is wanted.
-    let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
+/// The beginning of what a command complains of. The rest is read too, as it would be ended by a pipe that nobody reads.
+async fn complaint(mut pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let kept = beginning(pipe.as_mut(), COMPLAINT).await?;
+    if let Some(mut pipe) = pipe {
+        tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
+    }
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -123,6 +141,8 @@ mod tests {
     #[rstest]
     #[case::first_line("echo; echo '  1.2.3 '; echo more", None, "1.2.3")]
     #[case::group("echo 'app version red-1.8.5 (x86)'", Some(r"version (\S+)"), "red-1.8.5")]
+    #[case::group_of_the_branch_that_matched("echo 'b 2'", Some(r"a (\d)|b (\d)"), "2")]
+    #[case::loud("head -c 2000000 /dev/zero >&2 && echo 1.2", None, "1.2")]
     #[case::whole_match("echo 'v1.2'", Some(r"\d+\.\d+"), "1.2")]
     #[tokio::test]
     async fn a_version_is_read(#[case] script: &str, #[case] regex: Option<&str>, #[case] expected: &str) {
@@ -132,7 +152,7 @@ mod tests {
     #[rstest]
     #[case::failed("echo broken >&2; exit 3", None, "`sh` ended with exit status: 3: broken")]
     #[case::no_match("echo nothing", Some("version"), "does not match `regex`: it starts with \"nothing\\n\"")]
-    #[case::empty("true", None, "does not match")]
+    #[case::empty("true", None, "`sh` wrote nothing to its standard output")]
     #[case::endless("yes", None, "`sh` wrote more than 1048576 bytes")]
     #[tokio::test]
     async fn what_is_wrong_is_said(#[case] script: &str, #[case] regex: Option<&str>, #[case] expected: &str) {
@@ -149,8 +169,39 @@ mod tests {
         let error = value(&source).await.unwrap_err();
         assert!(matches!(error, SourceError::TimedOut { seconds: 1, .. }), "{error}");
         let pid: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+        wait_for_end(pid).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_command_leaves_behind_is_ended_too() {
+        let script = "sleep 600 >/dev/null 2>&1 & echo $!";
+        let pid: i32 = value(&shell(script, None)).await.unwrap().parse().unwrap();
+        wait_for_end(pid).await;
+    }
+
+    #[tokio::test]
+    async fn a_command_ends_with_the_look_that_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        let source = shell(&format!("sleep 600 & echo $! > {0}.new; mv {0}.new {0}; wait", path.display()), None);
+        let mut looking = Box::pin(value(&source));
+        let pid: i32 = loop {
+            tokio::select! {
+                biased;
+                ended = &mut looking => panic!("{ended:?}"),
+                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            }
+            if let Ok(text) = std::fs::read_to_string(&path) {
+                break text.trim().parse().unwrap();
+            }
+        };
+        drop(looking);
+        wait_for_end(pid).await;
+    }
+
+    /// Killed, and gone as soon as whoever adopted it looks.
+    async fn wait_for_end(pid: i32) {
         let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // Killed, and gone as soon as whoever adopted it looks.
         while !state().is_empty() && !state().contains(") Z ") {
             tokio::task::yield_now().await;
         }

@@ -1,19 +1,19 @@
 //! Files of `key = value` lines, found by a pattern. Each file is one entry.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Entry, SourceError, read};
+use super::{Entry, MOST_FILES, SourceError, read_found};
 use crate::config::FilesSource;
-
-const MOST_FILES: usize = 1000;
 
 /// The value of the one key, from the first file (by name) that has it.
 pub(super) fn value(source: &FilesSource) -> Result<String, SourceError> {
     let key = source.keys.first().cloned().unwrap_or_default();
     for path in find(source)? {
-        if let Some((_, value)) = pairs(&read(&path)?).find(|(name, _)| *name == key) {
+        let text = read_found(&path)?.unwrap_or_default();
+        if let Some((_, value)) = pairs(&text).find(|(name, _)| *name == key) {
             return Ok(value.to_owned());
         }
     }
@@ -24,7 +24,7 @@ pub(super) fn value(source: &FilesSource) -> Result<String, SourceError> {
 pub(super) fn entries(source: &FilesSource) -> Result<Vec<Entry>, SourceError> {
     let mut entries = Vec::new();
     for path in find(source)? {
-        let text = read(&path)?;
+        let text = read_found(&path)?.unwrap_or_default();
         let wanted = |name: &str| source.keys.is_empty() || source.keys.iter().any(|key| key == name);
         let entry: Entry = pairs(&text)
             .filter(|(name, _)| wanted(name))
@@ -38,19 +38,35 @@ pub(super) fn entries(source: &FilesSource) -> Result<Vec<Entry>, SourceError> {
 }
 
 fn find(source: &FilesSource) -> Result<Vec<PathBuf>, SourceError> {
-    // The pattern was checked with the configuration, and folders that cannot be read hold nothing for us.
-    let mut paths: Vec<PathBuf> = glob::glob(&source.pattern)
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok)
-        .filter(|path| path.is_file())
-        .take(MOST_FILES + 1)
-        .collect();
-    if paths.len() > MOST_FILES {
-        return Err(SourceError::TooManyFiles { pattern: source.pattern.clone(), most: MOST_FILES });
+    // What may not be looked at is no empty folder: nobody would learn that processes are missing from the report.
+    let denied = |path: &Path, source| SourceError::Read { path: path.to_owned(), source };
+    let fixed = fixed_part(&source.pattern);
+    if let Err(error) = std::fs::metadata(&fixed)
+        && error.kind() == ErrorKind::PermissionDenied
+    {
+        return Err(denied(&fixed, error));
+    }
+    let mut paths = Vec::new();
+    // The pattern was checked with the configuration.
+    for found in glob::glob(&source.pattern).into_iter().flatten() {
+        match found {
+            Ok(path) if path.is_file() => paths.push(path),
+            Ok(_folder) => {}
+            Err(error) if error.error().kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(denied(&error.path().to_owned(), error.into())),
+        }
+        if paths.len() > MOST_FILES {
+            return Err(SourceError::TooManyFiles { pattern: source.pattern.clone() });
+        }
     }
     paths.sort();
     Ok(paths)
+}
+
+/// The path as far as it has no wildcard.
+fn fixed_part(pattern: &str) -> PathBuf {
+    let plain = |part: &std::path::Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    Path::new(pattern).components().take_while(plain).collect()
 }
 
 /// Lines like `key = value`, `key=value` or `export key="value"`. The rest (comments, sections) is not looked at.
@@ -67,8 +83,13 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// Takes quotes off, and a comment that follows them. Without quotes a `#` belongs to the value, as it may be part of one.
 fn unquoted(value: &str) -> &str {
-    let inner = |quote| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    let inner = |quote| {
+        let quoted = value.strip_prefix(quote)?;
+        let commented = quoted.split_once(quote).filter(|(_, rest)| rest.trim_start().starts_with(['#', ';']));
+        commented.map(|(inner, _)| inner).or_else(|| quoted.strip_suffix(quote))
+    };
     inner('"').or_else(|| inner('\'')).unwrap_or(value)
 }
 
@@ -102,6 +123,7 @@ mod tests {
     #[case("url = http://h/?a=b", &[("url", "http://h/?a=b")])]
     #[case("no value\n= no name", &[])]
     #[case("empty =\r\nnext = 1\r\n", &[("empty", ""), ("next", "1")])]
+    #[case("a = \"1.0\" # why\nb = '#1' ; it's\nc = x # y", &[("a", "1.0"), ("b", "#1"), ("c", "x # y")])]
     fn lines_are_read(#[case] text: &str, #[case] expected: &[(&str, &str)]) {
         assert_eq!(pairs(text).collect::<Vec<_>>(), expected);
     }
@@ -125,6 +147,21 @@ mod tests {
         let folder = folder(&[("a.conf", "a = 1\nsecret = 2\n"), ("b.conf", "secret = 3\n")]);
         let entries = entries(&source(&folder, "*.conf", &["a"])).unwrap();
         assert_eq!(serde_json::to_string(&entries).unwrap(), r#"[{"a":"1"}]"#);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_key() {
+        let folder = folder(&[("a.conf", "\u{feff}version = 1.2\r\n")]);
+        assert_eq!(value(&source(&folder, "*.conf", &["version"])).unwrap(), "1.2");
+    }
+
+    #[test]
+    fn the_part_of_a_pattern_without_wildcards_is_found() {
+        for (pattern, expected) in
+            [("/a/b/*.conf", "/a/b"), ("/a/b.conf", "/a/b.conf"), ("/a?/b", "/"), ("/a/**/b", "/a")]
+        {
+            assert_eq!(fixed_part(pattern), Path::new(expected), "{pattern}");
+        }
     }
 
     #[test]

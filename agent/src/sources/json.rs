@@ -71,6 +71,7 @@ mod tests {
     #[case(r#"{"build":{"version":"1.2"}}"#, "/build/version", "1.2")]
     #[case(r#"{"a/b":[7]}"#, "/a~1b/0", "7")]
     #[case(r#""1.0""#, "", "1.0")]
+    #[case("\u{feff}{\"version\":\"1.3\"}", "/version", "1.3")]
     fn a_version_is_found(#[case] text: &str, #[case] pointer: &str, #[case] expected: &str) {
         let (_file, source) = source(text, pointer);
         assert_eq!(value(&source).unwrap(), expected);
