@@ -300,3 +300,18 @@ fn the_configuration_that_is_shipped_is_good() {
     let config = muster_agent::config::Config::load(Some(&path), Default::default()).unwrap();
     assert_eq!(config.bucket, "app-report-bucket");
 }
+
+#[test]
+fn units_have_no_ordering_cycle_and_the_report_at_boot_no_random_delay() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+    let units = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    let units: Vec<String> = units.collect();
+    let with = |unit: &&String, setting: &str| unit.lines().any(|line| line.starts_with(setting));
+    let at_boot: Vec<&String> = units.iter().filter(|unit| with(unit, "OnBootSec=")).collect();
+    assert!(at_boot.len() == 1 && !with(&at_boot[0], "RandomizedDelaySec="), "{at_boot:?}");
+    // cloud-final.service comes after multi-user.target on Debian and Ubuntu.
+    let wanted: Vec<&String> = units.iter().filter(|unit| with(unit, "WantedBy=multi-user.target")).collect();
+    assert_eq!(wanted.len(), 1, "{wanted:?}");
+    let after = wanted[0].lines().filter(|line| line.starts_with("After="));
+    assert!(after.clone().count() == 1 && !after.clone().any(|line| line.contains("cloud-final")), "{wanted:?}");
+}
