@@ -34,6 +34,9 @@ impl Program {
             .arg("--root")
             .arg(root)
             .env("TMPDIR", temporary.path())
+            // Nothing goes through a proxy that is there for the world outside.
+            .env("HTTP_PROXY", "http://127.0.0.1:1")
+            .env("HTTPS_PROXY", "http://127.0.0.1:1")
             .current_dir(temporary.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

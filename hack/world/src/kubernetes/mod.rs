@@ -202,5 +202,10 @@ impl KubeApi {
 }
 
 async fn config(kubeconfig: &Kubeconfig) -> Result<Config> {
-    Ok(Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await?)
+    let mut config = Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await?;
+    // kube takes HTTPS_PROXY for loopback too, which kubectl and everybody else do not.
+    if matches!(config.cluster_url.host(), Some("127.0.0.1" | "localhost" | "[::1]")) {
+        config.proxy_url = None;
+    }
+    Ok(config)
 }
