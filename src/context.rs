@@ -80,7 +80,8 @@ impl Context {
 
     /// Records a Kubernetes event. Events expire and may be lost, so whatever somebody must act on is in a condition too.
     pub async fn event<K: Kind>(&self, live: &Live<K>, type_: EventType, reason: &str, action: &str, note: String) {
-        let event = Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: None };
+        let note = Some(clip(note));
+        let event = Event { type_, reason: reason.into(), note, action: action.into(), secondary: None };
         let object = live.object().object_ref(&());
         let published = self.recorder.publish(&event, &object);
         if let Err(error) = self.kube_call("record an event", published).await {
@@ -89,6 +90,30 @@ impl Context {
     }
 }
 
+/// Kubernetes refuses an event whose note is longer (events.k8s.io/v1, `note`: at most 1kB).
+const NOTE_LIMIT: usize = 1024;
+
+fn clip(mut note: String) -> String {
+    const MORE: &str = "...";
+    if note.len() > NOTE_LIMIT {
+        note.truncate(note.floor_char_boundary(NOTE_LIMIT - MORE.len()));
+        note.push_str(MORE);
+    }
+    note
+}
+
 fn is_conflict(status: &Status) -> bool {
     status.code == 409 && status.reason == "Conflict"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_cut_between_characters_to_what_kubernetes_takes() {
+        assert_eq!(clip("short".into()), "short");
+        let long = clip("ä".repeat(600));
+        assert!(long.len() <= NOTE_LIMIT && long.ends_with("ä..."), "{} bytes", long.len());
+    }
 }
