@@ -30,6 +30,19 @@ use crate::{
 /// (aws-sdk-rust#1136).
 const REQUESTS: usize = 100;
 
+/// What is held of one place, in bytes. More is no collection of reports, but most likely the wrong prefix.
+const HELD: u64 = 256 << 20;
+
+/// Why a place could not be looked at.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Aws(#[from] aws::Error),
+    #[error("bucket {bucket} holds {mebibytes} MiB of objects that would be read under prefix {prefix:?}, and at most {} MiB are \
+             held; give the source a longer prefix, or lower limits.objectSize", HELD >> 20)]
+    TooMuch { bucket: String, prefix: String, mebibytes: u64 },
+}
+
 /// What all FleetReports of this process share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Collectors(Arc<Shared>);
@@ -177,9 +190,14 @@ impl Collector {
         latest
     }
 
-    async fn look(&self, before: &Index, ask: &Ask) -> Result<(Index, usize), aws::Error> {
+    async fn look(&self, before: &Index, ask: &Ask) -> Result<(Index, usize), LookError> {
         let s3 = S3::new(&ask.session, ask.deadline);
         let listed = self.list(&s3).await?;
+        let readable: u64 = listed.iter().map(|object| object.size).filter(|size| *size <= ask.object_size).sum();
+        if readable > HELD {
+            let Place { bucket, prefix, .. } = self.place.clone();
+            return Err(LookError::TooMuch { bucket, prefix, mebibytes: readable >> 20 });
+        }
         let wanted = before.to_fetch(&listed, ask.object_size);
         let fetched = self.fetch(&s3, &listed, &wanted, ask).await?;
         let reads = wanted.len();
@@ -258,7 +276,11 @@ impl Collector {
     }
 
     /// What to tell of an error, and what to do about it.
-    fn problem(&self, error: &aws::Error) -> Problem {
+    fn problem(&self, error: &LookError) -> Problem {
+        let error = match error {
+            LookError::Aws(error) => error,
+            LookError::TooMuch { .. } => return Problem { message: error.to_string(), lasting: true },
+        };
         let Place { aws_account, region, bucket, .. } = &self.place;
         let (lasting, hint) = match error.class {
             Class::Denied => (

@@ -151,6 +151,25 @@ async fn without_an_account_or_a_grant_nothing_is_called() {
 }
 
 #[tokio::test]
+async fn a_bucket_that_would_fill_the_memory_is_not_read() {
+    let scene = Scene::new().await;
+    let prod = bucket(&scene, "prod");
+    put(&scene, &prod, 1, "1.0.0");
+    for n in 0..257 {
+        scene.sandbox.s3().put_generated(&prod, &format!("backup/{n}"), "{".into(), 1 << 20).unwrap();
+    }
+    scene.create::<FleetReport>("prod", spec(&scene, &["prod"])).await;
+    let _controller = scene.start().await;
+    let found = wait(&scene, "prod", "stalled", |r| says(r, "Stalled") == "True/NoSourceCollected").await;
+    assert!(message(&found, "Ready").contains("give the source a longer prefix"), "{}", message(&found, "Ready"));
+    assert_eq!(calls(&scene, "GetObject"), 0);
+    // Smaller objects are asked for, and so the backups are only named.
+    scene.change::<FleetReport>("prod", json!({"spec": {"limits": {"objectSize": "1Ki"}}})).await;
+    let found = collected(&scene, "prod").await;
+    assert_eq!((counts(&found), calls(&scene, "GetObject")), ([1, 0, 257, 0, 0, 0], 1));
+}
+
+#[tokio::test]
 async fn what_was_collected_is_doubtful_once_its_account_has_been_gone_for_long() {
     let scene = Scene::new().await;
     put(&scene, &bucket(&scene, "prod"), 1, "1.0.0");
