@@ -9,7 +9,7 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 
-use crate::reconcile::Kind;
+use crate::{aws_account::AwsAccount, reconcile::Kind};
 
 /// The caches of all kinds that can refer to an AwsAccount.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,16 @@ impl References {
     pub fn register<K: Kind>(&self, store: Store<DynamicObject>) {
         let cache = Cache { kind: K::NAME, store, accounts: accounts_of::<K> };
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(cache);
+    }
+
+    /// Whether there is an AwsAccount of this name.
+    pub fn has_account(&self, name: &str) -> Result<bool, NotSynced> {
+        let caches = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let cache = caches.iter().find(|cache| cache.kind == AwsAccount::NAME).ok_or(NotSynced)?;
+        if !is_synced(&cache.store) {
+            return Err(NotSynced);
+        }
+        Ok(cache.store.state().iter().any(|account| account.name_any() == name))
     }
 
     /// The objects that refer to `account`, as `Kind namespace/name`.

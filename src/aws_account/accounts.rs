@@ -130,7 +130,7 @@ impl Accounts {
 /// `pinned` is `status.aws` of the object. An account or region that differs from it is refused.
 ///
 /// # Errors
-/// [`Failure::Missing`] while the AwsAccount does not exist or has not proven its identity; [`Failure::Refused`] when it
+/// [`Failure::NotYet`] right after a start; [`Failure::Missing`] while the AwsAccount does not exist or has not proven its identity; [`Failure::Refused`] when it
 /// does not grant what is asked, with the line to add, or when it is another account than the pinned one.
 pub async fn authorize(
     ctx: &Context,
@@ -145,6 +145,11 @@ pub async fn authorize(
     let refused = |reason, message| Failure::Refused { reason, message };
     let entry = ctx.accounts.lock().get(name).cloned();
     let Some(Entry { spec, state }) = entry else {
+        // After a start the accounts are proven first. To say meanwhile that they are missing would be wrong, and would
+        // make every object flap at each restart.
+        if !matches!(ctx.references.has_account(name), Ok(false)) {
+            return Err(Failure::NotYet(format!("AwsAccount {name}")));
+        }
         return Err(Failure::Missing {
             reason: Reason::AwsAccountNotFound,
             message: format!("AwsAccount {name} does not exist; create it, or name another in accountRef"),

@@ -110,6 +110,9 @@ pub enum Failure {
     /// The rate that EC2 allows is used up. Nothing was done; look again.
     #[error(transparent)]
     NotNow(#[from] aws::NotNow),
+    /// This process has just started and has not looked at what is needed here. Nothing was done; look again.
+    #[error("{0} was not looked at yet")]
+    NotYet(String),
     #[error("the reconcile did not end in time and was stopped; it is safe to go on from what is stored")]
     Deadline,
 }

@@ -119,14 +119,14 @@ fn telling(failure: &Failure, waited: Duration, timings: &Timings) -> Telling {
             Telling::Reconciling { reason: Reason::KubernetesError, message }
         }
         Failure::Deadline => Telling::Reconciling { reason: Reason::Reconciling, message },
-        Failure::Stale | Failure::NotSent(_) | Failure::NotNow(_) => Telling::Nothing,
+        Failure::Stale | Failure::NotYet(_) | Failure::NotSent(_) | Failure::NotNow(_) => Telling::Nothing,
     }
 }
 
 fn first_delay(failure: &Failure, timings: &Timings) -> Duration {
     match failure {
         // The watch brings the newer object, and with it the next look; this is for a watch that lags.
-        Failure::Stale | Failure::NotSent(_) | Failure::NotNow(_) => timings.progress / 50,
+        Failure::Stale | Failure::NotYet(_) | Failure::NotSent(_) | Failure::NotNow(_) => timings.progress / 50,
         Failure::Missing { .. } | Failure::Kube { .. } | Failure::KubeDeadline { .. } | Failure::Deadline => {
             timings.progress / 2
         }
