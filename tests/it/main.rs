@@ -3,10 +3,14 @@
 
 mod account;
 mod chart;
+mod crash;
 mod crds;
 mod fleet;
+mod fleet_faults;
+mod fleet_orphans;
 mod grants;
 mod lease;
 mod report;
 mod scene;
 mod shell;
+mod tap;

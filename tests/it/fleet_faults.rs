@@ -1,0 +1,293 @@
+//! What may go wrong between muster and EC2, one case each.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams},
+};
+use muster::worker_fleet::WorkerFleet;
+use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, Fault, FaultAction, Moment, Outcome};
+use serde_json::json;
+
+use crate::{
+    fleet::{ids, launches, live, ready, settled, spec, status, wait_settled, with},
+    scene::Scene,
+};
+
+/// How long describe calls are blind for a write: less than the grace that the controllers of a scene give.
+const LAG: Duration = Duration::from_millis(400);
+
+fn error(code: &str) -> FaultAction {
+    FaultAction::Error { code: code.into(), message: None, status: None }
+}
+
+/// One subnet, so that one call launches all.
+fn one_call(scene: &Scene, replicas: u32) -> serde_json::Value {
+    let mut wish = spec(scene, replicas, json!({}));
+    wish["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(1);
+    wish
+}
+
+fn ever(scene: &Scene) -> usize {
+    scene.sandbox.instances_of(&scene.account).len()
+}
+
+#[tokio::test]
+async fn a_launch_whose_answer_is_lost_is_repeated_under_its_token() {
+    for action in
+        [FaultAction::DropAfter, FaultAction::DropBefore, FaultAction::Truncate { bytes: 100 }, error("InternalError")]
+    {
+        let scene = Scene::new().await;
+        scene.sandbox.set_describe_lag(LAG);
+        let _controller = scene.start().await;
+        scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", action.clone()));
+        scene.create::<WorkerFleet>("web", one_call(&scene, 4)).await;
+        wait_settled(&scene, "web", 4).await;
+        assert_eq!(ever(&scene), 4, "{action:?}");
+        let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances"));
+        let tokens: BTreeSet<_> = calls.iter().map(|call| call.parameters["ClientToken"].clone()).collect();
+        assert_eq!((calls.len(), tokens.len()), (2, 1), "{action:?}");
+    }
+}
+
+#[tokio::test]
+async fn while_describe_is_blind_nothing_is_launched_twice_nor_taken_for_gone() {
+    let scene = Scene::new().await;
+    scene.sandbox.set_describe_lag(LAG);
+    let controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 5, json!({}))).await;
+    scene
+        .wait::<WorkerFleet>("web", "the answers on record", |fleet| {
+            let launches = status(fleet).launches;
+            !launches.is_empty() && launches.iter().all(|intent| !intent.instance_ids.is_empty())
+        })
+        .await;
+    controller.kill().await;
+    let _successor = scene.start().await;
+    wait_settled(&scene, "web", 5).await;
+    assert_eq!(ever(&scene), 5);
+}
+
+#[tokio::test]
+async fn an_edit_during_a_launch_changes_only_what_comes_after() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    let hold =
+        scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", FaultAction::Hold { moment: Moment::Before }));
+    scene.create::<WorkerFleet>("web", one_call(&scene, 2)).await;
+    scene.sandbox.wait_for_hits(hold, 1).await;
+    let edit = json!({"spec": {"replicas": 3, "template": {"tags": {"edit": "1"}}}});
+    scene.change::<WorkerFleet>("web", edit).await;
+    scene.sandbox.release_fault(hold);
+    wait_settled(&scene, "web", 3).await;
+    assert_eq!(ever(&scene), 3);
+    let edited = live(&scene).iter().filter(|worker| worker.tags.contains_key("edit")).count();
+    assert_eq!(edited, 1, "the launch under way stays as it was recorded");
+    let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances"));
+    assert!(calls.iter().all(|call| call.outcome != Outcome::Error("IdempotentParameterMismatch".into())));
+}
+
+#[tokio::test]
+async fn an_answer_that_the_record_could_not_take_is_asked_for_again() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    let hold =
+        scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", FaultAction::Hold { moment: Moment::Before }));
+    scene.create::<WorkerFleet>("web", one_call(&scene, 2)).await;
+    scene.sandbox.wait_for_hits(hold, 1).await;
+    // The object as the controller knows it is outdated when the answer comes.
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"labels": {"seen": "yes"}}})).await;
+    scene.sandbox.release_fault(hold);
+    wait_settled(&scene, "web", 2).await;
+    assert_eq!(ever(&scene), 2);
+}
+
+#[tokio::test]
+async fn what_was_launched_and_ended_is_replaced_under_a_new_token() {
+    let scene = Scene::new().await;
+    scene.sandbox.set_describe_lag(LAG);
+    let controller = scene.start().await;
+    scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", FaultAction::DropAfter));
+    let dead = scene.sandbox.add_fault(Fault::always("ec2", "RunInstances", FaultAction::DropBefore));
+    scene.create::<WorkerFleet>("web", one_call(&scene, 1)).await;
+    scene.sandbox.wait_for_hits(dead, 1).await;
+    controller.kill().await;
+    let first = live(&scene).remove(0);
+    scene.sandbox.terminate_instance(&first.id).unwrap();
+    scene.sandbox.clear_faults();
+    let _successor = scene.start().await;
+    wait_settled(&scene, "web", 1).await;
+    assert_eq!(ever(&scene), 2);
+    assert_ne!(live(&scene)[0].client_token, first.client_token);
+}
+
+#[tokio::test]
+async fn a_token_that_was_used_for_something_else_is_searched_for_and_never_dropped() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    // The launch works and its answer is lost; then EC2 insists that the token is of another request.
+    scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", FaultAction::DropAfter));
+    scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", error("IdempotentParameterMismatch")));
+    scene.sandbox.set_describe_lag(LAG);
+    scene.create::<WorkerFleet>("web", one_call(&scene, 3)).await;
+    wait_settled(&scene, "web", 3).await;
+    assert_eq!(ever(&scene), 3);
+}
+
+#[tokio::test]
+async fn a_launch_whose_revision_is_lost_is_settled_by_a_search_after_the_full_wait() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    let hold =
+        scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", FaultAction::Hold { moment: Moment::Before }));
+    scene.create::<WorkerFleet>("web", one_call(&scene, 2)).await;
+    scene.sandbox.wait_for_hits(hold, 1).await;
+    controller.kill().await;
+    scene.sandbox.remove_fault(hold);
+    let open = status(&scene.api::<WorkerFleet>().get("web").await.unwrap()).launches.remove(0);
+    // The held call was carried out when the fault went. Now the template changes, and the revision is deleted.
+    scene.change::<WorkerFleet>("web", json!({"spec": {"template": {"tags": {"edit": "1"}}}})).await;
+    scene.api::<ControllerRevision>().delete(&open.revision, &DeleteParams::default()).await.unwrap();
+    let _successor = scene.start().await;
+    wait_settled(&scene, "web", 2).await;
+    assert_eq!(ever(&scene), 2);
+    let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances"));
+    assert_eq!(calls.len(), 1, "it was not repeated with anything else: {calls:#?}");
+}
+
+#[tokio::test]
+async fn one_id_that_cannot_be_ended_does_not_keep_the_others() {
+    for (code, rule) in
+        [("InvalidInstanceID.NotFound", "bad id"), ("UnauthorizedOperation", "vanished under tag-scoped IAM")]
+    {
+        let scene = Scene::new().await;
+        let _controller = scene.start().await;
+        scene.create::<WorkerFleet>("web", spec(&scene, 4, json!({}))).await;
+        wait_settled(&scene, "web", 4).await;
+        let gone = live(&scene).remove(0);
+        // Whatever call names this one fails, for as long as it is named.
+        for place in 1..=4 {
+            let named = Fault::always("ec2", "TerminateInstances", error(code));
+            scene.sandbox.add_fault(named.parameter(&format!("InstanceId.{place}"), &gone.id));
+        }
+        scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 0}})).await;
+        scene
+            .wait::<WorkerFleet>("web", "the others' end", |fleet| {
+                status(fleet).terminations.iter().map(|t| t.instance_ids.len()).sum::<usize>() == 1
+                    && status(fleet).replicas == 0
+            })
+            .await;
+        assert_eq!(ids(&live(&scene)), BTreeSet::from([gone.id.clone()]), "{rule}");
+        scene.sandbox.terminate_instance(&gone.id).unwrap();
+        wait_settled(&scene, "web", 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_denied_end_is_told_with_its_code() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    wait_settled(&scene, "web", 1).await;
+    let denied = scene.sandbox.add_fault(Fault::always("ec2", "TerminateInstances", error("UnauthorizedOperation")));
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene
+        .wait::<WorkerFleet>("web", "the refusal", |fleet| {
+            ready(fleet).is_some_and(|(_, _, message)| message.contains("UnauthorizedOperation"))
+        })
+        .await;
+    assert_eq!(live(&scene).len(), 1);
+    scene.sandbox.remove_fault(denied);
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(live(&scene).len(), 0);
+}
+
+#[tokio::test]
+async fn victims_are_ended_by_a_successor_and_nobody_else_is() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 4, json!({}))).await;
+    wait_settled(&scene, "web", 4).await;
+    let hold = scene.sandbox.add_fault(Fault::once("ec2", "TerminateInstances", FaultAction::DropBefore));
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
+    scene.sandbox.wait_for_hits(hold, 1).await;
+    controller.kill().await;
+    let chosen: BTreeSet<_> = status(&scene.api::<WorkerFleet>().get("web").await.unwrap())
+        .terminations
+        .iter()
+        .flat_map(|t| t.instance_ids.iter().map(ToString::to_string))
+        .collect();
+    assert_eq!(chosen.len(), 2);
+    scene.change::<WorkerFleet>("web", json!({"spec": {"scaleDownPolicy": "Newest"}})).await;
+    let _successor = scene.start().await;
+    wait_settled(&scene, "web", 2).await;
+    assert!(ids(&live(&scene)).is_disjoint(&chosen));
+    assert_eq!(ever(&scene), 4);
+}
+
+#[tokio::test]
+async fn deletion_waits_for_a_launch_that_nobody_knows_the_outcome_of() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    let hold = scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", FaultAction::DropAfter));
+    scene.create::<WorkerFleet>("web", one_call(&scene, 3)).await;
+    scene.sandbox.wait_for_hits(hold, 1).await;
+    controller.kill().await;
+    scene.sandbox.set_describe_lag(LAG);
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    let _successor = scene.start().await;
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(live(&scene).len(), 0);
+    assert!(ever(&scene) <= 3);
+}
+
+#[tokio::test]
+async fn a_sweep_that_fails_proves_nothing() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 3, json!({}))).await;
+    wait_settled(&scene, "web", 3).await;
+    // The SDK makes three attempts a call.
+    let failing = scene.sandbox.add_fault(Fault::always("ec2", "DescribeInstances", error("InternalError")).count(9));
+    scene.sandbox.wait_for_hits(failing, 9).await;
+    wait_settled(&scene, "web", 3).await;
+    assert_eq!((launches(&scene), ever(&scene)), (3, 3));
+}
+
+#[tokio::test]
+async fn only_the_difference_is_filled_again() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", one_call(&scene, 6)).await;
+    wait_settled(&scene, "web", 6).await;
+    for worker in live(&scene).iter().take(2) {
+        scene.sandbox.fail_instance(&worker.id).unwrap();
+    }
+    scene.wait::<WorkerFleet>("web", "six again", |fleet| settled(fleet, 6) && ever(&scene) == 8).await;
+    assert_eq!(live(&scene).len(), 6);
+}
+
+#[tokio::test]
+async fn a_fleet_with_a_revision_keeps_it_while_a_worker_runs_it() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    let wish = with(one_call(&scene, 1), json!({"revisionHistoryLimit": 0}));
+    scene.create::<WorkerFleet>("web", wish).await;
+    let first = status(&wait_settled(&scene, "web", 1).await).update_revision;
+    let edit = json!({"spec": {"template": {"tags": {"edit": "1"}, "ami": {"id": AMAZON_LINUX_X86_64}}}});
+    scene.change::<WorkerFleet>("web", edit).await;
+    scene.wait::<WorkerFleet>("web", "a new revision", |f| status(f).update_revision != first && settled(f, 1)).await;
+    let stored = scene.api::<ControllerRevision>().list(&ListParams::default()).await.unwrap();
+    assert_eq!(stored.items.len(), 2);
+    scene.sandbox.terminate_instance(&live(&scene)[0].id).unwrap();
+    scene
+        .wait::<WorkerFleet>("web", "replaced", |f| {
+            status(f).current_revision == status(f).update_revision && settled(f, 1)
+        })
+        .await;
+    let names: Vec<_> = scene.api::<ControllerRevision>().list(&ListParams::default()).await.unwrap().items;
+    let names: Vec<_> = names.iter().map(ResourceExt::name_any).map(Some).collect();
+    assert!(!names.contains(&first), "{names:?}");
+}

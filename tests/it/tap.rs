@@ -1,0 +1,222 @@
+//! Every call of a controller passes through here: it is counted, and can be made the last thing the controller does.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use aws_smithy_runtime_api::{
+    client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+            SharedHttpConnector,
+        },
+        orchestrator::HttpRequest,
+        runtime_components::RuntimeComponents,
+    },
+    shared::IntoShared,
+};
+use http::{Method, Request};
+use kube::{Client, client::Body};
+use tokio::sync::watch;
+
+/// One call, by what it is and how often the same came before it. A bare number would not repeat from run to run. A look at
+/// AWS that only repeats the one before, with nothing done in between, is the same point: how many of these there are is up
+/// to the clock.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Point {
+    pub(crate) operation: String,
+    pub(crate) ordinal: u32,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} #{}", self.operation, self.ordinal)
+    }
+}
+
+/// When, seen from a call, the controller stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Nobody got the call.
+    Before,
+    /// It was carried out, and its answer reached nobody.
+    After,
+}
+
+/// A tap on both of a controller's connections. Clones are the same tap.
+#[derive(Clone, Debug)]
+pub(crate) struct Tap {
+    state: Arc<Mutex<State>>,
+    stopped: watch::Sender<bool>,
+    called: watch::Sender<()>,
+}
+
+/// What a controller at rest calls, and what it calls once in a while to prove its accounts anew.
+pub(crate) const LOOK: &str = "DescribeInstances";
+pub(crate) const PROOF: &str = "GetCallerIdentity";
+
+#[derive(Debug, Default)]
+struct State {
+    last: Option<String>,
+    counts: BTreeMap<String, u32>,
+    points: Vec<Point>,
+    stop: Option<(Point, Moment)>,
+}
+
+enum Gate {
+    Open,
+    LastCall,
+    Shut,
+}
+
+impl Tap {
+    pub(crate) fn new() -> Self {
+        Self { state: Arc::default(), stopped: watch::Sender::new(false), called: watch::Sender::new(()) }
+    }
+
+    /// A tap that lets nothing through any more from `point` on.
+    pub(crate) fn stopping(point: Point, moment: Moment) -> Self {
+        let tap = Self::new();
+        tap.state.lock().unwrap().stop = Some((point, moment));
+        tap
+    }
+
+    /// Every call so far, in order.
+    pub(crate) fn points(&self) -> Vec<Point> {
+        self.state.lock().unwrap().points.clone()
+    }
+
+    /// Returns once the calls so far are as `enough` says.
+    pub(crate) async fn until(&self, enough: impl Fn(&[Point]) -> bool) {
+        let mut called = self.called.subscribe();
+        while !enough(&self.points()) {
+            let waited = tokio::time::timeout(crate::scene::PATIENCE, called.changed()).await;
+            waited.expect("further calls").expect("the tap is there");
+        }
+    }
+
+    /// Returns once the point was hit.
+    pub(crate) async fn stopped(&self) {
+        let mut stopped = self.stopped.subscribe();
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+
+    fn enter(&self, operation: Option<String>) -> Gate {
+        if *self.stopped.borrow() {
+            return Gate::Shut;
+        }
+        let Some(operation) = operation else { return Gate::Open };
+        let mut state = self.state.lock().unwrap();
+        let repeated = operation == LOOK && state.last.as_ref() == Some(&operation);
+        if operation != PROOF {
+            state.last = Some(operation.clone());
+        }
+        let count = state.counts.entry(operation.clone()).or_default();
+        *count += u32::from(!repeated);
+        let point = Point { operation, ordinal: *count };
+        state.points.push(point.clone());
+        self.called.send_replace(());
+        match &state.stop {
+            Some((stop, Moment::Before)) if *stop == point => {
+                self.stopped.send_replace(true);
+                Gate::Shut
+            }
+            Some((stop, Moment::After)) if *stop == point => Gate::LastCall,
+            Some(_) | None => Gate::Open,
+        }
+    }
+
+    async fn pass<T>(&self, operation: Option<String>, call: impl Future<Output = T>) -> T {
+        match self.enter(operation) {
+            Gate::Open => {
+                let answer = call.await;
+                // An answer that comes after the end reaches nobody either.
+                if *self.stopped.borrow() { std::future::pending().await } else { answer }
+            }
+            Gate::LastCall => {
+                let _unread = call.await;
+                self.stopped.send_replace(true);
+                std::future::pending().await
+            }
+            Gate::Shut => std::future::pending().await,
+        }
+    }
+
+    /// `client` behind this tap.
+    pub(crate) fn kube(&self, client: Client) -> Client {
+        let namespace = client.default_namespace().to_owned();
+        let tap = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (tap, client) = (tap.clone(), client.clone());
+            async move { tap.pass(kube_operation(&request), client.send(request)).await }
+        });
+        Client::new(service, namespace)
+    }
+
+    /// An HTTP client for the SDKs behind this tap. The sandbox speaks plain HTTP.
+    pub(crate) fn aws(&self) -> SharedHttpClient {
+        let inner = aws_smithy_http_client::Builder::new().build_http();
+        TappedClient { inner, tap: self.clone() }.into_shared()
+    }
+}
+
+/// `PUT workerfleets/status` and the like. `None` for what comes when it likes: watches with the lists that they begin
+/// with, leases and events.
+fn kube_operation(request: &Request<Body>) -> Option<String> {
+    const WATCHED: [&str; 4] = ["workerfleets", "awsaccounts", "fleetreports", "namespaces"];
+    let path = request.uri().path();
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let mut rest = match parts.as_slice() {
+        ["api", _version, rest @ ..] | ["apis", _, _version, rest @ ..] => rest,
+        _ => return Some(format!("{} {path}", request.method())),
+    };
+    if let ["namespaces", _, inner @ ..] = rest
+        && !inner.is_empty()
+    {
+        rest = inner;
+    }
+    match rest {
+        ["leases" | "events", ..] => None,
+        [resource] if request.method() == Method::GET && WATCHED.contains(resource) => None,
+        [resource] | [resource, _] => Some(format!("{} {resource}", request.method())),
+        [resource, _, subresource, ..] => Some(format!("{} {resource}/{subresource}", request.method())),
+        [] => Some(format!("{} {path}", request.method())),
+    }
+}
+
+#[derive(Debug)]
+struct TappedClient {
+    inner: SharedHttpClient,
+    tap: Tap,
+}
+
+impl HttpClient for TappedClient {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(TappedConnector { inner, tap: self.tap.clone() })
+    }
+}
+
+#[derive(Debug)]
+struct TappedConnector {
+    inner: SharedHttpConnector,
+    tap: Tap,
+}
+
+impl HttpConnector for TappedConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (inner, tap) = (self.inner.clone(), self.tap.clone());
+        let operation = aws_operation(&request);
+        HttpConnectorFuture::new(async move { tap.pass(Some(operation), async { inner.call(request).await }).await })
+    }
+}
+
+/// The `Action` of EC2's and STS's query protocol.
+fn aws_operation(request: &HttpRequest) -> String {
+    let body = request.body().bytes().unwrap_or_default();
+    let body = std::str::from_utf8(body).unwrap_or_default();
+    let action = body.split('&').find_map(|pair| pair.strip_prefix("Action="));
+    action.map_or_else(|| format!("{} {}", request.method(), request.uri()), str::to_owned)
+}
