@@ -14,7 +14,7 @@ pub(crate) const ROOT_KEY_PREFIX: &str = "AKIASANDBOX";
 
 /// A role and who may assume it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RoleSpec {
     pub account: AccountId,
     pub name: String,

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::config::CENTURY;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ClockMode {
@@ -61,7 +63,9 @@ impl Clock {
     }
 
     pub(crate) fn step(&self, by: Duration) {
-        *self.stepped() += by;
+        let mut stepped = self.stepped();
+        *stepped = stepped.saturating_add(by).min(CENTURY * 10);
+        drop(stepped);
         self.steps.send_modify(|n| *n += 1);
     }
 
@@ -98,4 +102,19 @@ impl Clock {
 #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else in the sandbox asks")]
 pub(crate) fn wall_now() -> Timestamp {
     Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_step_leads_out_of_the_calendar() {
+        for mode in [ClockMode::Real, ClockMode::Manual] {
+            let clock = Clock::new(mode);
+            clock.step(Duration::MAX);
+            clock.step(Duration::MAX);
+            assert!(clock.now() + CENTURY > clock.now());
+        }
+    }
 }

@@ -38,7 +38,7 @@ impl Default for SandboxConfig {
 /// How long instances stay in each transient state. The order is EC2's; the default times are short, so that demos and
 /// tests on a real clock do not wait; the times after the end are EC2's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Lifecycle {
     #[serde(with = "millis")]
     pub pending: Duration,
@@ -70,17 +70,27 @@ impl Default for Lifecycle {
     }
 }
 
+/// Nothing in the sandbox lasts longer: the calendar ends in the year 9999.
+pub(crate) const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Durations as whole milliseconds in JSON.
 pub(crate) mod millis {
     use std::time::Duration;
 
+    use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::CENTURY;
 
     pub(crate) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        u64::deserialize(from).map(Duration::from_millis)
+        let duration = Duration::from_millis(u64::deserialize(from)?);
+        if duration > CENTURY {
+            return Err(D::Error::custom(format!("at most a century, {} ms", CENTURY.as_millis())));
+        }
+        Ok(duration)
     }
 }

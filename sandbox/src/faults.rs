@@ -13,7 +13,7 @@ use crate::error::ApiError;
 
 /// A fault and the calls it befalls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
     /// `ec2`, `sts` or `s3`.
     pub service: String,
@@ -80,7 +80,7 @@ impl Fault {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum FaultAction {
     /// Refused with this code, nothing done. The status is the code's own unless given.
     Error {

@@ -15,7 +15,7 @@ use crate::caller::{Caller, CallerId};
 use crate::control;
 use crate::ec2;
 use crate::error::ApiError;
-use crate::faults::{FaultAction, FaultId, Moment, Target};
+use crate::faults::{Fault, FaultAction, FaultId, Moment, Target};
 use crate::journal::{Call, Outcome};
 use crate::s3;
 use crate::scope::{self, CredentialScope};
@@ -61,8 +61,8 @@ enum Service {
 }
 
 impl Service {
-    fn from_scope(scope: &CredentialScope) -> Option<Self> {
-        match scope.service.as_str() {
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
             "ec2" => Some(Self::Ec2),
             "sts" => Some(Self::Sts),
             "s3" => Some(Self::S3),
@@ -75,6 +75,14 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Sts => "sts",
             Self::S3 => "s3",
+        }
+    }
+
+    fn has(self, operation: &str) -> bool {
+        match self {
+            Self::Ec2 => ec2::has(operation),
+            Self::Sts => sts::has(operation),
+            Self::S3 => s3::has(operation),
         }
     }
 
@@ -112,6 +120,28 @@ impl Service {
     }
 }
 
+/// Refuses a fault that no call can meet, which a test would take for a fault that was survived.
+pub(crate) fn check_fault(fault: &Fault) -> Result<(), ApiError> {
+    let refuse = |message: String| Err(ApiError::new("InvalidFault", message));
+    let Some(service) = Service::from_name(&fault.service) else {
+        return refuse(format!("the sandbox has no service {:?}: it has ec2, sts and s3", fault.service));
+    };
+    if let Some(operation) = fault.operation.as_deref().filter(|operation| !service.has(operation)) {
+        return refuse(format!("the sandbox's {} has no operation {operation:?}", fault.service));
+    }
+    match &fault.action {
+        FaultAction::Error { status: Some(status), .. } if !(400..600).contains(status) => {
+            refuse(format!("{status} is no status of an error: it must be from 400 to 599"))
+        }
+        FaultAction::Error { .. }
+        | FaultAction::DropBefore
+        | FaultAction::DropAfter
+        | FaultAction::Delay { .. }
+        | FaultAction::Hold { .. }
+        | FaultAction::Truncate { .. } => Ok(()),
+    }
+}
+
 /// A request, read as far as its service needs it before it is carried out.
 enum Work {
     Ec2(BTreeMap<String, String>),
@@ -126,9 +156,10 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response
     let Some(scope) = scope::read(&parts) else {
         return Ok(s3::error(&unsigned(), &request_id));
     };
-    let Some(service) = Service::from_scope(&scope) else {
+    let Some(service) = Service::from_name(&scope.service) else {
         let unknown = ApiError::new("UnknownService", format!("The sandbox has no service {:?}.", scope.service));
-        return Ok(s3::error(&unknown, &request_id));
+        // The shape that most of the other services have.
+        return Ok(sts::error(&unknown, &request_id));
     };
     let (operation, parameters, work) = match read(service, parts, body).await {
         Ok(read) => read,

@@ -46,7 +46,7 @@ pub enum Outcome {
 
 /// What a query of the journal must match. The default matches every call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct CallQuery {
     pub service: Option<String>,
     pub operation: Option<String>,

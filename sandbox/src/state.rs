@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::clock::Clock;
-use crate::config::SandboxConfig;
+use crate::config::{CENTURY, SandboxConfig};
 use crate::ec2::Ec2;
 use crate::faults::Faults;
 use crate::journal::Journal;
@@ -37,7 +37,7 @@ impl State {
             faults: Faults::default(),
             throttle: Throttle::new(config.throttling),
             accounts: Accounts::default(),
-            ec2: Ec2::new(config.lifecycle.clone(), config.describe_lag),
+            ec2: Ec2::new(config.lifecycle.clone(), config.describe_lag.min(CENTURY)),
             s3: S3::new(Arc::clone(&clock)),
             workers: Workers::default(),
             calls: TaskTracker::new(),

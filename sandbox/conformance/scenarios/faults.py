@@ -1,4 +1,5 @@
 import threading
+import urllib.error
 
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
 from harness import ids, refused, same, sandbox_only
@@ -118,3 +119,33 @@ def the_journal_tells_who_called_what(world):
     same((call["parameters"]["MaxCount"], call["outcome"]), ("2", "ok"))
     same(world.control("GET", "calls/counts", account=world.account, operation="RunInstances"), {"ec2:RunInstances": 1})
     same(world.control("GET", "calls", account=world.account, after=call["number"], operation="RunInstances"), [])
+
+
+@sandbox_only
+def a_fault_that_no_call_can_meet_is_refused(world):
+    fault = {"service": "ec2", "operation": "RunInstances", "action": "dropBefore"}
+    for wrong in (
+        {"service": "ec3"},
+        {"operation": "RunInstance"},
+        {"opration": "RunInstances"},
+        {"action": {"error": {"code": "X", "status": 42}}},
+        {"action": {"error": {"code": "X", "reason": "y"}}},
+        {"action": {"delay": {"millis": 2**64 - 1}}},
+    ):
+        try:
+            world.control("POST", "faults", fault | wrong)
+        except urllib.error.HTTPError as error:
+            assert error.code in (400, 422), error
+        else:
+            raise AssertionError(f"{wrong} was taken")
+
+
+@sandbox_only
+def a_step_out_of_the_calendar_is_refused_and_harms_nothing(world):
+    try:
+        world.control("POST", "clock", {"millis": 2**64 - 1})
+    except urllib.error.HTTPError as error:
+        same(error.code, 422)
+    else:
+        raise AssertionError("the step was taken")
+    assert world.control("GET", "clock")["now"]

@@ -51,7 +51,7 @@ use crate::ec2::image::ImageState;
 use crate::ec2::instance::HealthStatus;
 use crate::error::ApiError;
 use crate::faults::{Fault, FaultId};
-use crate::front::Body;
+use crate::front::{self, Body};
 use crate::journal::CallQuery;
 use crate::s3;
 use crate::state::State;
@@ -142,8 +142,9 @@ async fn faults(Shared(control): Shared<Control>) -> impl IntoResponse {
     Json(control.faults())
 }
 
-async fn add_fault(Shared(control): Shared<Control>, Json(fault): Json<Fault>) -> Json<FaultId> {
-    Json(control.add_fault(fault))
+async fn add_fault(Shared(control): Shared<Control>, Json(fault): Json<Fault>) -> Result<Json<FaultId>, ApiError> {
+    front::check_fault(&fault)?;
+    Ok(Json(control.add_fault(fault)))
 }
 
 async fn clear_faults(Shared(control): Shared<Control>) -> StatusCode {
@@ -259,6 +260,7 @@ async fn set_image_state(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct OfAccount {
     account: Option<AccountId>,
 }

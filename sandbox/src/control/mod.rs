@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use crate::accounts::{Credentials, RoleSpec};
 use crate::caller::AccountId;
 use crate::clock::Clock;
+use crate::config::CENTURY;
 use crate::ec2::world::Pool;
 use crate::faults::{Fault, FaultId, FaultStatus};
 use crate::journal::{Call, CallQuery};
@@ -115,7 +116,7 @@ impl Control {
         }
         self.state.ec2.with(self.now(), |world| {
             if let Some(lag) = describe_lag {
-                world.describe_lag = Duration::from_millis(*lag);
+                world.describe_lag = Duration::from_millis(*lag).min(CENTURY);
             }
             if let Some(lifecycle) = lifecycle {
                 world.lifecycle = lifecycle.clone();
@@ -137,7 +138,7 @@ impl Control {
 
     /// Writes from now on are unseen by describe calls for so long.
     pub fn set_describe_lag(&self, lag: Duration) {
-        self.state.ec2.with(self.now(), |world| world.describe_lag = lag);
+        self.state.ec2.with(self.now(), |world| world.describe_lag = lag.min(CENTURY));
     }
 
     pub fn set_capacity(&self, spec: CapacitySpec) {

@@ -86,6 +86,7 @@ fn resolve(
 ) -> Result<Resolved, ApiError> {
     let (account, region) = (&caller.id.account, &caller.region);
     let image = resolve_image(world, caller, request, now)?;
+    check_root_volume(request, &image)?;
     let estate = world.estate(account, region, now);
     let subnets = resolve_places(estate, request)?;
     let vpc = subnets.first().map(|place| place.vpc_id.clone()).unwrap_or_default();
@@ -143,6 +144,20 @@ fn resolve_image(
         ));
     }
     Ok(image.clone())
+}
+
+fn check_root_volume(request: &LaunchRequest<'_>, image: &Image) -> Result<(), ApiError> {
+    let asked = request.devices.iter().filter(|device| device.name == image.root_device_name);
+    match asked.filter_map(|device| device.size_gib).find(|size| *size < image.root_volume_gib) {
+        Some(size) => Err(ApiError::new(
+            "InvalidBlockDeviceMapping",
+            format!(
+                "Volume of size {size}GB is smaller than the image's snapshot, expect size >= {}GB",
+                image.root_volume_gib
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn resolve_places(estate: &Estate, request: &LaunchRequest<'_>) -> Result<Vec<Place>, ApiError> {

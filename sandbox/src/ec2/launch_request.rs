@@ -14,6 +14,7 @@ use crate::query::params::{Scope, invalid, missing};
 
 const USER_DATA_LIMIT: usize = 16 * 1024;
 const TOKEN_LIMIT: usize = 64;
+const LARGEST_VOLUME_GIB: u32 = 65_536;
 
 #[derive(Debug)]
 pub(crate) struct LaunchRequest<'a> {
@@ -45,7 +46,6 @@ pub(crate) struct Network<'a> {
     pub(crate) zone: Option<&'a str>,
     pub(crate) group_ids: Vec<&'a str>,
     pub(crate) group_names: Vec<&'a str>,
-    pub(crate) private_ip: Option<&'a str>,
     pub(crate) public_ip: Option<bool>,
 }
 
@@ -173,7 +173,6 @@ fn read_network<'a>(root: &Scope<'a>) -> Result<Network<'a>, ApiError> {
         zone: placement.and_then(|placement| placement.text("AvailabilityZone")),
         group_ids: root.list("SecurityGroupId"),
         group_names: root.list("SecurityGroup"),
-        private_ip: root.text("PrivateIpAddress"),
         public_ip: None,
     };
     let interfaces = root.items("NetworkInterface");
@@ -183,7 +182,6 @@ fn read_network<'a>(root: &Scope<'a>) -> Result<Network<'a>, ApiError> {
     for (given, what) in [
         (network.subnet.is_some(), "an instance-level subnet ID"),
         (!network.group_ids.is_empty() || !network.group_names.is_empty(), "instance-level security groups"),
-        (network.private_ip.is_some(), "an instance-level private address"),
     ] {
         if given {
             let message = format!("Network interfaces and {what} may not be specified on the same request");
@@ -202,7 +200,6 @@ fn read_network<'a>(root: &Scope<'a>) -> Result<Network<'a>, ApiError> {
         interface.integer::<u32>("NetworkCardIndex")?;
         network.subnet = interface.text("SubnetId");
         network.group_ids = interface.list("SecurityGroupId");
-        network.private_ip = interface.text("PrivateIpAddress");
         network.public_ip = interface.boolean("AssociatePublicIpAddress")?;
     }
     Ok(network)
@@ -270,6 +267,9 @@ fn read_device<'a>(scope: &Scope<'a>) -> Result<Device<'a>, ApiError> {
     };
     let Some(ebs) = scope.child("Ebs") else { return Ok(device) };
     device.size_gib = ebs.integer("VolumeSize")?;
+    if let Some(size) = device.size_gib.filter(|size| !(1..=LARGEST_VOLUME_GIB).contains(size)) {
+        return Err(invalid(format!("Volume size {size} is invalid. It must be from 1 to {LARGEST_VOLUME_GIB} GiB.")));
+    }
     device.encrypted = ebs.boolean("Encrypted")?.unwrap_or(false);
     device.delete_on_termination = ebs.boolean("DeleteOnTermination")?.unwrap_or(true);
     let types = ["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"].map(|name| (name, name));

@@ -174,6 +174,10 @@ const OPERATIONS: &[Operation] = &[
     terminate_instances::OPERATION,
 ];
 
+pub(crate) fn has(operation: &str) -> bool {
+    OPERATIONS.iter().any(|known| known.name == operation)
+}
+
 pub(crate) fn handle(
     state: &State,
     caller: &Caller,

@@ -37,7 +37,7 @@ impl Page {
 
     /// Where rows are numbered: the number of the first row that this page may show.
     pub(crate) fn first_number(&self) -> u64 {
-        self.after.as_deref().and_then(|after| after.parse::<u64>().ok()).map_or(0, |after| after + 1)
+        self.after.as_deref().and_then(|after| after.parse::<u64>().ok()).map_or(0, |after| after.saturating_add(1))
     }
 
     /// Cuts this page out of all rows, which come in the order of their keys. Gives the next page's token too.
@@ -101,6 +101,12 @@ mod tests {
     fn a_full_last_page_has_no_successor() {
         let page = Page { size: 5, after: None, max_given: true };
         assert_eq!(page.cut((0..5).map(|n| (n.to_string(), n))).1, None);
+    }
+
+    #[test]
+    fn no_token_is_too_large_to_count_on_from() {
+        let page = Page { size: 5, after: Some(u64::MAX.to_string()), max_given: true };
+        assert_eq!(page.first_number(), u64::MAX);
     }
 
     #[test]

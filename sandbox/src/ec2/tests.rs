@@ -305,3 +305,40 @@ fn filters_are_all_of_any() {
         assert_eq!(bench.described(bad), Err("InvalidParameterValue".to_owned()), "{bad:?}");
     }
 }
+
+#[test]
+fn a_private_address_that_would_not_be_given_is_refused() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&[("PrivateIpAddress", "172.31.0.77")]), Err("UnknownParameter".to_owned()));
+    let interface = [("NetworkInterface.1.DeviceIndex", "0"), ("NetworkInterface.1.PrivateIpAddress", "172.31.0.77")];
+    assert_eq!(bench.run(&interface), Err("UnknownParameter".to_owned()));
+}
+
+#[test]
+fn volumes_have_a_size_that_ec2_makes() {
+    let bench = Bench::new();
+    let with = |name: &str, size: &str| {
+        let device = [("BlockDeviceMapping.1.DeviceName", name), ("BlockDeviceMapping.1.Ebs.VolumeSize", size)];
+        bench.run(&device).map(|ids| ids.len())
+    };
+    assert_eq!(with("/dev/xvda", "8"), Ok(1));
+    assert_eq!(with("/dev/xvda", "1"), Err("InvalidBlockDeviceMapping".to_owned()));
+    assert_eq!(with("/dev/sdb", "1"), Ok(1));
+    for size in ["0", "65537", "-1"] {
+        assert_eq!(with("/dev/sdb", size), Err("InvalidParameterValue".to_owned()), "{size}");
+    }
+}
+
+#[test]
+fn a_tag_that_no_answer_could_show_is_refused() {
+    let bench = Bench::new();
+    let tag = |value| {
+        [
+            ("TagSpecification.1.ResourceType", "instance"),
+            ("TagSpecification.1.Tag.1.Key", "a"),
+            ("TagSpecification.1.Tag.1.Value", value),
+        ]
+    };
+    assert_eq!(bench.run(&tag("x\u{b}y")), Err("InvalidParameterValue".to_owned()));
+    assert_eq!(bench.run(&tag("x\ty")).map(|ids| ids.len()), Ok(1));
+}

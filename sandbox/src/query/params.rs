@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
+use super::xml;
 use crate::error::ApiError;
 
 /// All parameters of a request. Those that nobody read are an error, as in AWS.
@@ -27,8 +28,11 @@ impl Params {
         self.values.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect()
     }
 
-    /// Refuses what was not read.
+    /// Refuses what was not read, and what no answer could show.
     pub(crate) fn finish(&self) -> Result<(), ApiError> {
+        if let Some((name, _)) = self.values.iter().find(|(_, (value, _))| !value.chars().all(xml::is_allowed)) {
+            return Err(invalid(format!("The value of the parameter {name} has characters that are not allowed.")));
+        }
         match self.values.iter().find(|(_, (_, read))| !read.get()) {
             Some((name, _)) => {
                 Err(ApiError::new("UnknownParameter", format!("The parameter {name} is not recognized")))
@@ -162,6 +166,13 @@ mod tests {
         let ebs = params.root().items("Block")[0].child("Ebs").expect("a structure");
         assert_eq!(ebs.integer::<u32>("VolumeSize"), Ok(Some(8)));
         params.finish().expect("all was read");
+    }
+
+    #[test]
+    fn a_value_that_xml_cannot_carry_is_refused() {
+        let params = params(&[("Tag.1.Value", "a\u{b}b")]);
+        assert_eq!(params.root().text("Tag.1.Value"), Some("a\u{b}b"));
+        assert_eq!(params.finish().expect_err("a control character").code, "InvalidParameterValue");
     }
 
     #[test]

@@ -92,9 +92,16 @@ fn escape(text: &str, into: &mut String) {
             '"' => into.push_str("&quot;"),
             // A parser would read a bare carriage return as a line feed.
             '\r' => into.push_str("&#13;"),
-            other => into.push(other),
+            other if is_allowed(other) => into.push(other),
+            // One of these and no parser reads any of the answer.
+            _ => into.push(char::REPLACEMENT_CHARACTER),
         }
     }
+}
+
+/// Whether XML can carry the character at all, escaped or not.
+pub(crate) fn is_allowed(c: char) -> bool {
+    !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
 }
 
 #[cfg(test)]
@@ -113,6 +120,13 @@ mod tests {
             xml.into_string(),
             "<a><b>1 &lt; 2 &amp; &quot;3&quot;&#13;</b><set><item><n>1</n></item><item><n>2</n></item></set></a>"
         );
+    }
+
+    #[test]
+    fn what_xml_cannot_carry_is_replaced() {
+        let mut xml = Xml::default();
+        xml.text("a", "x\u{0}\u{b}\t\n\u{1f}\u{ffff}y😀");
+        assert_eq!(xml.into_string(), "<a>x\u{fffd}\u{fffd}\t\n\u{fffd}\u{fffd}y😀</a>");
     }
 
     #[test]

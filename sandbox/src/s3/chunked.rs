@@ -63,7 +63,7 @@ fn split(body: &Bytes) -> Result<(Bytes, HeaderMap), ChunkedError> {
         if size == 0 {
             return Ok((content.freeze(), trailers(&mut rest)?));
         }
-        if rest.len() < size + 2 {
+        if rest.len() < size.saturating_add(2) {
             return Err(ChunkedError::Incomplete);
         }
         content.extend_from_slice(&rest.split_to(size));
@@ -76,7 +76,11 @@ fn split(body: &Bytes) -> Result<(Bytes, HeaderMap), ChunkedError> {
 fn chunk_size(header: &[u8]) -> Result<usize, ChunkedError> {
     let text = std::str::from_utf8(header).map_err(|_| ChunkedError::BadSize)?;
     let size = text.split(';').next().unwrap_or_default();
-    usize::from_str_radix(size.trim(), 16).map_err(|_| ChunkedError::BadSize)
+    let size = size.trim();
+    if !size.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(ChunkedError::BadSize);
+    }
+    usize::from_str_radix(size, 16).map_err(|_| ChunkedError::BadSize)
 }
 
 fn trailers(rest: &mut Bytes) -> Result<HeaderMap, ChunkedError> {
@@ -139,9 +143,11 @@ mod tests {
 
     #[test]
     fn broken_bodies_are_refused() {
-        let cases: [(&'static [u8], ChunkedError); 5] = [
+        let cases: [(&'static [u8], ChunkedError); 7] = [
             (b"", ChunkedError::Incomplete),
             (b"5\r\nhel", ChunkedError::Incomplete),
+            (b"ffffffffffffffff\r\nab", ChunkedError::Incomplete),
+            (b"+5\r\nhello\r\n0\r\n\r\n", ChunkedError::BadSize),
             (b"zz\r\nhello\r\n", ChunkedError::BadSize),
             (b"2\r\nhello\r\n0\r\n\r\n", ChunkedError::BadSize),
             (b"0\r\nno colon\r\n\r\n", ChunkedError::BadTrailer),

@@ -36,7 +36,7 @@ use crate::state::State;
 pub use checksum::{Algorithm, Sum};
 pub use content::Content;
 pub(crate) use control::routes;
-pub(crate) use request::percent_decoded;
+pub(crate) use request::{has, percent_decoded};
 pub use store::{Access, BucketInfo, Conditions, Match, Object, ObjectHeaders, S3Caller, S3State, StoreError};
 
 /// What is put is held in memory.

@@ -13,6 +13,26 @@ pub(super) struct S3Call {
     pub(super) key: Option<String>,
 }
 
+const OPERATIONS: [&str; 12] = [
+    "CopyObject",
+    "CreateBucket",
+    "DeleteBucket",
+    "DeleteObject",
+    "DeleteObjects",
+    "GetBucketLocation",
+    "GetObject",
+    "HeadBucket",
+    "HeadObject",
+    "ListBuckets",
+    "ListObjectsV2",
+    "PutObject",
+];
+
+/// Whether calls of this name can come.
+pub(crate) fn has(operation: &str) -> bool {
+    OPERATIONS.contains(&operation)
+}
+
 /// Moves the bucket from the host name (`bucket.localhost`, `bucket.s3.region.amazonaws.com`) to the path, where SDKs
 /// that see an address instead of a name put it themselves.
 pub(super) fn to_path_style(parts: &mut Parts) {
@@ -135,6 +155,7 @@ mod tests {
         ];
         for (method, path, query, expected) in cases {
             assert_eq!(classify(&method, path, query, false).operation, expected, "{method} {path}?{query}");
+            assert_eq!(has(expected), expected != "Unknown", "{expected}");
         }
         assert_eq!(classify(&Method::PUT, "/b/k", "x-id=CopyObject", true).operation, "CopyObject");
     }

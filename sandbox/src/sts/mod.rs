@@ -32,6 +32,10 @@ struct Operation {
 /// A new operation is a file of its own and a line here.
 const OPERATIONS: &[Operation] = &[assume_role::OPERATION, get_caller_identity::OPERATION];
 
+pub(crate) fn has(operation: &str) -> bool {
+    OPERATIONS.iter().any(|known| known.name == operation)
+}
+
 pub(crate) fn handle(
     state: &State,
     caller: &Caller,
