@@ -18,7 +18,7 @@ demo: tools-python kube ## See muster at work on this machine alone: about 1 min
 	@cargo build --workspace --all-targets
 	@"$$CARGO_TARGET_DIR/debug/muster-world" demo
 
-# Whatever cluster the tests use, those of the harness itself start servers of their own.
+# Whatever cluster the tests use, some start servers of their own, with more than envtest has.
 test: tools-python ## Run every test: about 4 minutes, the first time 15 to 20
 	@hack/kube/build.sh >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
@@ -42,7 +42,7 @@ generate: tools ## Write what is generated from code: the CRDs in crds/ and the 
 	@hack/generate.sh
 
 kube: tools ## Build the Kubernetes that tests and the demo use: once, 6 to 8 minutes
-	@if [ -z "$${KUBEBUILDER_ASSETS:-}$${MUSTER_TEST_KUBECONFIG:-}" ] || ! command -v helm >/dev/null; then \
+	@if [ -z "$${KUBEBUILDER_ASSETS:-}" ] || ! command -v helm >/dev/null; then \
 		hack/kube/build.sh >/dev/null; fi
 
 agent-release: ## Build the agent for release: one static program, usually 5 minutes

@@ -74,7 +74,7 @@ async fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Dev { root, folder, user_data } => dev(&root.canonicalize()?, &folder, user_data, stop).await?,
         Verb::Kube { controller_manager } => {
-            let api = KubeApi::start_with(&Options { controller_manager, logs: None }).await?;
+            let api = KubeApi::start_own(&Options { controller_manager, logs: None }).await?;
             println!("{}", api.kubeconfig().display());
             stop.await;
         }

@@ -58,7 +58,7 @@ impl World {
                     controller_manager: options.controller_manager,
                     logs: Some(options.logs.clone()),
                 };
-                KubeApi::start_with(&options).await
+                KubeApi::start_own(&options).await
             })
             .await?;
         let sandbox = progress

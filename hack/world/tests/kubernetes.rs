@@ -91,7 +91,7 @@ async fn kubectl_and_helm_talk_to_it() {
 
 #[tokio::test]
 async fn with_the_controller_manager_a_namespace_can_be_deleted() {
-    let api = KubeApi::start_with(&Options { controller_manager: true, logs: None }).await.expect("start");
+    let api = KubeApi::start_own(&Options { controller_manager: true, logs: None }).await.expect("start");
     let namespace = api.namespace().await.expect("namespace");
     let namespaces = Api::<Namespace>::all(api.admin().await.expect("admin"));
     namespaces.delete(&namespace, &DeleteParams::default()).await.expect("delete");
@@ -100,7 +100,7 @@ async fn with_the_controller_manager_a_namespace_can_be_deleted() {
 
 #[tokio::test]
 async fn dropping_it_leaves_nothing_behind() {
-    let api = KubeApi::start().await.expect("start");
+    let api = KubeApi::start_own(&Options::default()).await.expect("start");
     let folder = api.folder().to_owned();
     assert!(processes_that_mention(&folder) >= 2, "etcd and the API server are told where their files are");
     drop(api);
@@ -130,7 +130,6 @@ fn an_interrupted_owner_leaves_nothing_behind() {
 fn owner() -> (Child, PathBuf) {
     let mut owner = Command::new(env!("CARGO_BIN_EXE_muster-world"))
         .arg("kube")
-        .env_remove("MUSTER_TEST_KUBECONFIG")
         .stdout(Stdio::piped())
         .spawn()
         .expect("muster-world");

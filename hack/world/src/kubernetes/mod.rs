@@ -57,16 +57,18 @@ impl KubeApi {
 
     /// Starts one with `options`, which a cluster from `MUSTER_TEST_KUBECONFIG` does not heed.
     pub async fn start_with(options: &Options) -> Result<Self> {
+        let Some(path) = environment::test_kubeconfig() else { return Self::start_own(options).await };
         let clients = ClientBinaries::find()?;
-        let backend = match environment::test_kubeconfig() {
-            Some(path) => {
-                let kubeconfig = Kubeconfig::read_from(&path)
-                    .with_context(|| format!("MUSTER_TEST_KUBECONFIG names {}", path.display()))?;
-                Backend::Given { kubeconfig, path, group: ProcessGroup::new("muster-kube")? }
-            }
-            None => Backend::Started(Server::start(options).await?),
-        };
-        Ok(Self { backend, clients })
+        let kubeconfig =
+            Kubeconfig::read_from(&path).with_context(|| format!("MUSTER_TEST_KUBECONFIG names {}", path.display()))?;
+        let group = ProcessGroup::new("muster-kube")?;
+        Ok(Self { backend: Backend::Given { kubeconfig, path, group }, clients })
+    }
+
+    /// Starts one of its own whatever the environment says: for what fills a cluster with more than a namespace.
+    pub async fn start_own(options: &Options) -> Result<Self> {
+        let clients = ClientBinaries::find()?;
+        Ok(Self { backend: Backend::Started(Server::start(options).await?), clients })
     }
 
     /// The one server of this process, started by whoever asks first.
