@@ -47,7 +47,10 @@ impl Args {
         let read =
             |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
         let agent_config = self.agent_config.as_ref().map(read).transpose()?;
-        Ok(Some(WorkersConfig { agent: self.agent.clone(), agent_config, user_data: true, path: None }))
+        // Workers start it from their own folders.
+        let find = |path: &PathBuf| path.canonicalize().with_context(|| format!("no agent at {}", path.display()));
+        let agent = self.agent.as_ref().map(find).transpose()?;
+        Ok(Some(WorkersConfig { agent, agent_config, user_data: true, path: None }))
     }
 }
 

@@ -75,3 +75,15 @@ fn a_killed_sandbox_leaves_no_worker_behind() {
         (stat.is_empty() || stat.contains(") Z ")).then_some(())
     });
 }
+
+#[test]
+fn an_agent_that_is_not_there_is_said_at_the_start() {
+    let sandbox = Command::new(env!("CARGO_BIN_EXE_muster-sandbox"))
+        .args(["--workers", "--agent", "./no-such-agent"])
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap();
+    assert_eq!(sandbox.status.code(), Some(1));
+    let said = String::from_utf8(sandbox.stderr).unwrap();
+    assert!(said.starts_with("Error: no agent at ./no-such-agent"), "{said}");
+}

@@ -5,7 +5,7 @@ use super::instance::{HealthStatus, Instance, InstanceState};
 use super::instance_xml;
 use super::lifecycle;
 use super::page::{Page, number_key};
-use super::{Ec2Call, Operation, ids};
+use super::{Ec2Call, Operation};
 use crate::error::ApiError;
 use crate::query::xml::Xml;
 use crate::throttle::NON_MUTATING;
@@ -32,26 +32,14 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
     let all = root.boolean("IncludeAllInstances")?.unwrap_or(false);
     root.boolean("IncludeManagedResources")?;
     let dry_run = call.finish()?;
-    if page.max_given && !ids.is_empty() {
-        return Err(ApiError::new(
-            "InvalidParameterCombination",
-            "The parameter instancesSet cannot be used with the parameter maxResults",
-        ));
-    }
-    ids.iter().try_for_each(|id| ids::check_instance_id(id))?;
+    page.check_with(&ids)?;
     dry_run.end()?;
 
     call.with(|world| {
         let initializing = world.lifecycle.initializing;
         let estate = world.estate(&call.caller.id.account, &call.caller.region, call.now);
-        let missing: Vec<&str> =
-            ids.iter().copied().filter(|id| estate.visible_by_id(id, call.now).is_none()).collect();
-        if !missing.is_empty() {
-            return Err(ids::instances_not_found(&missing));
-        }
         let rows = estate
-            .visible_instances(page.first_number(), call.now)
-            .filter(|instance| ids.is_empty() || ids.contains(&instance.id.as_str()))
+            .visible(&ids, page.first_number(), call.now)?
             .filter(|instance| all || instance.state == InstanceState::Running)
             .map(|instance| (instance, lifecycle::health(instance, initializing, call.now)))
             .filter(|(instance, health)| filters.match_row(|name| values(instance, *health, name)))

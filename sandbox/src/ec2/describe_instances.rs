@@ -1,7 +1,6 @@
 //! DescribeInstances
 
 use super::filter::{self, Filters};
-use super::ids;
 use super::instance::{Instance, Market};
 use super::instance_xml;
 use super::page::{Page, number_key};
@@ -63,30 +62,12 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
     let page = Page::read(&root)?;
     root.boolean("IncludeManagedResources")?;
     let dry_run = call.finish()?;
-    if page.max_given && !ids.is_empty() {
-        return Err(ApiError::new(
-            "InvalidParameterCombination",
-            "The parameter instancesSet cannot be used with the parameter maxResults",
-        ));
-    }
-    ids.iter().try_for_each(|id| ids::check_instance_id(id))?;
+    page.check_with(&ids)?;
     dry_run.end()?;
 
     call.with(|world| {
         let estate = world.estate(&call.caller.id.account, &call.caller.region, call.now);
-        let rows: Box<dyn Iterator<Item = &Instance>> = if ids.is_empty() {
-            Box::new(estate.visible_instances(page.first_number(), call.now))
-        } else {
-            let found = |id: &&str| estate.visible_by_id(id, call.now);
-            let missing: Vec<&str> = ids.iter().copied().filter(|id| found(id).is_none()).collect();
-            if !missing.is_empty() {
-                return Err(ids::instances_not_found(&missing));
-            }
-            let mut rows: Vec<&Instance> = ids.iter().filter_map(found).collect();
-            rows.sort_by_key(|instance| instance.sequence);
-            rows.dedup_by_key(|instance| instance.sequence);
-            Box::new(rows.into_iter())
-        };
+        let rows = estate.visible(&ids, page.first_number(), call.now)?;
         let matching = rows.filter(|instance| filters.match_row(|name| values(instance, name)));
         let (rows, next) = page.cut(matching.map(|instance| (number_key(instance.sequence), instance)));
         let mut xml = Xml::default();

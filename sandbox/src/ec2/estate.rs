@@ -88,15 +88,36 @@ impl Estate {
         Ok(ids.iter().filter_map(|id| self.sequences.get(*id).copied()).collect())
     }
 
-    /// Rows as describe calls see them, in the order of launches.
-    pub(crate) fn visible_instances(&self, first: u64, now: Timestamp) -> impl Iterator<Item = &Instance> {
+    /// Rows as describe calls see them, in the order of launches: those with these ids, all or an error that names the
+    /// ones that are not there; without ids all rows from `first` on.
+    pub(crate) fn visible<'a>(
+        &'a self,
+        ids: &[&str],
+        first: u64,
+        now: Timestamp,
+    ) -> Result<Box<dyn Iterator<Item = &'a Instance> + 'a>, ApiError> {
+        if ids.is_empty() {
+            return Ok(Box::new(self.visible_from(first, now)));
+        }
+        let found = |id: &&str| self.visible_by_id(id, now);
+        let missing: Vec<&str> = ids.iter().copied().filter(|id| found(id).is_none()).collect();
+        if !missing.is_empty() {
+            return Err(ids::instances_not_found(&missing));
+        }
+        let mut rows: Vec<&Instance> = ids.iter().filter_map(found).collect();
+        rows.sort_by_key(|instance| instance.sequence);
+        rows.dedup_by_key(|instance| instance.sequence);
+        Ok(Box::new(rows.into_iter()))
+    }
+
+    fn visible_from(&self, first: u64, now: Timestamp) -> impl Iterator<Item = &Instance> {
         self.instances
             .range(first..)
             .filter_map(move |(_, instance)| instance.visible(now))
             .filter(|instance| !self.dark_zones.contains(&instance.zone))
     }
 
-    pub(crate) fn visible_by_id(&self, id: &str, now: Timestamp) -> Option<&Instance> {
+    fn visible_by_id(&self, id: &str, now: Timestamp) -> Option<&Instance> {
         let instance = self.sequences.get(id).and_then(|sequence| self.instances.get(sequence))?;
         instance.visible(now).filter(|instance| !self.dark_zones.contains(&instance.zone))
     }

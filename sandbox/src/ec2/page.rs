@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
+use super::ids;
 use crate::error::ApiError;
 use crate::query::params::{Scope, invalid};
 
@@ -33,6 +34,17 @@ impl Page {
         }
         let after = root.text("NextToken").filter(|token| !token.is_empty()).map(decode).transpose()?;
         Ok(Self { size: max.unwrap_or(DEFAULT_SIZE), after, max_given: max.is_some() })
+    }
+
+    /// Checks the instance ids that a call names. With them it cannot ask for pages.
+    pub(crate) fn check_with(&self, ids: &[&str]) -> Result<(), ApiError> {
+        if self.max_given && !ids.is_empty() {
+            return Err(ApiError::new(
+                "InvalidParameterCombination",
+                "The parameter instancesSet cannot be used with the parameter maxResults",
+            ));
+        }
+        ids.iter().try_for_each(|id| ids::check_instance_id(id))
     }
 
     /// Where rows are numbered: the number of the first row that this page may show.

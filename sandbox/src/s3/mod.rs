@@ -7,6 +7,7 @@ mod checksum;
 mod chunked;
 mod content;
 mod control;
+mod hand;
 mod listing;
 mod read;
 mod request;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -100,12 +99,12 @@ impl ObjectHeaders {
 }
 
 #[derive(Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     owner: String,
     region: String,
     created: Timestamp,
-    opened: BTreeMap<String, Access>,
-    objects: BTreeMap<String, Object>,
+    pub(super) opened: BTreeMap<String, Access>,
+    pub(super) objects: BTreeMap<String, Object>,
 }
 
 impl Bucket {
@@ -120,7 +119,7 @@ impl Bucket {
         Ok(())
     }
 
-    fn object(&self, key: &str) -> Result<&Object, StoreError> {
+    pub(super) fn object(&self, key: &str) -> Result<&Object, StoreError> {
         self.objects.get(key).ok_or_else(|| StoreError::NoSuchKey(key.to_owned()))
     }
 }
@@ -134,8 +133,7 @@ pub struct BucketInfo {
 
 type Now = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// All buckets. Methods with a caller are what the S3 API offers; the others are for tests and the control API, and act
-/// with the owner's rights.
+/// All buckets. What tests do with them beside the S3 API is in [`super::hand`].
 pub struct S3State {
     now: Now,
     buckets: RwLock<BTreeMap<String, Bucket>>,
@@ -191,7 +189,7 @@ impl S3State {
         change(found)
     }
 
-    fn with_owner<T>(
+    pub(super) fn with_owner<T>(
         &self,
         bucket: &str,
         change: impl FnOnce(&mut Bucket) -> Result<T, StoreError>,
@@ -199,8 +197,6 @@ impl S3State {
         let mut buckets = self.write();
         change(buckets.get_mut(bucket).ok_or_else(|| StoreError::NoSuchBucket(bucket.to_owned()))?)
     }
-
-    // ---- what the S3 API offers ----
 
     pub fn create_bucket(&self, caller: &S3Caller, name: &str) -> Result<(), StoreError> {
         let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
@@ -316,91 +312,7 @@ impl S3State {
         self.with(bucket, caller, Access::Read, |bucket| Ok(look(listing::list(&bucket.objects, request))))
     }
 
-    // ---- for tests and the control API ----
-
-    /// Makes a bucket of `account` in `region`, or leaves the one that is there and is theirs.
-    pub fn ensure_bucket(&self, account: &str, region: &str, name: &str) -> Result<(), StoreError> {
-        let caller = S3Caller { account: account.to_owned(), region: region.to_owned() };
-        match self.create_bucket(&caller, name) {
-            Err(StoreError::BucketAlreadyOwnedByYou(_)) => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Lets another account use the bucket.
-    pub fn open_bucket(&self, bucket: &str, account: &str, access: Access) -> Result<(), StoreError> {
-        self.with_owner(bucket, |bucket| {
-            bucket.opened.insert(account.to_owned(), access);
-            Ok(())
-        })
-    }
-
-    /// Takes back what `open_bucket` gave.
-    pub fn close_bucket(&self, bucket: &str, account: &str) -> Result<(), StoreError> {
-        self.with_owner(bucket, |bucket| {
-            bucket.opened.remove(account);
-            Ok(())
-        })
-    }
-
-    pub fn put(&self, bucket: &str, key: &str, body: impl Into<Bytes>) -> Result<Object, StoreError> {
-        let object = self.new_object(Content::Bytes(body.into()), ObjectHeaders::default());
-        self.with_owner(bucket, |bucket| {
-            bucket.objects.insert(key.to_owned(), object.clone());
-            Ok(object)
-        })
-    }
-
-    /// Puts an object of `size` bytes that starts with `head` and goes on with `x`, and that takes no memory.
-    pub fn put_generated(&self, bucket: &str, key: &str, head: Bytes, size: u64) -> Result<Object, StoreError> {
-        let object = self.new_object(Content::Generated { head, size }, ObjectHeaders::default());
-        self.with_owner(bucket, |bucket| {
-            bucket.objects.insert(key.to_owned(), object.clone());
-            Ok(object)
-        })
-    }
-
-    /// Puts many objects under one lock.
-    pub fn fill(&self, bucket: &str, objects: impl IntoIterator<Item = (String, Bytes)>) -> Result<usize, StoreError> {
-        let made: Vec<(String, Object)> = objects
-            .into_iter()
-            .map(|(key, body)| (key, self.new_object(Content::Bytes(body), ObjectHeaders::default())))
-            .collect();
-        let count = made.len();
-        self.with_owner(bucket, |bucket| {
-            bucket.objects.extend(made);
-            Ok(count)
-        })
-    }
-
-    /// Changes when an object says it was written.
-    pub fn touch(&self, bucket: &str, key: &str, last_modified: Timestamp) -> Result<(), StoreError> {
-        self.with_owner(bucket, |bucket| {
-            let object = bucket.objects.get_mut(key).ok_or_else(|| StoreError::NoSuchKey(key.to_owned()))?;
-            object.last_modified = last_modified;
-            Ok(())
-        })
-    }
-
-    pub fn get(&self, bucket: &str, key: &str) -> Result<Object, StoreError> {
-        self.with_owner(bucket, |bucket| bucket.object(key).cloned())
-    }
-
-    pub fn remove(&self, bucket: &str, key: &str) -> Result<(), StoreError> {
-        self.with_owner(bucket, |bucket| {
-            bucket.objects.remove(key);
-            Ok(())
-        })
-    }
-
-    pub fn keys(&self, bucket: &str, prefix: &str) -> Result<Vec<String>, StoreError> {
-        self.with_owner(bucket, |bucket| {
-            let from = bucket.objects.range(prefix.to_owned()..);
-            Ok(from.map(|(key, _)| key).take_while(|key| key.starts_with(prefix)).cloned().collect())
-        })
-    }
-
-    fn new_object(&self, content: Content, headers: ObjectHeaders) -> Object {
+    pub(super) fn new_object(&self, content: Content, headers: ObjectHeaders) -> Object {
         Object { etag: content.etag(), content, last_modified: self.now(), headers: headers.boxed() }
     }
 }
