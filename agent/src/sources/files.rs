@@ -39,12 +39,12 @@ pub(super) fn entries(source: &FilesSource) -> Result<Vec<Entry>, SourceError> {
 
 fn find(source: &FilesSource) -> Result<Vec<PathBuf>, SourceError> {
     // What may not be looked at is no empty folder: nobody would learn that processes are missing from the report.
-    let denied = |path: &Path, source| SourceError::Read { path: path.to_owned(), source };
+    let denied = |path: PathBuf, source| Err(SourceError::Read { path, source });
     let fixed = fixed_part(&source.pattern);
     if let Err(error) = std::fs::metadata(&fixed)
         && error.kind() == ErrorKind::PermissionDenied
     {
-        return Err(denied(&fixed, error));
+        return denied(fixed, error);
     }
     let mut paths = Vec::new();
     // The pattern was checked with the configuration.
@@ -53,7 +53,7 @@ fn find(source: &FilesSource) -> Result<Vec<PathBuf>, SourceError> {
             Ok(path) if path.is_file() => paths.push(path),
             Ok(_folder) => {}
             Err(error) if error.error().kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(denied(&error.path().to_owned(), error.into())),
+            Err(error) => return denied(error.path().to_owned(), error.into()),
         }
         if paths.len() > MOST_FILES {
             return Err(SourceError::TooManyFiles { pattern: source.pattern.clone() });
