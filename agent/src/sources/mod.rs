@@ -47,8 +47,8 @@ pub enum SourceError {
     NoFile { path: PathBuf },
     #[error("{} is larger than {LARGEST} bytes", path.display())]
     TooLarge { path: PathBuf },
-    #[error("reading {name} takes longer than {} s: does its file system hang?", READ_TIMEOUT.as_secs())]
-    Hangs { name: String },
+    #[error("reading {name} takes longer than {seconds} s: does its file system hang?")]
+    Hangs { name: String, seconds: u64 },
     #[error("reading {name} was broken off")]
     BrokenOff { name: String, source: tokio::task::JoinError },
     #[error("{name} gives {length} bytes, and a version has at most {LONGEST_VALUE}")]
@@ -118,18 +118,27 @@ async fn apart<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
     static TURN: Semaphore = Semaphore::const_new(1);
+    in_turn(&TURN, READ_TIMEOUT, source, read).await
+}
+
+async fn in_turn<T: Send + 'static>(
+    turns: &'static Semaphore,
+    limit: Duration,
+    source: &Source,
+    read: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
     let reading = async {
-        let turn = TURN.acquire().await;
+        let turn = turns.acquire().await;
         let read = move || {
             let _turn = turn;
             read()
         };
         tokio::task::spawn_blocking(read).await
     };
-    match tokio::time::timeout(READ_TIMEOUT, reading).await {
+    match tokio::time::timeout(limit, reading).await {
         Ok(Ok(read)) => read,
         Ok(Err(error)) => Err(SourceError::BrokenOff { name: source.name(), source: error }),
-        Err(_elapsed) => Err(SourceError::Hangs { name: source.name() }),
+        Err(_elapsed) => Err(SourceError::Hangs { name: source.name(), seconds: limit.as_secs() }),
     }
 }
 
@@ -181,6 +190,25 @@ mod tests {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let error = value(&Source::Json(JsonSource { path, pointer: String::new() })).await.unwrap_err();
         assert!(error.to_string().ends_with("/pipe is no regular file"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_system_that_hangs_costs_one_thread_and_no_report() {
+        static TURN: Semaphore = Semaphore::const_new(1);
+        let limit = Duration::from_millis(20);
+        let source = Source::Json(JsonSource { path: "/mnt/gone/version.json".into(), pointer: String::new() });
+        let (release, hang) = std::sync::mpsc::channel::<()>();
+        let hangs = move || {
+            let _released = hang.recv();
+            Ok(())
+        };
+        let error = in_turn(&TURN, limit, &source, hangs).await.unwrap_err();
+        assert!(error.to_string().starts_with("reading /mnt/gone/version.json takes longer than"), "{error}");
+        let never = || -> Result<(), SourceError> { panic!("no second thread while the first one hangs") };
+        let error = in_turn(&TURN, limit, &source, never).await.unwrap_err();
+        assert!(matches!(error, SourceError::Hangs { .. }), "{error}");
+        drop(release);
+        in_turn(&TURN, Duration::from_secs(60), &source, || Ok(())).await.unwrap();
     }
 
     #[tokio::test]

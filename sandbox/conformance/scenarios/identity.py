@@ -138,3 +138,9 @@ def accounts_and_regions_are_apart(world):
 def an_unknown_action_is_refused(world):
     with refused("InvalidAction", 400):
         world.ec2.describe_fpga_images()
+
+
+@sandbox_only
+def a_service_that_is_not_there_is_named(world):
+    with refused("UnknownService"):
+        world.client("autoscaling").describe_auto_scaling_groups()
