@@ -73,6 +73,11 @@ pub struct CallerId {
 }
 
 impl CallerId {
+    /// Whether a role stands behind it, so that to assume another one is role chaining.
+    pub fn is_session(&self) -> bool {
+        self.policy_arn() != self.principal_arn
+    }
+
     /// The ARN that policies know: a session's role, or the principal itself.
     pub fn policy_arn(&self) -> String {
         let role = self

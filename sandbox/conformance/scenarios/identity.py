@@ -84,6 +84,18 @@ def a_role_may_assume_a_role(world):
 
 
 @sandbox_only
+def a_chained_session_lasts_an_hour_at_most(world):
+    first = role(world, "first")
+    second = role(world, "second", maxSessionSeconds=43200)
+    world.sts.assume_role(RoleArn=second, RoleSessionName="session", DurationSeconds=7200)
+    assumed = world.sts.assume_role(RoleArn=first, RoleSessionName="session")["Credentials"]
+    sts = world.client("sts", key=assumed["AccessKeyId"], token=assumed["SessionToken"])
+    sts.assume_role(RoleArn=second, RoleSessionName="next", DurationSeconds=3600)
+    with refused("ValidationError", 400, "role chaining"):
+        sts.assume_role(RoleArn=second, RoleSessionName="next", DurationSeconds=3601)
+
+
+@sandbox_only
 def session_tags_need_trust(world):
     arn = role(world)
     tags = [{"Key": "namespace", "Value": "ml"}]

@@ -10,6 +10,9 @@ use crate::query::xml::Xml;
 
 pub(super) const OPERATION: Operation = Operation { name: "AssumeRole", run };
 
+/// Of a role that was assumed by another one's session, whatever the role itself allows.
+const LONGEST_CHAINED: u32 = 3600;
+
 fn run(call: &StsCall<'_>) -> Result<Xml, ApiError> {
     let root = call.params.root();
     let arn = required(&root, "RoleArn")?;
@@ -58,6 +61,11 @@ fn run(call: &StsCall<'_>) -> Result<Xml, ApiError> {
     }
     if seconds > role.max_session_seconds {
         return Err(validation("The requested DurationSeconds exceeds the MaxSessionDuration set for this role."));
+    }
+    if seconds > LONGEST_CHAINED && call.caller.id.is_session() {
+        return Err(validation(
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
+        ));
     }
 
     let lasting = Duration::from_secs(u64::from(seconds));
