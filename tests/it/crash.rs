@@ -14,11 +14,11 @@ use crate::{
     tap::{LOOK, Moment, PROOF, Point, Tap},
 };
 
-const WORKERS: u32 = 5;
+pub(crate) const WORKERS: u32 = 5;
 const SIDE_BY_SIDE: usize = 8;
 
 /// EC2 shows a launch only after a while, so that looking again is no substitute for having recorded it.
-fn laggard() -> SandboxConfig {
+pub(crate) fn laggard() -> SandboxConfig {
     let describe_lag = Duration::from_millis(150);
     SandboxConfig { throttling: false, describe_lag, ..SandboxConfig::default() }
 }
@@ -33,7 +33,7 @@ fn config(scene: &Scene) -> Config {
     Config { timings, ..scene.config() }
 }
 
-async fn start(scene: &Scene, tap: &Tap) -> Controller {
+pub(crate) async fn start(scene: &Scene, tap: &Tap) -> Controller {
     let connection = Connection { http_client: Some(tap.aws()), ..scene.connection() };
     let tap = tap.clone();
     Controller::start(config(scene), connection, move |client| tap.kube(client)).await
@@ -49,7 +49,7 @@ async fn calls_at_rest(tap: &Tap) -> BTreeSet<String> {
 }
 
 /// Exactly the wanted workers, each owned, none ever launched beside them, and no write any more.
-async fn assert_converged(scene: &Scene, tap: &Tap, case: &str) {
+pub(crate) async fn assert_converged(scene: &Scene, tap: &Tap, case: &str) {
     tap.until(|points| points.iter().any(|point| point.operation == LOOK)).await;
     let fleet = wait_settled(scene, "web", WORKERS as i32).await;
     let ever = scene.sandbox.instances_of(&scene.account);

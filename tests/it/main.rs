@@ -8,6 +8,7 @@ mod crds;
 mod fleet;
 mod fleet_faults;
 mod fleet_orphans;
+mod fleet_two;
 mod grants;
 mod lease;
 mod report;

@@ -51,6 +51,11 @@ pub(crate) struct Tap {
     state: Arc<Mutex<State>>,
     stopped: watch::Sender<bool>,
     called: watch::Sender<()>,
+    paused: watch::Sender<bool>,
+    /// Whether a paused controller was let go on.
+    resumed: watch::Sender<bool>,
+    /// Whether changes of fleets are kept from the controller.
+    stale: watch::Sender<bool>,
 }
 
 /// What a controller at rest calls, and what it calls once in a while to prove its accounts anew.
@@ -63,17 +68,28 @@ struct State {
     counts: BTreeMap<String, u32>,
     points: Vec<Point>,
     stop: Option<(Point, Moment)>,
+    /// The controller goes on after its stop, once it is resumed.
+    pauses: bool,
 }
 
 enum Gate {
     Open,
     LastCall,
     Shut,
+    /// The point at which the controller pauses.
+    Pause(Moment),
 }
 
 impl Tap {
     pub(crate) fn new() -> Self {
-        Self { state: Arc::default(), stopped: watch::Sender::new(false), called: watch::Sender::new(()) }
+        Self {
+            state: Arc::default(),
+            stopped: watch::Sender::new(false),
+            called: watch::Sender::new(()),
+            paused: watch::Sender::new(false),
+            resumed: watch::Sender::new(false),
+            stale: watch::Sender::new(false),
+        }
     }
 
     /// A tap that lets nothing through any more from `point` on.
@@ -81,6 +97,22 @@ impl Tap {
         let tap = Self::new();
         tap.state.lock().unwrap().stop = Some((point, moment));
         tap
+    }
+
+    /// A tap that holds the controller at `point` until it is resumed.
+    pub(crate) fn pausing(point: Point, moment: Moment) -> Self {
+        let tap = Self::stopping(point, moment);
+        tap.state.lock().unwrap().pauses = true;
+        tap
+    }
+
+    pub(crate) fn resume(&self) {
+        self.resumed.send_replace(true);
+    }
+
+    /// Keeps changes of fleets from the controller, which goes on with what it has seen, or brings them again.
+    pub(crate) fn set_stale(&self, stale: bool) {
+        self.stale.send_replace(stale);
     }
 
     /// Every call so far, in order.
@@ -119,6 +151,7 @@ impl Tap {
         state.points.push(point.clone());
         self.called.send_replace(());
         match &state.stop {
+            Some((stop, moment)) if *stop == point && state.pauses => Gate::Pause(*moment),
             Some((stop, Moment::Before)) if *stop == point => {
                 self.stopped.send_replace(true);
                 Gate::Shut
@@ -141,6 +174,31 @@ impl Tap {
                 std::future::pending().await
             }
             Gate::Shut => std::future::pending().await,
+            Gate::Pause(Moment::Before) => {
+                self.pause().await;
+                call.await
+            }
+            Gate::Pause(Moment::After) => {
+                let answer = call.await;
+                self.pause().await;
+                answer
+            }
+        }
+    }
+
+    /// A paused controller's other calls go on, as those of a process do whose one task is stuck.
+    async fn pause(&self) {
+        self.paused.send_replace(true);
+        let mut resumed = self.resumed.subscribe();
+        let _ = resumed.wait_for(|resumed| *resumed).await;
+    }
+
+    /// Returns once the controller pauses.
+    pub(crate) async fn paused(&self) {
+        let mut paused = self.paused.subscribe();
+        let pause = paused.wait_for(|paused| *paused);
+        if tokio::time::timeout(crate::scene::PATIENCE / 3, pause).await.is_err() {
+            panic!("it never came to the pause: {:?}", self.points());
         }
     }
 
@@ -150,7 +208,12 @@ impl Tap {
         let tap = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let (tap, client) = (tap.clone(), client.clone());
-            async move { tap.pass(kube_operation(&request), client.send(request)).await }
+            async move {
+                if is_watch_of_fleets(&request) {
+                    let _ = tap.stale.subscribe().wait_for(|stale| !*stale).await;
+                }
+                tap.pass(kube_operation(&request), client.send(request)).await
+            }
         });
         Client::new(service, namespace)
     }
@@ -184,6 +247,11 @@ fn kube_operation(request: &Request<Body>) -> Option<String> {
         [resource, _, subresource, ..] => Some(format!("{} {resource}/{subresource}", request.method())),
         [] => Some(format!("{} {path}", request.method())),
     }
+}
+
+fn is_watch_of_fleets(request: &Request<Body>) -> bool {
+    let uri = request.uri();
+    uri.path().ends_with("/workerfleets") && uri.query().is_some_and(|query| query.contains("watch=true"))
 }
 
 #[derive(Debug)]
