@@ -95,6 +95,7 @@ pub async fn run(
         sweeps: Default::default(),
         worker_fleets: Default::default(),
         backoff: Default::default(),
+        written: Default::default(),
         clock: Clock,
         leadership: leadership.clone(),
         metrics: metrics.clone(),

@@ -1,6 +1,10 @@
 //! An object as it was read, and the one way to write its status.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use kube::{
     Api, Resource, ResourceExt,
@@ -104,6 +108,7 @@ impl<K: Kind> Live<K> {
         let api = ctx.api_of(&wanted, &ApiResource::erase::<K>(&()));
         let params = PostParams::default();
         let answer = ctx.kube_call(&operation, api.replace_status(self.name(), &params, &wanted)).await?;
+        ctx.written.note(&answer);
         let answer = Self::parse(Arc::new(answer)).map_err(|source| Failure::Shape { source })?;
         *self = answer;
         Ok(Acknowledgement::new(self.status(), started))
@@ -122,6 +127,36 @@ impl<K: Kind> Live<K> {
         let byte = u128::from_str_radix(&self.uid.hex(), 16).unwrap_or_default() as u32 % 256;
         period.mul_f64(0.9 + f64::from(byte) / 1280.0)
     }
+}
+
+/// The newest version of each object that this process wrote. The watch brings what was written a moment later; a look at
+/// what was there before it would only find that it is outdated, after doing all the work.
+#[derive(Clone, Debug, Default)]
+pub struct Written(Arc<Mutex<HashMap<String, (u64, Instant)>>>);
+
+impl Written {
+    pub(crate) fn note(&self, object: &DynamicObject) {
+        if let (Some(uid), Some(version)) = (object.uid(), version(object)) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (version, Clock.monotonic()));
+        }
+    }
+
+    /// Whether something newer than `object` was written within `span`. Longer no watch lags: if what is there is still
+    /// older, the cluster was restored from a backup, and what is there counts.
+    pub(crate) fn is_newer_than(&self, object: &DynamicObject, span: Duration) -> bool {
+        let written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = object.uid().and_then(|uid| written.get(&uid).copied());
+        ours.zip(version(object)).is_some_and(|((ours, since), theirs)| ours > theirs && since.elapsed() < span)
+    }
+
+    pub(crate) fn forget(&self, uid: &Uid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid.as_str());
+    }
+}
+
+/// Versions of one object are numbers that grow (Kubernetes 1.35, "Comparable resource versions").
+fn version(object: &DynamicObject) -> Option<u64> {
+    object.resource_version()?.parse().ok()
 }
 
 fn known<K: Kind>(status: Option<&K::Status>) -> Result<Value, Failure> {

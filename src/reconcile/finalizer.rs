@@ -27,6 +27,7 @@ pub(super) async fn put_on<K: Kind>(ctx: &Context, live: &Live<K>) -> Result<Liv
     let mut finalizers = live.raw().finalizers().to_vec();
     finalizers.push(K::FINALIZER.into());
     let stored = patch(ctx, live, finalizers).await?.ok_or(Failure::Stale)?;
+    ctx.written.note(&stored);
     Live::parse(stored.into()).map_err(|source| Failure::Shape { source })
 }
 

@@ -90,6 +90,9 @@ async fn reconcile<K: Kind>(raw: Arc<DynamicObject>, ctx: Arc<Context>) -> Resul
 
 /// One look at one object, with its failure told.
 async fn look<K: Kind>(raw: Arc<DynamicObject>, ctx: &Context) -> Action {
+    if ctx.written.is_newer_than(&raw, ctx.config.timings.call_deadline) {
+        return Action::requeue(ctx.config.timings.progress / 50);
+    }
     let started = ctx.clock.monotonic();
     let mut live = match Live::<K>::parse(raw.clone()) {
         Ok(live) => live,
@@ -134,6 +137,7 @@ async fn steps<K: Kind>(ctx: &Context, live: &mut Live<K>) -> Result<Option<Dura
 async fn let_go<K: Kind>(ctx: &Context, live: &mut Live<K>) -> Result<Option<Duration>, Failure> {
     if !finalizer::is_set(live) {
         ctx.backoff.forget(live.uid());
+        ctx.written.forget(live.uid());
         return Ok(None);
     }
     if live.annotation(finalizer::ORPHAN) == Some("true") {
@@ -146,6 +150,7 @@ async fn let_go<K: Kind>(ctx: &Context, live: &mut Live<K>) -> Result<Option<Dur
         Finalized::Done => {
             finalizer::take_off(ctx, live).await?;
             ctx.backoff.forget(live.uid());
+            ctx.written.forget(live.uid());
             Ok(None)
         }
         Finalized::Waiting(outcome) => {
