@@ -94,7 +94,7 @@ impl Ec2 {
                     .build(),
             ),
         };
-        let answer = within(OPERATION, budget, call.send()).await?;
+        let answer = within(OPERATION, budget, Box::pin(call.send())).await?;
         answer.instances().iter().map(|row| id(OPERATION, row.instance_id())).collect()
     }
 

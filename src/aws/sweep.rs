@@ -134,7 +134,7 @@ where
     if let Some(recent) = last.as_ref().filter(|last| last.serves(arrived, not_before)) {
         return recent.outcome.clone();
     }
-    session.limits.take(&session.account, &session.region, Bucket::Describe, 1).map_err(too_fast)?;
+    let _permit = session.limits.take(&session.account, &session.region, Bucket::Describe, 1).map_err(too_fast)?;
     let begun = Clock.monotonic();
     let outcome = look(begun).await.map(Arc::new);
     *last = Some(Last { begun, ended: Clock.monotonic(), outcome: outcome.clone() });

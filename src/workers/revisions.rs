@@ -43,7 +43,7 @@ struct Stored {
 impl Revisions {
     /// The stored request of `wanted`, which is stored first where it is not. What is stored wins over what would be
     /// rendered now.
-    pub async fn ensure<K: Kind>(
+    pub async fn ensure<K>(
         &mut self,
         ctx: &Context,
         live: &Live<K>,
@@ -51,7 +51,7 @@ impl Revisions {
         manager: &str,
     ) -> Result<Arc<LaunchRequest>, Failure>
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Kind + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         self.list(ctx, live).await?;
         if let Some(stored) = self.stored.get(&wanted.name) {
@@ -77,14 +77,14 @@ impl Revisions {
     }
 
     /// The request that a launch on record names. `None` when it is lost for good.
-    pub async fn find<K: Kind>(
+    pub async fn find<K>(
         &mut self,
         ctx: &Context,
         live: &Live<K>,
         name: &str,
     ) -> Result<Option<Arc<LaunchRequest>>, Failure>
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Kind + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         self.list(ctx, live).await?;
         if !self.stored.contains_key(name) {
@@ -99,7 +99,7 @@ impl Revisions {
     }
 
     /// Deletes the oldest revisions that nothing names, but for the last `limit` of them.
-    pub async fn prune<K: Kind>(
+    pub async fn prune<K>(
         &mut self,
         ctx: &Context,
         live: &Live<K>,
@@ -107,7 +107,7 @@ impl Revisions {
         limit: usize,
     ) -> Result<(), Failure>
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Kind + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         let api: Api<ControllerRevision> = live.api(ctx);
         for name in self.prunable(named, limit) {
@@ -131,9 +131,9 @@ impl Revisions {
         idle.into_iter().take(surplus).map(|(name, _)| name.clone()).collect()
     }
 
-    async fn list<K: Kind>(&mut self, ctx: &Context, live: &Live<K>) -> Result<(), Failure>
+    async fn list<K>(&mut self, ctx: &Context, live: &Live<K>) -> Result<(), Failure>
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Kind + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         if self.listed {
             return Ok(());

@@ -208,8 +208,8 @@ impl World {
             Step::Reconcile(fates) => self.reconcile(desired, &fates),
             Step::Restart => self.restart(),
             Step::Death(n) => {
-                let live = self.machines.values_mut().filter(|machine| machine.alive);
-                if let Some(machine) = live.skip(n).next() {
+                let mut live = self.machines.values_mut().filter(|machine| machine.alive);
+                if let Some(machine) = live.nth(n) {
                     machine.alive = false;
                 }
             }
