@@ -29,7 +29,8 @@ use crate::fields::CommonStatus;
     printcolumn(name = "Account", type_ = "string", json_path = ".status.accountID"),
     printcolumn(name = "Suspend", type_ = "boolean", json_path = ".spec.suspend"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("!has(oldSelf.spec.roleARN) || (has(self.spec.roleARN) && self.spec.roleARN.startsWith(oldSelf.spec.roleARN.split('/')[0] + '/'))")
+    // Without a role only STS knows the account: muster looks before it acts, and the status remembers.
+    validation = Rule::new("!has(self.spec.roleARN) || (has(oldSelf.spec.roleARN) ? self.spec.roleARN.startsWith(oldSelf.spec.roleARN.split('/')[0] + '/') : (!has(oldSelf.status) || !has(oldSelf.status.accountID) || self.spec.roleARN.split(':')[4] == oldSelf.status.accountID))")
         .message("the account of an AwsAccount cannot change: make a new AwsAccount with another name and point accountRef at it"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must be at most 63 characters"),
 )]

@@ -32,13 +32,15 @@ pub(super) fn check(
         )));
     }
     for claim in claims {
-        let (field, list, value): (_, fn(&Grant) -> &[String], _) = match claim {
-            Claim::InstanceProfile(profile) => ("instanceProfiles", |g| &g.instance_profiles, profile),
-            Claim::Bucket(bucket) => ("buckets", |g| &g.buckets, bucket),
+        let (what, field, list, value): (_, _, fn(&Grant) -> &[String], _) = match claim {
+            Claim::InstanceProfile(profile) => {
+                ("instance profile", "instanceProfiles", |g| &g.instance_profiles, profile)
+            }
+            Claim::Bucket(bucket) => ("bucket", "buckets", |g| &g.buckets, bucket),
         };
         if !ours.iter().any(|g| listed(list(g), value)) {
             return Err(Ungranted(format!(
-                "does not grant {value} to namespace {name}; add it to {field} of the grant for {kind}: {field}: [{value}]"
+                "does not grant {what} {value} to namespace {name}; add it to {field} of the grant for {kind}: {field}: [{value}]"
             )));
         }
     }
@@ -99,6 +101,7 @@ mod tests {
         let profile = |name: &str| [Claim::InstanceProfile(name.into())];
         assert!(check(&grants, "WorkerFleet", &namespace("ml"), &profile("worker")).is_ok());
         let refused = check(&grants, "WorkerFleet", &namespace("ml"), &profile("admin")).unwrap_err();
+        assert!(refused.0.contains("instance profile admin"), "{}", refused.0);
         assert!(refused.0.contains("instanceProfiles: [admin]"), "{}", refused.0);
         assert!(check(&grants, "FleetReport", &namespace("ml"), &[Claim::Bucket("b".into())]).is_err());
     }

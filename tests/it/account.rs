@@ -67,6 +67,26 @@ async fn a_role_that_does_not_exist_is_refused() {
 }
 
 #[tokio::test]
+async fn a_role_can_be_added_and_taken_back_but_not_one_of_another_account() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    wait(&scene, "Ready", |a| is(a, "Ready", "True", "IdentityVerified")).await;
+    let accounts = Api::<AwsAccount>::all(scene.kube.clone());
+    let change = async |role: Option<&str>| {
+        let change = kube::api::Patch::Merge(json!({"spec": {"roleARN": role}}));
+        accounts.patch(&scene.namespace, &Default::default(), &change).await
+    };
+    let refused = change(Some("arn:aws:iam::222222222222:role/muster")).await.expect_err("another account");
+    assert!(refused.to_string().contains("the account of an AwsAccount cannot change"), "{refused}");
+
+    let typo = format!("arn:aws:iam::{}:role/nobody", scene.account);
+    change(Some(&typo)).await.expect("a role of the same account");
+    wait(&scene, "Stalled", |a| is(a, "Stalled", "True", "AwsDenied")).await;
+    change(None).await.expect("the way back");
+    wait(&scene, "Ready again", |a| is(a, "Ready", "True", "IdentityVerified")).await;
+}
+
+#[tokio::test]
 async fn nothing_is_written_at_rest() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;

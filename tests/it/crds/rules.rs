@@ -39,7 +39,6 @@ fn mistakes() -> Vec<Mistake> {
             "metadata.name must be at most 63 characters",
         ),
         mistake("AwsAccount", Update, &[("/spec/roleARN", json!("arn:aws:iam::222222222222:role/muster"))], account),
-        mistake("AwsAccount", Update, &[("/spec/roleARN", json!(null))], account),
         mistake(
             "AwsAccount",
             Create,
