@@ -6,7 +6,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
     time::Duration,
 };
 
@@ -107,6 +107,16 @@ impl Controller {
     /// Where it serves its probes and metrics.
     pub fn probes(&self) -> SocketAddr {
         self.probes
+    }
+
+    /// Waits until it ends by itself, or is killed.
+    pub async fn ended(&self) -> ExitStatus {
+        loop {
+            if let Some(status) = self.process.ended() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Asks it to end, as Kubernetes does, and kills it when it takes too long.

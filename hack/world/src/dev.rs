@@ -75,18 +75,21 @@ pub async fn dev(root: &Path, folder: &Path, user_data: bool, stop: impl Future<
         anyhow::Ok(world)
     };
     let mut stop = std::pin::pin!(stop);
-    let world = tokio::select! {
+    let mut world = tokio::select! {
         world = work => world?,
         () = &mut stop => {
             println!("Stopped; nothing is left running.");
             return Ok(());
         }
     };
-    stop.await;
+    let kept = tokio::select! {
+        Err(error) = world.keep_controller() => Err(error.context("the controller does not start again")),
+        () = stop => Ok(()),
+    };
     println!("\nStopping ...");
     let stopped = world.stop().await;
     drop(folder);
-    stopped
+    kept.and(stopped)
 }
 
 /// What the world tells others about itself. Goes when the world does.

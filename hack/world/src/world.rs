@@ -1,8 +1,10 @@
 //! API server, AWS and controller together.
 
 use std::{
+    convert::Infallible,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -19,6 +21,8 @@ use crate::{
 pub const REGION: &str = "us-east-1";
 /// The AWS account that the controller's own identity is in.
 pub const ACCOUNT: &str = "123456789012";
+
+const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a world is made with.
 #[derive(Debug, Clone)]
@@ -39,6 +43,8 @@ pub struct Options {
 #[derive(Debug)]
 pub struct World {
     controller: Controller,
+    release: Release,
+    logs: PathBuf,
     /// AWS on loopback.
     pub sandbox: Sandbox,
     /// Kubernetes.
@@ -78,7 +84,7 @@ impl World {
                 release.run_replica(&kube, 0, &aws_environment(&sandbox), &options.logs).await
             })
             .await?;
-        Ok(Self { controller, sandbox, kube })
+        Ok(Self { controller, release, logs: options.logs.clone(), sandbox, kube })
     }
 
     /// What a program needs to talk to the sandbox as the root user of [`ACCOUNT`].
@@ -91,9 +97,22 @@ impl World {
         Ok(self.sandbox.s3().ensure_bucket(ACCOUNT, REGION, "muster-quickstart-reports")?)
     }
 
+    /// Starts the controller again whenever it ends, as kubelet would. Returns only if that is not possible.
+    pub async fn keep_controller(&mut self) -> Result<Infallible> {
+        loop {
+            let status = self.controller.ended().await;
+            println!("The controller has ended ({status}); it is started again.");
+            self.controller =
+                self.release.run_replica(&self.kube, 0, &aws_environment(&self.sandbox), &self.logs).await?;
+            println!("The controller runs again, and acts once the lease of the one before is over: within a minute.");
+            // One that cannot run is not to be started all the time.
+            tokio::time::sleep(RESTART_PAUSE).await;
+        }
+    }
+
     /// Ends all parts in an order that lets each finish what it does.
     pub async fn stop(self) -> Result<()> {
-        let Self { controller, sandbox, kube } = self;
+        let Self { controller, sandbox, kube, .. } = self;
         controller.stop().await?;
         sandbox.stop().await;
         drop(kube);

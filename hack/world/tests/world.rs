@@ -152,7 +152,22 @@ fn dev_stays_up_for_whoever_sources_its_env() {
         .output()
         .expect("a shell");
     assert_eq!(String::from_utf8_lossy(&user.stdout), "awsaccount.muster.dev/default\nmuster\n", "{user:?}");
+    kill(controller_of(dev.temporary.path()), Signal::SIGKILL).expect("a signal");
+    dev.wait_for("The controller has ended (signal: 9 (SIGKILL)); it is started again.");
+    dev.wait_for("The controller runs again");
     dev.signal(Signal::SIGINT);
     let (status, output) = dev.end();
     assert!(status.success(), "{status}:\n{output}");
+}
+
+/// The process that runs muster, whose kubeconfig is in the folder.
+fn controller_of(folder: &Path) -> Pid {
+    let name = folder.display().to_string();
+    let mut processes = fs::read_dir("/proc").expect("/proc").flatten().filter(|process| {
+        let text = |file: &str| fs::read(process.path().join(file)).unwrap_or_default();
+        String::from_utf8_lossy(&text("cmdline")).contains("/muster\0controller\0")
+            && String::from_utf8_lossy(&text("environ")).contains(&name)
+    });
+    let process = processes.next().expect("a controller");
+    Pid::from_raw(process.file_name().to_str().expect("digits").parse().expect("a process id"))
 }
