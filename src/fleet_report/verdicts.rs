@@ -1,6 +1,7 @@
 //! The conditions of a FleetReport. Pure.
 
 use super::{
+    crd::ReportCounts,
     desired::Desired,
     status::{Cut, Found, SourceFound, shown},
 };
@@ -30,7 +31,12 @@ fn collected(found: &Found) -> Vec<Verdict> {
             Some(summary) if found.sources.iter().all(|s| s.known.is_some()) => {
                 let counts = summary.counts;
                 let sources = if all == 1 { "1 source".into() } else { format!("{all} sources") };
-                let message = format!("{} fresh and {} stale reports from {sources}", counts.fresh, counts.stale);
+                let message = format!(
+                    "{} fresh and {} stale reports from {sources}{}",
+                    counts.fresh,
+                    counts.stale,
+                    rejected(&counts)
+                );
                 let degraded = match counts.unreadable {
                     0 => {
                         Verdict::new(ConditionType::Degraded, false, Reason::AllSourcesCollected, "nothing is missing")
@@ -76,6 +82,15 @@ fn collected(found: &Found) -> Vec<Verdict> {
         Verdict::new(ConditionType::Collected, false, reason, &*problems),
         Verdict::new(ConditionType::Degraded, true, reason, format!("{problems}{kept}")),
     ]
+}
+
+fn rejected(counts: &ReportCounts) -> String {
+    let some: Vec<String> = [(counts.invalid, "invalid"), (counts.forged, "forged")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if some.is_empty() { String::new() } else { format!("; {} not counted: see status.rejected", some.join(" and ")) }
 }
 
 fn up_to_date(desired: &Desired, found: &Found) -> Verdict {

@@ -183,15 +183,18 @@ async fn store<K: Kind>(ctx: &Context, live: &mut Live<K>, outcome: Outcome<K::S
     Ok(())
 }
 
-/// The Ready condition, if its status or reason changed: events are for changes only.
+/// The Ready condition, if its status or reason changed, or if it is only now that it will not pass by itself: events are
+/// for changes only.
 fn news(before: &[Condition], after: &[Condition]) -> Option<(EventType, Condition)> {
     let ready = |conditions: &[Condition]| conditions.iter().find(|c| c.type_ == "Ready").cloned();
+    let is_stalled = |conditions: &[Condition]| conditions.iter().any(|c| c.type_ == "Stalled");
     let now = ready(after)?;
     let then = ready(before);
-    if then.is_some_and(|then| then.status == now.status && then.reason == now.reason) {
+    let stalled = is_stalled(after);
+    let stalls_now = stalled && !is_stalled(before);
+    if !stalls_now && then.is_some_and(|then| then.status == now.status && then.reason == now.reason) {
         return None;
     }
-    let stalled = after.iter().any(|c| c.type_ == "Stalled");
     Some((if stalled { EventType::Warning } else { EventType::Normal }, now))
 }
 
@@ -238,4 +241,24 @@ async fn refuse_shape<K: Kind>(ctx: &Context, raw: &DynamicObject, failure: Fail
         }
     }
     Action::requeue(timings.sweep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conditions(telling: &Telling) -> Vec<Condition> {
+        condition::merge(&[], &telling.verdicts(), 1, jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn what_turns_out_not_to_pass_is_told_once_more_as_a_warning() {
+        let (reason, message) = (Reason::AwsAccountNotFound, "AwsAccount x does not exist".to_owned());
+        let early = conditions(&Telling::Reconciling { reason, message: message.clone() });
+        let late = conditions(&Telling::Stalled { reason, message });
+        assert!(matches!(news(&[], &early), Some((EventType::Normal, _))));
+        assert!(matches!(news(&early, &late), Some((EventType::Warning, _))));
+        assert!(news(&late, &late).is_none());
+        assert!(news(&early, &early).is_none());
+    }
 }

@@ -40,7 +40,7 @@ use crate::{
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
-    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.desiredReplicas"),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas"),
     printcolumn(name = "Ready-Workers", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Up-To-Date", type_ = "integer", json_path = ".status.updatedReplicas"),
     printcolumn(name = "Suspend", type_ = "boolean", json_path = ".spec.suspend"),

@@ -137,7 +137,7 @@ impl View<'_> {
         if !self.ledger.launches.is_empty() {
             say(false, Reason::Launching, so_far)
         } else if !self.ledger.terminations.is_empty() {
-            say(false, Reason::Terminating, so_far)
+            say(false, Reason::Terminating, format!("{so_far}; {} are ending", self.ledger.victims().len()))
         } else {
             say(false, Reason::WorkersNotReady, so_far)
         }
@@ -174,7 +174,13 @@ impl View<'_> {
             return say(false, Reason::Suspended, "spec.suspend is true".into());
         }
         let held = self.is_stalled() || self.hold == Some(&Hold::NoCapacity);
-        if ready.truth == Truth::True {
+        let Counts { desired, updated, .. } = self.counts();
+        if ready.truth == Truth::True && updated < desired {
+            let earlier = desired - updated;
+            let message =
+                format!("{earlier} of {desired} workers run an earlier revision: a change holds for new launches");
+            say(true, Reason::AllReady, message)
+        } else if ready.truth == Truth::True {
             say(true, Reason::UpToDate, "there is nothing to do".into())
         } else {
             say(!held, ready.reason, ready.message.clone())

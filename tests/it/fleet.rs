@@ -217,6 +217,8 @@ async fn an_edit_holds_for_new_launches_and_old_revisions_are_pruned() {
     let fleet = scene.wait("web", "a new revision", revised(first.clone())).await;
     let second = status(&fleet).update_revision.unwrap();
     assert_eq!(status(&fleet).current_revision.as_ref(), Some(&first));
+    let (_, _, message) = condition(&status(&fleet).common.conditions, "Progressing").unwrap();
+    assert_eq!(message, "1 of 1 workers run an earlier revision: a change holds for new launches");
     assert_eq!(status(&fleet).updated_replicas, 0);
     assert_eq!(live(&scene).len(), 1, "running workers stay");
 
