@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner},
+};
 use serde_json::json;
 
 use super::{
     tests::{UID, desired, id, uid, zones},
     *,
 };
-use crate::workers::{instance::Instance, ledger::Settlement, ownership::Owner};
+use crate::workers::{instance::Instance, ledger::Settlement};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -48,8 +51,24 @@ struct Machine {
     shown: bool,
 }
 
+/// A rule of the write protocol, not kept. The histories must find out, or they prove nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// The record is written after the calls.
+    RecordLast,
+    /// A launch is repeated under a new token.
+    NewToken,
+    /// A launch without an answer is taken for one that did nothing.
+    NoAnswerIsNo,
+    /// A launch is struck once it is answered, before it is seen.
+    AnsweredIsSeen,
+    /// What is not shown is taken for gone.
+    UnseenIsGone,
+}
+
 #[derive(Default)]
 struct World {
+    broken: Option<Broken>,
     machines: BTreeMap<InstanceId, Machine>,
     tokens: BTreeMap<ClientToken, Vec<InstanceId>>,
     /// The status as the API server has it.
@@ -92,7 +111,7 @@ impl World {
         let believed: BTreeSet<_> = self.known.union(&self.ledger.named()).cloned().collect();
         for id in believed.into_iter().filter(|id| !roster.machines.contains_key(id)) {
             let machine = &self.machines[&id];
-            if machine.shown && !machine.alive {
+            if self.broken == Some(Broken::UnseenIsGone) || machine.shown && !machine.alive {
                 roster.gone.insert(id)
             } else {
                 roster.unseen.insert(id)
@@ -132,26 +151,35 @@ impl World {
         let mut pass = Pass { now: Timestamp::UNIX_EPOCH, holder: "me", nonce: &mut draw };
         let plan = plan(desired, observed, &self.ledger, &mut pass);
         self.nonce = nonce;
-        self.ledger = plan.ledger;
+        let mut record = plan.ledger;
+        if self.broken != Some(Broken::RecordLast) {
+            self.ledger = record.clone();
+        }
         let (mut outcomes, sent) = (BTreeMap::new(), plan.actions.len());
         for action in plan.actions {
             let fate = fates.next().unwrap_or(Fate::Works);
             self.calls += 1;
             match action {
-                Action::Launch(intent) => {
+                Action::Launch(mut intent) => {
+                    let recorded = intent.token.clone();
+                    if self.broken == Some(Broken::NewToken) && intent.attempts > 1 {
+                        self.nonce += 1_000_000;
+                        intent.token = ClientToken::new(&uid(UID), self.nonce);
+                    }
                     let settlement = match self.run_instances(&intent, fate) {
                         Answer::Ids(ids) => Settlement::Launched(ids),
                         Answer::NoCapacity => {
                             self.cooling.insert(Pool { subnet: intent.subnet, instance_type: intent.instance_type });
                             Settlement::NothingLaunched
                         }
+                        Answer::Nothing if self.broken == Some(Broken::NoAnswerIsNo) => Settlement::NothingLaunched,
                         Answer::Nothing => Settlement::Unknown,
                         Answer::Crash => {
                             self.restart();
                             return 0;
                         }
                     };
-                    outcomes.insert(intent.token, settlement);
+                    outcomes.insert(recorded, settlement);
                 }
                 Action::Terminate(ids) => {
                     if matches!(fate, Fate::CrashBefore) {
@@ -164,7 +192,11 @@ impl World {
                 }
             }
         }
-        self.ledger.settle(&outcomes);
+        record.settle(&outcomes);
+        if self.broken == Some(Broken::AnsweredIsSeen) {
+            record.launches.retain(|intent| intent.instance_ids.is_empty());
+        }
+        self.ledger = record;
         sent
     }
 
@@ -255,22 +287,31 @@ fn converge(world: &mut World, desired: &Desired) -> bool {
     false
 }
 
+/// The promise: never over the wish, and in the end exactly it, all of it owned, with nothing left on record.
+fn keeps_the_promise(broken: Option<Broken>, steps: &[Step], replicas: i32) -> Result<(), TestCaseError> {
+    let wish = desired(replicas, json!({}));
+    let mut world = World { broken, ..World::default() };
+    for step in steps {
+        world.apply(&wish, *step);
+        prop_assert!(world.alive() <= replicas as usize, "{} live after {step:?}", world.alive());
+    }
+    prop_assert!(converge(&mut world, &wish), "the record still changes: {:?}", world.ledger);
+    prop_assert_eq!(world.alive(), replicas as usize);
+    prop_assert_eq!(&world.ledger, &Ledger::default());
+    prop_assert!(world.tokens.keys().all(|token| token.belongs_to(&uid(UID))));
+    Ok(())
+}
+
+fn histories() -> impl Strategy<Value = (Vec<Step>, i32)> {
+    (prop::collection::vec(step(), 0..40), 0i32..7)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn never_over_the_wish_and_in_the_end_exactly_it(steps in prop::collection::vec(step(), 0..40), replicas in 0i32..7) {
-        let wish = desired(replicas, json!({}));
-        let mut world = World::default();
-        for step in steps {
-            world.apply(&wish, step);
-            prop_assert!(world.alive() <= replicas as usize, "{} live after {step:?}", world.alive());
-        }
-        prop_assert!(converge(&mut world, &wish), "the record still changes: {:?}", world.ledger);
-        prop_assert_eq!(world.alive(), replicas as usize);
-        prop_assert_eq!(&world.ledger, &Ledger::default());
-        let owner = Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid: uid(UID) };
-        prop_assert!(world.tokens.keys().all(|token| token.belongs_to(&owner.uid)));
+    fn never_over_the_wish_and_in_the_end_exactly_it((steps, replicas) in histories()) {
+        keeps_the_promise(None, &steps, replicas)?;
     }
 
     #[test]
@@ -285,5 +326,17 @@ proptest! {
         }
         prop_assert!(converge(&mut world, &wish), "the record still changes: {:?}", world.ledger);
         prop_assert_eq!(world.alive(), wish.replicas as usize);
+    }
+}
+
+#[test]
+fn each_rule_of_the_protocol_is_needed() {
+    for broken in
+        [Broken::RecordLast, Broken::NewToken, Broken::NoAnswerIsNo, Broken::AnsweredIsSeen, Broken::UnseenIsGone]
+    {
+        let config = ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        let found = runner.run(&histories(), |(steps, replicas)| keeps_the_promise(Some(broken), &steps, replicas));
+        assert!(found.is_err(), "{broken:?} goes unnoticed");
     }
 }
