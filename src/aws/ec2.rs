@@ -35,6 +35,10 @@ const IDS_PER_CALL: usize = 100;
 /// EC2 takes at most this many values a filter.
 const FILTER_VALUES: usize = 200;
 
+/// A batch is cut in halves after so many refusals at most: where all ids are refused, more calls tell nothing new. One bad
+/// id in a full batch takes seven.
+const MAX_REFUSALS: usize = 50;
+
 /// EC2 in one account and region.
 #[derive(Clone, Debug)]
 pub struct Ec2 {
@@ -112,13 +116,15 @@ impl Ec2 {
         let end = std::time::Instant::now() + budget;
         let mut outcomes = Vec::new();
         let mut batches: Vec<Vec<InstanceId>> = ids.chunks(IDS_PER_CALL).map(<[_]>::to_vec).collect();
+        let mut refusals = 0;
         while let Some(mut batch) = batches.pop() {
             let left = end.saturating_duration_since(std::time::Instant::now());
             let texts = batch.iter().map(ToString::to_string).collect();
             let call = self.once.terminate_instances().set_instance_ids(Some(texts));
             match within(OPERATION, left, call.send()).await {
                 Ok(_) => outcomes.extend(batch.into_iter().map(|id| (id, Ok(())))),
-                Err(error) if batch.len() > 1 && may_be_about_one(&error) => {
+                Err(error) if batch.len() > 1 && refusals < MAX_REFUSALS && may_be_about_one(&error) => {
+                    refusals += 1;
                     let rest = batch.split_off(batch.len() / 2);
                     batches.extend([batch, rest]);
                 }
