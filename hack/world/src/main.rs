@@ -1,8 +1,11 @@
 //! The command behind `make demo` and `make dev`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use muster_world::{
     KubeApi,
@@ -67,12 +70,12 @@ async fn run(verb: Verb) -> Result<ExitCode> {
     let stop = stop_signal()?;
     match verb {
         Verb::Demo { root } => {
-            return Ok(match demo(&root.canonicalize()?, stop).await? {
+            return Ok(match demo(&checkout(&root)?, stop).await? {
                 Ending::Done => ExitCode::SUCCESS,
                 Ending::Interrupted => ExitCode::from(INTERRUPTED),
             });
         }
-        Verb::Dev { root, folder, user_data } => dev(&root.canonicalize()?, &folder, user_data, stop).await?,
+        Verb::Dev { root, folder, user_data } => dev(&checkout(&root)?, &folder, user_data, stop).await?,
         Verb::Kube { controller_manager } => {
             let api = KubeApi::start_own(&Options { controller_manager, logs: None }).await?;
             println!("{}", api.kubeconfig().display());
@@ -80,6 +83,10 @@ async fn run(verb: Verb) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn checkout(root: &Path) -> Result<PathBuf> {
+    root.canonicalize().with_context(|| format!("cannot find the checkout {}", root.display()))
 }
 
 /// Resolves at the first Ctrl-C or request to end after this call.
