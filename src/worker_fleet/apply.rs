@@ -196,7 +196,7 @@ impl Hands<'_> {
                 false
             }
             Class::Transient => {
-                memory.not_before(&intent.token, now + timings.progress);
+                memory.unanswered(&intent.token, now, now + timings.progress);
                 false
             }
         };

@@ -54,7 +54,8 @@ pub(super) struct Memory {
 
 #[derive(Debug)]
 struct Launch {
-    first_seen: Instant,
+    /// When this process first saw it, or last had a call for it end without an answer that tells what it came to.
+    uncertain_since: Instant,
     /// Repeating it tells nothing: only a search after the full wait does.
     must_search: bool,
     not_before: Option<Instant>,
@@ -76,7 +77,7 @@ impl Memory {
         self.launches.retain(|token, _| ledger.launch(token).is_some());
         for intent in &ledger.launches {
             self.launches.entry(intent.token.clone()).or_insert(Launch {
-                first_seen: now,
+                uncertain_since: now,
                 must_search: false,
                 not_before: None,
                 found: None,
@@ -114,16 +115,25 @@ impl Memory {
         }
     }
 
-    /// When a hold that these lessons make may end.
+    /// When a hold that these lessons make may end. One that has ended and is not tried, because nothing is wanted any
+    /// more, is no reason to look again.
     pub(super) fn next_change(&self, now: Instant) -> Option<Duration> {
         let cooling = self.cooling.values().map(|(until, _)| *until);
         let refusal = self.refusal.iter().map(|refused| refused.until);
-        cooling.chain(refusal).min().map(|time| time.saturating_duration_since(now))
+        cooling.chain(refusal).filter(|time| *time > now).min().map(|time| time.saturating_duration_since(now))
     }
 
     pub(super) fn cannot_be_repeated(&mut self, token: &ClientToken) {
         if let Some(launch) = self.launches.get_mut(token) {
             launch.must_search = true;
+        }
+    }
+
+    /// A call for it ended at `now` without an answer: it may still take effect, so the full wait begins again.
+    pub(super) fn unanswered(&mut self, token: &ClientToken, now: Instant, retry: Instant) {
+        if let Some(launch) = self.launches.get_mut(token) {
+            launch.uncertain_since = now;
+            launch.not_before = Some(retry);
         }
     }
 
@@ -136,7 +146,7 @@ impl Memory {
     /// The launches whose full wait is over, so that a search may be believed.
     pub(super) fn searches(&self, now: Instant, timings: &Timings) -> Vec<ClientToken> {
         let due = |launch: &&Launch| {
-            launch.must_search && now.saturating_duration_since(launch.first_seen) >= timings.settle_by_search()
+            launch.must_search && now.saturating_duration_since(launch.uncertain_since) >= timings.settle_by_search()
         };
         self.launches.iter().filter(|(_, launch)| due(launch)).map(|(token, _)| token.clone()).collect()
     }
@@ -174,5 +184,52 @@ impl Memory {
 
     pub(super) fn asked(&mut self, id: &InstanceId, now: Instant) {
         self.asked.insert(id.clone(), now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(class: Class) -> aws::Error {
+        aws::Error { operation: "ec2:RunInstances", class, code: "X".into(), message: "no".into() }
+    }
+
+    #[test]
+    fn a_refusal_whose_wait_is_over_is_no_reason_to_look_again_at_once() {
+        let (mut memory, timings, start) = (Memory::default(), Timings::default(), Instant::now());
+        memory.refused("web-1", &error(Class::InvalidInput), start, &timings);
+        let wait = memory.next_change(start).unwrap();
+        assert_eq!(memory.next_change(start + wait), None);
+        assert!(memory.lessons(Some("web-1"), start + wait, &timings).refusal.unwrap().retry);
+    }
+
+    #[test]
+    fn the_wait_for_a_search_begins_with_the_last_call_that_had_no_answer() {
+        use crate::{
+            ids::{ImageId, InstanceType},
+            workers::launch::LaunchIntent,
+        };
+        let (mut memory, timings, start) = (Memory::default(), Timings::default(), Instant::now());
+        let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let intent = LaunchIntent {
+            token: ClientToken::new(&uid, 7),
+            holder: "me".into(),
+            attempts: 1,
+            revision: "web-1".into(),
+            subnet: SubnetId::try_from("subnet-0000000a").unwrap(),
+            instance_type: InstanceType::try_from("m6i.large").unwrap(),
+            image_id: ImageId::try_from("ami-00000001").unwrap(),
+            count: 1,
+            instance_ids: vec![],
+            started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
+        };
+        let ledger = Ledger { launches: vec![intent.clone()], ..Ledger::default() };
+        memory.follow(&ledger, start);
+        let last = start + timings.settle_by_search();
+        memory.unanswered(&intent.token, last, last + timings.progress);
+        memory.cannot_be_repeated(&intent.token);
+        assert_eq!(memory.searches(last, &timings), []);
+        assert_eq!(memory.searches(last + timings.settle_by_search(), &timings), [intent.token]);
     }
 }

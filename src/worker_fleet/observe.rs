@@ -14,7 +14,7 @@ use crate::{
     worker_fleet::{
         crd::{ReadinessCheck, WorkerFleet},
         memory::Memory,
-        plan::{Observed, Zones},
+        plan::{Observed, Zones, workers},
     },
     workers::{
         instance::Instance,
@@ -74,11 +74,17 @@ pub(super) async fn observe(
     }
     search(ctx, &ec2, memory).await?;
     let zones = match question.launch {
-        Some((places, replicas)) if (roster.machines.len() as u32) < replicas => zones(&ec2, memory, places).await,
+        Some((places, replicas)) if lasting(&roster, ledger) < replicas => zones(&ec2, memory, places).await,
         Some(_) | None => Zones::default(),
     };
     let lessons = memory.lessons(question.revision, now, &ctx.config.timings);
     Ok(Answer { observed: Observed { roster, zones, lessons }, begun: snapshot.begun })
+}
+
+/// How many machines are sure to stay as they are. Where these are too few a launch may follow in the same plan, also one
+/// that replaces a machine that EC2 still shows, on its way out or stopped.
+fn lasting(roster: &Roster, ledger: &Ledger) -> u32 {
+    workers(roster, ledger).filter(|worker| !worker.instance.state.is_stopped()).count() as u32
 }
 
 fn sort_out(owner: &Owner, snapshot: &Snapshot, ledger: &Ledger) -> Roster {
@@ -115,7 +121,7 @@ async fn resolve_missing(
     let now = ctx.clock.monotonic();
     let grace = ctx.config.timings.describe_grace;
     // A fresh process knows of those that the status lists.
-    let known = memory.known.take();
+    let known = memory.known.clone();
     let known = known.unwrap_or_else(|| live.status().instances.into_iter().map(|summary| summary.id).collect());
     let launched: BTreeSet<_> = ledger.launches.iter().flat_map(|intent| intent.instance_ids.iter().cloned()).collect();
     let missing: BTreeSet<InstanceId> =

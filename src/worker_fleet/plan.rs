@@ -215,13 +215,21 @@ impl<'a, 'p> Draft<'a, 'p> {
     /// Chooses victims. They count as gone from here on.
     fn end(&mut self, mut ids: Vec<InstanceId>, reason: TerminationReason) {
         ids.truncate(MAX_OPEN_VICTIMS.saturating_sub(self.ledger.victims().len()));
-        if !ids.is_empty() {
-            self.ledger.terminations.push(Termination {
+        if ids.is_empty() {
+            return;
+        }
+        // One entry a reason, however many times victims are chosen while EC2 ends none: the schema bounds their number.
+        match self.ledger.terminations.iter_mut().find(|open| open.reason == reason) {
+            Some(open) => {
+                open.holder = self.pass.holder.into();
+                open.instance_ids.extend(ids);
+            }
+            None => self.ledger.terminations.push(Termination {
                 holder: self.pass.holder.into(),
                 reason,
                 started_at: Time(second(self.pass.now)),
                 instance_ids: ids,
-            });
+            }),
         }
     }
 

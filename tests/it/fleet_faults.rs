@@ -8,7 +8,7 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use muster::worker_fleet::WorkerFleet;
-use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, Fault, FaultAction, Moment, Outcome};
+use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, Fault, FaultAction, Lifecycle, Moment, Outcome, SandboxConfig};
 use serde_json::json;
 
 use crate::{
@@ -290,4 +290,21 @@ async fn a_fleet_with_a_revision_keeps_it_while_a_worker_runs_it() {
     let names: Vec<_> = scene.api::<ControllerRevision>().list(&ListParams::default()).await.unwrap().items;
     let names: Vec<_> = names.iter().map(ResourceExt::name_any).map(Some).collect();
     assert!(!names.contains(&first), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_worker_that_takes_long_to_end_is_replaced_meanwhile() {
+    let lifecycle = Lifecycle { shutting_down: Duration::from_secs(3600), ..Lifecycle::default() };
+    let scene = Scene::with(SandboxConfig { lifecycle, throttling: false, ..SandboxConfig::default() }).await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;
+    wait_settled(&scene, "web", 2).await;
+    let ended = live(&scene)[0].id.clone();
+    scene.sandbox.terminate_instance(&ended).unwrap();
+    scene
+        .wait::<WorkerFleet>("web", "a replacement", |fleet| {
+            settled(fleet, 2) && status(fleet).instances.iter().all(|worker| worker.id.as_str() != ended)
+        })
+        .await;
+    assert_eq!((live(&scene).len(), ever(&scene)), (2, 3));
 }

@@ -284,6 +284,17 @@ fn machines_that_may_never_come_cost_no_worker_its_life() {
 }
 
 #[test]
+fn victims_that_ec2_does_not_end_are_recorded_within_the_bounds_of_the_schema() {
+    let (mut ledger, mut left) = (Ledger::default(), 400);
+    while left > 0 {
+        left -= 1;
+        ledger = planned(&desired(left, json!({})), &running(1..=400), &ledger).ledger;
+    }
+    assert_eq!(ledger.victims().len(), 400);
+    assert_eq!(ledger.terminations.len(), 1);
+}
+
+#[test]
 fn victims_are_chosen_once_and_asked_again_only_after_a_while() {
     let mut world = running([1, 2, 3]);
     let plan = planned(&desired(2, json!({})), &world, &victims(&[2]));
