@@ -71,7 +71,12 @@ impl<K: Kind> Live<K> {
     /// Whether somebody asks for a look at the world as it is now, rather than as it was at the last sweep.
     pub fn is_look_requested(&self) -> bool {
         let handled = self.status().as_mut().last_handled_requested_at.take();
-        self.annotation(REQUESTED_AT).is_some_and(|requested| handled.as_deref() != Some(requested))
+        self.requested_at().is_some_and(|requested| handled != Some(requested))
+    }
+
+    /// What asks for a look, as the status echoes it.
+    pub fn requested_at(&self) -> Option<String> {
+        self.annotation(REQUESTED_AT).map(|requested| requested.chars().take(256).collect())
     }
 
     pub fn is_being_deleted(&self) -> bool {

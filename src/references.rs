@@ -38,14 +38,14 @@ impl References {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(cache);
     }
 
-    /// Whether there is an AwsAccount of this name.
-    pub fn has_account(&self, name: &str) -> Result<bool, NotSynced> {
+    /// The AwsAccount of this name.
+    pub fn account(&self, name: &str) -> Result<Option<Arc<DynamicObject>>, NotSynced> {
         let caches = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let cache = caches.iter().find(|cache| cache.kind == AwsAccount::NAME).ok_or(NotSynced)?;
         if !is_synced(&cache.store) {
             return Err(NotSynced);
         }
-        Ok(cache.store.state().iter().any(|account| account.name_any() == name))
+        Ok(cache.store.find(|account| account.metadata.name.as_deref() == Some(name)))
     }
 
     /// The objects that refer to `account`, as `Kind namespace/name`.

@@ -24,7 +24,7 @@ use crate::{
     condition::Reason,
     context::Context,
     fields::{AwsRef, AwsStatus},
-    ids::{AccountId, Region},
+    ids::{AccountId, Region, Uid},
     reconcile::Failure,
 };
 
@@ -39,6 +39,7 @@ pub struct Accounts {
 
 #[derive(Clone, Debug)]
 struct Entry {
+    uid: Option<String>,
     spec: AwsAccountSpec,
     state: State,
 }
@@ -97,7 +98,7 @@ impl Accounts {
     }
 
     pub(super) fn set(&self, account: &AwsAccount, state: State) {
-        let entry = Entry { spec: account.spec.clone(), state };
+        let entry = Entry { uid: account.uid(), spec: account.spec.clone(), state };
         let before = self.lock().insert(account.name_any(), entry.clone());
         if before.is_none_or(|before| before.spec != entry.spec || before.state != entry.state) {
             // Nobody listening is fine.
@@ -105,9 +106,32 @@ impl Accounts {
         }
     }
 
-    pub(super) fn remove(&self, name: &str) {
-        self.lock().remove(name);
-        let _ = self.changes.send(name.to_owned());
+    /// Takes over a new spec before it is proven, so that what it no longer grants ends at once, whatever STS answers. An
+    /// identity that was proven counts on only for the same object with the same role.
+    pub(super) fn renew(&self, account: &AwsAccount) {
+        let name = account.name_any();
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(&name) else { return };
+        if entry.uid != account.uid() || !entry.spec.is_same_identity(&account.spec) {
+            entries.remove(&name);
+        } else if entry.spec != account.spec {
+            entry.spec = account.spec.clone();
+        } else {
+            return;
+        }
+        drop(entries);
+        let _ = self.changes.send(name);
+    }
+
+    /// Forgets an AwsAccount that is gone; another of the same name stays.
+    pub(super) fn remove(&self, uid: &Uid) {
+        let mut entries = self.lock();
+        let names: Vec<_> = entries.iter().filter(|(_, e)| e.uid.as_deref() == Some(uid.as_str())).collect();
+        let names: Vec<String> = names.into_iter().map(|(name, _)| name.clone()).collect();
+        for name in names {
+            entries.remove(&name);
+            let _ = self.changes.send(name);
+        }
     }
 
     pub(super) fn is_proven(&self, name: &str) -> bool {
@@ -130,8 +154,9 @@ impl Accounts {
 /// `pinned` is `status.aws` of the object. An account or region that differs from it is refused.
 ///
 /// # Errors
-/// [`Failure::NotYet`] right after a start; [`Failure::Missing`] while the AwsAccount does not exist or has not proven its identity; [`Failure::Refused`] when it
-/// does not grant what is asked, with the line to add, or when it is another account than the pinned one.
+/// [`Failure::NotYet`] until the AwsAccount was looked at; [`Failure::Missing`] while it does not exist or has not proven
+/// its identity; [`Failure::Refused`] when it does not grant what is asked, with the line to add, or when it is another
+/// account than the pinned one.
 pub async fn authorize(
     ctx: &Context,
     kind: &str,
@@ -143,18 +168,18 @@ pub async fn authorize(
     let name = &aws.account_ref.name;
     let not_ready = |message| Failure::Missing { reason: Reason::AwsAccountNotReady, message };
     let refused = |reason, message| Failure::Refused { reason, message };
-    let entry = ctx.accounts.lock().get(name).cloned();
-    let Some(Entry { spec, state }) = entry else {
-        // After a start the accounts are proven first. To say meanwhile that they are missing would be wrong, and would
-        // make every object flap at each restart.
-        if !matches!(ctx.references.has_account(name), Ok(false)) {
-            return Err(Failure::NotYet(format!("AwsAccount {name}")));
-        }
+    // After a start the accounts are proven first. To say meanwhile that they are missing would be wrong, and would make
+    // every object flap at each restart.
+    let not_yet = || Failure::NotYet(format!("AwsAccount {name}"));
+    let Some(object) = ctx.references.account(name).map_err(|_| not_yet())? else {
         return Err(Failure::Missing {
             reason: Reason::AwsAccountNotFound,
             message: format!("AwsAccount {name} does not exist; create it, or name another in accountRef"),
         });
     };
+    // What was proven of an object that is gone says nothing about another of its name.
+    let entry = ctx.accounts.lock().get(name).filter(|entry| entry.uid == object.uid()).cloned();
+    let Entry { spec, state, .. } = entry.ok_or_else(not_yet)?;
     if spec.suspend {
         return Err(not_ready(format!("AwsAccount {name} is suspended (spec.suspend)")));
     }
@@ -186,6 +211,10 @@ pub async fn authorize(
 }
 
 impl AwsAccountSpec {
+    fn is_same_identity(&self, other: &Self) -> bool {
+        (&self.role_arn, &self.external_id) == (&other.role_arn, &other.external_id)
+    }
+
     /// How the role is taken on for `namespace`; `None` for the controller's own identity.
     pub(super) fn role_session(&self, namespace: &str, region: &Region) -> Option<RoleSession> {
         Some(RoleSession {

@@ -16,7 +16,7 @@ use crate::{
     aws,
     condition::{ConditionType, Reason, Verdict},
     context::Context,
-    ids::Region,
+    ids::{Region, Uid},
     live::Live,
     reconcile::{Chain, Failure, Finalized, Kind, Outcome},
 };
@@ -41,6 +41,7 @@ impl Kind for AwsAccount {
 
     async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<AwsAccountStatus>, Failure> {
         let account = live.object();
+        ctx.accounts.renew(account);
         let mut status = live.status();
         let proof = prove(ctx, account, status.account_id.as_deref()).await;
         let ready = |truth, reason, message| Verdict::new(ConditionType::Ready, truth, reason, message);
@@ -80,9 +81,9 @@ impl Kind for AwsAccount {
             Err(_) => return Ok(wait("waiting to know which objects refer to it".into())),
         };
         if users.is_empty() {
-            ctx.accounts.remove(live.name());
             return Ok(Finalized::Done);
         }
+        ctx.accounts.renew(live.object());
         if !ctx.accounts.is_proven(live.name())
             && let Ok(identity) = prove(ctx, live.object(), live.status().account_id.as_deref()).await
         {
@@ -92,6 +93,10 @@ impl Kind for AwsAccount {
         let more = users.len().saturating_sub(5);
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
         Ok(wait(format!("kept while objects refer to it: {shown}{rest}; delete them or point them elsewhere")))
+    }
+
+    fn forget(ctx: &Context, uid: &Uid) {
+        ctx.accounts.remove(uid);
     }
 }
 

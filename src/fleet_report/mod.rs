@@ -37,6 +37,7 @@ use self::{desired::Desired, status::Since};
 use crate::{
     condition::{ConditionType, Reason, Truth, Verdict},
     context::Context,
+    ids::Uid,
     live::Live,
     reconcile::{Failure, Finalized, Kind, Outcome},
 };
@@ -77,9 +78,12 @@ impl Kind for FleetReport {
         Ok(Outcome { status, verdicts, requeue })
     }
 
-    async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<FleetReportStatus>, Failure> {
-        ctx.reports.forget(live.uid());
+    async fn finalize(_: &Context, _: &mut Live<Self>) -> Result<Finalized<FleetReportStatus>, Failure> {
         Ok(Finalized::Done)
+    }
+
+    fn forget(ctx: &Context, uid: &Uid) {
+        ctx.reports.forget(uid);
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     context::Context,
     fields::AwsStatus,
     ids::{AccountId, Region},
-    live::{Live, REQUESTED_AT},
+    live::Live,
     reconcile::{Chain, Failure, Kind},
 };
 
@@ -70,7 +70,7 @@ pub(super) async fn observe(ctx: &Context, live: &Live<FleetReport>, desired: &D
     {
         return Err(failure);
     }
-    let requested = is_requested(live, &status);
+    let requested = live.is_look_requested();
     let latest = collect(ctx, live, desired, &turns, requested).await;
     let now = ctx.clock.monotonic();
     let retry = desired.interval.min(ctx.config.timings.sweep);
@@ -126,13 +126,6 @@ async fn turn<'a>(ctx: &Context, live: &Live<FleetReport>, source: &'a Source, s
         prefix: source.prefix.clone(),
     });
     Turn { source, session, place }
-}
-
-fn is_requested(live: &Live<FleetReport>, status: &FleetReportStatus) -> bool {
-    live.annotation(REQUESTED_AT).is_some_and(|at| {
-        let handled = status.common.last_handled_requested_at.as_deref();
-        handled != Some(&*at.chars().take(256).collect::<String>())
-    })
 }
 
 /// What is known of each source now.

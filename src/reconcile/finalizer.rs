@@ -18,33 +18,37 @@ use crate::{context::Context, live::Live};
 /// With the value `true` on an object that is being deleted, it is let go and AWS is left as it is.
 pub const ORPHAN: &str = "muster.dev/orphan";
 
-pub(super) fn is_set<K: Kind>(live: &Live<K>) -> bool {
-    live.raw().finalizers().iter().any(|f| f == K::FINALIZER)
+pub(super) fn is_set<K: Kind>(object: &DynamicObject) -> bool {
+    object.finalizers().iter().any(|f| f == K::FINALIZER)
+}
+
+/// Whether an object that is being deleted shall go at once, and AWS be left as it is.
+pub(super) fn is_orphaned(object: &DynamicObject) -> bool {
+    object.metadata.deletion_timestamp.is_some() && object.annotations().get(ORPHAN).is_some_and(|v| v == "true")
 }
 
 /// The object with its finalizer, as stored.
 pub(super) async fn put_on<K: Kind>(ctx: &Context, live: &Live<K>) -> Result<Live<K>, Failure> {
     let mut finalizers = live.raw().finalizers().to_vec();
     finalizers.push(K::FINALIZER.into());
-    let stored = patch(ctx, live, finalizers).await?.ok_or(Failure::Stale)?;
+    let stored = patch::<K>(ctx, live.raw(), finalizers).await?.ok_or(Failure::Stale)?;
     ctx.written.note(&stored);
     Live::parse(stored.into()).map_err(|source| Failure::Shape { source })
 }
 
 /// Takes the finalizer off. That the object is gone already is as good.
-pub(super) async fn take_off<K: Kind>(ctx: &Context, live: &Live<K>) -> Result<(), Failure> {
-    let finalizers = live.raw().finalizers().iter().filter(|f| *f != K::FINALIZER).cloned().collect();
-    patch(ctx, live, finalizers).await.map(drop)
+pub(super) async fn take_off<K: Kind>(ctx: &Context, object: &DynamicObject) -> Result<(), Failure> {
+    let finalizers = object.finalizers().iter().filter(|f| *f != K::FINALIZER).cloned().collect();
+    patch::<K>(ctx, object, finalizers).await.map(drop)
 }
 
 /// `None` when the object does not exist any more.
 async fn patch<K: Kind>(
     ctx: &Context,
-    live: &Live<K>,
+    raw: &DynamicObject,
     finalizers: Vec<String>,
 ) -> Result<Option<DynamicObject>, Failure> {
     let at = |path: &str| PointerBuf::parse(path).map_err(|_| Failure::Stale);
-    let raw = live.raw();
     let value = json!(finalizers);
     let change = match raw.finalizers() {
         [] => PatchOperation::Add(AddOperation { path: at("/metadata/finalizers")?, value }),
@@ -58,11 +62,12 @@ async fn patch<K: Kind>(
     };
     let operations =
         vec![test("/metadata/uid", raw.uid())?, test("/metadata/resourceVersion", raw.resource_version())?, change];
-    let operation = format!("change the finalizers of {} {}", K::NAME, live.name());
+    let name = raw.metadata.name.as_deref().unwrap_or_default();
+    let operation = format!("change the finalizers of {} {name}", K::NAME);
     let api = ctx.api_of(raw, &ApiResource::erase::<K>(&()));
     let params = PatchParams::default();
     let patch = Patch::Json::<()>(JsonPatch(operations));
-    match ctx.kube_call(&operation, api.patch(live.name(), &params, &patch)).await {
+    match ctx.kube_call(&operation, api.patch(name, &params, &patch)).await {
         Ok(object) => Ok(Some(object)),
         Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 404) => Ok(None),
         // A test that does not hold is answered 422.

@@ -10,12 +10,17 @@ use std::{fmt, future::Future, time::Duration};
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use self::{finalizer::ORPHAN, policy::Backoff, shell::run};
+pub use self::{
+    finalizer::ORPHAN,
+    policy::Backoff,
+    shell::{escape, run},
+};
 use crate::{
     aws,
     condition::{Reason, Verdict},
     context::Context,
     fields::CommonStatus,
+    ids::Uid,
     live::Live,
     write_ahead::NotSent,
 };
@@ -62,6 +67,9 @@ pub trait Kind: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Deb
         ctx: &Context,
         live: &mut Live<Self>,
     ) -> impl Future<Output = Result<Finalized<Self::Status>, Failure>> + Send;
+
+    /// Drops all that this process remembers of an object that is gone, however it went: finalized, orphaned or torn away.
+    fn forget(ctx: &Context, uid: &Uid);
 }
 
 /// What a reconcile found.

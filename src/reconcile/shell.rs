@@ -9,7 +9,7 @@ use kube::{
     api::{ApiResource, DynamicObject, PostParams},
     runtime::{
         Controller,
-        controller::{Action, Config as ControllerConfig},
+        controller::{Action, Config as ControllerConfig, Error as ControllerError},
         events::EventType,
         watcher,
     },
@@ -22,6 +22,7 @@ use crate::{
     condition::{self, ConditionType, Reason, Verdict},
     config::Namespaces,
     context::Context,
+    ids::Uid,
     live::Live,
     references,
 };
@@ -65,12 +66,19 @@ async fn run_one<K: Kind>(
         .with_config(ControllerConfig::default().concurrency(concurrency))
         .reconcile_on(changed)
         .graceful_shutdown_on(shutdown.cancelled_owned())
-        .run(reconcile::<K>, |_, error: &std::convert::Infallible, _| match *error {}, Arc::new(ctx))
+        .run(reconcile::<K>, |_, error: &std::convert::Infallible, _| match *error {}, Arc::new(ctx.clone()))
         .for_each(|outcome| async {
-            if let Err(error) = outcome
-                && !matches!(error, kube::runtime::controller::Error::ObjectNotFound(_))
-            {
-                tracing::warn!(kind = K::NAME, error = %Chain(&error), "watch interrupted; it is begun again");
+            match outcome {
+                Ok(_) => {}
+                // Gone without having been let go: somebody tore our finalizer off.
+                Err(ControllerError::ObjectNotFound(object)) => {
+                    if let Some(Ok(uid)) = object.extra.uid.map(Uid::try_from) {
+                        forget::<K>(&ctx, &uid);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(kind = K::NAME, error = %Chain(&error), "watch interrupted; it is begun again");
+                }
             }
         })
         .await;
@@ -96,7 +104,7 @@ async fn look<K: Kind>(raw: Arc<DynamicObject>, ctx: &Context) -> Action {
     let started = ctx.clock.monotonic();
     let mut live = match Live::<K>::parse(raw.clone()) {
         Ok(live) => live,
-        Err(source) => return refuse_shape::<K>(ctx, &raw, Failure::Shape { source }).await,
+        Err(source) => return unreadable::<K>(ctx, &raw, Failure::Shape { source }).await,
     };
     let deadline = ctx.config.timings.call_deadline * DEADLINE_IN_CALLS;
     let result = match tokio::time::timeout(deadline, steps(ctx, &mut live)).await {
@@ -125,7 +133,7 @@ async fn steps<K: Kind>(ctx: &Context, live: &mut Live<K>) -> Result<Option<Dura
     if live.is_being_deleted() {
         return let_go(ctx, live).await;
     }
-    if !finalizer::is_set(live) {
+    if !finalizer::is_set::<K>(live.raw()) {
         *live = finalizer::put_on(ctx, live).await?;
     }
     let outcome = K::reconcile(ctx, live).await?;
@@ -134,23 +142,28 @@ async fn steps<K: Kind>(ctx: &Context, live: &mut Live<K>) -> Result<Option<Dura
     Ok(Some(requeue))
 }
 
+fn forget<K: Kind>(ctx: &Context, uid: &Uid) {
+    K::forget(ctx, uid);
+    ctx.backoff.forget(uid);
+    ctx.written.forget(uid);
+}
+
 async fn let_go<K: Kind>(ctx: &Context, live: &mut Live<K>) -> Result<Option<Duration>, Failure> {
-    if !finalizer::is_set(live) {
-        ctx.backoff.forget(live.uid());
-        ctx.written.forget(live.uid());
+    if !finalizer::is_set::<K>(live.raw()) {
+        forget::<K>(ctx, live.uid());
         return Ok(None);
     }
-    if live.annotation(finalizer::ORPHAN) == Some("true") {
+    if finalizer::is_orphaned(live.raw()) {
         let note = format!("let go without touching AWS, because of the annotation {}", finalizer::ORPHAN);
         ctx.event(live, EventType::Warning, "Orphaned", "Delete", note).await;
-        finalizer::take_off(ctx, live).await?;
+        finalizer::take_off::<K>(ctx, live.raw()).await?;
+        forget::<K>(ctx, live.uid());
         return Ok(None);
     }
     match K::finalize(ctx, live).await? {
         Finalized::Done => {
-            finalizer::take_off(ctx, live).await?;
-            ctx.backoff.forget(live.uid());
-            ctx.written.forget(live.uid());
+            finalizer::take_off::<K>(ctx, live.raw()).await?;
+            forget::<K>(ctx, live.uid());
             Ok(None)
         }
         Finalized::Waiting(outcome) => {
@@ -172,9 +185,7 @@ async fn store<K: Kind>(ctx: &Context, live: &mut Live<K>, outcome: Outcome<K::S
     let common = status.as_mut();
     common.observed_generation = Some(live.generation());
     common.conditions = condition::merge(&stored, &verdicts, live.generation(), ctx.clock.now());
-    if let Some(requested) = live.annotation(crate::live::REQUESTED_AT) {
-        common.last_handled_requested_at = Some(requested.chars().take(256).collect());
-    }
+    common.last_handled_requested_at = live.requested_at().or(common.last_handled_requested_at.take());
     let news = news(&stored, &common.conditions);
     live.record(ctx, status).await?;
     if let Some((type_, condition)) = news {
@@ -207,12 +218,8 @@ async fn tell<K: Kind>(ctx: &Context, live: &mut Live<K>, failure: &Failure, tel
     tracing::warn!(error = %Chain(failure), reason = telling.reason(), "reconcile failed");
     let mut verdicts = telling.verdicts();
     if live.is_being_deleted() {
-        let hint = format!(
-            "; the object is kept until this is mended, or annotate it with {}=true to let go and leave AWS as it is",
-            finalizer::ORPHAN
-        );
         for verdict in &mut verdicts {
-            verdict.message.push_str(&hint);
+            verdict.message.push_str(&escape());
         }
     }
     let outcome = Outcome { status: live.status(), verdicts, requeue: Duration::ZERO };
@@ -221,18 +228,50 @@ async fn tell<K: Kind>(ctx: &Context, live: &mut Live<K>, failure: &Failure, tel
     }
 }
 
+/// What blocks a deletion also says how to do without.
+pub fn escape() -> String {
+    format!(
+        "; the object is kept until this is mended, or annotate it with {}=true to let go and leave AWS as it is",
+        finalizer::ORPHAN
+    )
+}
+
+/// An object that cannot be read cannot be cleaned up after, but its owner may still let it go.
+async fn unreadable<K: Kind>(ctx: &Context, raw: &DynamicObject, failure: Failure) -> Action {
+    if !(finalizer::is_orphaned(raw) && finalizer::is_set::<K>(raw)) {
+        return refuse_shape::<K>(ctx, raw, failure).await;
+    }
+    match finalizer::take_off::<K>(ctx, raw).await {
+        Ok(()) => {
+            tracing::warn!("an object that cannot be read was let go without touching AWS, as its annotation asks");
+            if let Ok(uid) = Uid::try_from(raw.metadata.uid.clone().unwrap_or_default()) {
+                forget::<K>(ctx, &uid);
+            }
+            Action::await_change()
+        }
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "an object that cannot be read was not let go");
+            Action::requeue(ctx.config.timings.progress)
+        }
+    }
+}
+
 /// An object that cannot be parsed has no typed status to write; its conditions are laid over the JSON as it is.
 async fn refuse_shape<K: Kind>(ctx: &Context, raw: &DynamicObject, failure: Failure) -> Action {
     tracing::warn!(error = %Chain(&failure), "the object cannot be read");
     let timings = &ctx.config.timings;
     let generation = raw.metadata.generation.unwrap_or_default();
-    let message = format!("{}; apply the CRDs of this version of muster and check the spec", Chain(&failure));
+    let mut message = format!("{}; apply the CRDs of this version of muster and check the spec", Chain(&failure));
+    if raw.metadata.deletion_timestamp.is_some() {
+        message.push_str(&escape());
+    }
     let verdicts = Telling::Stalled { reason: Reason::InvalidSpec, message }.verdicts();
     let stored: Vec<Condition> = serde_json::from_value(raw.data["status"]["conditions"].clone()).unwrap_or_default();
     let conditions = condition::merge(&stored, &verdicts, generation, ctx.clock.now());
     if conditions != stored {
         let mut wanted = raw.clone();
         wanted.data["status"]["conditions"] = serde_json::json!(conditions);
+        wanted.data["status"]["observedGeneration"] = serde_json::json!(generation);
         let api = ctx.api_of(raw, &ApiResource::erase::<K>(&()));
         let name = raw.metadata.name.as_deref().unwrap_or_default();
         let params = PostParams::default();

@@ -43,8 +43,9 @@ use crate::{
     aws_account::{Claim, authorize},
     condition::{ConditionType, Reason, Verdict},
     context::Context,
+    ids::Uid,
     live::Live,
-    reconcile::{Failure, Finalized, Kind, Outcome},
+    reconcile::{Failure, Finalized, Kind, Outcome, escape},
     workers::{ledger::Ledger, ownership::REVISION_TAG, pools::Places},
 };
 
@@ -88,7 +89,6 @@ impl Kind for WorkerFleet {
     async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerFleetStatus>, Failure> {
         if live.status().aws.is_none() {
             // The account is recorded with the first intent, so nothing was ever launched.
-            ctx.worker_fleets.forget(live.uid());
             return Ok(Finalized::Done);
         }
         let session = session(ctx, live, &[]).await?;
@@ -98,10 +98,13 @@ impl Kind for WorkerFleet {
         let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::End(policy) };
         let found = look.rounds().await?;
         if has_ended(policy, &found.answer.observed, &found.ledger) {
-            ctx.worker_fleets.forget(live.uid());
             return Ok(Finalized::Done);
         }
         Ok(Finalized::Waiting(look.parting(&found)))
+    }
+
+    fn forget(ctx: &Context, uid: &Uid) {
+        ctx.worker_fleets.forget(uid);
     }
 }
 
@@ -190,7 +193,7 @@ impl Look<'_> {
         let timings = &self.ctx.config.timings;
         let status = self.live.status();
         let asked = status.common.observed_generation != Some(self.live.generation())
-            || self.live.annotation(crate::live::REQUESTED_AT) != status.common.last_handled_requested_at.as_deref()
+            || self.live.is_look_requested()
             || self.live.is_being_deleted();
         let busy = ledger.is_open() || self.memory.idle_looks > 0;
         let age = match (asked, busy) {
@@ -271,13 +274,19 @@ impl Look<'_> {
     fn parting(&self, found: &Found) -> Outcome<WorkerFleetStatus> {
         let victims = found.ledger.victims().len();
         let launches = found.ledger.launches.len();
-        let message = match self.memory.undying.iter().next() {
-            Some((id, error)) => format!("{id} is not ended: {error}"),
-            None => format!("{victims} workers are ending, {launches} launches are being settled"),
+        let (condition, reason, message) = match self.memory.undying.iter().next() {
+            Some((id, error)) => {
+                let message = format!("{id} is not ended: {error}{}", escape());
+                (ConditionType::Stalled, Reason::DeletionBlocked, message)
+            }
+            None => {
+                let message = format!("{victims} workers are ending, {launches} launches are being settled");
+                (ConditionType::Reconciling, Reason::Deleting, message)
+            }
         };
         let verdicts = vec![
-            Verdict::new(ConditionType::Ready, false, Reason::Deleting, message.clone()),
-            Verdict::new(ConditionType::Reconciling, true, Reason::Deleting, message),
+            Verdict::new(ConditionType::Ready, false, reason, message.clone()),
+            Verdict::new(condition, true, reason, message),
         ];
         let status = with_ledger(self.live.status(), self.session, found.ledger.clone());
         let wait = found.wait.unwrap_or_default();

@@ -308,3 +308,63 @@ async fn a_worker_that_takes_long_to_end_is_replaced_meanwhile() {
         .await;
     assert_eq!((live(&scene).len(), ever(&scene)), (2, 3));
 }
+
+#[tokio::test]
+async fn a_deletion_that_ec2_does_not_allow_says_so_and_names_the_way_out() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    wait_settled(&scene, "web", 1).await;
+    scene.sandbox.add_fault(Fault::always("ec2", "TerminateInstances", error("UnauthorizedOperation")));
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    let kept = scene
+        .wait::<WorkerFleet>("web", "blocked", |fleet| {
+            ready(fleet).is_some_and(|(_, reason, _)| reason == "DeletionBlocked")
+        })
+        .await;
+    let (_, _, message) = ready(&kept).unwrap();
+    assert!(message.contains("UnauthorizedOperation") && message.contains("muster.dev/orphan=true"), "{message}");
+    let orphan = json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}});
+    scene.change::<WorkerFleet>("web", orphan).await;
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(live(&scene).len(), 1);
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_let_go_by_its_annotation() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    wait_settled(&scene, "web", 1).await;
+    controller.kill().await;
+    let garbled = json!({"status": {"launches": [{
+        "token": "", "holder": "x", "attempts": 1, "revision": "x", "subnet": "x", "instanceType": "x", "imageID": "x",
+        "count": 1, "startedAt": "2026-01-01T00:00:00Z",
+    }]}});
+    let params = kube::api::PatchParams::default();
+    let raw = kube::core::ApiResource::erase::<WorkerFleet>(&());
+    let raw = kube::Api::<kube::core::DynamicObject>::namespaced_with(scene.kube.clone(), &scene.namespace, &raw);
+    raw.patch_status("web", &params, &kube::api::Patch::Merge(garbled)).await.unwrap();
+    raw.delete("web", &DeleteParams::default()).await.unwrap();
+    let _controller = scene.start().await;
+    let told = |object: &kube::core::DynamicObject| {
+        let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|c| c["message"].as_str().is_some_and(|m| m.contains("muster.dev/orphan=true")))
+    };
+    let patience = tokio::time::timeout(crate::scene::PATIENCE, async {
+        while !told(&raw.get("web").await.unwrap()) {
+            tokio::task::yield_now().await;
+        }
+    });
+    patience.await.expect("the way out is named");
+    let orphan = json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}});
+    raw.patch("web", &params, &kube::api::Patch::Merge(orphan)).await.unwrap();
+    tokio::time::timeout(crate::scene::PATIENCE, async {
+        while raw.get_opt("web").await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("it is gone");
+    assert_eq!(live(&scene).len(), 1);
+}

@@ -5,7 +5,7 @@ use kube::{
     api::{DeleteParams, Patch},
 };
 use muster::{aws_account::AwsAccount, worker_fleet::WorkerFleet};
-use muster_sandbox::{CallQuery, RoleSpec, SandboxConfig};
+use muster_sandbox::{CallQuery, Fault, FaultAction, RoleSpec, SandboxConfig};
 use serde_json::{Value, json};
 
 use crate::{
@@ -184,4 +184,43 @@ async fn a_fleet_whose_account_is_lost_is_kept_until_it_is_let_go() {
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}})).await;
     scene.wait_gone::<WorkerFleet>("web").await;
     assert_eq!(live(&scene).len(), 2, "AWS is left as it was");
+}
+
+#[tokio::test]
+async fn an_account_that_was_let_go_by_annotation_is_used_no_more() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    wait_settled(&scene, "web", 1).await;
+    change_account(&scene, json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}})).await;
+    let accounts = Api::<AwsAccount>::all(scene.kube.clone());
+    accounts.delete(&scene.namespace, &DeleteParams::default()).await.unwrap();
+    stalled(&scene, "AwsAccountNotFound").await;
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
+    looked_at(&scene).await;
+    assert_eq!(live(&scene).len(), 1);
+}
+
+/// Waits until the fleet's newest spec was looked at.
+async fn looked_at(scene: &Scene) {
+    scene
+        .wait::<WorkerFleet>("web", "the new spec looked at", |fleet| {
+            status(fleet).common.observed_generation == fleet.metadata.generation
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_grant_that_is_taken_back_ends_at_once_though_sts_does_not_answer() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    wait_settled(&scene, "web", 1).await;
+    let unavailable = FaultAction::Error { code: "ServiceUnavailable".into(), message: None, status: Some(503) };
+    scene.sandbox.add_fault(Fault::always("sts", "GetCallerIdentity", unavailable));
+    change_account(&scene, json!({"spec": {"grants": []}})).await;
+    stalled(&scene, "NotGranted").await;
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
+    looked_at(&scene).await;
+    assert_eq!(live(&scene).len(), 1);
 }
