@@ -47,8 +47,8 @@ pub struct Page {
 /// What reading an object gave.
 #[derive(Clone, Debug)]
 pub enum Read {
-    /// All of it, and what this content is known by: it may be newer than what was listed.
-    Body { body: Bytes, tag: Option<u64> },
+    /// All of it, what this content is known by and when it was stored: it may be newer than what was listed.
+    Body { body: Bytes, tag: Option<u64>, stored: Option<Timestamp> },
     /// It is larger than was asked for. Reading was broken off.
     TooLarge,
     /// It does not exist (any more).
@@ -116,6 +116,7 @@ impl S3 {
             return Ok(Read::TooLarge);
         }
         let tag = answer.e_tag().map(tag);
+        let stored = answer.last_modified().and_then(|t| Timestamp::from_second(t.secs()).ok());
         let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
         let mut stream = answer.body;
         while let Some(chunk) = stream.try_next().await.map_err(|e| broken_off(&e))? {
@@ -124,7 +125,7 @@ impl S3 {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Read::Body { body: body.into_boxed_slice().into(), tag })
+        Ok(Read::Body { body: body.into_boxed_slice().into(), tag, stored })
     }
 }
 

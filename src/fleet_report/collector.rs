@@ -236,7 +236,7 @@ impl Collector {
         let mut failed = 0;
         let mut note = |place, read: Result<Read, aws::Error>| {
             let outcome = match read {
-                Ok(Read::Body { body, tag }) => Fetched::Body { body, tag },
+                Ok(Read::Body { body, tag, stored }) => Fetched::Body { body, tag, stored },
                 Ok(Read::TooLarge) => Fetched::Beyond(ask.object_size),
                 Ok(Read::Gone) => Fetched::Gone,
                 Err(error) => {

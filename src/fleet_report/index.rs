@@ -39,6 +39,7 @@ pub(super) enum Fetched {
     Body {
         body: Bytes,
         tag: Option<u64>,
+        stored: Option<Timestamp>,
     },
     Beyond(u64),
     /// It went away after it was listed.
@@ -109,10 +110,14 @@ impl Index {
     }
 }
 
-fn entry(before: Option<&Arc<Entry>>, listed: Listed, limit: u64, fetched: Option<Fetched>) -> Option<Arc<Entry>> {
+fn entry(before: Option<&Arc<Entry>>, mut listed: Listed, limit: u64, fetched: Option<Fetched>) -> Option<Arc<Entry>> {
     let (tag, content, fault) = match (fetched, before) {
         (Some(Fetched::Gone), _) => return None,
-        (Some(Fetched::Body { body, tag }), _) => (tag.unwrap_or(listed.tag), Content::Body(body), None),
+        (Some(Fetched::Body { body, tag, stored }), _) => {
+            // Written again since it was listed: its own time is not ahead of when this was stored.
+            listed.stored = stored.unwrap_or(listed.stored);
+            (tag.unwrap_or(listed.tag), Content::Body(body), None)
+        }
         (Some(Fetched::Beyond(limit)), _) => (listed.tag, Content::Beyond(limit), None),
         // What is known is old, and so stays its time.
         (Some(Fetched::Failed(fault)), Some(before)) => {

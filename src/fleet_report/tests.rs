@@ -48,7 +48,12 @@ struct Object {
 fn object(key: &str, body: impl Into<String>) -> Object {
     let body: String = body.into();
     let tag = body.bytes().fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
-    Object { key: key.into(), tag, stored: now(), read: Fetched::Body { body: body.into(), tag: Some(tag) } }
+    Object {
+        key: key.into(),
+        tag,
+        stored: now(),
+        read: Fetched::Body { body: body.into(), tag: Some(tag), stored: None },
+    }
 }
 
 fn size(object: &Object) -> u64 {
@@ -145,6 +150,20 @@ fn only_what_is_new_or_has_changed_is_read() {
     let keys: Vec<_> = index.entries().iter().map(|e| &*e.key).collect();
     assert_eq!(keys, ["i-1.json", "i-2.json", "i-4.json"], "what is not listed is gone");
     assert_eq!(index.entries()[1].stored(), now() + 1.hour(), "but their time counts");
+}
+
+#[test]
+fn what_is_written_again_between_the_listing_and_the_reading_is_as_old_as_what_was_read() {
+    let later = now() + 1.hour();
+    let mut racing = report("i-1", "1", "a-1");
+    let Fetched::Body { tag, stored, .. } = &mut racing.read else { unreachable!("a report has a body") };
+    (*tag, *stored) = (Some(7), Some(later));
+    let (index, _) = look(&Index::default(), std::slice::from_ref(&racing), LIMIT);
+    assert_eq!(index.entries()[0].stored(), later, "or its own time would look like one of the future");
+    let shown = Object { tag: 7, stored: later, ..racing };
+    let (next, read) = look(&index, std::slice::from_ref(&shown), LIMIT);
+    assert_eq!(read, Vec::<String>::new());
+    assert!(Arc::ptr_eq(&next.entries()[0], &index.entries()[0]));
 }
 
 #[test]
