@@ -43,7 +43,7 @@ impl Error {
             SdkError::ServiceError(context) => {
                 let status = context.raw().status().as_u16();
                 let code = context.err().code().map_or_else(|| format!("HTTP{status}"), str::to_owned);
-                let message = context.err().message().unwrap_or("no message").to_owned();
+                let message = plain(context.err().message().unwrap_or("no message")).to_owned();
                 Self { operation, class: classify(&code, status), code, message }
             }
             SdkError::TimeoutError(_) => Self::unanswered(operation, "Timeout", "AWS did not answer in time"),
@@ -70,6 +70,12 @@ impl Error {
             Class::Conflict | Class::Transient => false,
         }
     }
+}
+
+/// EC2 ends a denial with details that only `sts:DecodeAuthorizationMessage` can read. They differ from call to call, so a
+/// status that quotes them would be written again at each try.
+fn plain(message: &str) -> &str {
+    message.split(" Encoded authorization failure message:").next().unwrap_or(message)
 }
 
 /// Classifies a code of any AWS service that muster calls; the HTTP status decides for codes that are not listed.
@@ -139,6 +145,17 @@ fn classify(code: &str, status: u16) -> Class {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_denial_reads_the_same_each_time() {
+        let denial = |details: &str| {
+            format!(
+                "You are not authorized to perform this operation. Encoded authorization failure message: {details}"
+            )
+        };
+        assert_eq!(plain(&denial("4GIOHlTkIaWHQD0Q0m6X")), "You are not authorized to perform this operation.");
+        assert_eq!(plain(&denial("a")), plain(&denial("b")));
+    }
 
     #[test]
     fn codes_say_what_to_do_next() {
