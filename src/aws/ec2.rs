@@ -17,7 +17,7 @@ use aws_sdk_ec2::{
 use jiff::Timestamp;
 
 use crate::{
-    aws::{Class, Error, Session},
+    aws::{Bucket, Class, Error, Session},
     ids::{ClientToken, InstanceId, SubnetId, Zone},
     workers::{
         instance::{Instance, InstanceState},
@@ -35,16 +35,13 @@ const IDS_PER_CALL: usize = 100;
 /// EC2 takes at most this many values a filter.
 const FILTER_VALUES: usize = 200;
 
-/// A batch is cut in halves after so many refusals at most: where all ids are refused, more calls tell nothing new. One bad
-/// id in a full batch takes seven.
-const MAX_REFUSALS: usize = 50;
-
 /// EC2 in one account and region.
 #[derive(Clone, Debug)]
 pub struct Ec2 {
     client: Client,
     /// Makes one attempt a call.
     once: Client,
+    session: Session,
 }
 
 impl Ec2 {
@@ -53,7 +50,7 @@ impl Ec2 {
             let config = aws_sdk_ec2::config::Builder::from(config).interceptor(session.call_counter()).build();
             Client::from_conf(config)
         };
-        Self { client: client(session.sdk()), once: client(&session.sdk_single_attempt()) }
+        Self { client: client(session.sdk()), once: client(&session.sdk_single_attempt()), session: session.clone() }
     }
 
     /// Launches what `intent` says, once, within `budget`. The same intent and request make the same call, whenever it is
@@ -103,7 +100,8 @@ impl Ec2 {
     }
 
     /// Asks `ids` to end, as far as they are recorded victims. One id that EC2 refuses fails a whole call, so a refused
-    /// call is cut in halves until only that id is left.
+    /// call is cut in halves until only that id is left. The caller has the permit of the first call; where there is none
+    /// for a further one, the rest is told to be throttled and left for another look.
     pub async fn terminate_instances(
         &self,
         victims: &Acknowledged<Vec<Termination>>,
@@ -116,15 +114,22 @@ impl Ec2 {
         let end = std::time::Instant::now() + budget;
         let mut outcomes = Vec::new();
         let mut batches: Vec<Vec<InstanceId>> = ids.chunks(IDS_PER_CALL).map(<[_]>::to_vec).collect();
-        let mut refusals = 0;
+        let mut refused = None;
+        let mut first = true;
         while let Some(mut batch) = batches.pop() {
             let left = end.saturating_duration_since(std::time::Instant::now());
+            if !std::mem::take(&mut first) {
+                refused = refused.or_else(|| self.further(OPERATION, Bucket::TerminateInstances, left).err());
+            }
+            if let Some(error) = &refused {
+                outcomes.extend(batch.into_iter().map(|id| (id, Err(error.clone()))));
+                continue;
+            }
             let texts = batch.iter().map(ToString::to_string).collect();
             let call = self.once.terminate_instances().set_instance_ids(Some(texts));
             match within(OPERATION, left, call.send()).await {
                 Ok(_) => outcomes.extend(batch.into_iter().map(|id| (id, Ok(())))),
-                Err(error) if batch.len() > 1 && refusals < MAX_REFUSALS && may_be_about_one(&error) => {
-                    refusals += 1;
+                Err(error) if batch.len() > 1 && may_be_about_one(&error) => {
                     let rest = batch.split_off(batch.len() / 2);
                     batches.extend([batch, rest]);
                 }
@@ -132,6 +137,15 @@ impl Ec2 {
             }
         }
         outcomes
+    }
+
+    /// Whether a further call may follow within the rate and the time that are left.
+    fn further(&self, operation: &'static str, bucket: Bucket, left: Duration) -> Result<(), Error> {
+        let Session { account, region, limits, .. } = &self.session;
+        let taken = limits.take(account, region, bucket, 1).map(drop).map_err(|wait| wait.to_string());
+        let timely = if left.is_zero() { Err("the time for this call is over".into()) } else { Ok(()) };
+        let class = Class::Throttled;
+        timely.and(taken).map_err(|message| Error { operation, class, code: "NotSent".into(), message })
     }
 
     /// What EC2 says of these very ids. An id that it does not know is not in the answer.

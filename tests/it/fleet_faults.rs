@@ -368,3 +368,24 @@ async fn an_object_that_cannot_be_read_is_let_go_by_its_annotation() {
     .expect("it is gone");
     assert_eq!(live(&scene).len(), 1);
 }
+
+#[tokio::test]
+async fn a_right_to_end_workers_that_was_taken_away_costs_no_storm_of_calls() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 300, json!({}))).await;
+    wait_settled(&scene, "web", 300).await;
+    let denied = scene.sandbox.add_fault(Fault::always("ec2", "TerminateInstances", error("UnauthorizedOperation")));
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 0}})).await;
+    scene
+        .wait::<WorkerFleet>("web", "refused", |fleet| {
+            ready(fleet).is_some_and(|(_, reason, _)| reason == "TerminationRefused")
+        })
+        .await;
+    let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "TerminateInstances")).len();
+    // A burst of 100 and what is refilled meanwhile; to ask for each of 300 alone takes 599.
+    assert!(calls < 150, "{calls} calls");
+    scene.sandbox.remove_fault(denied);
+    wait_settled(&scene, "web", 0).await;
+    assert_eq!(live(&scene).len(), 0);
+}
