@@ -6,7 +6,7 @@ use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject},
     core::Status,
-    runtime::events::{Event, EventType, Recorder},
+    runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
 use crate::{
@@ -39,7 +39,8 @@ pub struct Context {
     pub written: Written,
     pub clock: Clock,
     pub leadership: Leadership,
-    pub recorder: Recorder,
+    /// Who Kubernetes events are from.
+    pub reporter: Reporter,
     pub metrics: Arc<Metrics>,
     pub config: Arc<Config>,
     /// Names this start of this process: the pod's name and a random part.
@@ -84,7 +85,10 @@ impl Context {
         let note = Some(clip(note));
         let event = Event { type_, reason: reason.into(), note, action: action.into(), secondary: None };
         let object = live.object().object_ref(&());
-        let published = self.recorder.publish(&event, &object);
+        // A new recorder each time: it counts a repeated event as the first one again, whose note is no longer true. Events
+        // are for changes only, so there is no flood to hold back.
+        let recorder = Recorder::new(self.kube.clone(), self.reporter.clone());
+        let published = recorder.publish(&event, &object);
         if let Err(error) = self.kube_call("record an event", published).await {
             tracing::warn!(error = %crate::reconcile::Chain(&error), "an event was not recorded");
         }

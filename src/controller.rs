@@ -8,10 +8,7 @@ use std::{
     },
 };
 
-use kube::{
-    Client,
-    runtime::events::{Recorder, Reporter},
-};
+use kube::{Client, runtime::events::Reporter};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -83,10 +80,7 @@ pub async fn run(
     let mut election = DropGuarded(tokio::spawn(election));
 
     let ctx = Context {
-        recorder: Recorder::new(
-            kube.clone(),
-            Reporter { controller: "muster.dev/controller".into(), instance: Some(config.pod_name.clone()) },
-        ),
+        reporter: Reporter { controller: "muster.dev/controller".into(), instance: Some(config.pod_name.clone()) },
         aws: Aws::connect(connection, &config.timings, metrics.clone()).await,
         kube,
         accounts: Accounts::default(),

@@ -24,10 +24,10 @@ pub(super) const WATCHED: &[(&str, &str, &[&str])] = &[
     ("muster.dev", "fleetreports", &["list", "watch", "patch"]),
     ("muster.dev", "fleetreports/status", &["update"]),
     ("apps", "controllerrevisions", &["get", "list", "create", "patch", "delete"]),
-    ("events.k8s.io", "events", &["create", "patch"]),
+    ("events.k8s.io", "events", &["create"]),
 ];
 /// In the namespace `default` for events about cluster-wide objects.
-const EVENTS: &[(&str, &str, &[&str])] = &[("events.k8s.io", "events", &["create", "patch"])];
+const EVENTS: &[(&str, &str, &[&str])] = &[("events.k8s.io", "events", &["create"])];
 const LEASES: &[(&str, &str, &[&str])] = &[("coordination.k8s.io", "leases", &["create"])];
 pub(super) type Right = (String, String, String);
 

@@ -120,8 +120,6 @@ async fn a_controller_takes_every_right_that_the_chart_gives() {
     let seldom = rights(&[&[
         // The API server itself asks for it, where OwnerReferencesPermissionEnforcement is on.
         ("muster.dev", "workerfleets/finalizers", &["update"]),
-        // An event that repeats within six minutes.
-        ("events.k8s.io", "events", &["patch"]),
         // A launch on record names a revision that is not among those of its fleet.
         ("apps", "controllerrevisions", &["get"]),
     ]]);
