@@ -17,7 +17,7 @@ pub use self::{
 };
 use crate::{
     aws,
-    condition::{Reason, Verdict},
+    condition::{ConditionType, Reason, Verdict},
     context::Context,
     fields::CommonStatus,
     ids::Uid,
@@ -48,6 +48,9 @@ pub trait Kind: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Deb
 
     /// Where in the spec an `AwsRef` stands, as JSON pointers; `[]` after a list: `/sources[]/aws`.
     const AWS_REFS: &'static [&'static str];
+
+    /// Conditions that are not known any more while somebody must mend something before the world can be looked at.
+    const UNKNOWN_WHILE_STALLED: &'static [ConditionType] = &[];
 
     fn status(&self) -> Option<&Self::Status>;
 

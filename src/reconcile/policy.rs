@@ -10,7 +10,7 @@ use super::{Chain, Failure};
 use crate::{
     aws::Class,
     clock::Timings,
-    condition::{ConditionType, Reason, Verdict},
+    condition::{ConditionType, Reason, Truth, Verdict},
     ids::Uid,
 };
 
@@ -26,7 +26,8 @@ pub(super) enum Telling {
 }
 
 impl Telling {
-    pub(super) fn verdicts(&self) -> Vec<Verdict> {
+    /// `unknown` are conditions that rest on a look at the world, which there can be none of.
+    pub(super) fn verdicts(&self, unknown: &[ConditionType]) -> Vec<Verdict> {
         let of = |condition, reason, message: &String| {
             vec![
                 Verdict::new(ConditionType::Ready, false, reason, message.clone()),
@@ -36,7 +37,14 @@ impl Telling {
         match self {
             Self::Nothing => vec![],
             Self::Reconciling { reason, message } => of(ConditionType::Reconciling, *reason, message),
-            Self::Stalled { reason, message } => of(ConditionType::Stalled, *reason, message),
+            Self::Stalled { reason, message } => {
+                let mut verdicts = of(ConditionType::Stalled, *reason, message);
+                let not_known = |condition: &ConditionType| {
+                    Verdict::new(*condition, Truth::Unknown, *reason, format!("not known now: {message}"))
+                };
+                verdicts.extend(unknown.iter().map(not_known));
+                verdicts
+            }
         }
     }
 

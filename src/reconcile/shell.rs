@@ -216,7 +216,7 @@ async fn tell<K: Kind>(ctx: &Context, live: &mut Live<K>, failure: &Failure, tel
         return;
     }
     tracing::warn!(error = %Chain(failure), reason = telling.reason(), "reconcile failed");
-    let mut verdicts = telling.verdicts();
+    let mut verdicts = telling.verdicts(K::UNKNOWN_WHILE_STALLED);
     if live.is_being_deleted() {
         for verdict in &mut verdicts {
             verdict.message.push_str(&escape());
@@ -265,7 +265,7 @@ async fn refuse_shape<K: Kind>(ctx: &Context, raw: &DynamicObject, failure: Fail
     if raw.metadata.deletion_timestamp.is_some() {
         message.push_str(&escape());
     }
-    let verdicts = Telling::Stalled { reason: Reason::InvalidSpec, message }.verdicts();
+    let verdicts = Telling::Stalled { reason: Reason::InvalidSpec, message }.verdicts(&[]);
     let stored: Vec<Condition> = serde_json::from_value(raw.data["status"]["conditions"].clone()).unwrap_or_default();
     let conditions = condition::merge(&stored, &verdicts, generation, ctx.clock.now());
     if conditions != stored {
@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     fn conditions(telling: &Telling) -> Vec<Condition> {
-        condition::merge(&[], &telling.verdicts(), 1, jiff::Timestamp::UNIX_EPOCH)
+        condition::merge(&[], &telling.verdicts(&[]), 1, jiff::Timestamp::UNIX_EPOCH)
     }
 
     #[test]

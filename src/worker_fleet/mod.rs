@@ -61,6 +61,12 @@ impl Kind for WorkerFleet {
     const NAME: &'static str = "WorkerFleet";
     const FINALIZER: &'static str = "muster.dev/workerfleet";
     const AWS_REFS: &'static [&'static str] = &["/aws"];
+    const UNKNOWN_WHILE_STALLED: &'static [ConditionType] = &[
+        ConditionType::Available,
+        ConditionType::Progressing,
+        ConditionType::CapacityAvailable,
+        ConditionType::OrphansFound,
+    ];
 
     fn status(&self) -> Option<&WorkerFleetStatus> {
         self.status.as_ref()

@@ -180,6 +180,8 @@ async fn a_fleet_whose_account_is_lost_is_kept_until_it_is_let_go() {
             ready(fleet).is_some_and(|(t, _, message)| t == "False" && message.contains("muster.dev/orphan=true"))
         })
         .await;
+    let available = condition(&status(&fleet).common.conditions, "Available").unwrap();
+    assert_eq!(available.0, "Unknown", "nobody can look: {}", available.2);
     assert!(!settled(&fleet, 2));
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}})).await;
     scene.wait_gone::<WorkerFleet>("web").await;
