@@ -98,7 +98,6 @@ names!(
         NoOrphans,
         StrangersFound,
         TerminationRefused,
-        RevisionLost,
         // FleetReport
         AllSourcesCollected,
         SomeSourcesFailed,

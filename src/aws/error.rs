@@ -62,14 +62,6 @@ impl Error {
     fn unanswered(operation: &'static str, code: &str, message: &str) -> Self {
         Self { operation, class: Class::Transient, code: code.into(), message: message.into() }
     }
-
-    /// Whether AWS surely did nothing. Otherwise the call may have taken effect, and only a search can tell.
-    pub fn is_definite(&self) -> bool {
-        match self.class {
-            Class::NotFound | Class::Throttled | Class::NoCapacity | Class::Denied | Class::InvalidInput => true,
-            Class::Conflict | Class::Transient => false,
-        }
-    }
 }
 
 /// EC2 ends a denial with details that only `sts:DecodeAuthorizationMessage` can read. They differ from call to call, so a

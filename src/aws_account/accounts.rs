@@ -142,6 +142,12 @@ impl Accounts {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn knows_namespaces(&self) -> bool {
+        use futures::FutureExt;
+        let synced = |store: &Store<_>| store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok());
+        self.namespaces.get().is_some_and(synced)
+    }
+
     /// The labels of a namespace; none when it is not known (yet), so that a label grant never covers too much.
     fn namespace<'a>(&self, name: &'a str) -> grants::Namespace<'a> {
         let found = self.namespaces.get().and_then(|store| store.get(&ObjectRef::new(name)));
@@ -189,6 +195,9 @@ pub async fn authorize(
         let message =
             format!("AwsAccount {name} does not list region {region}; add it to its spec.regions: [{region}]");
         return Err(refused(Reason::NotGranted, message));
+    }
+    if spec.grants.iter().any(|g| g.namespaces.selector.is_some()) && !ctx.accounts.knows_namespaces() {
+        return Err(Failure::NotYet(format!("Namespace {namespace}")));
     }
     grants::check(&spec.grants, kind, &ctx.accounts.namespace(namespace), claims)
         .map_err(|ungranted| refused(Reason::NotGranted, format!("AwsAccount {name} {}", ungranted.0)))?;

@@ -9,6 +9,7 @@ use json_patch::{
 use kube::{
     ResourceExt,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
+    core::Status,
 };
 use serde_json::{Value, json};
 
@@ -70,10 +71,14 @@ async fn patch<K: Kind>(
     match ctx.kube_call(&operation, api.patch(name, &params, &patch)).await {
         Ok(object) => Ok(Some(object)),
         Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 404) => Ok(None),
-        // A test that does not hold is answered 422.
-        Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 422) => {
+        // A test that does not hold is answered 422 without a cause; an object that is not valid, with causes.
+        Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 422 && causes(s) == 0) => {
             Err(Failure::Stale)
         }
         Err(error) => Err(error),
     }
+}
+
+fn causes(status: &Status) -> usize {
+    status.details.as_ref().map_or(0, |details| details.causes.len())
 }

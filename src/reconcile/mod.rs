@@ -118,9 +118,6 @@ pub enum Failure {
     Stale,
     #[error(transparent)]
     NotSent(#[from] NotSent),
-    /// The rate that EC2 allows is used up. Nothing was done; look again.
-    #[error(transparent)]
-    NotNow(#[from] aws::NotNow),
     /// This process has just started and has not looked at what is needed here. Nothing was done; look again.
     #[error("{0} was not looked at yet")]
     NotYet(String),

@@ -91,7 +91,7 @@ impl Backoff {
         };
         let waited = missing_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let doubled = |first: Duration| first.saturating_mul(1 << (history.failures - 1).min(10)).min(timings.sweep);
-        (telling(failure, waited, timings), doubled(first_delay(failure, timings)).max(at_least(failure)))
+        (telling(failure, waited, timings), doubled(first_delay(failure, timings)))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uid, History>> {
@@ -127,27 +127,20 @@ fn telling(failure: &Failure, waited: Duration, timings: &Timings) -> Telling {
             Telling::Reconciling { reason: Reason::KubernetesError, message }
         }
         Failure::Deadline => Telling::Reconciling { reason: Reason::Reconciling, message },
-        Failure::Stale | Failure::NotYet(_) | Failure::NotSent(_) | Failure::NotNow(_) => Telling::Nothing,
+        Failure::Stale | Failure::NotYet(_) | Failure::NotSent(_) => Telling::Nothing,
     }
 }
 
 fn first_delay(failure: &Failure, timings: &Timings) -> Duration {
     match failure {
         // The watch brings the newer object, and with it the next look; this is for a watch that lags.
-        Failure::Stale | Failure::NotYet(_) | Failure::NotSent(_) | Failure::NotNow(_) => timings.progress / 50,
+        Failure::Stale | Failure::NotYet(_) | Failure::NotSent(_) => timings.progress / 50,
         Failure::Missing { .. } | Failure::Kube { .. } | Failure::KubeDeadline { .. } | Failure::Deadline => {
             timings.progress / 2
         }
         Failure::Aws(_) => timings.progress,
         // An edit brings the next look.
         Failure::InvalidSpec(_) | Failure::Shape { .. } | Failure::Refused { .. } => timings.sweep,
-    }
-}
-
-fn at_least(failure: &Failure) -> Duration {
-    match failure {
-        Failure::NotNow(wait) => wait.0,
-        _ => Duration::ZERO,
     }
 }
 

@@ -45,7 +45,7 @@ use crate::{
     context::Context,
     ids::Uid,
     live::Live,
-    reconcile::{Failure, Finalized, Kind, Outcome, escape},
+    reconcile::{Chain, Failure, Finalized, Kind, Outcome, escape},
     workers::{ledger::Ledger, ownership::REVISION_TAG, pools::Places},
 };
 
@@ -93,11 +93,16 @@ impl Kind for WorkerFleet {
     }
 
     async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerFleetStatus>, Failure> {
-        if live.status().aws.is_none() {
-            // The account is recorded with the first intent, so nothing was ever launched.
-            return Ok(Finalized::Done);
-        }
-        let session = session(ctx, live, &[]).await?;
+        let session = match session(ctx, live, &[]).await {
+            Ok(session) => session,
+            // The account is recorded with the first intent. So nothing was launched, unless the status was lost since
+            // (etcd restored from a backup): then a look tells, and where there can be none, there never was one.
+            Err(error) if live.status().aws.is_none() && !matches!(error, Failure::NotYet(_)) => {
+                tracing::info!(error = %Chain(&error), "let go without a look: nothing was ever launched");
+                return Ok(Finalized::Done);
+            }
+            Err(error) => return Err(error),
+        };
         let memory = ctx.worker_fleets.of(live.uid());
         let mut memory = memory.lock().await;
         let policy = live.object().spec.deletion_policy;

@@ -23,10 +23,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn is_empty(&self) -> bool {
-        self.launches.is_empty() && self.terminations.is_empty() && self.adopted.is_empty()
-    }
-
     /// Whether calls were made, or may have been, whose effect is not seen yet.
     pub fn is_open(&self) -> bool {
         !self.launches.is_empty() || !self.terminations.is_empty()

@@ -306,6 +306,24 @@ async fn deletion_ends_all_workers_or_retains_them() {
 }
 
 #[tokio::test]
+async fn a_fleet_that_lost_its_status_still_ends_its_workers_when_it_is_deleted() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;
+    wait_settled(&scene, "web", 2).await;
+    controller.stop().await.unwrap();
+    // As when etcd is restored from a backup of before the launch.
+    let lost = Patch::Merge(json!({"status": null}));
+    let fleets = scene.api::<WorkerFleet>();
+    fleets.patch_status("web", &PatchParams::default(), &lost).await.unwrap();
+    fleets.delete("web", &DeleteParams::default()).await.unwrap();
+
+    let _successor = scene.start().await;
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(live(&scene).len(), 0);
+}
+
+#[tokio::test]
 async fn readiness_waits_for_both_status_checks() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
