@@ -26,10 +26,18 @@ impl Path {
     /// # Errors
     /// What is wrong with the text, in words for the user.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        // Each further `..` multiplies what a look at one report can cost by the size of the report.
+        // Each further `..` multiplies what a look at one report can cost by the size of the report, and so does each `$`
+        // in a filter.
         if text.matches("..").count() > 1 {
             return Err(
                 "it has more than one '..'; name the members on the way instead, like $.processes[*].name".into()
+            );
+        }
+        if unquoted(text).filter(|c| *c == '$').count() > 1 {
+            return Err(
+                "it has a second '$', which would look through the whole report again for each element; compare \
+                        with a fixed value instead, like $.processes[?@.name == 'web'].version"
+                    .into(),
             );
         }
         let query = parse_json_path(text).map_err(|error| {
@@ -51,6 +59,22 @@ impl Path {
     }
 }
 
+/// The text but for what stands in quotes.
+fn unquoted(text: &str) -> impl Iterator<Item = char> {
+    let (mut quote, mut escaped) = (None, false);
+    text.chars().filter(move |&c| {
+        let Some(open) = quote else {
+            quote = matches!(c, '\'' | '"').then_some(c);
+            return true;
+        };
+        if c == open && !escaped {
+            quote = None;
+        }
+        escaped = c == '\\' && !escaped;
+        false
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -66,6 +90,7 @@ mod tests {
     #[case("$['app_version']", json!(["1.2.3"]))]
     #[case("$..module_A_filename", json!(["a-1", "a-2", "a-1"]))]
     #[case("$.processes[?@.name == 'two'].module_A_filename", json!(["a-2"]))]
+    #[case("$.processes[?@.name == '$' || @['it\\'s $'] == \"$\" || @.name == 'two'].module_A_filename", json!(["a-2"]))]
     #[case("$.nothing.here", json!([]))]
     #[case("$.app_version.deeper", json!([]))]
     fn paths_find_what_they_name(#[case] path: &str, #[case] expected: Value) {
@@ -86,6 +111,16 @@ mod tests {
     fn texts_that_are_no_path_are_refused_in_words(#[case] text: &str) {
         let problem = Path::parse(text).unwrap_err();
         assert!(problem.starts_with("it ") && !problem.contains('\n'), "{problem}");
+    }
+
+    #[rstest]
+    #[case("$[?$..a]")]
+    #[case("$.a[?@.b == $.c]")]
+    #[case("$[?@['\\'$'] == $['$']]")]
+    #[case("$[?count( $ [*]) > 1]")]
+    fn the_whole_report_is_not_looked_through_for_each_element(#[case] text: &str) {
+        let problem = Path::parse(text).unwrap_err();
+        assert!(problem.starts_with("it has a second '$'"), "{problem}");
     }
 
     proptest! {
