@@ -1,6 +1,10 @@
 //! What the spec asks for, checked once and compiled.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use regex::{Regex, RegexBuilder};
 use semver::{Version, VersionReq};
@@ -36,6 +40,11 @@ pub(super) enum InvalidSpec {
         "spec.expect.versions[{0}] names a field that is not there; add a field named {0}, with its path, to spec.fields"
     )]
     UnknownField(String),
+    #[error(
+        "spec.sources[{first}] and spec.sources[{second}] read the same place, so what does not count there would be counted \
+         twice; remove one of them, or give it another bucket or prefix"
+    )]
+    SamePlace { first: String, second: String },
     #[error("spec.expect.versions[{0}] needs exactly one of equals, oneOf or semver")]
     NoRule(String),
 }
@@ -159,6 +168,7 @@ impl TryFrom<&FleetReportSpec> for Desired {
 
     fn try_from(spec: &FleetReportSpec) -> Result<Self, InvalidSpec> {
         let span = |field, text: &str| duration(text).map_err(|source| InvalidSpec::Duration { field, source });
+        check_places(&spec.sources)?;
         let object_size = size(&spec.limits.object_size)?;
         let reading = reading(spec, object_size)?;
         let expect =
@@ -173,6 +183,16 @@ impl TryFrom<&FleetReportSpec> for Desired {
             reading: Arc::new(reading),
         })
     }
+}
+
+fn check_places(sources: &[Source]) -> Result<(), InvalidSpec> {
+    let mut seen = HashMap::with_capacity(sources.len());
+    for Source { name, bucket, prefix, aws, .. } in sources {
+        if let Some(first) = seen.insert((aws, bucket, prefix), name) {
+            return Err(InvalidSpec::SamePlace { first: first.clone(), second: name.clone() });
+        }
+    }
+    Ok(())
 }
 
 fn reading(spec: &FleetReportSpec, object_size: u64) -> Result<Reading, InvalidSpec> {
@@ -292,9 +312,28 @@ mod tests {
             json!({"expect": {"versions": [{"field": "module", "equals": "1"}]}}),
             json!({"expect": {"versions": [{"field": "app"}]}}),
             json!({"limits": {"objectSize": "1Gi"}}),
+            json!({"sources": [
+                {"name": "prod", "bucket": "reports", "prefix": "prod/", "aws": {"region": "eu-west-1"}},
+                {"name": "test", "bucket": "reports", "prefix": "test/", "aws": {"region": "eu-west-1"}},
+                {"name": "again", "bucket": "reports", "prefix": "prod/", "aws": {"region": "eu-west-1"},
+                 "trust": "PerInstanceKey"},
+            ]}),
         ];
         let refused: Vec<String> = wrong.into_iter().map(|part| desired(part).unwrap_err()).collect();
         insta::assert_snapshot!(refused.join("\n"));
+    }
+
+    #[test]
+    fn sources_differ_in_the_bucket_the_prefix_or_in_who_reads_where() {
+        let aws = json!({"region": "eu-west-1"});
+        let desired = desired(json!({"sources": [
+            {"name": "a", "bucket": "reports", "aws": aws},
+            {"name": "b", "bucket": "reports", "prefix": "b/", "aws": aws},
+            {"name": "c", "bucket": "others", "aws": aws},
+            {"name": "d", "bucket": "reports", "aws": {"region": "eu-west-2"}},
+            {"name": "e", "bucket": "reports", "aws": {"region": "eu-west-1", "accountRef": {"name": "other"}}},
+        ]}));
+        assert_eq!(desired.map(|d| d.sources.len()), Ok(5));
     }
 
     #[rstest]
