@@ -7,12 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{Mutex as TurnMutex, Semaphore},
-    task::JoinSet,
-};
+use tokio::{sync::Mutex as TurnMutex, task::JoinSet};
 
 use super::{
+    flight::Flight,
     index::{Fetched, Index},
     status::{Known, Problem, Since},
     view::View,
@@ -25,10 +23,6 @@ use crate::{
     clock::Clock,
     ids::{AccountId, Region, Uid},
 };
-
-/// Requests to S3 under way at the same time, of all collectors together. More from a cold start ends in time-outs
-/// (aws-sdk-rust#1136).
-const REQUESTS: usize = 100;
 
 /// What is held of one place, in bytes. More is no collection of reports, but most likely the wrong prefix.
 const HELD: u64 = 256 << 20;
@@ -44,14 +38,14 @@ enum LookError {
 }
 
 /// What all FleetReports of this process share. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Collectors(Arc<Shared>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     places: Mutex<HashMap<Place, Visited>>,
     memories: Mutex<HashMap<Uid, Arc<Mutex<Option<Memory>>>>>,
-    requests: Arc<Semaphore>,
+    flight: Flight,
 }
 
 #[derive(Debug)]
@@ -78,13 +72,6 @@ pub(super) struct Place {
     pub(super) prefix: String,
 }
 
-impl Default for Collectors {
-    fn default() -> Self {
-        let requests = Arc::new(Semaphore::new(REQUESTS));
-        Self(Arc::new(Shared { places: Mutex::default(), memories: Mutex::default(), requests }))
-    }
-}
-
 impl Collectors {
     /// The collectors of `places`, each with the largest object that anyone wants of it. What `reader` read before and
     /// nobody else does is forgotten.
@@ -99,7 +86,7 @@ impl Collectors {
             .iter()
             .map(|place| {
                 let visited = visited.entry(place.clone()).or_insert_with(|| Visited {
-                    collector: Arc::new(Collector::new(place.clone(), self.0.requests.clone())),
+                    collector: Arc::new(Collector::new(place.clone(), self.0.flight.clone())),
                     readers: HashMap::new(),
                 });
                 visited.readers.insert(reader.clone(), object_size);
@@ -126,7 +113,7 @@ impl Collectors {
 #[derive(Debug)]
 pub(super) struct Collector {
     place: Place,
-    requests: Arc<Semaphore>,
+    flight: Flight,
     turn: TurnMutex<()>,
     latest: Mutex<Latest>,
 }
@@ -157,8 +144,8 @@ pub(super) struct Ask {
 }
 
 impl Collector {
-    fn new(place: Place, requests: Arc<Semaphore>) -> Self {
-        Self { place, requests, turn: TurnMutex::default(), latest: Mutex::default() }
+    fn new(place: Place, flight: Flight) -> Self {
+        Self { place, flight, turn: TurnMutex::default(), latest: Mutex::default() }
     }
 
     pub(super) fn latest(&self) -> Latest {
@@ -255,12 +242,10 @@ impl Collector {
                 note(place, read);
             }
             let (s3, bucket, key) = (s3.clone(), self.place.bucket.clone(), listed[place].key.clone());
-            let (requests, limit) = (self.requests.clone(), ask.object_size);
-            reads.spawn(async move {
-                // Never closed, so there always is a permit in the end.
-                let _permit = requests.acquire().await;
-                (place, s3.read(&bucket, &key, limit).await)
-            });
+            let (flight, size, limit) = (self.flight.clone(), listed[place].size, ask.object_size);
+            reads.spawn(
+                async move { (place, flight.read(size, limit, |allowed| s3.read(&bucket, &key, allowed)).await) },
+            );
         }
         while let Some(read) = reads.join_next().await {
             if let Ok((place, read)) = read {

@@ -11,6 +11,7 @@ mod aggregate;
 mod collector;
 mod crd;
 mod desired;
+mod flight;
 mod index;
 mod news;
 mod observe;
