@@ -9,6 +9,9 @@ use serde_json::Value;
 /// More matches than this in one report are not looked at: whoever may write reports must not decide what a look costs.
 const MATCHES: usize = 256;
 
+/// The parser takes about four times as long for each further call in a call that it cannot make sense of.
+const NESTED: usize = 3;
+
 /// A compiled JSONPath. Two are equal when their texts are.
 #[derive(Clone, Debug)]
 pub(super) struct Path {
@@ -40,6 +43,13 @@ impl Path {
                     .into(),
             );
         }
+        let shape = Shape::of(text);
+        if shape.deepest > NESTED {
+            return Err(format!("it has more than {NESTED} parentheses in each other; write the filter with fewer"));
+        }
+        if shape.lists > 1 {
+            return Err("it has more than one list of members, like ['a','b']; make a field of each instead".into());
+        }
         let query = parse_json_path(text).map_err(|error| {
             let error = error.to_string();
             let line = error.lines().rev().map(|l| l.trim_start_matches([' ', '=', '|'])).find(|l| !l.is_empty());
@@ -56,6 +66,35 @@ impl Path {
     pub(super) fn find<'a>(&self, report: &'a Value) -> impl Iterator<Item = &'a Value> + use<'a> {
         let found = js_path_process(&self.query, report).unwrap_or_default();
         found.into_iter().take(MATCHES).map(|found| found.val)
+    }
+}
+
+/// What decides how long the work on a path can take.
+#[derive(Debug, Default)]
+struct Shape {
+    /// How many parentheses are open at once.
+    deepest: usize,
+    /// Brackets with several selectors. Each multiplies what is found, even by the same selector again.
+    lists: usize,
+}
+
+impl Shape {
+    fn of(text: &str) -> Self {
+        let mut shape = Self::default();
+        let mut open = Vec::new();
+        for c in unquoted(text) {
+            match (c, open.last_mut()) {
+                ('(' | '[', _) => open.push((c, false)),
+                (')' | ']', _) => drop(open.pop()),
+                (',', Some(('[', several))) if !*several => {
+                    *several = true;
+                    shape.lists += 1;
+                }
+                _ => {}
+            }
+            shape.deepest = shape.deepest.max(open.iter().filter(|(c, _)| *c == '(').count());
+        }
+        shape
     }
 }
 
@@ -91,6 +130,8 @@ mod tests {
     #[case("$..module_A_filename", json!(["a-1", "a-2", "a-1"]))]
     #[case("$.processes[?@.name == 'two'].module_A_filename", json!(["a-2"]))]
     #[case("$.processes[?@.name == '$' || @['it\\'s $'] == \"$\" || @.name == 'two'].module_A_filename", json!(["a-2"]))]
+    #[case("$.processes[0,2]['name']", json!(["one", "three"]))]
+    #[case("$.processes[?((@.name == 'two') && match(@.name, 't(w(o(,)?))'))].name", json!(["two"]))]
     #[case("$.nothing.here", json!([]))]
     #[case("$.app_version.deeper", json!([]))]
     fn paths_find_what_they_name(#[case] path: &str, #[case] expected: Value) {
@@ -121,6 +162,14 @@ mod tests {
     fn the_whole_report_is_not_looked_through_for_each_element(#[case] text: &str) {
         let problem = Path::parse(text).unwrap_err();
         assert!(problem.starts_with("it has a second '$'"), "{problem}");
+    }
+
+    #[test]
+    fn no_text_takes_long_to_refuse() {
+        for text in ["$[?".to_owned() + &"length(".repeat(36), "$".to_owned() + &"[0,0]".repeat(51)] {
+            let problem = Path::parse(&text).unwrap_err();
+            assert!(problem.starts_with("it has more than "), "{problem}");
+        }
     }
 
     proptest! {
