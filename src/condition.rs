@@ -98,6 +98,7 @@ names!(
         NoOrphans,
         StrangersFound,
         TerminationRefused,
+        ClusterNameChanged,
         // FleetReport
         AllSourcesCollected,
         SomeSourcesFailed,

@@ -34,7 +34,7 @@ const SIDE_BY_SIDE: usize = 8;
 pub(super) struct Applied {
     /// The record as it is after the calls; what they changed is not stored yet.
     pub ledger: Ledger,
-    /// The rate that EC2 allows was used up: this long until there is more.
+    /// Nothing more can be sent for so long.
     pub wait: Option<Duration>,
 }
 
@@ -53,7 +53,7 @@ impl Hands<'_> {
         ledger: &Ledger,
         plan: Plan,
     ) -> Result<Applied, Failure> {
-        let (plan, _permits, wait) = self.admit(plan, ledger);
+        let (plan, _permits, mut wait) = self.admit(plan, ledger);
         let status = with_ledger(live.status(), self.session, plan.ledger.clone());
         let answer = live.record(self.ctx, status).await?;
         memory.follow(&plan.ledger, self.ctx.clock.monotonic());
@@ -76,7 +76,12 @@ impl Hands<'_> {
             }
         }
         let mut ledger = plan.ledger;
-        ledger.settle(&self.launch(memory, launches).await);
+        let (settlements, all_sent) = self.launch(memory, launches).await;
+        ledger.settle(&settlements);
+        if !all_sent {
+            // The lease is about to end, or everything is slow. To record and not send again and again helps nobody.
+            wait = wait.max(Some(self.ctx.config.timings.progress));
+        }
         for (recorded, ids) in victims {
             let now = self.ctx.clock.monotonic();
             if let Ok(budget) = recorded.sendable(now, &self.ctx.leadership, &self.ctx.config.timings) {
@@ -122,11 +127,12 @@ impl Hands<'_> {
         }
     }
 
+    /// What each launch came to, and whether all were sent.
     async fn launch(
         &self,
         memory: &mut Memory,
         launches: Vec<(Acknowledged<LaunchIntent>, Option<Arc<LaunchRequest>>)>,
-    ) -> BTreeMap<ClientToken, Settlement> {
+    ) -> (BTreeMap<ClientToken, Settlement>, bool) {
         let ec2 = Ec2::new(self.session);
         let sent = stream::iter(launches)
             .map(|(intent, request)| {
@@ -144,11 +150,12 @@ impl Hands<'_> {
             .buffer_unordered(SIDE_BY_SIDE)
             .collect::<Vec<_>>()
             .await;
+        let all_sent = sent.iter().all(|(_, answer)| answer.is_some());
         let settled = sent.into_iter().map(|(intent, answer)| {
             let intent = intent.intent();
             (intent.token.clone(), self.learn_of_launch(memory, intent, answer))
         });
-        settled.collect()
+        (settled.collect(), all_sent)
     }
 
     /// What a call came to. `None` is a call that was not made.

@@ -85,6 +85,7 @@ impl Kind for WorkerFleet {
         let session = session(ctx, live, &claims).await?;
         let memory = ctx.worker_fleets.of(live.uid());
         let mut memory = memory.lock().await;
+        memory.revisions.check_cluster(ctx, live).await?;
         memory.revisions.ensure(ctx, live, &desired.revision, FIELD_MANAGER).await?;
         let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::Run(&desired) };
         let found = look.rounds().await?;
@@ -105,6 +106,7 @@ impl Kind for WorkerFleet {
         };
         let memory = ctx.worker_fleets.of(live.uid());
         let mut memory = memory.lock().await;
+        memory.revisions.check_cluster(ctx, live).await?;
         let policy = live.object().spec.deletion_policy;
         let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::End(policy) };
         let found = look.rounds().await?;
@@ -278,7 +280,7 @@ impl Look<'_> {
             looks => timings.progress.saturating_mul(1 << (looks - 1).saturating_sub(4).min(8)).min(timings.sweep),
         };
         let held = self.memory.next_change(now).map(|time| time + timings.progress / 50);
-        [Some(next), held, found.wait].into_iter().flatten().min().unwrap_or(timings.sweep)
+        [Some(next), held, found.wait].into_iter().flatten().min().unwrap_or(timings.sweep).max(timings.progress / 50)
     }
 
     /// What a fleet that is being deleted tells.

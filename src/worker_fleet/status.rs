@@ -283,3 +283,6 @@ fn summaries(roster: &Roster, ledger: &Ledger, check: ReadinessCheck) -> (Vec<Wo
     };
     (all.iter().take(LISTED).map(summary).collect(), all.len())
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use kube::{
 };
 
 use crate::{
+    condition::Reason,
     context::Context,
     live::Live,
     reconcile::{Failure, Kind},
@@ -36,11 +37,34 @@ pub struct Revisions {
 #[derive(Clone, Debug)]
 struct Stored {
     number: i64,
+    /// The name that the cluster had then.
+    cluster: String,
     uid: Option<String>,
     request: Arc<LaunchRequest>,
 }
 
 impl Revisions {
+    /// That the cluster has the name that is on the machines' tags. Under another name none of them would be found, and
+    /// all of them would be launched again.
+    pub async fn check_cluster<K: Kind>(&mut self, ctx: &Context, live: &Live<K>) -> Result<(), Failure>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        self.list(ctx, live).await?;
+        let now = &ctx.config.cluster_name;
+        match self.stored.values().find(|stored| stored.cluster != *now) {
+            None => Ok(()),
+            Some(stored) => Err(Failure::Refused {
+                reason: Reason::ClusterNameChanged,
+                message: format!(
+                    "the machines of this object are tagged with the cluster name {}, and muster now runs with {now}, so \
+                     it would not find them: set the cluster name back",
+                    stored.cluster
+                ),
+            }),
+        }
+    }
+
     /// The stored request of `wanted`, which is stored first where it is not. What is stored wins over what would be
     /// rendered now.
     pub async fn ensure<K>(
@@ -158,6 +182,7 @@ fn read<K: Kind>(live: &Live<K>, revision: &ControllerRevision) -> Option<Stored
     let ours = content.request.tags.get(OWNER_UID_TAG).map(String::as_str) == Some(live.uid().as_str());
     (owned && ours).then(|| Stored {
         number: revision.revision.unwrap_or_default(),
+        cluster: content.resolved.cluster,
         uid: revision.uid(),
         request: Arc::new(content.request),
     })
@@ -204,7 +229,9 @@ mod tests {
             tags: BTreeMap::new(),
         });
         let stored = [("e", 1), ("d", 2), ("c", 3), ("b", 4), ("a", 5)];
-        let stored = stored.map(|(name, number)| (name.into(), Stored { number, uid: None, request: request.clone() }));
+        let stored = stored.map(|(name, number)| {
+            (name.into(), Stored { number, cluster: "c".into(), uid: None, request: request.clone() })
+        });
         let revisions = Revisions { listed: true, stored: BTreeMap::from(stored) };
         let named = BTreeSet::from(["a".to_owned(), "d".to_owned()]);
         for (limit, expected) in [(0, &["e", "c", "b"][..]), (1, &["e", "c"]), (3, &[]), (9, &[])] {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     fleet::{ids, launches, live, ready, spec, status, wait_settled, with},
-    scene::{Scene, condition},
+    scene::{Controller, Scene, condition},
 };
 
 /// A scene with two machines left by a fleet `web` that is gone, and that fleet's uid.
@@ -131,4 +131,29 @@ async fn a_stranger_with_our_tags_is_reported_and_never_counted_or_touched() {
     assert!(ids(&live(&scene)).contains(&stranger.id));
     let asked = scene.sandbox.calls(&CallQuery::operation("ec2", "TerminateInstances"));
     assert!(asked.iter().all(|call| call.parameters.values().all(|value| *value != stranger.id)));
+}
+
+#[tokio::test]
+async fn under_another_cluster_name_no_machine_is_launched_again() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;
+    wait_settled(&scene, "web", 2).await;
+    controller.kill().await;
+    let calls = launches(&scene);
+    let config = muster::config::Config { cluster_name: "renamed".into(), ..scene.config() };
+    let _renamed = Controller::start(config, scene.connection(), |client| client).await;
+    let fleet = scene
+        .wait::<WorkerFleet>("web", "Stalled", |fleet| {
+            ready(fleet).is_some_and(|(truth, reason, _)| truth == "False" && reason == "ClusterNameChanged")
+        })
+        .await;
+    assert!(ready(&fleet).unwrap().2.contains("set the cluster name back"));
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 3}})).await;
+    scene
+        .wait::<WorkerFleet>("web", "the new generation", |fleet| {
+            status(fleet).common.observed_generation == fleet.metadata.generation
+        })
+        .await;
+    assert_eq!((live(&scene).len(), launches(&scene)), (2, calls));
 }

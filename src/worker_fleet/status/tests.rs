@@ -1,0 +1,135 @@
+//! What people read, case by case.
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    ids::{ClientToken, ImageId, InstanceType, SubnetId},
+    worker_fleet::{
+        crd::WorkerFleetSpec,
+        plan::{Lessons, Refusal},
+    },
+    workers::{
+        instance::{Instance, InstanceState},
+        launch::LaunchIntent,
+        ownership::Owner,
+        pools::Pool,
+    },
+};
+
+const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
+
+fn desired(replicas: i32) -> Desired {
+    let spec: WorkerFleetSpec = serde_json::from_value(json!({
+        "replicas": replicas,
+        "aws": {"region": "eu-west-1"},
+        "template": {
+            "ami": {"id": "ami-00000001"}, "instanceTypes": ["m6i.large"], "subnets": {"ids": ["subnet-0000000a"]},
+        },
+    }))
+    .unwrap();
+    let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+    let owner = Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid };
+    Desired::parse(&spec, owner, |_| None).unwrap()
+}
+
+fn id(n: u32) -> InstanceId {
+    InstanceId::try_from(format!("i-{n:08x}")).unwrap()
+}
+
+fn world(running: u32, pending: u32) -> Observed {
+    let mut observed = Observed::default();
+    for n in 1..=running + pending {
+        let instance = Instance {
+            id: id(n),
+            state: if n <= pending { InstanceState::Pending } else { InstanceState::Running },
+            subnet: None,
+            zone: "eu-west-1a".into(),
+            instance_type: "m6i.large".into(),
+            launched_at: None,
+            client_token: String::new(),
+            tags: BTreeMap::from([(REVISION_TAG.into(), if n <= 2 { "old" } else { "new" }.to_owned())]),
+        };
+        observed.roster.machines.insert(id(n), Sighting { instance, swept: true, checks_passed: true });
+    }
+    observed
+}
+
+fn cause(class: Class, code: &str) -> aws::Error {
+    aws::Error { operation: "ec2:RunInstances", class, code: code.into(), message: "no".into() }
+}
+
+fn pool() -> Pool {
+    Pool {
+        subnet: SubnetId::try_from("subnet-0000000a").unwrap(),
+        instance_type: InstanceType::try_from("m6i.large").unwrap(),
+    }
+}
+
+fn launching() -> Ledger {
+    let Pool { subnet, instance_type } = pool();
+    let intent = LaunchIntent {
+        token: ClientToken::new(&desired(1).owner.uid, 1),
+        holder: "me".into(),
+        attempts: 1,
+        revision: "new".into(),
+        subnet,
+        instance_type,
+        image_id: ImageId::try_from("ami-00000001").unwrap(),
+        count: 1,
+        instance_ids: vec![],
+        started_at: Time(jiff::Timestamp::UNIX_EPOCH),
+    };
+    Ledger { launches: vec![intent], ..Ledger::default() }
+}
+
+fn told(desired: &Desired, observed: &Observed, ledger: &Ledger, hold: Option<Hold>) -> Vec<String> {
+    let undying = BTreeMap::new();
+    let view = View { desired, observed, ledger, hold: hold.as_ref(), undying: &undying };
+    let line =
+        |v: Verdict| format!("{}={} {}: {}", v.condition.as_str(), v.truth.as_str(), v.reason.as_str(), v.message);
+    view.verdicts().into_iter().map(line).collect()
+}
+
+#[test]
+fn conditions_say_what_is_so_and_what_to_do() {
+    let none = Ledger::default();
+    let mut refused = world(0, 0);
+    refused.lessons.refusal = Some(Refusal { cause: cause(Class::Denied, "UnauthorizedOperation"), retry: false });
+    let mut full = world(1, 0);
+    full.lessons = Lessons {
+        cooling: BTreeMap::from([(pool(), cause(Class::NoCapacity, "InsufficientInstanceCapacity"))]),
+        ..Lessons::default()
+    };
+    let mut orphaned = world(0, 0);
+    orphaned.roster.orphans.insert(id(9), Uid::try_from(EARLIER).unwrap());
+    let mut strangers = world(1, 0);
+    strangers.roster.strangers.insert(id(9));
+    let cases = BTreeMap::from([
+        ("all ready", told(&desired(2), &world(2, 0), &none, None)),
+        ("launching", told(&desired(2), &world(1, 0), &launching(), None)),
+        ("starting", told(&desired(2), &world(1, 1), &none, None)),
+        ("refused", told(&desired(2), &refused, &none, Some(Hold::Refused))),
+        ("no capacity", told(&desired(2), &full, &none, Some(Hold::NoCapacity))),
+        ("another pool", told(&desired(1), &full, &none, None)),
+        ("orphans", told(&desired(2), &orphaned, &none, Some(Hold::Orphans))),
+        ("strangers", told(&desired(1), &strangers, &none, None)),
+    ]);
+    insta::assert_yaml_snapshot!(cases);
+}
+
+#[test]
+fn counts_and_lists_are_of_what_is_there() {
+    let (wish, observed, undying) = (desired(70), world(65, 5), BTreeMap::new());
+    let ledger = launching();
+    let view = View { desired: &wish, observed: &observed, ledger: &ledger, hold: None, undying: &undying };
+    let status = view.status(WorkerFleetStatus::default());
+    assert_eq!((status.replicas, status.ready_replicas, status.desired_replicas), (71, 65, 70));
+    assert_eq!((status.instances.len(), status.instances_total, status.instances_truncated), (50, 70, true));
+    assert!(status.instances[..5].iter().all(|worker| !worker.ready), "those that are not ready come first");
+    assert_eq!(status.current_revision.as_deref(), Some("new"));
+    assert_eq!(status.update_revision.as_deref(), Some(wish.revision.name.as_str()));
+    assert_eq!(status.updated_replicas, 0);
+    let stored = serde_json::to_vec(&status).unwrap();
+    assert!(stored.len() < 64 * 1024, "{} bytes", stored.len());
+}
