@@ -71,11 +71,16 @@ impl Kind for FleetReport {
             let nothing = Since::default();
             status::status(&desired, &found, memory.as_ref().map_or(&nothing, |m| &m.since), &before)
         };
-        for news::News { type_, reason, note } in news::news(&before, &status, cut.is_empty()) {
-            ctx.event(live, type_, reason, "Collect", note).await;
-        }
         let verdicts = verdicts::verdicts(&desired, &found, &cut);
         let status = if requested { status } else { status::at_rest(status, &before, desired.interval) };
+        let news = news::news(&before, &status, cut.is_empty());
+        if !news.is_empty() {
+            // Written first: what is told before a write that fails would be told again by the next look.
+            live.record(ctx, status.clone()).await?;
+        }
+        for news::News { type_, reason, note } in news {
+            ctx.event(live, type_, reason, "Collect", note).await;
+        }
         Ok(Outcome { status, verdicts, requeue })
     }
 

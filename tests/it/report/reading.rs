@@ -124,6 +124,25 @@ async fn an_object_that_grows_after_it_was_listed_is_not_read() {
 }
 
 #[tokio::test]
+async fn a_look_that_was_overtaken_by_a_change_tells_nothing() {
+    let scene = Scene::new().await;
+    let prod = bucket(&scene, "prod");
+    let forged = format!("{}.json", id(2));
+    put(&scene, &prod, 1, "1.0.0");
+    scene.sandbox.s3().put(&prod, &forged, report(3, "6.6.6")).unwrap();
+    let hold = FaultAction::Hold { moment: Moment::Before };
+    let held = scene.sandbox.add_fault(Fault::once("s3", "GetObject", hold).parameter("Key", &forged));
+    scene.create::<FleetReport>("prod", spec(&scene, &["prod"])).await;
+    let _controller = scene.start().await;
+    tokio::time::timeout(PATIENCE, scene.sandbox.wait_for_hits(held, 1)).await.unwrap();
+    scene.change::<FleetReport>("prod", json!({"metadata": {"labels": {"changed": "meanwhile"}}})).await;
+    scene.sandbox.release_fault(held);
+    assert_eq!(counts(&collected(&scene, "prod").await), [1, 0, 0, 1, 0, 0]);
+    let told: Vec<_> = events(&scene, "prod").await.into_iter().filter(|e| e.starts_with("ForgedReports: ")).collect();
+    assert_eq!(told, [format!("ForgedReports: forged reports, which do not count: {forged} in prod")]);
+}
+
+#[tokio::test]
 async fn of_several_reports_of_an_instance_the_newest_counts() {
     let scene = Scene::new().await;
     let (blue, green) = (bucket(&scene, "blue"), bucket(&scene, "green"));
