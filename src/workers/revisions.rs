@@ -46,9 +46,9 @@ struct Stored {
 impl Revisions {
     /// That the cluster has the name that is on the machines' tags. Under another name none of them would be found, and
     /// all of them would be launched again.
-    pub async fn check_cluster<K: Kind>(&mut self, ctx: &Context, live: &Live<K>) -> Result<(), Failure>
+    pub async fn check_cluster<K>(&mut self, ctx: &Context, live: &Live<K>) -> Result<(), Failure>
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Kind + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         self.list(ctx, live).await?;
         let now = &ctx.config.cluster_name;
