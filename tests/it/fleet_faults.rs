@@ -366,10 +366,10 @@ async fn an_object_that_cannot_be_read_is_let_go_by_its_annotation() {
         "token": "", "holder": "x", "attempts": 1, "revision": "x", "subnet": "x", "instanceType": "x", "imageID": "x",
         "count": 1, "startedAt": "2026-01-01T00:00:00Z",
     }]}});
-    let params = PatchParams::default();
+    let params = kube::api::PatchParams::default();
     let raw = kube::core::ApiResource::erase::<WorkerFleet>(&());
     let raw = kube::Api::<kube::core::DynamicObject>::namespaced_with(scene.kube.clone(), &scene.namespace, &raw);
-    raw.patch_status("web", &params, &Patch::Merge(garbled)).await.unwrap();
+    raw.patch_status("web", &params, &kube::api::Patch::Merge(garbled)).await.unwrap();
     raw.delete("web", &DeleteParams::default()).await.unwrap();
     let _controller = scene.start().await;
     let told = |object: &kube::core::DynamicObject| {
@@ -383,7 +383,7 @@ async fn an_object_that_cannot_be_read_is_let_go_by_its_annotation() {
     });
     patience.await.expect("the way out is named");
     let orphan = json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}});
-    raw.patch("web", &params, &Patch::Merge(orphan)).await.unwrap();
+    raw.patch("web", &params, &kube::api::Patch::Merge(orphan)).await.unwrap();
     tokio::time::timeout(crate::scene::PATIENCE, async {
         while raw.get_opt("web").await.unwrap().is_some() {
             tokio::task::yield_now().await;
