@@ -68,7 +68,8 @@ pub(super) async fn observe(
         }
     }
     for intent in ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty()) {
-        if memory.revisions.find(ctx, live, &intent.revision).await?.is_none() {
+        let remembered = intent.is_remembered(ctx.clock.now());
+        if !remembered || memory.revisions.find(ctx, live, &intent.revision).await?.is_none() {
             memory.cannot_be_repeated(&intent.token);
         }
     }

@@ -1,5 +1,6 @@
 //! The records of the write protocol: what is about to be launched and what is about to end.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,17 @@ pub struct LaunchIntent {
     pub instance_ids: Vec<InstanceId>,
     /// When the intent was made.
     pub started_at: Time,
+}
+
+/// EC2 remembers a ClientToken for at least 24 hours ("Ensuring idempotency"). Half of that leaves room for clocks that
+/// differ.
+const TOKEN_MEMORY: SignedDuration = SignedDuration::from_hours(12);
+
+impl LaunchIntent {
+    /// Whether EC2 surely still knows the token, so that to repeat the call cannot launch again.
+    pub fn is_remembered(&self, now: Timestamp) -> bool {
+        now.duration_since(self.started_at.0) < TOKEN_MEMORY
+    }
 }
 
 /// Instances that were chosen to end. They count as gone from the moment they are listed here.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{
     ResourceExt,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use muster::worker_fleet::WorkerFleet;
 use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, Fault, FaultAction, Lifecycle, Moment, Outcome, SandboxConfig};
@@ -134,6 +134,31 @@ async fn a_token_that_was_used_for_something_else_is_searched_for_and_never_drop
     scene.create::<WorkerFleet>("web", one_call(&scene, 3)).await;
     wait_settled(&scene, "web", 3).await;
     assert_eq!(ever(&scene), 3);
+}
+
+#[tokio::test]
+async fn a_launch_that_ec2_may_have_forgotten_is_searched_for_and_not_repeated() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    let lost = scene.sandbox.add_fault(Fault::always("ec2", "RunInstances", FaultAction::DropBefore));
+    scene.create::<WorkerFleet>("web", one_call(&scene, 2)).await;
+    scene.sandbox.wait_for_hits(lost, 1).await;
+    controller.kill().await;
+    scene.sandbox.remove_fault(lost);
+    // Then nobody looked for long.
+    let fleets = scene.api::<WorkerFleet>();
+    let mut launches = json!(status(&fleets.get("web").await.unwrap()).launches);
+    launches[0]["startedAt"] = json!("2020-01-01T00:00:00Z");
+    let token = launches[0]["token"].clone();
+    let aged = Patch::Merge(json!({"status": {"launches": launches}}));
+    fleets.patch_status("web", &PatchParams::default(), &aged).await.unwrap();
+    scene.sandbox.clear_calls();
+    let _successor = scene.start().await;
+    wait_settled(&scene, "web", 2).await;
+    assert_eq!(ever(&scene), 2);
+    let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances"));
+    assert!(!calls.is_empty());
+    assert!(calls.iter().all(|call| token != call.parameters["ClientToken"]), "sent again: {calls:#?}");
 }
 
 #[tokio::test]
@@ -341,10 +366,10 @@ async fn an_object_that_cannot_be_read_is_let_go_by_its_annotation() {
         "token": "", "holder": "x", "attempts": 1, "revision": "x", "subnet": "x", "instanceType": "x", "imageID": "x",
         "count": 1, "startedAt": "2026-01-01T00:00:00Z",
     }]}});
-    let params = kube::api::PatchParams::default();
+    let params = PatchParams::default();
     let raw = kube::core::ApiResource::erase::<WorkerFleet>(&());
     let raw = kube::Api::<kube::core::DynamicObject>::namespaced_with(scene.kube.clone(), &scene.namespace, &raw);
-    raw.patch_status("web", &params, &kube::api::Patch::Merge(garbled)).await.unwrap();
+    raw.patch_status("web", &params, &Patch::Merge(garbled)).await.unwrap();
     raw.delete("web", &DeleteParams::default()).await.unwrap();
     let _controller = scene.start().await;
     let told = |object: &kube::core::DynamicObject| {
@@ -358,7 +383,7 @@ async fn an_object_that_cannot_be_read_is_let_go_by_its_annotation() {
     });
     patience.await.expect("the way out is named");
     let orphan = json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}});
-    raw.patch("web", &params, &kube::api::Patch::Merge(orphan)).await.unwrap();
+    raw.patch("web", &params, &Patch::Merge(orphan)).await.unwrap();
     tokio::time::timeout(crate::scene::PATIENCE, async {
         while raw.get_opt("web").await.unwrap().is_some() {
             tokio::task::yield_now().await;
