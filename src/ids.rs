@@ -126,6 +126,12 @@ id!(
     |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic())
 );
 id!(
+    /// The name of a parameter in Parameter Store: a path like `/app/model`, also with `:version` or as an ARN.
+    ParameterName,
+    "the name of a parameter (letters, digits, and _ . - / : only)",
+    |v| (1..=2048).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-/:".contains(&b))
+);
+id!(
     /// The uid of a Kubernetes object: a UUID as the API server writes it.
     Uid,
     "the uid of a Kubernetes object",

@@ -71,7 +71,7 @@ fn plain(message: &str) -> &str {
 }
 
 /// Classifies a code of any AWS service that muster calls; the HTTP status decides for codes that are not listed.
-/// Sources: the error code pages of EC2, S3 and STS, and Karpenter's and CAPA's lists of capacity errors.
+/// Sources: the error code pages of EC2, S3, STS, Systems Manager and CloudWatch, and Karpenter's and CAPA's lists of capacity errors.
 fn classify(code: &str, status: u16) -> Class {
     match code {
         "InsufficientInstanceCapacity"
@@ -95,6 +95,7 @@ fn classify(code: &str, status: u16) -> Class {
         | "SlowDown"
         | "RequestThrottled"
         | "TooManyRequestsException"
+        | "TooManyUpdates"
         | "ResourceCountLimitExceeded" => Class::Throttled,
         "UnauthorizedOperation"
         | "AccessDenied"
@@ -105,6 +106,8 @@ fn classify(code: &str, status: u16) -> Class {
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "InvalidAccessKeyId"
+        | "UnrecognizedClientException"
+        | "InvalidSignatureException"
         | "SignatureDoesNotMatch"
         | "OptInRequired"
         | "Blocked" => Class::Denied,
@@ -113,8 +116,15 @@ fn classify(code: &str, status: u16) -> Class {
         | "OperationAborted"
         | "PreconditionFailed"
         | "ConditionalRequestConflict"
+        | "ParameterAlreadyExists"
         | "ConcurrentTagAccess" => Class::Conflict,
-        "NoSuchBucket" | "NoSuchKey" | "NotFound" => Class::NotFound,
+        "NoSuchBucket"
+        | "NoSuchKey"
+        | "NotFound"
+        | "ParameterNotFound"
+        | "ParameterVersionNotFound"
+        // A tag call for a parameter that is not there.
+        | "InvalidResourceId" => Class::NotFound,
         "InternalError"
         | "InternalFailure"
         | "ServiceUnavailable"
@@ -160,6 +170,10 @@ mod tests {
             ("IdempotentParameterMismatch", 400, Class::Conflict),
             ("InvalidParameterValue", 400, Class::InvalidInput),
             ("InternalError", 500, Class::Transient),
+            ("ParameterNotFound", 400, Class::NotFound),
+            ("ParameterAlreadyExists", 400, Class::Conflict),
+            ("TooManyUpdates", 400, Class::Throttled),
+            ("UnrecognizedClientException", 400, Class::Denied),
             ("SomethingNew", 503, Class::Transient),
             ("SomethingNew", 400, Class::InvalidInput),
         ] {

@@ -1,4 +1,4 @@
-//! EC2's request rates, kept on our side so that muster never eats the allowance of others in the account.
+//! AWS's request rates, kept on our side so that muster never eats the allowance of others in the account.
 
 use std::{
     collections::HashMap,
@@ -11,13 +11,19 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _, 
 
 use crate::ids::{AccountId, Region};
 
-/// What EC2 counts together, per account and region (EC2 API Reference, "Request throttling").
+/// What AWS counts together, per account and region (EC2 API Reference, "Request throttling"; the default quotas of
+/// Parameter Store and CloudWatch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bucket {
     RunInstancesRequests,
     RunInstancesResources,
     TerminateInstances,
     Describe,
+    /// GetParameter, GetParameters and GetParametersByPath.
+    ParameterReads,
+    /// What changes parameters or describes them. AWS publishes a rate for PutParameter only, and the lowest of all.
+    ParameterWrites,
+    GetMetricData,
 }
 
 impl Bucket {
@@ -28,6 +34,9 @@ impl Bucket {
             Self::RunInstancesResources => (1000, 2),
             Self::TerminateInstances => (100, 5),
             Self::Describe => (100, 20),
+            Self::ParameterReads => (40, 40),
+            Self::ParameterWrites => (3, 3),
+            Self::GetMetricData => (50, 50),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod ec2;
 mod error;
 mod limits;
 pub mod s3;
+pub mod ssm;
 pub mod sweep;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};

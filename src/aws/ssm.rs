@@ -1,0 +1,314 @@
+//! Parameter Store: parameters read in batches, and written one by one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+use aws_sdk_ssm::{
+    Client,
+    operation::put_parameter::builders::PutParameterFluentBuilder,
+    types::{ParameterStringFilter, ParameterType, ResourceTypeForTagging, Tag},
+};
+
+use crate::{
+    aws::{Bucket, Class, Error, Permit, Session},
+    clock::Clock,
+    ids::ParameterName,
+};
+
+/// GetParameters and DeleteParameters take no more names, and GetParametersByPath gives no more a page.
+const NAMES_PER_CALL: usize = 10;
+/// The largest page of DescribeParameters.
+const DESCRIBED_PER_CALL: i32 = 50;
+/// The rates of Parameter Store are so low that a call waits for its turn, but not for longer than this.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Shorter texts are found in AWS's messages by chance.
+const TELLING_LENGTH: usize = 4;
+
+/// A value that may be secret: it cannot be printed, and is only to be had by asking for it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ParameterValue(String);
+
+impl ParameterValue {
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, not to be logged or shown.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ParameterValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ParameterValue(..)")
+    }
+}
+
+/// How a value is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// A `String`.
+    Plain,
+    /// A `SecureString`, encrypted with this KMS key. `None`: with the account's own for Systems Manager.
+    Encrypted { kms_key_id: Option<String> },
+}
+
+/// A parameter as it is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedParameter {
+    pub name: ParameterName,
+    pub value: ParameterValue,
+    pub protection: Protection,
+}
+
+/// A parameter as it is. The value of a `SecureString` is decrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredParameter {
+    pub value: ParameterValue,
+    /// Whether it is a `SecureString`. Which key it is encrypted with, reading it does not tell.
+    pub encrypted: bool,
+    /// Counts up from 1 with each write.
+    pub version: i64,
+}
+
+/// Parameter Store in one account and region. Errors are named by the IAM action that the call needs.
+#[derive(Clone, Debug)]
+pub struct Ssm {
+    client: Client,
+    /// Makes one attempt a call.
+    once: Client,
+    session: Session,
+}
+
+impl Ssm {
+    pub fn new(session: &Session) -> Self {
+        let client = |config: &aws_config::SdkConfig| {
+            let config = aws_sdk_ssm::config::Builder::from(config).interceptor(session.call_counter()).build();
+            Client::from_conf(config)
+        };
+        Self { client: client(session.sdk()), once: client(&session.sdk_single_attempt()), session: session.clone() }
+    }
+
+    /// A single parameter, not decrypted: for what is no secret, like the id of an AMI. A name that does not exist is an
+    /// error of class [`Class::NotFound`].
+    pub async fn get_parameter(&self, name: &ParameterName) -> Result<ParameterValue, Error> {
+        const OPERATION: &str = "ssm:GetParameter";
+        let _permit = self.turn(OPERATION, Bucket::ParameterReads).await?;
+        let answer = self.client.get_parameter().name(name.as_str()).send().await;
+        let answer = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
+        let value = answer.parameter.and_then(|parameter| parameter.value);
+        value.map(ParameterValue).ok_or_else(|| garbled(OPERATION, "a parameter without a value"))
+    }
+
+    /// Those of `names` that exist, decrypted.
+    pub async fn get_parameters(
+        &self,
+        names: &[ParameterName],
+    ) -> Result<BTreeMap<ParameterName, StoredParameter>, Error> {
+        const OPERATION: &str = "ssm:GetParameters";
+        let mut found = BTreeMap::new();
+        for names in names.chunks(NAMES_PER_CALL) {
+            let _permit = self.turn(OPERATION, Bucket::ParameterReads).await?;
+            let texts = names.iter().map(ToString::to_string).collect();
+            let answer = self.client.get_parameters().set_names(Some(texts)).with_decryption(true).send().await;
+            for row in answer.map_err(|e| Error::from_sdk(OPERATION, &e))?.parameters.unwrap_or_default() {
+                let encrypted = row.r#type == Some(ParameterType::SecureString);
+                let (Some(name), Some(value)) = (row.name, row.value) else {
+                    return Err(garbled(OPERATION, "a parameter without a name or value"));
+                };
+                let name = ParameterName::try_from(name).map_err(|e| garbled(OPERATION, &e.to_string()))?;
+                let stored = StoredParameter { value: ParameterValue(value), encrypted, version: row.version };
+                found.insert(name, stored);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The names of all parameters below `path`, at any depth.
+    pub async fn names_by_path(&self, path: &str) -> Result<BTreeSet<ParameterName>, Error> {
+        const OPERATION: &str = "ssm:GetParametersByPath";
+        let (mut found, mut next) = (BTreeSet::new(), None);
+        loop {
+            let _permit = self.turn(OPERATION, Bucket::ParameterReads).await?;
+            let call = self.client.get_parameters_by_path().path(path).recursive(true).with_decryption(false);
+            let answer = call.max_results(NAMES_PER_CALL as i32).set_next_token(next).send().await;
+            let page = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
+            for row in page.parameters() {
+                found.insert(name(OPERATION, row.name())?);
+            }
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The names of all parameters that carry the tag with this value.
+    pub async fn names_by_tag(&self, key: &str, value: &str) -> Result<BTreeSet<ParameterName>, Error> {
+        const OPERATION: &str = "ssm:DescribeParameters";
+        let filter = ParameterStringFilter::builder().key(format!("tag:{key}")).values(value).build();
+        let filter = filter.map_err(|e| garbled(OPERATION, &e.to_string()))?;
+        let (mut found, mut next) = (BTreeSet::new(), None);
+        loop {
+            let _permit = self.turn(OPERATION, Bucket::ParameterWrites).await?;
+            let call = self.client.describe_parameters().parameter_filters(filter.clone());
+            let answer = call.max_results(DESCRIBED_PER_CALL).set_next_token(next).send().await;
+            let page = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
+            for row in page.parameters() {
+                found.insert(name(OPERATION, row.name())?);
+            }
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Makes a parameter with its tags, in one attempt, and gives its version. Where there is one of that name, nothing is
+    /// changed and the error is of class [`Class::Conflict`].
+    pub async fn create(&self, wanted: &WantedParameter, tags: &BTreeMap<String, String>) -> Result<i64, Error> {
+        let tags = tags.iter().map(tag).collect::<Result<_, _>>()?;
+        self.put(wanted, |call| call.overwrite(false).set_tags(Some(tags))).await
+    }
+
+    /// Writes a new version of a parameter, in one attempt, and gives its number. The tags stay: Parameter Store takes none
+    /// with an overwrite.
+    pub async fn overwrite(&self, wanted: &WantedParameter) -> Result<i64, Error> {
+        self.put(wanted, |call| call.overwrite(true)).await
+    }
+
+    async fn put(
+        &self,
+        wanted: &WantedParameter,
+        how: impl FnOnce(PutParameterFluentBuilder) -> PutParameterFluentBuilder,
+    ) -> Result<i64, Error> {
+        let _permit = self.turn(PUT, Bucket::ParameterWrites).await?;
+        let WantedParameter { name, value, protection } = wanted;
+        // No tier: the account's own default decides whether a value over 4 KB is refused or paid for.
+        let call = self.once.put_parameter().name(name.as_str()).value(value.expose());
+        let call = match protection {
+            Protection::Plain => call.r#type(ParameterType::String),
+            Protection::Encrypted { kms_key_id } => {
+                call.r#type(ParameterType::SecureString).set_key_id(kms_key_id.clone())
+            }
+        };
+        let answer = how(call).send().await;
+        answer.map(|answer| answer.version).map_err(|e| without(Error::from_sdk(PUT, &e), value))
+    }
+
+    /// Sets tags of a parameter, in one attempt. Other tags stay.
+    pub async fn add_tags(&self, name: &ParameterName, tags: &BTreeMap<String, String>) -> Result<(), Error> {
+        const OPERATION: &str = "ssm:AddTagsToResource";
+        let _permit = self.turn(OPERATION, Bucket::ParameterWrites).await?;
+        let tags = tags.iter().map(tag).collect::<Result<_, _>>()?;
+        let call = self.once.add_tags_to_resource().resource_type(ResourceTypeForTagging::Parameter);
+        let answer = call.resource_id(name.as_str()).set_tags(Some(tags)).send().await;
+        answer.map(drop).map_err(|e| Error::from_sdk(OPERATION, &e))
+    }
+
+    /// The tags of a parameter. A name that does not exist is an error of class [`Class::NotFound`].
+    pub async fn list_tags(&self, name: &ParameterName) -> Result<BTreeMap<String, String>, Error> {
+        const OPERATION: &str = "ssm:ListTagsForResource";
+        let _permit = self.turn(OPERATION, Bucket::ParameterWrites).await?;
+        let call = self.client.list_tags_for_resource().resource_type(ResourceTypeForTagging::Parameter);
+        let answer = call.resource_id(name.as_str()).send().await.map_err(|e| Error::from_sdk(OPERATION, &e))?;
+        Ok(answer.tag_list.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect())
+    }
+
+    /// Deletes parameters, one attempt a call. That one does not exist is no error.
+    pub async fn delete(&self, names: &[ParameterName]) -> Result<(), Error> {
+        const OPERATION: &str = "ssm:DeleteParameters";
+        for names in names.chunks(NAMES_PER_CALL) {
+            let _permit = self.turn(OPERATION, Bucket::ParameterWrites).await?;
+            let texts = names.iter().map(ToString::to_string).collect();
+            let answer = self.once.delete_parameters().set_names(Some(texts)).send().await;
+            answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the turn of a call, as the account's rate allows it.
+    async fn turn(&self, operation: &'static str, bucket: Bucket) -> Result<Permit, Error> {
+        let Session { account, region, limits, .. } = &self.session;
+        let end = Clock.monotonic() + PATIENCE;
+        loop {
+            match limits.take(account, region, bucket, 1) {
+                Ok(permit) => return Ok(permit),
+                Err(wait) if Clock.monotonic() + wait.0 < end => tokio::time::sleep(wait.0).await,
+                // Without the exact time, which would differ each time that it is told.
+                Err(_) => {
+                    return Err(Error {
+                        operation,
+                        class: Class::Throttled,
+                        code: "NotSent".into(),
+                        message: "the request rate allowed for this account and region is used up".into(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+const PUT: &str = "ssm:PutParameter";
+
+/// AWS quotes what it finds wrong, and it may be the value.
+fn without(mut error: Error, value: &ParameterValue) -> Error {
+    let value = value.expose();
+    let (text, instead) = if value.len() < TELLING_LENGTH {
+        (format!("'{value}'"), "'(the value)'")
+    } else {
+        (value.to_owned(), "(the value)")
+    };
+    error.message = error.message.replace(&text, instead);
+    error
+}
+
+fn tag((key, value): (&String, &String)) -> Result<Tag, Error> {
+    Tag::builder().key(key).value(value).build().map_err(|e| garbled(PUT, &e.to_string()))
+}
+
+fn name(operation: &'static str, text: Option<&str>) -> Result<ParameterName, Error> {
+    ParameterName::try_from(text.unwrap_or_default()).map_err(|e| garbled(operation, &e.to_string()))
+}
+
+fn garbled(operation: &'static str, message: &str) -> Error {
+    Error { operation, class: Class::Transient, code: "BadResponse".into(), message: message.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_not_printed() {
+        let wanted = WantedParameter {
+            name: ParameterName::try_from("/app/password").unwrap(),
+            value: ParameterValue::new("hunter2"),
+            protection: Protection::Encrypted { kms_key_id: None },
+        };
+        assert!(!format!("{wanted:?}").contains("hunter2"));
+        assert!(!format!("{wanted:#?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_refusal_that_quotes_the_value_is_told_without_it() {
+        for (value, message, told) in [
+            ("hunter2", "Value 'hunter2' at 'value' failed", "Value '(the value)' at 'value' failed"),
+            ("a", "Value 'a' at 'value' failed", "Value '(the value)' at 'value' failed"),
+            ("", "Value '' at 'value' failed", "Value '(the value)' at 'value' failed"),
+            ("hunter2", "KMS key not found", "KMS key not found"),
+        ] {
+            let error = Error {
+                operation: PUT,
+                class: Class::InvalidInput,
+                code: "ValidationException".into(),
+                message: message.into(),
+            };
+            assert_eq!(without(error, &ParameterValue::new(value)).message, told);
+        }
+    }
+}
