@@ -19,6 +19,7 @@
 //! GET    /_sandbox/accounts/{account}/{region}/security-groups
 //! PUT    /_sandbox/accounts/{account}/{region}/metadata-tags-default   true | false
 //! PUT    /_sandbox/accounts/{account}/{region}/dark-zones/{zone}       DELETE
+//! PUT    /_sandbox/accounts/{account}/{region}/launch-templates/{id}/undeletable   [version, ...]
 //! POST   /_sandbox/subnets
 //! POST   /_sandbox/security-groups
 //! POST   /_sandbox/images
@@ -82,6 +83,7 @@ fn router(control: Control) -> Router {
         .route("/_sandbox/accounts/{account}/{region}/security-groups", get(security_groups))
         .route("/_sandbox/accounts/{account}/{region}/metadata-tags-default", put(set_metadata_tags_default))
         .route("/_sandbox/accounts/{account}/{region}/dark-zones/{zone}", put(darken_zone).delete(light_zone))
+        .route("/_sandbox/accounts/{account}/{region}/launch-templates/{id}/undeletable", put(set_undeletable_versions))
         .route("/_sandbox/subnets", post(add_subnet))
         .route("/_sandbox/security-groups", post(add_security_group))
         .route("/_sandbox/images", post(add_image))
@@ -234,6 +236,14 @@ async fn light_zone(
 ) -> StatusCode {
     control.set_zone_dark(&account, &region, &zone, false);
     StatusCode::NO_CONTENT
+}
+
+async fn set_undeletable_versions(
+    Shared(control): Shared<Control>,
+    Path((account, region, id)): Path<(AccountId, String, String)>,
+    Json(versions): Json<Vec<u64>>,
+) -> Result<StatusCode, ApiError> {
+    control.set_undeletable_versions(&account, &region, &id, &versions).map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn add_subnet(Shared(control): Shared<Control>, Json(spec): Json<SubnetSpec>) -> impl IntoResponse {

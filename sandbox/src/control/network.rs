@@ -1,9 +1,10 @@
-//! Subnets, security groups and images that tests add.
+//! What tests add to an account or set in it: subnets, security groups, images, launch templates.
 
 use crate::caller::AccountId;
 use crate::ec2::estate::Zone;
 use crate::ec2::ids;
 use crate::ec2::image::{Image, ImageState};
+use crate::ec2::launch_template;
 use crate::ec2::network::{self, SecurityGroup, Subnet};
 use crate::error::ApiError;
 
@@ -100,6 +101,22 @@ impl Control {
                 Ok(())
             }
             None => Err(ids::images_not_found(&[image_id])),
+        })
+    }
+
+    /// DeleteLaunchTemplateVersions says of these versions from now on that they cannot be deleted.
+    pub fn set_undeletable_versions(
+        &self,
+        account: &AccountId,
+        region: &str,
+        template_id: &str,
+        versions: &[u64],
+    ) -> Result<(), ApiError> {
+        let now = self.now();
+        self.state.ec2.with(now, |world| {
+            let template = world.estate(account, region, now).launch_templates.by_id.get_mut(template_id);
+            template.ok_or_else(|| launch_template::id_not_found(template_id))?.undeletable = versions.to_vec();
+            Ok(())
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::estate::Estate;
 use super::image::Image;
+use super::launch_template;
 use super::lifecycle;
 use super::tags::{self, Tags};
 use super::{Ec2Call, Operation, ids, launch};
@@ -80,6 +81,10 @@ fn estate_tags<'a>(estate: &'a mut Estate, id: &str) -> Result<&'a mut Tags, Api
         }
         Some("sg") => {
             estate.security_groups.get_mut(id).map(|group| &mut group.tags).ok_or_else(|| launch::group_not_found(id))
+        }
+        Some("lt") => {
+            let template = estate.launch_templates.by_id.get_mut(id);
+            template.map(|template| &mut template.tags).ok_or_else(|| launch_template::id_not_found(id))
         }
         Some("vol") => estate
             .instances

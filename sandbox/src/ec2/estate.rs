@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::ids;
 use super::instance::{Instance, Market};
+use super::launch_template::LaunchTemplates;
 use super::network::{SecurityGroup, Subnet};
 use crate::caller::AccountId;
 use crate::error::ApiError;
@@ -28,6 +29,7 @@ pub(crate) struct Estate {
     pub(crate) instances: BTreeMap<u64, Instance>,
     pub(crate) sequences: HashMap<String, u64>,
     pub(crate) tokens: HashMap<TokenKey, TokenUse>,
+    pub(crate) launch_templates: LaunchTemplates,
     /// Whether instances get InstanceMetadataTags when the request does not say.
     pub(crate) metadata_tags_default: bool,
     /// Zones whose rows are missing from describe calls.
@@ -69,6 +71,7 @@ impl Estate {
             instances: BTreeMap::new(),
             sequences: HashMap::new(),
             tokens: HashMap::new(),
+            launch_templates: LaunchTemplates::default(),
             metadata_tags_default: false,
             dark_zones: Vec::new(),
         }

@@ -5,8 +5,7 @@ use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 
-use super::DryRun;
-use super::estate::{Estate, TokenKey, TokenUse, Zone};
+use super::estate::{Estate, TokenUse, Zone};
 use super::event::InstanceEvent;
 use super::ids;
 use super::image::{Image, ImageState};
@@ -14,10 +13,13 @@ use super::instance::{BlockDevice, Instance, InstanceState, Market, MetadataOpti
 use super::instance_types;
 use super::launch_request::{InstanceProfile, LaunchRequest};
 use super::lifecycle::Transition;
-use super::tags;
+use super::sent_request::{Completed, SentRequest};
+use super::tags::{self, Tags};
 use super::world::World;
+use super::{DryRun, Ec2Call};
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::throttle::{Charge, RUN_INSTANCES_RESOURCES};
 
 /// A request whose names were all found.
 struct Resolved {
@@ -27,6 +29,7 @@ struct Resolved {
     groups: Vec<SecurityGroupRef>,
     profile_arn: Option<String>,
     metadata: MetadataOptions,
+    template_tags: Tags,
 }
 
 struct Place {
@@ -37,51 +40,47 @@ struct Place {
 }
 
 /// Launches, or answers a repeated token. Gives the instances' sequence numbers.
-pub(crate) fn launch(
-    world: &mut World,
-    caller: &Caller,
-    request: &LaunchRequest<'_>,
-    dry_run: DryRun,
-    now: Timestamp,
-) -> Result<Vec<u64>, ApiError> {
-    let (account, region) = (&caller.id.account, &caller.region);
-    let token_key = request.client_token.map(|token| {
-        let estate = world.estate(account, region, now);
-        TokenKey { token: token.to_owned(), zone: named_zone(estate, request) }
-    });
-    if let Some(used) = token_key.as_ref().and_then(|key| world.estate(account, region, now).tokens.get(key)) {
-        if used.fingerprint != request.fingerprint {
+pub(crate) fn launch(world: &mut World, call: &Ec2Call<'_>, sent: &SentRequest<'_>) -> Result<Vec<u64>, ApiError> {
+    let Ec2Call { caller, now, .. } = *call;
+    let estate = world.estate(&caller.id.account, &caller.region, now);
+    let token_key = sent.token_key(estate);
+    if let Some(used) = token_key.as_ref().and_then(|key| estate.tokens.get(key)) {
+        if used.fingerprint != sent.fingerprint {
             return Err(ApiError::new(
                 "IdempotentParameterMismatch",
                 "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
             ));
         }
-        let instances = used.instances.clone();
-        dry_run.end()?;
-        return Ok(instances);
+        charge(call, used.instances.len())?;
+        DryRun(sent.dry_run).end()?;
+        return Ok(used.instances.clone());
     }
 
-    let resolved = resolve(world, caller, request, now)?;
+    let Completed { params, template_tags } = sent.complete(&estate.launch_templates)?;
+    let request = LaunchRequest::read(&params.root())?;
+    let dry_run = DryRun::finish(&params)?;
+    charge(call, request.max as usize)?;
+    let resolved = resolve(world, caller, &request, template_tags, now)?;
     dry_run.end()?;
-    let (place, count) = choose(world, caller, request, &resolved, now)?;
-    let launched = place_instances(world, caller, request, &resolved, place, count, now);
+    let (place, count) = choose(world, caller, &request, &resolved, now)?;
+    let launched = place_instances(world, caller, &request, &resolved, place, count, now);
     if let Some(key) = token_key {
-        let used = TokenUse { fingerprint: request.fingerprint.clone(), instances: launched.clone(), used_at: now };
-        world.estate(account, region, now).tokens.insert(key, used);
+        let used = TokenUse { fingerprint: sent.fingerprint.clone(), instances: launched.clone(), used_at: now };
+        world.estate(&caller.id.account, &caller.region, now).tokens.insert(key, used);
     }
     Ok(launched)
 }
 
-/// The zone that the request names, by its subnet or outright.
-fn named_zone(estate: &Estate, request: &LaunchRequest<'_>) -> Option<String> {
-    let of_subnet = request.network.subnet.and_then(|id| estate.subnets.get(id)).map(|subnet| subnet.zone.clone());
-    of_subnet.or_else(|| request.network.zone.map(str::to_owned))
+fn charge(call: &Ec2Call<'_>, instances: usize) -> Result<(), ApiError> {
+    let tokens = u32::try_from(instances).unwrap_or(u32::MAX);
+    call.charge("RunInstances", Charge { bucket: "RunInstances/resources", size: RUN_INSTANCES_RESOURCES, tokens })
 }
 
 fn resolve(
     world: &mut World,
     caller: &Caller,
     request: &LaunchRequest<'_>,
+    template_tags: Tags,
     now: Timestamp,
 ) -> Result<Resolved, ApiError> {
     let (account, region) = (&caller.id.account, &caller.region);
@@ -113,7 +112,7 @@ fn resolve(
         ipv6_enabled: request.metadata.ipv6_enabled,
         tags_enabled,
     };
-    Ok(Resolved { image, subnets, groups, profile_arn, metadata })
+    Ok(Resolved { image, subnets, groups, profile_arn, metadata, template_tags })
 }
 
 fn resolve_image(
@@ -312,7 +311,7 @@ fn place_instances(
             launch_index,
             launch_time: now,
             running_since: None,
-            tags: request.instance_tags.clone(),
+            tags: request.instance_tags.iter().chain(&resolved.template_tags).map(tags::owned).collect(),
             client_token: request.client_token.map(str::to_owned),
             market: request.market,
             spot_request_id: (request.market == Market::Spot).then(|| ids::random("sir").replace("sir-", "sir-sbx")),

@@ -36,8 +36,6 @@ pub(crate) struct LaunchRequest<'a> {
     pub(crate) monitoring: bool,
     pub(crate) ebs_optimized: bool,
     pub(crate) termination_protection: bool,
-    /// All parameters but the token: what a repeated token must repeat.
-    pub(crate) fingerprint: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +75,7 @@ pub(crate) struct Device<'a> {
 }
 
 impl<'a> LaunchRequest<'a> {
-    pub(crate) fn read(root: &Scope<'a>, form: BTreeMap<String, String>) -> Result<Self, ApiError> {
+    pub(crate) fn read(root: &Scope<'a>) -> Result<Self, ApiError> {
         let image_id = root.required("ImageId")?;
         ids::check_image_id(image_id)?;
         let count = |field: &str| root.integer::<i64>(field)?.ok_or_else(|| missing(field));
@@ -108,13 +106,13 @@ impl<'a> LaunchRequest<'a> {
             monitoring: root.child("Monitoring").map(|m| m.boolean("Enabled")).transpose()?.flatten().unwrap_or(false),
             ebs_optimized: root.boolean("EbsOptimized")?.unwrap_or(false),
             termination_protection: root.boolean("DisableApiTermination")?.unwrap_or(false),
-            fingerprint: fingerprint(form),
         };
         Ok(request)
     }
 }
 
-fn fingerprint(mut form: BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// All parameters but the token: what a repeated token must repeat.
+pub(crate) fn fingerprint(mut form: BTreeMap<String, String>) -> BTreeMap<String, String> {
     form.remove("ClientToken");
     form.remove("DryRun");
     form
@@ -134,7 +132,7 @@ fn check_counts(min: i64, max: i64) -> Result<(u32, u32), ApiError> {
     Ok((min, max))
 }
 
-fn read_token<'a>(root: &Scope<'a>) -> Result<Option<&'a str>, ApiError> {
+pub(crate) fn read_token<'a>(root: &Scope<'a>) -> Result<Option<&'a str>, ApiError> {
     let token = root.text("ClientToken").filter(|token| !token.is_empty());
     match token {
         Some(token) if token.len() > TOKEN_LIMIT || !token.is_ascii() => Err(invalid(format!(

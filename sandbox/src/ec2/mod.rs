@@ -1,10 +1,16 @@
 //! EC2.
 
+mod create_launch_template;
+mod create_launch_template_version;
 mod create_tags;
+mod delete_launch_template;
+mod delete_launch_template_versions;
 mod deregister_image;
 mod describe_images;
 mod describe_instance_status;
 mod describe_instances;
+mod describe_launch_template_versions;
+mod describe_launch_templates;
 mod describe_security_groups;
 mod describe_subnets;
 pub(crate) mod estate;
@@ -17,12 +23,15 @@ mod instance_types;
 mod instance_xml;
 pub(crate) mod launch;
 mod launch_request;
+pub(crate) mod launch_template;
 pub(crate) mod lifecycle;
+mod modify_launch_template;
 pub(crate) mod network;
 mod page;
 mod register_image;
 mod run_instances;
 pub(crate) mod seed;
+mod sent_request;
 pub(crate) mod tags;
 mod terminate_instances;
 #[cfg(test)]
@@ -121,9 +130,7 @@ impl Ec2Call<'_> {
 
     /// To be called when all parameters were read, before anything is done.
     pub(crate) fn finish(&self) -> Result<DryRun, ApiError> {
-        let dry_run = self.root().boolean("DryRun")?.unwrap_or(false);
-        self.params.finish()?;
-        Ok(DryRun(dry_run))
+        DryRun::finish(&self.params)
     }
 
     /// Works on the caller's own account and region.
@@ -144,6 +151,12 @@ impl Ec2Call<'_> {
 pub(crate) struct DryRun(bool);
 
 impl DryRun {
+    fn finish(params: &Params) -> Result<Self, ApiError> {
+        let dry_run = params.root().boolean("DryRun")?.unwrap_or(false);
+        params.finish()?;
+        Ok(Self(dry_run))
+    }
+
     /// To be called when the request was found good.
     pub(crate) fn end(self) -> Result<(), ApiError> {
         if self.0 {
@@ -162,13 +175,20 @@ pub(crate) struct Operation {
 
 /// A new operation is a file of its own and a line here.
 const OPERATIONS: &[Operation] = &[
+    create_launch_template::OPERATION,
+    create_launch_template_version::OPERATION,
     create_tags::OPERATION,
+    delete_launch_template::OPERATION,
+    delete_launch_template_versions::OPERATION,
     deregister_image::OPERATION,
     describe_images::OPERATION,
     describe_instance_status::OPERATION,
     describe_instances::OPERATION,
+    describe_launch_template_versions::OPERATION,
+    describe_launch_templates::OPERATION,
     describe_security_groups::OPERATION,
     describe_subnets::OPERATION,
+    modify_launch_template::OPERATION,
     register_image::OPERATION,
     run_instances::OPERATION,
     terminate_instances::OPERATION,
@@ -220,7 +240,8 @@ fn run(call: &Ec2Call<'_>, operation: &str, form: &BTreeMap<String, String>) -> 
 const UNFILTERED_BUCKETS: &str = "unfiltered and unpaginated";
 
 fn is_unfiltered(form: &BTreeMap<String, String>) -> bool {
-    form.keys().all(|name| !name.starts_with("Filter.") && !name.contains("Id.") && name != "MaxResults")
+    let narrows = |name: &str| name.starts_with("Filter.") || name.contains("Id") || name.contains("Name");
+    form.keys().all(|name| !narrows(name) && name != "MaxResults")
 }
 
 /// An error in EC2's shape.

@@ -1,5 +1,7 @@
 //! Pages: `MaxResults` and `NextToken`.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
@@ -19,21 +21,27 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn read(root: &Scope<'_>) -> Result<Self, ApiError> {
+        Self::read_within(root, 5..=DEFAULT_SIZE)
+    }
+
+    /// For calls whose pages have other bounds.
+    pub(crate) fn read_within(root: &Scope<'_>, sizes: RangeInclusive<usize>) -> Result<Self, ApiError> {
         let max = root.integer::<usize>("MaxResults")?;
         if let Some(max) = max {
-            if max < 5 {
+            let (least, most) = (sizes.start(), sizes.end());
+            if max < *least {
                 return Err(invalid(format!(
-                    "Value ( {max} ) for parameter maxResults is invalid. Expecting a value greater than 5."
+                    "Value ( {max} ) for parameter maxResults is invalid. Expecting a value greater than {least}."
                 )));
             }
-            if max > 1000 {
+            if max > *most {
                 return Err(invalid(format!(
-                    "Value ( {max} ) for parameter maxResults is invalid. Expecting a value less than or equal to 1000."
+                    "Value ( {max} ) for parameter maxResults is invalid. Expecting a value less than or equal to {most}."
                 )));
             }
         }
         let after = root.text("NextToken").filter(|token| !token.is_empty()).map(decode).transpose()?;
-        Ok(Self { size: max.unwrap_or(DEFAULT_SIZE), after, max_given: max.is_some() })
+        Ok(Self { size: max.unwrap_or(*sizes.end()), after, max_given: max.is_some() })
     }
 
     /// Checks the instance ids that a call names. With them it cannot ask for pages.

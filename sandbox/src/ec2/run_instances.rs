@@ -3,24 +3,18 @@
 use super::instance::Instance;
 use super::instance_xml;
 use super::launch;
-use super::launch_request::LaunchRequest;
+use super::sent_request::SentRequest;
 use super::{Ec2Call, Operation};
 use crate::error::ApiError;
 use crate::query::xml::Xml;
-use crate::throttle::{Charge, RUN_INSTANCES, RUN_INSTANCES_RESOURCES};
+use crate::throttle::RUN_INSTANCES;
 
 pub(super) const OPERATION: Operation = Operation { name: "RunInstances", requests: RUN_INSTANCES, run };
 
 fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
-    let root = call.root();
-    let request = LaunchRequest::read(&root, call.params.all())?;
-    let dry_run = call.finish()?;
-    call.charge(
-        OPERATION.name,
-        Charge { bucket: "RunInstances/resources", size: RUN_INSTANCES_RESOURCES, tokens: request.max },
-    )?;
+    let sent = SentRequest::read(&call.root(), call.params.all())?;
     call.with(|world| {
-        let launched = launch::launch(world, call.caller, &request, dry_run, call.now)?;
+        let launched = launch::launch(world, call, &sent)?;
         let estate = world.estate(&call.caller.id.account, &call.caller.region, call.now);
         let instances: Vec<&Instance> = launched.iter().filter_map(|sequence| estate.instances.get(sequence)).collect();
         let mut xml = Xml::default();

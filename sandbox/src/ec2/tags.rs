@@ -65,6 +65,10 @@ pub(crate) fn check_for_metadata<'a>(keys: impl IntoIterator<Item = &'a String>)
     }
 }
 
+pub(crate) fn owned((key, value): (&String, &String)) -> (String, String) {
+    (key.clone(), value.clone())
+}
+
 /// `<tagSet>`, which EC2 leaves out where there are no tags.
 pub(crate) fn write(xml: &mut Xml, tags: &Tags) {
     if tags.is_empty() {
