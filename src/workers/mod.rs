@@ -5,6 +5,7 @@ pub mod instance;
 pub mod launch;
 pub mod ledger;
 pub mod ownership;
+pub mod parameters;
 pub mod pools;
 pub mod request;
 pub mod revision;
