@@ -132,6 +132,17 @@ id!(
     |v| (1..=2048).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-/:".contains(&b))
 );
 id!(
+    /// A group of workers within their owner, like `leader`; a DNS label.
+    Role,
+    "a role (lower-case letters, digits and '-', at most 63)",
+    |v| {
+        (1..=63).contains(&v.len())
+            && v.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !v.starts_with('-')
+            && !v.ends_with('-')
+    }
+);
+id!(
     /// The uid of a Kubernetes object: a UUID as the API server writes it.
     Uid,
     "the uid of a Kubernetes object",
@@ -143,6 +154,22 @@ id!(
     "an EC2 client token (1 to 64 ASCII characters)",
     |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic())
 );
+
+impl Role {
+    /// The group that `replicas` counts.
+    pub fn main() -> Self {
+        Self(MAIN_ROLE.into())
+    }
+}
+
+impl Default for Role {
+    fn default() -> Self {
+        Self::main()
+    }
+}
+
+/// The name of the main group, which no other may have.
+pub const MAIN_ROLE: &str = "main";
 
 impl Uid {
     /// The 32 hex digits of the uid, which every client token of its launches starts with.

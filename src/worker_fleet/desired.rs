@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    ids::{ImageId, InstanceType, InvalidId, SubnetId, Uid},
+    ids::{ImageId, InvalidId, Role, Uid},
     worker_fleet::crd::{OnStopped, ReadinessCheck, ScaleDownPolicy, WorkerFleetSpec},
-    workers::{ownership::Owner, pools::Places, request::Unrenderable, revision::Revision, template::Placement},
+    workers::{ownership::Owner, pools::Places, request::Unrenderable, resolve::Resolution, revision::Revision},
 };
 
 /// Takes over the machines of an earlier fleet of the same name, named by its uid.
@@ -49,20 +49,14 @@ impl Desired {
         annotation: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, Invalid> {
         let template = &spec.template;
-        let subnets = distinct(&template.subnets.ids, |id| SubnetId::try_from(id))?;
-        // With one subnet there is nothing to spread over, and no need to ask for its zone.
-        let placement = if subnets.len() == 1 { Placement::Ordered } else { template.placement.unwrap_or_default() };
+        let resolution = Resolution::of_ids(template)?;
         let uids = |name| uids(name, annotation(name));
         Ok(Self {
             suspended: spec.suspend,
             replicas: u32::try_from(spec.replicas).unwrap_or_default(),
-            places: Places {
-                instance_types: distinct(&template.instance_types, |name| InstanceType::try_from(name))?,
-                subnets,
-                placement,
-            },
-            image: ImageId::try_from(template.ami.id.as_str())?,
-            revision: Revision::new(&owner, template)?,
+            places: resolution.places(template.placement),
+            image: resolution.image.id.clone(),
+            revision: Revision::new(&owner, &Role::main(), template, &resolution)?,
             owner,
             readiness: spec.readiness.check,
             scale_down: spec.scale_down_policy,
@@ -71,18 +65,6 @@ impl Desired {
             ignore: uids(IGNORE)?,
         })
     }
-}
-
-/// In the order given, each once.
-fn distinct<T: PartialEq>(texts: &[String], parse: impl Fn(&str) -> Result<T, InvalidId>) -> Result<Vec<T>, InvalidId> {
-    let mut parsed: Vec<T> = Vec::new();
-    for text in texts {
-        let value = parse(text)?;
-        if !parsed.contains(&value) {
-            parsed.push(value);
-        }
-    }
-    Ok(parsed)
 }
 
 fn uids(annotation: &'static str, value: Option<String>) -> Result<BTreeSet<Uid>, Invalid> {

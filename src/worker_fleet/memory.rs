@@ -216,6 +216,7 @@ mod tests {
             token: ClientToken::new(&uid, 7),
             holder: "me".into(),
             attempts: 1,
+            role: crate::ids::Role::main(),
             revision: "web-1".into(),
             subnet: SubnetId::try_from("subnet-0000000a").unwrap(),
             instance_type: InstanceType::try_from("m6i.large").unwrap(),

@@ -262,6 +262,7 @@ impl<'a, 'p> Draft<'a, 'p> {
                 token: ClientToken::new(&desired.owner.uid, (self.pass.nonce)()),
                 holder: self.pass.holder.into(),
                 attempts: 1,
+                role: crate::ids::Role::main(),
                 revision: desired.revision.name.clone(),
                 subnet: pool.subnet,
                 instance_type: pool.instance_type,

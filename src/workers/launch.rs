@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClientToken, ImageId, InstanceId, InstanceType, SubnetId};
+use crate::ids::{ClientToken, ImageId, InstanceId, InstanceType, Role, SubnetId};
 
 /// A RunInstances call that was made, is being made or is about to be made. It stays until its outcome is certain. With
 /// the revision that it names it is the whole request, and is repeated from these alone.
@@ -21,6 +21,10 @@ pub struct LaunchIntent {
     /// How many times the call was recorded as about to be made.
     #[schemars(with = "i32", range(min = 1))]
     pub attempts: u32,
+    /// The group that the workers are for.
+    #[serde(default)]
+    #[schemars(with = "String", length(max = 63))]
+    pub role: Role,
     /// The ControllerRevision that holds the rest of the request.
     #[schemars(length(max = 253))]
     pub revision: String,

@@ -8,6 +8,7 @@ pub mod ownership;
 pub mod parameters;
 pub mod pools;
 pub mod request;
+pub mod resolve;
 pub mod revision;
 pub mod revisions;
 pub mod roster;

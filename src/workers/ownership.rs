@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    ids::{ClientToken, InstanceId, Uid},
+    ids::{ClientToken, InstanceId, Role, Uid},
     workers::instance::Instance,
 };
 
@@ -16,6 +16,8 @@ pub const CLUSTER_TAG: &str = "muster.dev:cluster";
 /// Namespace and name of the owner.
 pub const OWNER_TAG: &str = "muster.dev:fleet";
 pub const OWNER_UID_TAG: &str = "muster.dev:fleet-uid";
+/// The group of the owner that a machine is for.
+pub const ROLE_TAG: &str = "muster.dev:role";
 pub const REVISION_TAG: &str = "muster.dev:revision";
 
 /// Who launches, as the tags of its machines name it.
@@ -34,11 +36,12 @@ impl Owner {
     }
 
     /// The tags that every machine of this owner is launched with.
-    pub fn tags(&self, revision: &str) -> BTreeMap<String, String> {
+    pub fn tags(&self, role: &Role, revision: &str) -> BTreeMap<String, String> {
         BTreeMap::from([
             (CLUSTER_TAG.into(), self.cluster.clone()),
             (OWNER_TAG.into(), self.path()),
             (OWNER_UID_TAG.into(), self.uid.to_string()),
+            (ROLE_TAG.into(), role.to_string()),
             (REVISION_TAG.into(), revision.into()),
         ])
     }

@@ -6,8 +6,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{InvalidId, SecurityGroupId},
-    workers::template::{Ebs, HttpTokens, InstanceMetadataTags, VolumeType, WorkerTemplate},
+    ids::SecurityGroupId,
+    workers::{
+        resolve::Resolution,
+        template::{Ebs, HttpTokens, InstanceMetadataTags, VolumeType, WorkerTemplate},
+    },
 };
 
 /// What EC2 takes, before base64 (RunInstances, "UserData").
@@ -72,23 +75,25 @@ pub enum Unrenderable {
     UserDataTooLong { size: usize },
     #[error("template.blockDeviceMappings: {0:?} is not a size that EC2 can make: write whole GiB, like 100Gi")]
     VolumeSize(String),
-    #[error("template: {0}")]
-    Id(#[from] InvalidId),
 }
 
-/// Renders `template`, with the defaults that the schema leaves out, and `owner_tags` over the user's own.
+/// Renders `template` and what it came to, with the defaults that the schema leaves out, and `owner_tags` over the user's
+/// own.
 ///
 /// # Errors
 /// What only EC2 or a careful reader could object to.
-pub fn render(template: &WorkerTemplate, owner_tags: BTreeMap<String, String>) -> Result<LaunchRequest, Unrenderable> {
+pub fn render(
+    template: &WorkerTemplate,
+    resolution: &Resolution,
+    owner_tags: BTreeMap<String, String>,
+) -> Result<LaunchRequest, Unrenderable> {
     let options = template.metadata_options.clone().unwrap_or_default();
-    let groups = template.security_groups.as_ref().map_or(&[][..], |groups| &groups.ids);
     let mut tags = template.tags.clone();
     tags.extend(owner_tags);
     Ok(LaunchRequest {
         key_name: template.key_name.clone(),
         instance_profile: template.instance_profile.clone(),
-        security_groups: groups.iter().map(|id| SecurityGroupId::try_from(id.as_str())).collect::<Result<_, _>>()?,
+        security_groups: resolution.security_groups.clone(),
         associate_public_ip_address: template.associate_public_ip_address,
         devices: template
             .block_device_mappings
@@ -100,7 +105,7 @@ pub fn render(template: &WorkerTemplate, owner_tags: BTreeMap<String, String>) -
             hop_limit: options.http_put_response_hop_limit.unwrap_or(1),
             instance_tags: options.instance_metadata_tags.unwrap_or_default() == InstanceMetadataTags::Enabled,
         },
-        user_data: template.user_data.as_ref().map(|data| user_data(&data.inline)).transpose()?,
+        user_data: resolution.user_data.as_deref().map(user_data).transpose()?,
         tags,
     })
 }
@@ -156,9 +161,13 @@ mod tests {
         BTreeMap::from([("muster.dev:cluster".into(), "c".into())])
     }
 
+    fn rendered(template: &WorkerTemplate) -> Result<LaunchRequest, Unrenderable> {
+        render(template, &Resolution::of_ids(template).unwrap(), owner_tags())
+    }
+
     #[test]
     fn what_the_template_leaves_out_is_filled_in() {
-        let request = render(&template(json!({})), owner_tags()).unwrap();
+        let request = rendered(&template(json!({}))).unwrap();
         insta::assert_json_snapshot!(request);
     }
 
@@ -171,14 +180,14 @@ mod tests {
             "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": {"volumeSize": "2Ti", "volumeType": "io2",
                 "encrypted": true, "kmsKeyID": "k", "iops": 3000, "deleteOnTermination": false}}],
         }));
-        insta::assert_json_snapshot!(render(&template, owner_tags()).unwrap());
+        insta::assert_json_snapshot!(rendered(&template).unwrap());
     }
 
     #[test]
     fn user_data_is_refused_over_16_kb_with_its_size() {
         let with = |size: usize| template(json!({"userData": {"inline": "x".repeat(size)}}));
-        assert!(render(&with(16_384), owner_tags()).is_ok());
-        let refusal = render(&with(16_385), owner_tags()).unwrap_err();
+        assert!(rendered(&with(16_384)).is_ok());
+        let refusal = rendered(&with(16_385)).unwrap_err();
         assert_eq!(refusal, Unrenderable::UserDataTooLong { size: 16_385 });
         assert!(refusal.to_string().contains("16385 bytes"));
     }

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ids::ImageId,
+    ids::{ImageId, Role},
     workers::{
         ownership::Owner,
         request::{LaunchRequest, Unrenderable, render},
+        resolve::Resolution,
         template::WorkerTemplate,
     },
 };
@@ -16,7 +17,7 @@ use crate::{
 /// A template, what it resolved to, and the request rendered from both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
-    /// `<owner>-<hash>`. The fields that the user set and what they resolved to decide it, not the rendering: an upgrade
+    /// `<owner>-<hash>`, with the role in between where it is not the main one. The fields that the user set and what they resolved to decide it, not the rendering: an upgrade
     /// of muster that renders the same fields differently makes no new revision, and launches with the stored one.
     pub name: String,
     pub content: RevisionContent,
@@ -44,18 +45,30 @@ pub struct Resolved {
 impl Revision {
     /// # Errors
     /// See [`render`].
-    pub fn new(owner: &Owner, template: &WorkerTemplate) -> Result<Self, Unrenderable> {
-        let resolved =
-            Resolved { image_id: ImageId::try_from(template.ami.id.as_str())?, cluster: owner.cluster.clone() };
-        let name = name(owner, template, &resolved);
-        let request = render(template, owner.tags(&name))?;
+    pub fn new(
+        owner: &Owner,
+        role: &Role,
+        template: &WorkerTemplate,
+        resolution: &Resolution,
+    ) -> Result<Self, Unrenderable> {
+        let resolved = Resolved { image_id: resolution.image.id.clone(), cluster: owner.cluster.clone() };
+        let name = name(owner, role, template, &resolved);
+        let request = render(template, resolution, owner.tags(role, &name))?;
         Ok(Self { name, content: RevisionContent { template: template.clone(), resolved, request } })
+    }
+}
+
+impl RevisionContent {
+    /// Whether a worker of this revision is to give way to one of `newer`. What the user wrote decides. That a part of it
+    /// came to something else in the meantime is for new launches only.
+    pub fn is_superseded_by(&self, newer: &Self) -> bool {
+        self.template != newer.template
     }
 }
 
 /// The uid is part of the content: tags hold it, and an object made again under the same name must not launch with what
 /// its forerunner left.
-fn name(owner: &Owner, template: &WorkerTemplate, resolved: &Resolved) -> String {
+fn name(owner: &Owner, role: &Role, template: &WorkerTemplate, resolved: &Resolved) -> String {
     let mut hash = Sha256::new();
     hash.update(owner.uid.as_str());
     // Neither type can fail to serialise: their maps have text for keys.
@@ -63,7 +76,9 @@ fn name(owner: &Owner, template: &WorkerTemplate, resolved: &Resolved) -> String
         hash.update([0]);
         hash.update(part.unwrap_or_default());
     }
-    format!("{}-{}", owner.name, &hex::encode(hash.finalize())[..12])
+    let hash = hex::encode(hash.finalize());
+    let group = if *role == Role::main() { owner.name.clone() } else { format!("{}-{role}", owner.name) };
+    format!("{group}-{}", &hash[..12])
 }
 
 #[cfg(test)]
@@ -83,10 +98,14 @@ mod tests {
         serde_json::from_value(template).unwrap()
     }
 
+    fn revision(owner: &Owner, role: &Role, template: &WorkerTemplate) -> Revision {
+        Revision::new(owner, role, template, &Resolution::of_ids(template).unwrap()).unwrap()
+    }
+
     #[test]
     fn a_revision_is_named_by_content_and_owner() {
         let ours = owner("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e");
-        let name = |owner: &Owner, types: &[&str]| Revision::new(owner, &template(types)).unwrap().name;
+        let name = |owner: &Owner, types: &[&str]| revision(owner, &Role::main(), &template(types)).name;
         let first = name(&ours, &["m6i.large"]);
         assert_eq!(first, "web-346293f26ac0", "a name that changes with the code makes all fleets roll");
         assert_eq!(name(&ours, &["m6i.large"]), first);
@@ -96,10 +115,20 @@ mod tests {
 
     #[test]
     fn its_machines_are_tagged_with_it() {
-        let revision =
-            Revision::new(&owner("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e"), &template(&["m6i.large"])).unwrap();
+        let leader = Role::try_from("leader").unwrap();
+        let revision = revision(&owner("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e"), &leader, &template(&["m6i.large"]));
+        assert!(revision.name.starts_with("web-leader-"), "{}", revision.name);
+        assert_eq!(revision.content.request.tags["muster.dev:role"], "leader");
         assert_eq!(revision.content.request.tags["muster.dev:revision"], revision.name);
         let stored = serde_json::to_value(&revision.content).unwrap();
         assert_eq!(serde_json::from_value::<RevisionContent>(stored).unwrap(), revision.content);
+    }
+
+    #[test]
+    fn what_the_user_wrote_supersedes() {
+        let owner = owner("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e");
+        let content = |types: &[&str]| revision(&owner, &Role::main(), &template(types)).content;
+        assert!(!content(&["m6i.large"]).is_superseded_by(&content(&["m6i.large"])));
+        assert!(content(&["m6i.large"]).is_superseded_by(&content(&["m5.large"])));
     }
 }

@@ -123,6 +123,7 @@ async fn workers_are_launched_tagged_spread_and_then_left_alone() {
             ("muster.dev:fleet", &path),
             ("muster.dev:fleet-uid", &uid),
             ("muster.dev:revision", &revision),
+            ("muster.dev:role", "main"),
             ("team", "ml"),
         ];
         assert_eq!(tags, expected);

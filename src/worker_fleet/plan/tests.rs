@@ -95,6 +95,7 @@ fn intent(n: u64, holder: &str, count: u32, ids: &[u32]) -> LaunchIntent {
         token: token(n),
         holder: holder.into(),
         attempts: 1,
+        role: crate::ids::Role::main(),
         revision: "web-1".into(),
         subnet: subnet('a'),
         instance_type: crate::ids::InstanceType::try_from("m6i.large").unwrap(),

@@ -72,6 +72,7 @@ fn launching() -> Ledger {
         token: ClientToken::new(&desired(1).owner.uid, 1),
         holder: "me".into(),
         attempts: 1,
+        role: crate::ids::Role::main(),
         revision: "new".into(),
         subnet,
         instance_type,
