@@ -56,6 +56,9 @@ MOTO_DIFFERS = {
     # Instances.
     "instances_come_up": "shows a state reason on running instances",
     "a_terminated_instance_has_no_network": "leaves the network on terminated instances",
+    "what_ended_neither_stops_nor_starts": "stops and starts what has ended",
+    "spot_does_not_stop": "stops spot instances",
+    "a_console_is_empty_at_first": "makes an output up",
     "terminating_twice_is_fine": "shows a terminated instance as shutting down again",
     "malformed_ids_are_not_terminated": "answers InvalidInstanceID.NotFound for a malformed id",
     "protected_instances_are_not_terminated": "ignores DisableApiTermination at launch",

@@ -29,6 +29,9 @@ pub(crate) const RUN_INSTANCES: BucketSize = bucket(5, 2);
 pub(crate) const RUN_INSTANCES_RESOURCES: BucketSize = bucket(1000, 2);
 pub(crate) const TERMINATE_INSTANCES: BucketSize = bucket(100, 5);
 pub(crate) const TERMINATE_INSTANCES_RESOURCES: BucketSize = bucket(1000, 20);
+pub(crate) const START_INSTANCES: BucketSize = bucket(5, 2);
+pub(crate) const START_INSTANCES_RESOURCES: BucketSize = bucket(1000, 2);
+pub(crate) const STOP_INSTANCES_RESOURCES: BucketSize = bucket(1000, 20);
 pub(crate) const CREATE_TAGS: BucketSize = bucket(100, 10);
 
 /// What a call costs: so many tokens of each bucket, all or nothing.

@@ -144,6 +144,112 @@ def a_shutdown_from_inside_follows_the_behaviour(world):
         same(row(world, instance)["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
 
 
+@scenario
+def stopped_instances_start_again(world):
+    instance = ids(world.run())[0]
+    world.settle()
+    row(world, instance)
+    change = world.ec2.stop_instances(InstanceIds=[instance])["StoppingInstances"][0]
+    same((change["PreviousState"]["Name"], change["CurrentState"]["Name"]), ("running", "stopping"))
+    world.settle()
+    eventually(lambda: same(row(world, instance)["State"], {"Code": 80, "Name": "stopped"}))
+    stopped = row(world, instance)
+    same(stopped["StateReason"]["Code"], "Client.UserInitiatedShutdown")
+    assert stopped["StateTransitionReason"].startswith("User initiated ("), stopped["StateTransitionReason"]
+    assert "PublicIpAddress" not in stopped, "a stopped instance gives its public address back"
+    change = world.ec2.start_instances(InstanceIds=[instance])["StartingInstances"][0]
+    same((change["PreviousState"]["Name"], change["CurrentState"]["Name"]), ("stopped", "pending"))
+    world.settle()
+    eventually(lambda: same(row(world, instance)["State"]["Name"], "running"))
+    same(row(world, instance)["StateTransitionReason"], "")
+
+
+@scenario
+def what_ended_neither_stops_nor_starts(world):
+    instance = ids(world.run())[0]
+    world.settle()
+    world.ec2.terminate_instances(InstanceIds=[instance])
+    world.settle()
+    for deed in (world.ec2.stop_instances, world.ec2.start_instances):
+        with refused("IncorrectInstanceState", 400):
+            deed(InstanceIds=[instance])
+        with refused("InvalidInstanceID.NotFound", 400):
+            deed(InstanceIds=["i-0123456789abcdef0"])
+
+
+@scenario
+def spot_does_not_stop(world):
+    spot = ids(world.run(InstanceMarketOptions={"MarketType": "spot"}))
+    world.settle()
+    with refused("UnsupportedOperation", 400, "one-time Spot Instance request"):
+        world.ec2.stop_instances(InstanceIds=spot)
+
+
+@sandbox_only
+def a_start_needs_capacity(world):
+    subnet = world.subnets()[0]
+    instance = ids(world.run(SubnetId=subnet["SubnetId"]))
+    world.settle()
+    world.ec2.stop_instances(InstanceIds=instance)
+    world.settle()
+    pool = {"account": world.account, "zone": subnet["AvailabilityZone"], "instanceType": "t3.micro", "limit": 0}
+    world.control("PUT", "capacity", pool)
+    with refused("InsufficientInstanceCapacity", 500):
+        world.ec2.start_instances(InstanceIds=instance)
+    world.control("PUT", "capacity", pool | {"limit": 1})
+    world.ec2.start_instances(InstanceIds=instance)
+
+
+@scenario
+def a_console_is_empty_at_first(world):
+    instance = ids(world.run())[0]
+    answer = world.ec2.get_console_output(InstanceId=instance)
+    same(answer["InstanceId"], instance)
+    assert "Output" not in answer, "there is no output yet"
+
+
+@sandbox_only
+def a_console_shows_its_end(world):
+    instance = ids(world.run())[0]
+    world.control("PUT", f"instances/{instance}/console", "booting")
+    world.step(0.4)
+    assert "Output" not in world.ec2.get_console_output(InstanceId=instance), "posted some time after the start"
+    same(world.ec2.get_console_output(InstanceId=instance, Latest=True)["Output"], '"booting"')
+    world.step(2)
+    same(world.ec2.get_console_output(InstanceId=instance)["Output"], '"booting"')
+    world.control("PUT", f"instances/{instance}/console", "x" * 70_000)
+    same(len(world.ec2.get_console_output(InstanceId=instance)["Output"]), 65_536)
+    world.ec2.terminate_instances(InstanceIds=[instance])
+    world.settle()
+    same(len(world.ec2.get_console_output(InstanceId=instance)["Output"]), 65_536)
+
+
+@scenario
+def an_unknown_console_is_not_found(world):
+    with refused("InvalidInstanceID.NotFound", 400):
+        world.ec2.get_console_output(InstanceId="i-0123456789abcdef0")
+
+
+@sandbox_only
+def spot_is_interrupted_after_a_notice(world):
+    spot, other = ids(world.run(InstanceMarketOptions={"MarketType": "spot"}))[0], ids(world.run())[0]
+    world.settle()
+    assert row(world, spot)["SpotInstanceRequestId"].startswith("sir-")
+    world.control("POST", f"instances/{spot}/rebalance")
+    world.control("POST", f"instances/{spot}/interrupt", {})
+    world.step(119)
+    same(row(world, spot)["State"]["Name"], "running")
+    world.step(1)
+    same(row(world, spot)["State"]["Name"], "shutting-down")
+    same(row(world, spot)["StateReason"]["Code"], "Server.SpotInstanceTermination")
+    try:
+        world.control("POST", f"instances/{other}/interrupt", {})
+    except OSError as error:
+        same(error.code, 400)
+    else:
+        raise AssertionError("only spot instances are interrupted")
+
+
 @sandbox_only
 def spot_is_reclaimed(world):
     spot = ids(world.run(InstanceMarketOptions={"MarketType": "spot"}))[0]

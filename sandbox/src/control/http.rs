@@ -26,13 +26,16 @@
 //! PUT    /_sandbox/images/{region}/{id}/state     "pending" | "available" | ...
 //! GET    /_sandbox/instances?account=
 //! GET    /_sandbox/instances/{id}
-//! POST   /_sandbox/instances/{id}/{stop | terminate | shutdown | reclaim | fail}
+//! POST   /_sandbox/instances/{id}/{stop | start | terminate | shutdown | reclaim | fail | rebalance}
+//! POST   /_sandbox/instances/{id}/interrupt       {millis}: of notice, two minutes if not given
+//! PUT    /_sandbox/instances/{id}/console         the text
 //! PUT    /_sandbox/instances/{id}/health          {system, instance}
 //! PUT    /_sandbox/instances/{id}/tags            {key: value}
 //! ```
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State as Shared};
 use axum::response::{IntoResponse, Response};
@@ -48,6 +51,7 @@ use tower::ServiceExt;
 use super::{CapacitySpec, Control, ImageSpec, SecurityGroupSpec, Settings, Step, SubnetSpec};
 use crate::accounts::RoleSpec;
 use crate::caller::AccountId;
+use crate::config::millis;
 use crate::ec2::image::ImageState;
 use crate::ec2::instance::HealthStatus;
 use crate::error::ApiError;
@@ -92,6 +96,8 @@ fn router(control: Control) -> Router {
         .route("/_sandbox/instances/{id}", get(instance))
         .route("/_sandbox/instances/{id}/health", put(set_health))
         .route("/_sandbox/instances/{id}/tags", put(tag_instance))
+        .route("/_sandbox/instances/{id}/interrupt", post(interrupt))
+        .route("/_sandbox/instances/{id}/console", put(set_console_output))
         .route("/_sandbox/instances/{id}/{deed}", post(instance_deed))
         .merge(s3::routes())
         .merge(workers::routes())
@@ -290,10 +296,12 @@ async fn instance(Shared(control): Shared<Control>, Path(id): Path<String>) -> i
 #[serde(rename_all = "kebab-case")]
 enum Deed {
     Stop,
+    Start,
     Terminate,
     Shutdown,
     Reclaim,
     Fail,
+    Rebalance,
 }
 
 async fn instance_deed(
@@ -302,12 +310,41 @@ async fn instance_deed(
 ) -> Result<StatusCode, ApiError> {
     match deed {
         Deed::Stop => control.stop_instance(&id),
+        Deed::Start => control.start_instance(&id),
         Deed::Terminate => control.terminate_instance(&id),
         Deed::Shutdown => control.shut_down_from_inside(&id),
         Deed::Reclaim => control.reclaim_spot_instance(&id),
         Deed::Fail => control.fail_instance(&id),
+        Deed::Rebalance => control.recommend_rebalance(&id),
     }
     .map(|()| StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Notice {
+    #[serde(rename = "millis", with = "millis", default = "two_minutes")]
+    notice: Duration,
+}
+
+fn two_minutes() -> Duration {
+    Duration::from_secs(120)
+}
+
+async fn interrupt(
+    Shared(control): Shared<Control>,
+    Path(id): Path<String>,
+    Json(Notice { notice }): Json<Notice>,
+) -> Result<StatusCode, ApiError> {
+    control.interrupt_spot_instance(&id, notice).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn set_console_output(
+    Shared(control): Shared<Control>,
+    Path(id): Path<String>,
+    text: bytes::Bytes,
+) -> Result<StatusCode, ApiError> {
+    control.set_console_output(&id, &text).map(|()| StatusCode::NO_CONTENT)
 }
 
 #[derive(Deserialize)]

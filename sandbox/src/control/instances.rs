@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use crate::caller::AccountId;
 use crate::ec2::event::InstanceEvent;
 use crate::ec2::ids;
-use crate::ec2::instance::{HealthStatus, Instance, Market};
+use crate::ec2::instance::{HealthStatus, Instance};
 use crate::ec2::lifecycle::{self, Ending};
 use crate::ec2::world::World;
 use crate::error::ApiError;
@@ -62,6 +62,13 @@ impl Control {
         self.end(id, Ending::UserStops)
     }
 
+    /// As somebody would in the console. Nothing happens to one that is not stopped.
+    pub fn start_instance(&self, id: &str) -> Result<(), ApiError> {
+        self.on_instance(id, |world, account, region, sequence, now| {
+            world.start(sequence, account, region, now);
+        })
+    }
+
     /// As `shutdown` inside of the instance does: it stops or terminates, by its shutdown behaviour.
     pub fn shut_down_from_inside(&self, id: &str) -> Result<(), ApiError> {
         self.end(id, Ending::InstanceShutsDown)
@@ -69,9 +76,7 @@ impl Control {
 
     /// Takes a spot instance back.
     pub fn reclaim_spot_instance(&self, id: &str) -> Result<(), ApiError> {
-        if self.instance(id).is_some_and(|instance| instance.market == Market::OnDemand) {
-            return Err(ApiError::new("UnsupportedOperation", format!("{id} is no spot instance")));
-        }
+        self.check_spot(id)?;
         self.end(id, Ending::SpotInterruption)
     }
 
@@ -114,7 +119,7 @@ impl Control {
         })
     }
 
-    fn on_instance(
+    pub(super) fn on_instance(
         &self,
         id: &str,
         work: impl FnOnce(&mut World, &AccountId, &str, u64, Timestamp),

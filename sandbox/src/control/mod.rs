@@ -2,6 +2,7 @@
 //!
 //! The same operations are served over HTTP, see [`http`].
 
+mod console;
 pub(crate) mod http;
 mod instances;
 mod network;

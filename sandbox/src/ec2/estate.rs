@@ -28,6 +28,8 @@ pub(crate) struct Estate {
     /// By the order of launches.
     pub(crate) instances: BTreeMap<u64, Instance>,
     pub(crate) sequences: HashMap<String, u64>,
+    /// What instances said on their consoles, as far as no virtual worker can be asked.
+    pub(crate) consoles: HashMap<String, Vec<u8>>,
     pub(crate) tokens: HashMap<TokenKey, TokenUse>,
     pub(crate) launch_templates: LaunchTemplates,
     /// Whether instances get InstanceMetadataTags when the request does not say.
@@ -70,6 +72,7 @@ impl Estate {
             security_groups,
             instances: BTreeMap::new(),
             sequences: HashMap::new(),
+            consoles: HashMap::new(),
             tokens: HashMap::new(),
             launch_templates: LaunchTemplates::default(),
             metadata_tags_default: false,

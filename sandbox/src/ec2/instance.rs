@@ -192,12 +192,21 @@ pub struct Instance {
     pub monitoring: bool,
     pub ebs_optimized: bool,
     pub termination_protection: bool,
+    /// When EC2 told a spot instance to expect its end.
+    pub rebalance_recommended: Option<Timestamp>,
+    /// When EC2 will take a spot instance back.
+    pub interruption_at: Option<Timestamp>,
+    /// How often it was started again after its launch.
+    pub restarts: u32,
     /// Set through control: what the status checks say instead of what they would.
     pub system_status: Option<HealthStatus>,
     pub instance_status: Option<HealthStatus>,
     /// The position in the order of launches of the whole sandbox.
     #[serde(skip)]
     pub(crate) sequence: u64,
+    /// Whether it gets a public address at each start.
+    #[serde(skip)]
+    pub(crate) wants_public_ip: bool,
     #[serde(skip)]
     pub(crate) next: Option<(Timestamp, Transition)>,
     /// Until then describe calls see this instead (`None`: nothing at all).

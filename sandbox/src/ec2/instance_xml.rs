@@ -20,6 +20,21 @@ pub(crate) fn state(xml: &mut Xml, name: &str, state: InstanceState) {
     });
 }
 
+/// What a call did to an instance.
+pub(crate) struct StateChange {
+    pub(crate) id: String,
+    pub(crate) before: InstanceState,
+    pub(crate) after: InstanceState,
+}
+
+pub(crate) fn changes(xml: &mut Xml, changes: Vec<StateChange>) {
+    xml.list("instancesSet", changes, |xml, change| {
+        xml.text("instanceId", change.id);
+        state(xml, "currentState", change.after);
+        state(xml, "previousState", change.before);
+    });
+}
+
 fn write(xml: &mut Xml, instance: &Instance) {
     // EC2 takes its network away from an instance that has ended.
     let connected = instance.state != InstanceState::Terminated;

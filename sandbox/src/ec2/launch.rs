@@ -239,7 +239,7 @@ fn choose<'r>(
             return Ok((place, count));
         }
         refusal = Some(if capacity < request.min {
-            no_capacity(request, &place.zone.name)
+            no_capacity(request.instance_type, request.market, &place.zone.name)
         } else {
             ApiError::new(
                 "InsufficientFreeAddressesInSubnet",
@@ -250,15 +250,14 @@ fn choose<'r>(
             )
         });
     }
-    Err(refusal.unwrap_or_else(|| no_capacity(request, &caller.region)))
+    Err(refusal.unwrap_or_else(|| no_capacity(request.instance_type, request.market, &caller.region)))
 }
 
-fn no_capacity(request: &LaunchRequest<'_>, zone: &str) -> ApiError {
-    let message = match request.market {
+pub(crate) fn no_capacity(instance_type: &str, market: Market, zone: &str) -> ApiError {
+    let message = match market {
         Market::OnDemand => format!(
-            "We currently do not have sufficient {} capacity in the Availability Zone you requested ({zone}). Our \
-             system will be working on provisioning additional capacity.",
-            request.instance_type
+            "We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested \
+             ({zone}). Our system will be working on provisioning additional capacity."
         ),
         Market::Spot => "There is no Spot capacity available that matches your request.".to_owned(),
     };
@@ -322,9 +321,13 @@ fn place_instances(
             monitoring: request.monitoring,
             ebs_optimized: request.ebs_optimized,
             termination_protection: request.termination_protection,
+            rebalance_recommended: None,
+            interruption_at: None,
+            restarts: 0,
             system_status: None,
             instance_status: None,
             sequence,
+            wants_public_ip: place.public_ip,
             next: None,
             stale: (!lag.is_zero()).then(|| (now + lag, None)),
             vanished: false,
@@ -346,7 +349,7 @@ fn place_instances(
 }
 
 /// From TEST-NET-3 and the other blocks that are nobody's (RFC 5737, RFC 2544).
-fn public_address(sequence: u64) -> Ipv4Addr {
+pub(crate) fn public_address(sequence: u64) -> Ipv4Addr {
     let [.., b, c, d] = sequence.to_be_bytes();
     Ipv4Addr::new(198, 18 + (b & 1), c, d)
 }

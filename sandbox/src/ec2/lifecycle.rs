@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::estate::Estate;
 use super::event::InstanceEvent;
 use super::instance::{HealthStatus, Instance, InstanceState, Market, ShutdownBehavior, StateReason};
+use super::launch;
 use super::world::World;
 use crate::caller::AccountId;
 use crate::config::Lifecycle;
@@ -19,6 +20,8 @@ const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 pub(crate) enum Transition {
     Run,
     Stop,
+    /// The notice that a spot instance got has passed.
+    Reclaim,
     Terminate,
     FadeTags,
     Vanish,
@@ -54,6 +57,10 @@ impl World {
     }
 
     fn pass(&mut self, at: Timestamp, sequence: u64, account: &AccountId, region: &str, transition: Transition) {
+        if transition == Transition::Reclaim {
+            self.end(sequence, account, region, Ending::SpotInterruption, at);
+            return;
+        }
         let times = self.lifecycle.clone();
         let Some(estate) = self.estate_mut(account, region) else { return };
         let Some(instance) = estate.instances.get_mut(&sequence) else { return };
@@ -62,7 +69,8 @@ impl World {
             Transition::Run => {
                 instance.state = InstanceState::Running;
                 instance.running_since = Some(at);
-                None
+                let notice = instance.interruption_at.map(|end| end.duration_since(at).max(SignedDuration::ZERO));
+                notice.map(|left| (left.unsigned_abs(), Transition::Reclaim))
             }
             Transition::Stop => {
                 instance.state = InstanceState::Stopped;
@@ -90,9 +98,12 @@ impl World {
                 let left = TOKEN_LIFE - at.duration_since(instance.launch_time);
                 Some((left.max(SignedDuration::ZERO).unsigned_abs(), Transition::Forget))
             }
+            // Ended above, by the rules for every end.
+            Transition::Reclaim => return,
             Transition::Forget => {
                 if let Some(gone) = estate.instances.remove(&sequence) {
                     estate.sequences.remove(&gone.id);
+                    estate.consoles.remove(&gone.id);
                 }
                 estate.tokens.retain(|_, used| at.duration_since(used.used_at) < TOKEN_LIFE);
                 return;
@@ -100,7 +111,7 @@ impl World {
         };
         let entered = match transition {
             Transition::Run | Transition::Stop | Transition::Terminate => Some(instance_state(estate, sequence)),
-            Transition::FadeTags | Transition::Vanish | Transition::Forget => None,
+            Transition::Reclaim | Transition::FadeTags | Transition::Vanish | Transition::Forget => None,
         };
         if let Some((after, transition)) = next {
             self.expect(sequence, account, region, at + after, transition);
@@ -129,6 +140,40 @@ impl World {
             instance.next = Some((at, transition));
             self.schedule(at, sequence, account, region);
         }
+    }
+
+    /// Starts an instance that is stopped. Gives its state before.
+    pub(crate) fn start(
+        &mut self,
+        sequence: u64,
+        account: &AccountId,
+        region: &str,
+        now: Timestamp,
+    ) -> Option<InstanceState> {
+        let (lag, pending) = (self.describe_lag, self.lifecycle.pending);
+        let instance = self.instance_mut(account, region, sequence)?;
+        let before = instance.state;
+        if before != InstanceState::Stopped {
+            return Some(before);
+        }
+        remember(instance, lag, now);
+        instance.state = InstanceState::Pending;
+        instance.state_reason = None;
+        instance.transition_reason = String::new();
+        instance.launch_time = now;
+        instance.running_since = None;
+        instance.restarts += 1;
+        instance.public_ip = instance.wants_public_ip.then(|| launch::public_address(instance.sequence));
+        let event = InstanceEvent {
+            account: account.clone(),
+            region: region.to_owned(),
+            instance_id: instance.id.clone(),
+            state: InstanceState::Pending,
+            at: now,
+        };
+        self.announce(event);
+        self.expect(sequence, account, region, now + pending, Transition::Run);
+        Some(before)
     }
 
     /// Ends or stops an instance. Gives its state before. Nothing happens to one that is ending already.

@@ -16,6 +16,7 @@ mod describe_subnets;
 pub(crate) mod estate;
 pub(crate) mod event;
 mod filter;
+pub(crate) mod get_console_output;
 pub(crate) mod ids;
 pub(crate) mod image;
 pub(crate) mod instance;
@@ -32,6 +33,8 @@ mod register_image;
 mod run_instances;
 pub(crate) mod seed;
 mod sent_request;
+mod start_instances;
+mod stop_instances;
 pub(crate) mod tags;
 mod terminate_instances;
 #[cfg(test)]
@@ -82,10 +85,11 @@ impl Ec2 {
     pub(crate) fn with<T>(&self, now: Timestamp, work: impl FnOnce(&mut World) -> T) -> T {
         let mut world = self.lock();
         world.tick(now);
+        let due = world.next_due();
         let result = work(&mut world);
         // Sent under the lock, so that events come in the order in which things happened.
         let events = world.take_events();
-        let changed = !events.is_empty();
+        let changed = !events.is_empty() || world.next_due() != due;
         for event in events {
             // Nobody listens: nothing to do.
             let _receivers = self.events.send(event);
@@ -188,9 +192,12 @@ const OPERATIONS: &[Operation] = &[
     describe_launch_templates::OPERATION,
     describe_security_groups::OPERATION,
     describe_subnets::OPERATION,
+    get_console_output::OPERATION,
     modify_launch_template::OPERATION,
     register_image::OPERATION,
     run_instances::OPERATION,
+    start_instances::OPERATION,
+    stop_instances::OPERATION,
     terminate_instances::OPERATION,
 ];
 

@@ -1,7 +1,6 @@
 //! TerminateInstances
 
-use super::instance::InstanceState;
-use super::instance_xml;
+use super::instance_xml::{self, StateChange};
 use super::lifecycle::Ending;
 use super::{Ec2Call, Operation};
 use crate::error::ApiError;
@@ -47,19 +46,15 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
             return Err(ApiError::new("OperationNotPermitted", message));
         }
         dry_run.end()?;
-        let mut changes: Vec<(String, InstanceState, InstanceState)> = Vec::new();
+        let mut changes = Vec::new();
         for sequence in sequences {
             let before = world.end(sequence, account, region, Ending::UserTerminates, call.now);
             if let (Some(before), Some(instance)) = (before, world.instance_mut(account, region, sequence)) {
-                changes.push((instance.id.clone(), before, instance.state));
+                changes.push(StateChange { id: instance.id.clone(), before, after: instance.state });
             }
         }
         let mut xml = Xml::default();
-        xml.list("instancesSet", changes, |xml, (id, before, after)| {
-            xml.text("instanceId", id);
-            instance_xml::state(xml, "currentState", after);
-            instance_xml::state(xml, "previousState", before);
-        });
+        instance_xml::changes(&mut xml, changes);
         Ok(xml)
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::ec2::instance::{Instance, Market};
@@ -89,6 +90,15 @@ fn tree(instance: &Instance) -> BTreeMap<String, String> {
     if let Some(address) = instance.public_ip {
         tree.insert("meta-data/public-ipv4".to_owned(), address.to_string());
     }
+    if let Some(at) = instance.rebalance_recommended {
+        let notice = json!({"noticeTime": seconds(at)}).to_string();
+        tree.insert("meta-data/events/recommendations/rebalance".to_owned(), notice);
+    }
+    if let Some(at) = instance.interruption_at {
+        let action = json!({"action": "terminate", "time": seconds(at)}).to_string();
+        tree.insert("meta-data/spot/instance-action".to_owned(), action);
+        tree.insert("meta-data/spot/termination-time".to_owned(), seconds(at));
+    }
     if instance.metadata_options.tags_enabled {
         let tags = instance.tags.iter();
         tree.extend(tags.map(|(key, value)| (format!("meta-data/tags/instance/{key}"), value.clone())));
@@ -108,6 +118,10 @@ fn tree(instance: &Instance) -> BTreeMap<String, String> {
     tree
 }
 
+fn seconds(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 fn identity_document(instance: &Instance) -> String {
     let document = json!({
         "accountId": instance.account,
@@ -120,7 +134,7 @@ fn identity_document(instance: &Instance) -> String {
         "instanceType": instance.instance_type,
         "kernelId": null,
         "marketplaceProductCodes": null,
-        "pendingTime": instance.launch_time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "pendingTime": seconds(instance.launch_time),
         "privateIp": instance.private_ip,
         "ramdiskId": null,
         "region": instance.region,

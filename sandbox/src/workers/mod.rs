@@ -15,6 +15,7 @@ mod reports;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod user_data;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -47,7 +48,8 @@ pub struct WorkersConfig {
     /// Written to `$ROOT/etc/muster-agent/agent.toml` before user data runs, which may write another one. `$ROOT` in it
     /// stands for the worker's folder.
     pub agent_config: Option<String>,
-    /// Run user data that starts with `#!`.
+    /// Run user data as cloud-init would: a script, or the scripts and boothooks of a MIME archive. `shutdown` and the
+    /// like, on a worker, stop or terminate its instance.
     pub user_data: bool,
     /// PATH on workers. `None`: the folders that every system has.
     pub path: Option<String>,
@@ -92,6 +94,11 @@ impl Workers {
     fn insert(&self, id: String, running: Running) {
         self.lock().insert(id, running);
         self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// What a worker has printed so far. `None`: there is no such worker.
+    pub(crate) fn console(&self, id: &str) -> Option<Vec<u8>> {
+        self.lock().get(id).and_then(|running| running.worker.console().ok())
     }
 
     fn remove(&self, id: &str) {
@@ -151,18 +158,40 @@ async fn start(
 ) -> std::io::Result<()> {
     let stop = CancellationToken::new();
     let metadata = imds::serve(control.clone(), instance.id.clone(), stop.clone()).await?;
-    let guard = stop.drop_guard();
+    let guard = stop.clone().drop_guard();
     let (config, endpoint, id) = (config.clone(), endpoint.to_owned(), instance.id.clone());
     let start = move || Worker::start(&config, &instance, &endpoint, metadata);
     let worker = tokio::task::spawn_blocking(start).await.map_err(std::io::Error::other)??;
+    tokio::spawn(stop.run_until_cancelled_owned(heed_shutdown(
+        control.clone(),
+        id.clone(),
+        worker.folder().to_owned(),
+    )));
     control.state.workers.insert(id, Running { worker, _metadata: guard });
     Ok(())
 }
 
+/// Ends the instance when its worker shuts itself down.
+async fn heed_shutdown(control: Control, id: String, folder: PathBuf) {
+    let ended = match Worker::until_shut_down(folder).await {
+        Ok(()) => control.shut_down_from_inside(&id).map_err(std::io::Error::other),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        tracing::error!(instance = id, error = &error as &dyn std::error::Error, "cannot heed the worker's shutdown");
+    }
+}
+
 async fn end(control: &Control, id: String) {
-    let state = control.state.clone();
+    let control = control.clone();
     // Killing and removing waits for processes.
-    let _ended = tokio::task::spawn_blocking(move || state.workers.remove(&id)).await;
+    let ended = tokio::task::spawn_blocking(move || {
+        if let Some(text) = control.state.workers.console(&id) {
+            control.keep_console_output(&id, text);
+        }
+        control.state.workers.remove(&id);
+    });
+    let _ended = ended.await;
 }
 
 impl Control {

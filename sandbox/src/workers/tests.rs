@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::{AMAZON_LINUX_X86_64, AccountId, Sandbox, SandboxConfig, WorkerError, WorkerInfo, WorkersConfig};
+use crate::{
+    AMAZON_LINUX_X86_64, AccountId, Instance, InstanceState, Sandbox, SandboxConfig, WorkerError, WorkerInfo,
+    WorkersConfig,
+};
 
 const ACCOUNT: &str = "111111111111";
 const REGION: &str = "eu-west-1";
@@ -36,22 +39,27 @@ async fn http(address: SocketAddr, line: &str, headers: &[(&str, &str)], body: &
 }
 
 async fn launch(sandbox: &Sandbox, parameters: &[(&str, &str)]) -> String {
-    let credential = format!("AWS4-HMAC-SHA256 Credential=AKIASANDBOX{ACCOUNT}/20260101/{REGION}/ec2/aws4_request");
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.extend_pairs([
+    let form = [
         ("Action", "RunInstances"),
-        ("Version", "2016-11-15"),
         ("ImageId", AMAZON_LINUX_X86_64),
         ("InstanceType", "m5.large"),
         ("MinCount", "1"),
         ("MaxCount", "1"),
-    ]);
+    ];
+    let answer = ec2(sandbox, &[&form[..], parameters].concat()).await;
+    let (_, rest) = answer.split_once("<instanceId>").unwrap();
+    rest.split_once("</instanceId>").unwrap().0.to_owned()
+}
+
+async fn ec2(sandbox: &Sandbox, parameters: &[(&str, &str)]) -> String {
+    let credential = format!("AWS4-HMAC-SHA256 Credential=AKIASANDBOX{ACCOUNT}/20260101/{REGION}/ec2/aws4_request");
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("Version", "2016-11-15");
     form.extend_pairs(parameters);
     let headers = [("authorization", credential.as_str()), ("content-type", "application/x-www-form-urlencoded")];
     let (status, answer) = http(sandbox.address(), "POST /", &headers, &form.finish()).await;
     assert_eq!(status, 200, "{answer}");
-    let (_, rest) = answer.split_once("<instanceId>").unwrap();
-    rest.split_once("</instanceId>").unwrap().0.to_owned()
+    answer
 }
 
 async fn worker(sandbox: &Sandbox, id: &str) -> WorkerInfo {
@@ -179,6 +187,91 @@ async fn user_data_runs_in_the_workers_folder_and_knows_its_world() {
         sandbox.run_in_worker(&id, "until [ -e app/done ]; do sleep 0.02; done; cat app/done", LONG).await.unwrap();
     assert_eq!(output.stdout, format!("{} {}\n", worker.folder.display(), sandbox.endpoint()));
     assert_eq!(std::fs::read_to_string(worker.folder.join("console.log")).unwrap(), "said\n");
+}
+
+#[tokio::test]
+async fn an_archive_of_user_data_runs_in_order() {
+    let sandbox = sandbox(WorkersConfig { user_data: true, ..WorkersConfig::default() }).await;
+    let archive = "Content-Type: multipart/mixed; boundary=B\nMIME-Version: 1.0\n\n\
+        --B\nContent-Type: text/x-shellscript\n\n#!/bin/sh\necho one >> order; exit 1\n\
+        --B\nContent-Type: text/cloud-config\n\n#cloud-config\n\
+        --B\nContent-Type: text/x-shellscript\n\n#!/bin/sh\necho two >> order; mv order done\n\
+        --B\nContent-Type: text/cloud-boothook\n\n#cloud-boothook\n#!/bin/sh\necho \"hook $INSTANCE_ID\" >> order\n\
+        --B--\n";
+    let id = launch(&sandbox, &[("UserData", &BASE64_STANDARD.encode(archive))]).await;
+    worker(&sandbox, &id).await;
+    let output = sandbox.run_in_worker(&id, "until [ -e done ]; do sleep 0.02; done; cat done", LONG).await.unwrap();
+    assert_eq!(output.stdout, format!("hook {id}\none\ntwo\n"));
+}
+
+async fn until_state(sandbox: &Sandbox, id: &str, state: InstanceState) -> Instance {
+    let mut events = sandbox.instance_events();
+    loop {
+        let instance = sandbox.instance(id).unwrap();
+        if instance.state == state {
+            return instance;
+        }
+        tokio::time::timeout(LONG, events.recv()).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_shuts_itself_down_ends_its_instance() {
+    let sandbox = sandbox(WorkersConfig { user_data: true, ..WorkersConfig::default() }).await;
+    for (command, behavior, state) in [
+        ("shutdown -h now", "terminate", InstanceState::Terminated),
+        ("poweroff", "stop", InstanceState::Stopped),
+        ("sudo -n systemctl poweroff", "stop", InstanceState::Stopped),
+    ] {
+        let script = BASE64_STANDARD.encode(format!("#!/bin/sh\necho last words\n{command}\n"));
+        let id = launch(&sandbox, &[("UserData", &script), ("InstanceInitiatedShutdownBehavior", behavior)]).await;
+        let ended = until_state(&sandbox, &id, state).await;
+        assert_eq!(ended.state_reason.unwrap().code, "Client.InstanceInitiatedShutdown", "{command}");
+        sandbox.wait_for_workers(|workers| workers.iter().all(|worker| worker.instance_id != id)).await;
+        let form = [("Action", "GetConsoleOutput"), ("InstanceId", id.as_str())];
+        let answer = ec2(&sandbox, &form).await;
+        let (_, rest) = answer.split_once("<output>").unwrap();
+        let output = BASE64_STANDARD.decode(rest.split_once("</output>").unwrap().0).unwrap();
+        assert_eq!(String::from_utf8(output).unwrap(), "last words\n", "{command}");
+    }
+}
+
+#[tokio::test]
+async fn scripts_run_at_the_first_boot_only() {
+    let sandbox = sandbox(WorkersConfig { user_data: true, ..WorkersConfig::default() }).await;
+    let script = BASE64_STANDARD.encode("#!/bin/sh\necho ran\npoweroff\n");
+    let id = launch(&sandbox, &[("UserData", &script)]).await;
+    until_state(&sandbox, &id, InstanceState::Stopped).await;
+    sandbox.wait_for_workers(<[WorkerInfo]>::is_empty).await;
+    sandbox.start_instance(&id).unwrap();
+    worker(&sandbox, &id).await;
+    let scripts = sandbox.run_in_worker(&id, "ls user-data var/lib/cloud/scripts", LONG).await.unwrap();
+    assert_eq!(scripts.stdout, "user-data\n");
+    assert_eq!(sandbox.instance(&id).unwrap().state, InstanceState::Running);
+}
+
+#[tokio::test]
+async fn spot_instances_are_told_of_their_end() {
+    let sandbox = sandbox(WorkersConfig::default()).await;
+    let id = launch(&sandbox, &[("InstanceMarketOptions.MarketType", "spot")]).await;
+    let metadata = Metadata::of(&worker(&sandbox, &id).await).await;
+    for path in ["meta-data/spot/instance-action", "meta-data/events/recommendations/rebalance"] {
+        assert_eq!(metadata.get(path).await.0, 404, "{path}");
+    }
+    sandbox.recommend_rebalance(&id).unwrap();
+    let (_, notice) = metadata.get("meta-data/events/recommendations/rebalance").await;
+    assert!(serde_json::from_str::<Value>(&notice).unwrap()["noticeTime"].is_string(), "{notice}");
+    let before = sandbox.now();
+    sandbox.interrupt_spot_instance(&id, Duration::from_secs(120)).unwrap();
+    let (_, action) = metadata.get("meta-data/spot/instance-action").await;
+    let action: Value = serde_json::from_str(&action).unwrap();
+    assert_eq!(action["action"], "terminate");
+    let at: jiff::Timestamp = action["time"].as_str().unwrap().parse().unwrap();
+    assert!((119..=121).contains(&at.duration_since(before).as_secs()), "{action}");
+    assert_eq!(sandbox.instance(&id).unwrap().state, InstanceState::Running);
+    sandbox.interrupt_spot_instance(&id, Duration::ZERO).unwrap();
+    let ended = until_state(&sandbox, &id, InstanceState::Terminated).await;
+    assert_eq!(ended.state_reason.unwrap().code, "Server.SpotInstanceTermination");
 }
 
 #[tokio::test]

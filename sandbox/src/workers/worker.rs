@@ -1,7 +1,7 @@
 //! One virtual worker: the folder that is its disk, and the processes that run on it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,17 +9,30 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::net::unix::pipe;
 
 use super::WorkersConfig;
+use super::user_data::{self, Kind};
+use crate::ec2::get_console_output::KEPT;
 use crate::ec2::instance::Instance;
 use crate::process_group::{Process, ProcessGroup};
 
 /// `$1` is the agent, or empty. User data gets a head start, as it may configure the agent; the agent is kept running, as
-/// systemd would. The copy of the user data is made here, where no other thread can have it open for writing.
+/// systemd would. The programs are copied here, where no other thread can have them open for writing.
 const BOOT: &str = r#"
-if [ -f user-data ] && [ "$(head -c 2 user-data)" = '#!' ]; then
-    cat user-data >.user-data && chmod 700 .user-data
-    ./.user-data &
+carry_out() {
+    for part in "var/lib/cloud/$1"/*; do
+        [ -f "$part" ] || continue
+        cat "$part" >"$part.run" && chmod 700 "$part.run"
+        "./$part.run"
+    done
+}
+for shim in shutdown poweroff halt reboot systemctl sudo; do
+    cat lib/shim >"sbin/$shim" && chmod 700 "sbin/$shim"
+done
+carry_out boothooks
+if [ -d var/lib/cloud/scripts ]; then
+    carry_out scripts &
     script=$!
     tenths=0
     while kill -0 "$script" 2>/dev/null && [ "$tenths" -lt 50 ]; do
@@ -33,6 +46,11 @@ while [ -n "$1" ]; do
 done
 wait
 "#;
+
+/// Stands on PATH before what would end the machine that the sandbox runs on.
+const SHIM: &str = include_str!("shim.sh");
+/// The pipe on which the shim tells of a shutdown.
+const INITCTL: &str = "run/initctl";
 
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -79,7 +97,7 @@ impl Worker {
         let folder = group.folder().to_owned();
         let root = folder.display().to_string();
         lay_out(&folder, &root, config, instance)?;
-        let environment = environment(config, &root, endpoint, metadata);
+        let environment = environment(config, instance, &root, endpoint, metadata);
         let agent = config.agent.as_deref().unwrap_or(Path::new(""));
         let mut boot = std::process::Command::new("sh");
         boot.args(["-c", BOOT, "boot"]).arg(agent).current_dir(&folder).env_clear().envs(environment.clone());
@@ -89,6 +107,23 @@ impl Worker {
 
     pub(super) fn folder(&self) -> &Path {
         self.group.folder()
+    }
+
+    /// Returns once somebody on the machine has shut it down.
+    pub(super) async fn until_shut_down(folder: PathBuf) -> io::Result<()> {
+        // Open for writing too, so that it does not end whenever a writer does.
+        let mut pipe = pipe::OpenOptions::new().read_write(true).open_receiver(folder.join(INITCTL))?;
+        pipe.read_u8().await.map(|_| ())
+    }
+
+    /// What it has printed so far, the end of it.
+    pub(super) fn console(&self) -> io::Result<Vec<u8>> {
+        let mut log = fs::File::open(self.folder().join("console.log"))?;
+        let from = log.metadata()?.len().saturating_sub(KEPT as u64);
+        log.seek(io::SeekFrom::Start(from))?;
+        let mut text = Vec::new();
+        log.read_to_end(&mut text)?;
+        Ok(text)
     }
 
     /// Runs a shell command as the worker's root would.
@@ -146,22 +181,49 @@ fn lay_out(folder: &Path, root: &str, config: &WorkersConfig, instance: &Instanc
     let booted = instance.running_since.unwrap_or(instance.launch_time).as_second();
     fs::write(folder.join("proc/stat"), format!("btime {booted}\n"))?;
     fs::create_dir_all(folder.join("etc/muster-agent"))?;
+    for place in ["lib", "run", "sbin"] {
+        fs::create_dir(folder.join(place))?;
+    }
+    fs::write(folder.join("lib/shim"), SHIM)?;
+    nix::unistd::mkfifo(&folder.join(INITCTL), nix::sys::stat::Mode::S_IRWXU)?;
     if let Some(text) = &config.agent_config {
         fs::write(folder.join("etc/muster-agent/agent.toml"), text.replace("$ROOT", root))?;
     }
     if let Some(user_data) = instance.decoded_user_data().filter(|_| config.user_data) {
+        for (index, part) in user_data::parts(&user_data).iter().enumerate() {
+            let kind = match part.kind {
+                Kind::Boothook => "boothooks",
+                // As cloud-init, which remembers that it has run them.
+                Kind::Script if instance.restarts == 0 => "scripts",
+                Kind::Script => continue,
+                Kind::Other => "not-carried-out",
+            };
+            let place = folder.join("var/lib/cloud").join(kind);
+            fs::create_dir_all(&place)?;
+            fs::write(place.join(format!("part-{:03}", index + 1)), &part.body)?;
+        }
         fs::write(folder.join("user-data"), user_data)?;
     }
     Ok(())
 }
 
-fn environment(config: &WorkersConfig, root: &str, endpoint: &str, metadata: SocketAddr) -> Vec<(String, String)> {
+fn environment(
+    config: &WorkersConfig,
+    instance: &Instance,
+    root: &str,
+    endpoint: &str,
+    metadata: SocketAddr,
+) -> Vec<(String, String)> {
+    let path = config.path.as_deref().unwrap_or(USUAL_PATH);
     [
+        ("AWS_DEFAULT_REGION", instance.region.clone()),
+        ("AWS_REGION", instance.region.clone()),
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{metadata}")),
         ("HOME", root.to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
-        ("PATH", config.path.clone().unwrap_or_else(|| USUAL_PATH.to_owned())),
+        ("INSTANCE_ID", instance.id.clone()),
+        ("PATH", format!("{root}/sbin:{path}")),
         ("ROOT", root.to_owned()),
     ]
     .into_iter()
