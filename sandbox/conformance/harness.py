@@ -74,6 +74,14 @@ class World:
     def s3(self):
         return self.client("s3")
 
+    @property
+    def ssm(self):
+        return self.client("ssm")
+
+    @property
+    def cloudwatch(self):
+        return self.client("cloudwatch")
+
     # What both have.
 
     def image(self, architecture="x86_64"):
@@ -124,8 +132,8 @@ class World:
         """Long enough for every transient state of an instance."""
         self.step(2)
 
-    def calls(self, operation):
-        return self.control("GET", "calls", service="ec2", operation=operation, account=self.account)
+    def calls(self, operation, service="ec2"):
+        return self.control("GET", "calls", service=service, operation=operation, account=self.account)
 
     def fault(self, operation, action, service="ec2", **fields):
         body = {"service": service, "operation": operation, "account": self.account, "action": action, "count": 1}

@@ -4,6 +4,7 @@ boto3 skips what it does not know, so a misspelt element would pass unseen. Here
 output shape, each value must parse as its type, and each value of an enum must be one of those AWS lists.
 """
 
+import json
 import xml.etree.ElementTree as ElementTree
 
 TYPES = {
@@ -16,7 +17,7 @@ TYPES = {
 
 
 def check_answers(client):
-    for service in ("ec2", "sts", "s3"):
+    for service in ("ec2", "sts", "s3", "ssm", "cloudwatch"):
         client.meta.events.register(f"before-parse.{service}.*", _check)
 
 
@@ -46,9 +47,62 @@ def _check(operation_model, response_dict, **_):
         check_document(operation_model, response_dict["body"])
 
 
+# What values look like in JSON. Python's true is an integer, too.
+VALUES = {
+    "string": lambda value: isinstance(value, str),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "long": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "float": lambda value: isinstance(value, float),
+    "double": lambda value: isinstance(value, float),
+    "boolean": lambda value: isinstance(value, bool),
+    "timestamp": lambda value: isinstance(value, (float, int)) and not isinstance(value, bool),
+}
+
+
+def check_the_checker_of_data(client):
+    operation = client.meta.service_model.operation_model("GetParameter")
+    for inside, good in (
+        ({"Name": "a", "Version": 1, "Type": "String", "LastModifiedDate": 1.5}, True),
+        ({"name": "a"}, False),
+        ({"Version": "1"}, False),
+        ({"Version": True}, False),
+        ({"Type": "Text"}, False),
+        ({"Name": None}, False),
+        ({"LastModifiedDate": "now"}, False),
+        ([], False),
+    ):
+        try:
+            check_document(operation, json.dumps({"Parameter": inside}))
+        except AssertionError:
+            assert not good, f"{inside} was refused"
+        else:
+            assert good, f"{inside} passed"
+
+
+def _check_data(path, value, shape):
+    if shape.type_name == "structure":
+        assert isinstance(value, dict), f"{path} is no structure: {value!r}"
+        for name, inner in value.items():
+            assert name in shape.members, f"{path}.{name} is unknown to AWS's model"
+            _check_data(f"{path}.{name}", inner, shape.members[name])
+    elif shape.type_name == "list":
+        assert isinstance(value, list), f"{path} is no list: {value!r}"
+        for inner in value:
+            _check_data(f"{path}[]", inner, shape.member)
+    elif shape.type_name in VALUES:
+        assert VALUES[shape.type_name](value), f"{path} is no {shape.type_name}: {value!r}"
+        enum = getattr(shape, "enum", None)
+        assert not enum or value in enum, f"{path} is {value!r}, AWS knows {enum}"
+    else:
+        raise AssertionError(f"{path} has the unexpected type {shape.type_name}")
+
+
 def check_document(operation, body):
     """Raises AssertionError where the document says what the model does not know."""
     shape = operation.output_shape
+    if operation.service_model.resolved_protocol == "json":
+        _check_data(operation.name, json.loads(body), shape)
+        return
     payload = shape.serialization.get("payload") if shape is not None else None
     if payload is not None:
         shape = shape.members[payload]

@@ -73,6 +73,18 @@ MOTO_DIFFERS = {
     # Objects.
     "unknown_keys_read_nothing": "accepts any key",
     "wrong_checksums_are_refused": "keeps the checksum that it is given",
+    # Parameters.
+    "only_a_secret_has_a_key": "takes a key with any type",
+    "standard_values_have_4_kb": "takes values of any length",
+    "advanced_values_have_8_kb": "takes values of any length",
+    "the_tier_follows_the_size_on_request": "answers Intelligent-Tiering as if it were a tier",
+    "a_tier_is_never_lowered": "has no difference between tiers",
+    "malformed_names_are_refused": "takes any name that is not reserved",
+    "foreign_tokens_of_paths_are_refused": "answers HTTP 500 with a page of HTML",
+    "relative_paths_are_refused": "does not check paths",
+    "reserved_tags_are_refused": "does not check tags of parameters",
+    "descriptions_come_in_pages": "gives ten a page, whatever MaxResults says",
+    "unknown_keys_get_no_parameter": "accepts any key",
     # Images and networks.
     "a_registered_image_is_ones_own": "loses the tags of RegisterImage",
     "images_are_found_by_filters": "loses the architecture of RegisterImage",

@@ -22,7 +22,9 @@ import scenarios  # noqa: F401  (registers them)
 
 def main(target, endpoint=None):
     if target == "sandbox":
-        models.check_the_checker(harness.World(endpoint, "000000000000", is_sandbox=True).ec2)
+        world = harness.World(endpoint, "000000000000", is_sandbox=True)
+        models.check_the_checker(world.ec2)
+        models.check_the_checker_of_data(world.ssm)
         return run_all(endpoint, is_sandbox=True)
     # Two images instead of moto's hundreds, which it makes anew for each scenario.
     os.environ["MOTO_AMIS_PATH"] = str(pathlib.Path(__file__).with_name("moto_images.json"))

@@ -12,13 +12,17 @@ use hyper::body::{Frame, Incoming};
 
 use crate::accounts::Refusal;
 use crate::caller::{Caller, CallerId};
+use crate::cbor;
+use crate::cloudwatch;
 use crate::control;
 use crate::ec2;
 use crate::error::ApiError;
 use crate::faults::{Fault, FaultAction, FaultId, Moment, Target};
 use crate::journal::{Call, Outcome};
+use crate::json;
 use crate::s3;
 use crate::scope::{self, CredentialScope};
+use crate::ssm;
 use crate::state::State;
 use crate::sts;
 
@@ -33,8 +37,8 @@ pub(crate) struct ErrorCode(pub(crate) String);
 #[error("a fault cut the connection")]
 pub(crate) struct Cut;
 
-/// More than any Query request that AWS takes.
-const FORM_LIMIT: usize = 1 << 20;
+/// More than any request that AWS takes, but for objects.
+const BODY_LIMIT: usize = 1 << 20;
 /// Longer parameter values are cut in the journal.
 const JOURNAL_VALUE_LIMIT: usize = 256;
 
@@ -58,6 +62,8 @@ enum Service {
     Ec2,
     Sts,
     S3,
+    Ssm,
+    CloudWatch(cloudwatch::Protocol),
 }
 
 impl Service {
@@ -66,7 +72,17 @@ impl Service {
             "ec2" => Some(Self::Ec2),
             "sts" => Some(Self::Sts),
             "s3" => Some(Self::S3),
+            "ssm" => Some(Self::Ssm),
+            "cloudwatch" => Some(Self::CloudWatch(cloudwatch::Protocol::Cbor)),
             _unknown => None,
+        }
+    }
+
+    /// By the name that requests are signed for.
+    fn from_scope(name: &str, parts: &request::Parts) -> Option<Self> {
+        match name {
+            "monitoring" => Some(Self::CloudWatch(cloudwatch::Protocol::of(parts))),
+            other => Self::from_name(other),
         }
     }
 
@@ -75,6 +91,8 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Sts => "sts",
             Self::S3 => "s3",
+            Self::Ssm => "ssm",
+            Self::CloudWatch(_) => "cloudwatch",
         }
     }
 
@@ -83,6 +101,8 @@ impl Service {
             Self::Ec2 => ec2::has(operation),
             Self::Sts => sts::has(operation),
             Self::S3 => s3::has(operation),
+            Self::Ssm => ssm::has(operation),
+            Self::CloudWatch(_) => cloudwatch::has(operation),
         }
     }
 
@@ -91,6 +111,8 @@ impl Service {
             Self::Ec2 => ec2::error(error, request_id),
             Self::Sts => sts::error(error, request_id),
             Self::S3 => s3::error(error, request_id),
+            Self::Ssm => json::error(error, request_id),
+            Self::CloudWatch(protocol) => protocol.error(error, request_id),
         };
         response.extensions_mut().insert(ErrorCode(error.code.clone()));
         response
@@ -102,10 +124,16 @@ impl Service {
                 ApiError::new("AuthFailure", "AWS was not able to validate the provided access credentials")
             }
             (Self::Ec2, Refusal::Expired) => ApiError::new("RequestExpired", "Request has expired."),
-            (Self::Sts, Refusal::UnknownKey | Refusal::WrongToken) => {
+            (Self::Ssm, Refusal::UnknownKey | Refusal::WrongToken) => {
+                ApiError::new("UnrecognizedClientException", "The security token included in the request is invalid.")
+            }
+            (Self::Ssm, Refusal::Expired) => {
+                ApiError::new("ExpiredTokenException", "The security token included in the request is expired")
+            }
+            (Self::Sts | Self::CloudWatch(_), Refusal::UnknownKey | Refusal::WrongToken) => {
                 ApiError::new("InvalidClientTokenId", "The security token included in the request is invalid.")
             }
-            (Self::Sts, Refusal::Expired) => {
+            (Self::Sts | Self::CloudWatch(_), Refusal::Expired) => {
                 ApiError::new("ExpiredToken", "The security token included in the request is expired")
             }
             (Self::S3, Refusal::UnknownKey) => {
@@ -124,7 +152,10 @@ impl Service {
 pub(crate) fn check_fault(fault: &Fault) -> Result<(), ApiError> {
     let refuse = |message: String| Err(ApiError::new("InvalidFault", message));
     let Some(service) = Service::from_name(&fault.service) else {
-        return refuse(format!("the sandbox has no service {:?}: it has ec2, sts and s3", fault.service));
+        return refuse(format!(
+            "the sandbox has no service {:?}: it has ec2, sts, s3, ssm and cloudwatch",
+            fault.service
+        ));
     };
     if let Some(operation) = fault.operation.as_deref().filter(|operation| !service.has(operation)) {
         return refuse(format!("the sandbox's {} has no operation {operation:?}", fault.service));
@@ -147,6 +178,8 @@ enum Work {
     Ec2(BTreeMap<String, String>),
     Sts(BTreeMap<String, String>),
     S3(Box<Request<Incoming>>),
+    Ssm(serde_json::Value),
+    CloudWatch(cloudwatch::Protocol, cbor::Value),
 }
 
 async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
@@ -156,7 +189,7 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response
     let Some(scope) = scope::read(&parts) else {
         return Ok(s3::error(&unsigned(), &request_id));
     };
-    let Some(service) = Service::from_name(&scope.service) else {
+    let Some(service) = Service::from_scope(&scope.service, &parts) else {
         let unknown = ApiError::new("UnknownService", format!("The sandbox has no service {:?}.", scope.service));
         // The shape that most of the other services have.
         return Ok(sts::error(&unknown, &request_id));
@@ -203,6 +236,14 @@ async fn read(
         }
         Service::Ec2 => Work::Ec2,
         Service::Sts => Work::Sts,
+        Service::Ssm => {
+            let input = json::parse(&read_body(body).await?)?;
+            return Ok((json::operation(&parts), ssm::parameters(&input), Work::Ssm(input)));
+        }
+        Service::CloudWatch(protocol) => {
+            let (operation, input) = protocol.read(&parts, &read_body(body).await?)?;
+            return Ok((operation, cloudwatch::parameters(&input), Work::CloudWatch(protocol, input)));
+        }
     };
     let mut form = read_form(&parts, body).await?;
     let operation = form.remove("Action").unwrap_or_default();
@@ -214,16 +255,20 @@ async fn read_form(parts: &request::Parts, body: Incoming) -> Result<BTreeMap<St
     let bytes = if parts.method == Method::GET {
         Bytes::from(parts.uri.query().unwrap_or_default().to_owned())
     } else {
-        let collected = Limited::new(body, FORM_LIMIT).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                ApiError::new("RequestEntityTooLarge", "The request is larger than the service accepts.")
-            } else {
-                ApiError::new("IncompleteRequest", "The request's body ended early.")
-            }
-        })?;
-        collected.to_bytes()
+        read_body(body).await?
     };
     Ok(form_urlencoded::parse(&bytes).into_owned().filter(|(name, _)| !name.starts_with("X-Amz-")).collect())
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
+    let collected = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            ApiError::new("RequestEntityTooLarge", "The request is larger than the service accepts.")
+        } else {
+            ApiError::new("IncompleteRequest", "The request's body ended early.")
+        }
+    })?;
+    Ok(collected.to_bytes())
 }
 
 fn call(
@@ -269,6 +314,10 @@ async fn carry_out(
         Work::Ec2(form) => ec2::handle(state, &caller, operation, &form, request_id),
         Work::Sts(form) => sts::handle(state, &caller, operation, &form, request_id),
         Work::S3(request) => s3::handle(state, caller, *request).await,
+        Work::Ssm(input) => ssm::handle(state, &caller, operation, &input, request_id),
+        Work::CloudWatch(protocol, input) => {
+            cloudwatch::handle(state, &caller, operation, (protocol, &input), request_id)
+        }
     }
 }
 

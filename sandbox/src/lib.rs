@@ -3,7 +3,7 @@
 //! One request passes through these rooms:
 //!
 //! ```text
-//! server ──► front ──► scope + accounts (who calls) ──► faults ──► ec2 | sts | s3 ──► faults ──► answer
+//! server ──► front ──► scope + accounts (who calls) ──► faults ──► service ──► faults ──► answer
 //!              │                                                                        │
 //!              └──────────────────────────────── journal ───────────────────────────────┘
 //! ```
@@ -14,11 +14,13 @@
 //! these digits; any secret will do, signatures are not checked. `AssumeRole` gives temporary `ASIA...` credentials,
 //! which count only with their session token. Every other key is refused, as AWS refuses it.
 //!
-//! **A new AWS operation** is one file in `ec2/` (or `sts/`) and one line in that folder's table of operations.
+//! **A new AWS operation** is one file in its service's folder and one line in that folder's table of operations.
 
 mod accounts;
 mod caller;
+mod cbor;
 mod clock;
+mod cloudwatch;
 mod config;
 mod control;
 mod ec2;
@@ -26,12 +28,14 @@ mod error;
 mod faults;
 mod front;
 mod journal;
+mod json;
 pub mod process_group;
 mod query;
 mod s3;
 mod sandbox;
 mod scope;
 mod server;
+mod ssm;
 mod state;
 mod sts;
 mod throttle;
@@ -57,4 +61,5 @@ pub use s3::{
     Sum,
 };
 pub use sandbox::Sandbox;
+pub use ssm::{Kind as ParameterKind, Parameter, Tier as ParameterTier, Version as ParameterVersion};
 pub use workers::{ReportsSpec, WorkerError, WorkerInfo, WorkerOutput, WorkersConfig};

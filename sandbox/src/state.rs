@@ -7,11 +7,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::clock::Clock;
+use crate::cloudwatch::CloudWatch;
 use crate::config::{CENTURY, SandboxConfig};
 use crate::ec2::Ec2;
 use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::s3::S3;
+use crate::ssm::Ssm;
 use crate::throttle::Throttle;
 use crate::workers::Workers;
 
@@ -24,6 +26,8 @@ pub(crate) struct State {
     pub(crate) accounts: Accounts,
     pub(crate) ec2: Ec2,
     pub(crate) s3: S3,
+    pub(crate) ssm: Ssm,
+    pub(crate) cloudwatch: CloudWatch,
     pub(crate) workers: Workers,
     /// Calls under way. AWS carries a call through when the caller has hung up, and so does the sandbox.
     pub(crate) calls: TaskTracker,
@@ -39,6 +43,8 @@ impl State {
             accounts: Accounts::default(),
             ec2: Ec2::new(config.lifecycle.clone(), config.describe_lag.min(CENTURY)),
             s3: S3::new(Arc::clone(&clock)),
+            ssm: Ssm::default(),
+            cloudwatch: CloudWatch::default(),
             workers: Workers::default(),
             calls: TaskTracker::new(),
             clock,

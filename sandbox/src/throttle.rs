@@ -1,7 +1,8 @@
-//! EC2's token buckets, per account, region and API action.
+//! AWS's token buckets, per account, region and API action.
 //!
 //! Sizes are those of AWS's documentation ("Request throttling for the Amazon EC2 API"): each action has a request
-//! bucket of its own, and actions that make or end instances have a resource bucket beside it.
+//! bucket of its own, and actions that make or end instances have a resource bucket beside it. Parameter Store and CloudWatch publish rates only
+//! ("Systems Manager service quotas", "CloudWatch service quotas"): one second's worth is what they may burst here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,12 @@ pub(crate) const START_INSTANCES: BucketSize = bucket(5, 2);
 pub(crate) const START_INSTANCES_RESOURCES: BucketSize = bucket(1000, 2);
 pub(crate) const STOP_INSTANCES_RESOURCES: BucketSize = bucket(1000, 20);
 pub(crate) const CREATE_TAGS: BucketSize = bucket(100, 10);
+/// GetParameter, GetParameters and GetParametersByPath together.
+pub(crate) const PARAMETER_READS: BucketSize = bucket(40, 40);
+pub(crate) const PUT_PARAMETER: BucketSize = bucket(3, 3);
+/// The other actions of Parameter Store, whose rates are not published.
+pub(crate) const PARAMETER_OTHERS: BucketSize = bucket(5, 5);
+pub(crate) const GET_METRIC_DATA: BucketSize = bucket(50, 50);
 
 /// What a call costs: so many tokens of each bucket, all or nothing.
 #[derive(Debug, Clone, Copy)]

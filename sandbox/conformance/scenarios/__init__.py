@@ -1,3 +1,16 @@
 """What AWS does, as the sandbox must do it. One file a topic."""
 
-from . import describe, faults, identity, images, launch, lifecycle, network, objects, templates, tokens  # noqa: F401
+from . import (  # noqa: F401
+    describe,
+    faults,
+    identity,
+    images,
+    launch,
+    lifecycle,
+    metrics,
+    network,
+    objects,
+    parameters,
+    templates,
+    tokens,
+)

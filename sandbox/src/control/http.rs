@@ -51,6 +51,7 @@ use tower::ServiceExt;
 use super::{CapacitySpec, Control, ImageSpec, SecurityGroupSpec, Settings, Step, SubnetSpec};
 use crate::accounts::RoleSpec;
 use crate::caller::AccountId;
+use crate::cloudwatch;
 use crate::config::millis;
 use crate::ec2::image::ImageState;
 use crate::ec2::instance::HealthStatus;
@@ -59,6 +60,7 @@ use crate::faults::{Fault, FaultId};
 use crate::front::{self, Body};
 use crate::journal::CallQuery;
 use crate::s3;
+use crate::ssm;
 use crate::state::State;
 use crate::workers;
 
@@ -100,6 +102,8 @@ fn router(control: Control) -> Router {
         .route("/_sandbox/instances/{id}/console", put(set_console_output))
         .route("/_sandbox/instances/{id}/{deed}", post(instance_deed))
         .merge(s3::routes())
+        .merge(ssm::routes())
+        .merge(cloudwatch::routes())
         .merge(workers::routes())
         .with_state(control)
 }
