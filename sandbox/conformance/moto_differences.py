@@ -19,6 +19,8 @@ MOTO_DIFFERS = {
     "a_token_outlives_its_instances": "launches again for the same token",
     "long_tokens_are_refused": "takes tokens of any length",
     # Launches.
+    "unknown_profiles_are_refused": "answers with the code of IAM",
+    "unknown_keys_are_not_launched_with": "launches with keys that are not there",
     "a_profile_is_named_once": "looks the profile up before it checks the parameters",
     "volumes_follow_the_mappings": "does not hand Iops on from a block device mapping",
     "impossible_volumes_are_refused": "answers InvalidParameterDependency in both cases",

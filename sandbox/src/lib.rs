@@ -52,7 +52,7 @@ pub use ec2::instance::{
     BlockDevice, HealthStatus, Instance, InstanceState, Market, MetadataOptions, ShutdownBehavior, StateReason,
 };
 pub use ec2::network::{SecurityGroup, Subnet};
-pub use ec2::seed::{AMAZON_LINUX_ARM64, AMAZON_LINUX_X86_64};
+pub use ec2::seed::{AMAZON_LINUX_ARM64, AMAZON_LINUX_X86_64, INSTANCE_PROFILE, KEY_PAIR};
 pub use error::ApiError;
 pub use faults::{Fault, FaultAction, FaultId, FaultStatus, Moment};
 pub use journal::{Call, CallQuery, Outcome};

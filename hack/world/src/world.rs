@@ -92,8 +92,10 @@ impl World {
         aws_environment(&self.sandbox)
     }
 
-    /// Makes what the README of examples/quickstart asks for in an account: a bucket.
+    /// Makes what the README of examples/quickstart asks for in an account: a bucket and an instance profile.
     pub fn prepare_quickstart(&self) -> Result<()> {
+        let profile = "muster-quickstart-worker";
+        self.sandbox.put_instance_profile(&ACCOUNT.parse()?, profile, profile);
         Ok(self.sandbox.s3().ensure_bucket(ACCOUNT, REGION, "muster-quickstart-reports")?)
     }
 

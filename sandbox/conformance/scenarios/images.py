@@ -160,3 +160,56 @@ def images_have_pages(world):
         world.control("POST", "images", {"owner": world.account, "region": "eu-west-1", "name": f"worker-{n}"})
     pages = list(world.ec2.get_paginator("describe_images").paginate(Owners=["self"], PaginationConfig={"PageSize": 5}))
     same([len(page["Images"]) for page in pages], [5, 2])
+
+
+def image_of(world, owner, name, **spec):
+    return world.control("POST", "images", {"owner": owner, "region": "eu-west-1", "name": name} | spec)["id"]
+
+
+def found_images(world, **arguments):
+    return {image["ImageId"] for image in world.ec2.describe_images(**arguments)["Images"]}
+
+
+@sandbox_only
+def the_newest_of_an_owner_is_told_from_a_look_alike(world):
+    stranger = f"{int(world.account) + 700_000_000_000}"
+    named = [{"Name": "name", "Values": ["web-*"]}]
+    old = image_of(world, world.account, "web-1", created="2026-01-01T00:00:00Z")
+    new = image_of(world, world.account, "web-2", created="2026-02-01T00:00:00Z", description="EC2_BACKUP nightly")
+    public = image_of(world, stranger, "web-9", created="2026-03-01T00:00:00Z", public=True)
+    image_of(world, stranger, "web-8", created="2026-03-02T00:00:00Z")
+    same(found_images(world, Filters=named), {old, new, public})
+    same(found_images(world, Filters=named, Owners=["self"]), {old, new})
+    same(found_images(world, Filters=named, Owners=[stranger]), {public})
+    images = world.ec2.describe_images(Filters=named, Owners=["self"])["Images"]
+    same(max(images, key=lambda image: image["CreationDate"])["ImageId"], new)
+    same(found_images(world, Filters=[{"Name": "description", "Values": ["*EC2_BACKUP*"]}], Owners=["self"]), {new})
+
+
+@sandbox_only
+def a_pending_image_is_not_available(world):
+    image = image_of(world, world.account, "web-1", state="pending", tags={"app": "web"})
+    tagged_web = {"Name": "tag:app", "Values": ["web"]}
+    available = {"Name": "state", "Values": ["available"]}
+    same(found_images(world, Filters=[tagged_web]), {image})
+    same(found_images(world, Filters=[tagged_web, available]), set())
+    with refused("InvalidAMIID.Unavailable", 400):
+        world.run(ImageId=image)
+    world.control("PUT", f"images/eu-west-1/{image}/state", "available")
+    same(found_images(world, Filters=[tagged_web, available]), {image})
+    world.run(ImageId=image)
+
+
+@sandbox_only
+def a_deprecated_image_launches_and_hides(world):
+    stranger = f"{int(world.account) + 700_000_000_000}"
+    image = image_of(world, stranger, "web-1", public=True)
+    at = world.control("GET", "clock")["now"]
+    world.control("PUT", f"images/eu-west-1/{image}/deprecation", at)
+    same(found_images(world, Owners=[stranger]), set())
+    same(found_images(world, Owners=[stranger], IncludeDeprecated=True), {image})
+    assert "DeprecationTime" in world.ec2.describe_images(ImageIds=[image])["Images"][0]
+    world.run(ImageId=image)
+    world.control("DELETE", f"images/eu-west-1/{image}")
+    with refused("InvalidAMIID.NotFound", 400):
+        world.run(ImageId=image)

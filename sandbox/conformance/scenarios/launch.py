@@ -59,6 +59,44 @@ def a_profile_is_named_once(world):
 
 
 @scenario
+def unknown_profiles_are_refused(world):
+    arn = f"arn:aws:iam::{world.account}:instance-profile/nobody"
+    for profile, message in (
+        ({"Name": "nobody"}, "Value (nobody) for parameter iamInstanceProfile.name is invalid"),
+        ({"Arn": arn}, f"Value ({arn}) for parameter iamInstanceProfile.arn is invalid"),
+    ):
+        with refused("InvalidParameterValue", 400, message):
+            world.run(IamInstanceProfile=profile)
+
+
+@sandbox_only
+def a_profile_is_made(world):
+    profile = f"accounts/{world.account}/instance-profiles/batch"
+    world.control("PUT", profile, "batch-role")
+    arn = f"arn:aws:iam::{world.account}:instance-profile/team/batch"
+    launched = ids(world.run(IamInstanceProfile={"Arn": arn}))[0]
+    same(world.control("GET", f"instances/{launched}")["instanceRole"], "batch-role")
+    world.control("DELETE", profile)
+    with refused("InvalidParameterValue", 400, "Invalid IAM Instance Profile name"):
+        world.run(IamInstanceProfile={"Name": "batch"})
+
+
+@scenario
+def unknown_keys_are_not_launched_with(world):
+    with refused("InvalidKeyPair.NotFound", 400, "The key pair 'nobody' does not exist"):
+        world.run(KeyName="nobody")
+
+
+@sandbox_only
+def a_key_is_made(world):
+    world.control("PUT", f"accounts/{world.account}/eu-west-1/key-pairs/new")
+    same(world.run(KeyName="new")[0]["KeyName"], "new")
+    world.control("DELETE", f"accounts/{world.account}/eu-west-1/key-pairs/new")
+    with refused("InvalidKeyPair.NotFound", 400):
+        world.run(KeyName="new")
+
+
+@scenario
 def volumes_follow_the_mappings(world):
     mappings = [
         {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 20, "VolumeType": "gp3", "DeleteOnTermination": False}},

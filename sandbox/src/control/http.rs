@@ -22,8 +22,12 @@
 //! PUT    /_sandbox/accounts/{account}/{region}/launch-templates/{id}/undeletable   [version, ...]
 //! POST   /_sandbox/subnets
 //! POST   /_sandbox/security-groups
+//! PUT    /_sandbox/accounts/{account}/{region}/key-pairs/{name}       DELETE
+//! PUT    /_sandbox/accounts/{account}/instance-profiles/{name}        "role"         DELETE
 //! POST   /_sandbox/images
+//! DELETE /_sandbox/images/{region}/{id}
 //! PUT    /_sandbox/images/{region}/{id}/state     "pending" | "available" | ...
+//! PUT    /_sandbox/images/{region}/{id}/deprecation   a time, or null
 //! GET    /_sandbox/instances?account=
 //! GET    /_sandbox/instances/{id}
 //! POST   /_sandbox/instances/{id}/{stop | start | terminate | shutdown | reclaim | fail | rebalance}
@@ -90,10 +94,17 @@ fn router(control: Control) -> Router {
         .route("/_sandbox/accounts/{account}/{region}/metadata-tags-default", put(set_metadata_tags_default))
         .route("/_sandbox/accounts/{account}/{region}/dark-zones/{zone}", put(darken_zone).delete(light_zone))
         .route("/_sandbox/accounts/{account}/{region}/launch-templates/{id}/undeletable", put(set_undeletable_versions))
+        .route("/_sandbox/accounts/{account}/{region}/key-pairs/{name}", put(add_key_pair).delete(delete_key_pair))
+        .route(
+            "/_sandbox/accounts/{account}/instance-profiles/{name}",
+            put(put_instance_profile).delete(delete_instance_profile),
+        )
         .route("/_sandbox/subnets", post(add_subnet))
         .route("/_sandbox/security-groups", post(add_security_group))
         .route("/_sandbox/images", post(add_image))
+        .route("/_sandbox/images/{region}/{id}", delete(deregister_image))
         .route("/_sandbox/images/{region}/{id}/state", put(set_image_state))
+        .route("/_sandbox/images/{region}/{id}/deprecation", put(set_image_deprecation))
         .route("/_sandbox/instances", get(instances))
         .route("/_sandbox/instances/{id}", get(instance))
         .route("/_sandbox/instances/{id}/health", put(set_health))
@@ -277,6 +288,54 @@ async fn set_image_state(
     Json(state): Json<ImageState>,
 ) -> Result<StatusCode, ApiError> {
     control.set_image_state(&region, &id, state).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn set_image_deprecation(
+    Shared(control): Shared<Control>,
+    Path((region, id)): Path<(String, String)>,
+    Json(at): Json<Option<Timestamp>>,
+) -> Result<StatusCode, ApiError> {
+    control.set_image_deprecation(&region, &id, at).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn deregister_image(
+    Shared(control): Shared<Control>,
+    Path((region, id)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    control.deregister_image(&region, &id).map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn add_key_pair(
+    Shared(control): Shared<Control>,
+    Path((account, region, name)): Path<(AccountId, String, String)>,
+) -> StatusCode {
+    control.add_key_pair(&account, &region, &name);
+    StatusCode::NO_CONTENT
+}
+
+async fn delete_key_pair(
+    Shared(control): Shared<Control>,
+    Path((account, region, name)): Path<(AccountId, String, String)>,
+) -> StatusCode {
+    control.delete_key_pair(&account, &region, &name);
+    StatusCode::NO_CONTENT
+}
+
+async fn put_instance_profile(
+    Shared(control): Shared<Control>,
+    Path((account, name)): Path<(AccountId, String)>,
+    Json(role): Json<String>,
+) -> StatusCode {
+    control.put_instance_profile(&account, &name, &role);
+    StatusCode::NO_CONTENT
+}
+
+async fn delete_instance_profile(
+    Shared(control): Shared<Control>,
+    Path((account, name)): Path<(AccountId, String)>,
+) -> StatusCode {
+    control.delete_instance_profile(&account, &name);
+    StatusCode::NO_CONTENT
 }
 
 #[derive(Deserialize)]

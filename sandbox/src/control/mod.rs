@@ -185,10 +185,20 @@ impl Control {
         self.state.accounts.restore(access_key);
     }
 
-    /// What an instance finds in its metadata: credentials of its profile's role, which has the profile's name.
+    /// Makes an instance profile with a role. Every account has one to start with, [`crate::INSTANCE_PROFILE`].
+    pub fn put_instance_profile(&self, account: &AccountId, name: &str, role: &str) {
+        self.state.ec2.with(self.now(), |world| world.set_instance_profile(account, name, Some(role.to_owned())));
+    }
+
+    /// No launch may name it from now on. What runs keeps its role.
+    pub fn delete_instance_profile(&self, account: &AccountId, name: &str) {
+        self.state.ec2.with(self.now(), |world| world.set_instance_profile(account, name, None));
+    }
+
+    /// What an instance finds in its metadata: credentials of its profile's role.
     pub fn instance_credentials(&self, instance_id: &str) -> Option<Credentials> {
         let instance = self.instance(instance_id)?;
-        let role = instance.instance_profile_name()?;
+        let role = instance.instance_role.as_deref()?;
         let lasting = Duration::from_secs(6 * 3600);
         Some(self.state.accounts.start_session(&instance.account, role, &instance.id, lasting))
     }

@@ -1,5 +1,7 @@
 //! What tests add to an account or set in it: subnets, security groups, images, launch templates.
 
+use jiff::Timestamp;
+
 use crate::caller::AccountId;
 use crate::ec2::estate::Zone;
 use crate::ec2::ids;
@@ -67,6 +69,17 @@ impl Control {
         })
     }
 
+    /// Makes a key pair. Every account has one to start with, [`crate::KEY_PAIR`].
+    pub fn add_key_pair(&self, account: &AccountId, region: &str, name: &str) {
+        let now = self.now();
+        self.state.ec2.with(now, |world| world.estate(account, region, now).key_pairs.insert(name.to_owned()));
+    }
+
+    pub fn delete_key_pair(&self, account: &AccountId, region: &str, name: &str) {
+        let now = self.now();
+        self.state.ec2.with(now, |world| world.estate(account, region, now).key_pairs.remove(name));
+    }
+
     pub fn add_image(&self, spec: ImageSpec) -> Image {
         let now = self.now();
         let image = Image {
@@ -79,7 +92,7 @@ impl Control {
             state: spec.state,
             public: spec.public,
             created: spec.created.unwrap_or(now),
-            deprecated_at: None,
+            deprecated_at: spec.deprecated_at,
             root_device_name: "/dev/xvda".to_owned(),
             root_volume_gib: 8,
             snapshot_id: ids::random("snap"),
@@ -94,13 +107,25 @@ impl Control {
     }
 
     pub fn set_image_state(&self, region: &str, image_id: &str, state: ImageState) -> Result<(), ApiError> {
+        self.on_image(region, image_id, |image| image.state = state)
+    }
+
+    /// When describe calls begin to leave the image out unless they ask for it; launches go on.
+    pub fn set_image_deprecation(&self, region: &str, image_id: &str, at: Option<Timestamp>) -> Result<(), ApiError> {
+        self.on_image(region, image_id, |image| image.deprecated_at = at)
+    }
+
+    /// As its owner does with DeregisterImage: nothing can be launched from it any more.
+    pub fn deregister_image(&self, region: &str, image_id: &str) -> Result<(), ApiError> {
         let now = self.now();
-        self.state.ec2.with(now, |world| match world.images(region, now).get_mut(image_id) {
-            Some(image) => {
-                image.state = state;
-                Ok(())
-            }
-            None => Err(ids::images_not_found(&[image_id])),
+        let gone = self.state.ec2.with(now, |world| world.images(region, now).remove(image_id));
+        gone.map(|_| ()).ok_or_else(|| ids::images_not_found(&[image_id]))
+    }
+
+    fn on_image(&self, region: &str, image_id: &str, change: impl FnOnce(&mut Image)) -> Result<(), ApiError> {
+        let now = self.now();
+        self.state.ec2.with(now, |world| {
+            world.images(region, now).get_mut(image_id).map(change).ok_or_else(|| ids::images_not_found(&[image_id]))
         })
     }
 

@@ -81,6 +81,8 @@ pub struct ImageSpec {
     #[serde(default)]
     pub created: Option<Timestamp>,
     #[serde(default)]
+    pub deprecated_at: Option<Timestamp>,
+    #[serde(default)]
     pub tags: BTreeMap<String, String>,
 }
 
@@ -99,6 +101,7 @@ impl ImageSpec {
             state: ImageState::Available,
             public: false,
             created: None,
+            deprecated_at: None,
             tags: BTreeMap::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! What one account has in one region.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
@@ -8,6 +8,7 @@ use super::ids;
 use super::instance::{Instance, Market};
 use super::launch_template::LaunchTemplates;
 use super::network::{SecurityGroup, Subnet};
+use super::seed;
 use crate::caller::AccountId;
 use crate::error::ApiError;
 
@@ -25,6 +26,7 @@ pub(crate) struct Estate {
     pub(crate) default_vpc: String,
     pub(crate) subnets: BTreeMap<String, Subnet>,
     pub(crate) security_groups: BTreeMap<String, SecurityGroup>,
+    pub(crate) key_pairs: BTreeSet<String>,
     /// By the order of launches.
     pub(crate) instances: BTreeMap<u64, Instance>,
     pub(crate) sequences: HashMap<String, u64>,
@@ -70,6 +72,7 @@ impl Estate {
             default_vpc,
             subnets,
             security_groups,
+            key_pairs: BTreeSet::from([seed::KEY_PAIR.to_owned()]),
             instances: BTreeMap::new(),
             sequences: HashMap::new(),
             consoles: HashMap::new(),

@@ -178,6 +178,8 @@ pub struct Instance {
     pub user_data: Option<String>,
     /// The ARN of the instance profile.
     pub instance_profile: Option<String>,
+    /// The name of the profile's role.
+    pub instance_role: Option<String>,
     pub launch_index: u32,
     pub launch_time: Timestamp,
     pub running_since: Option<Timestamp>,
@@ -239,11 +241,6 @@ impl Instance {
     pub fn mac_address(&self) -> String {
         let [a, b, c, d] = self.private_ip.octets();
         format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
-    }
-
-    /// The name of the instance profile.
-    pub fn instance_profile_name(&self) -> Option<&str> {
-        self.instance_profile.as_deref()?.rsplit('/').next()
     }
 
     /// What describe calls see at this moment.

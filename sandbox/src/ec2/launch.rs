@@ -17,7 +17,7 @@ use super::sent_request::{Completed, SentRequest};
 use super::tags::{self, Tags};
 use super::world::World;
 use super::{DryRun, Ec2Call};
-use crate::caller::Caller;
+use crate::caller::{AccountId, Caller};
 use crate::error::ApiError;
 use crate::throttle::{Charge, RUN_INSTANCES_RESOURCES};
 
@@ -27,9 +27,14 @@ struct Resolved {
     /// Where the instances may go, in order of preference. More than one only when the request names no place.
     subnets: Vec<Place>,
     groups: Vec<SecurityGroupRef>,
-    profile_arn: Option<String>,
+    profile: Option<Profile>,
     metadata: MetadataOptions,
     template_tags: Tags,
+}
+
+struct Profile {
+    arn: String,
+    role: String,
 }
 
 struct Place {
@@ -86,24 +91,17 @@ fn resolve(
     let (account, region) = (&caller.id.account, &caller.region);
     let image = resolve_image(world, caller, request, now)?;
     check_root_volume(request, &image)?;
+    let profile = request.instance_profile.as_ref().map(|named| resolve_profile(world, account, named)).transpose()?;
     let estate = world.estate(account, region, now);
     let subnets = resolve_places(estate, request)?;
     let vpc = subnets.first().map(|place| place.vpc_id.clone()).unwrap_or_default();
     let groups = resolve_groups(estate, request, &vpc)?;
+    if let Some(key) = request.key_name.filter(|key| !estate.key_pairs.contains(*key)) {
+        return Err(ApiError::new("InvalidKeyPair.NotFound", format!("The key pair '{key}' does not exist")));
+    }
     let tags_enabled = request.metadata.tags_enabled.unwrap_or(estate.metadata_tags_default);
     if tags_enabled {
         tags::check_for_metadata(request.instance_tags.keys())?;
-    }
-    let profile_arn = request.instance_profile.as_ref().map(|profile| match profile {
-        InstanceProfile::Arn(arn) => (*arn).to_owned(),
-        InstanceProfile::Name(name) => format!("arn:aws:iam::{account}:instance-profile/{name}"),
-    });
-    if let Some(arn) =
-        profile_arn.as_ref().filter(|arn| !arn.starts_with(&format!("arn:aws:iam::{account}:instance-profile/")))
-    {
-        let message =
-            format!("Value ({arn}) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN");
-        return Err(ApiError::new("InvalidParameterValue", message));
     }
     let metadata = MetadataOptions {
         tokens_required: request.metadata.tokens_required.unwrap_or(image.imds_v2),
@@ -112,7 +110,26 @@ fn resolve(
         ipv6_enabled: request.metadata.ipv6_enabled,
         tags_enabled,
     };
-    Ok(Resolved { image, subnets, groups, profile_arn, metadata, template_tags })
+    Ok(Resolved { image, subnets, groups, profile, metadata, template_tags })
+}
+
+fn resolve_profile(world: &World, account: &AccountId, named: &InstanceProfile<'_>) -> Result<Profile, ApiError> {
+    let arns = format!("arn:aws:iam::{account}:instance-profile/");
+    let (field, value, name) = match *named {
+        // A path may stand before the name.
+        InstanceProfile::Arn(arn) => ("arn", arn, arn.strip_prefix(&arns).and_then(|path| path.rsplit('/').next())),
+        InstanceProfile::Name(name) => ("name", name, Some(name)),
+    };
+    let invalid = || {
+        let what = if field == "arn" { "ARN" } else { "name" };
+        let message = format!(
+            "Value ({value}) for parameter iamInstanceProfile.{field} is invalid. Invalid IAM Instance Profile {what}"
+        );
+        ApiError::new("InvalidParameterValue", message)
+    };
+    let role = name.and_then(|name| world.role_of_profile(account, name)).ok_or_else(invalid)?;
+    let arn = if field == "arn" { value.to_owned() } else { format!("{arns}{value}") };
+    Ok(Profile { arn, role })
 }
 
 fn resolve_image(
@@ -306,7 +323,8 @@ fn place_instances(
             public_ip: place.public_ip.then(|| public_address(sequence)),
             key_name: request.key_name.map(str::to_owned),
             user_data: request.user_data.map(str::to_owned),
-            instance_profile: resolved.profile_arn.clone(),
+            instance_profile: resolved.profile.as_ref().map(|profile| profile.arn.clone()),
+            instance_role: resolved.profile.as_ref().map(|profile| profile.role.clone()),
             launch_index,
             launch_time: now,
             running_since: None,

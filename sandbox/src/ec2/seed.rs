@@ -1,4 +1,5 @@
-//! What every account and region starts with: a default VPC, as AWS makes it, and Amazon's public images.
+//! What every account and region starts with: a default VPC, as AWS makes it, Amazon's public images, and, so that not
+//! every test has to make them, a key pair and an instance profile.
 //!
 //! Ids are derived from account, region and zone, so they are the same in every sandbox.
 
@@ -16,6 +17,11 @@ use crate::caller::AccountId;
 /// Amazon Linux 2023, the same id in every region of the sandbox (on AWS, ids differ by region).
 pub const AMAZON_LINUX_X86_64: &str = "ami-0a11ce5a4db0c0001";
 pub const AMAZON_LINUX_ARM64: &str = "ami-0a11ce5a4db0c0002";
+
+/// A key pair of every account, in every region.
+pub const KEY_PAIR: &str = "ops";
+/// An instance profile of every account, and its role.
+pub const INSTANCE_PROFILE: &str = "worker";
 
 pub(crate) fn estate(account: &AccountId, region: &str) -> Estate {
     let zones: Vec<Zone> = zone_letters(region)

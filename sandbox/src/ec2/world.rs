@@ -19,6 +19,8 @@ pub(crate) struct World {
     pub(crate) describe_lag: Duration,
     regions: BTreeMap<String, Region>,
     capacity: Vec<(Pool, u32)>,
+    /// By account and name: the role's name. IAM has no regions.
+    instance_profiles: BTreeMap<(AccountId, String), Option<String>>,
     /// When something may happen to an instance. An entry counts only while the instance still expects it.
     due: BTreeMap<(Timestamp, u64), (AccountId, String)>,
     events: Vec<InstanceEvent>,
@@ -48,6 +50,7 @@ impl World {
             describe_lag,
             regions: BTreeMap::new(),
             capacity: Vec::new(),
+            instance_profiles: BTreeMap::new(),
             due: BTreeMap::new(),
             events: Vec::new(),
             last_sequence: 0,
@@ -83,6 +86,19 @@ impl World {
     pub(crate) fn next_sequence(&mut self) -> u64 {
         self.last_sequence += 1;
         self.last_sequence
+    }
+
+    /// The role of an instance profile. `None`: the account has no such profile.
+    pub(crate) fn role_of_profile(&self, account: &AccountId, name: &str) -> Option<String> {
+        match self.instance_profiles.get(&(account.clone(), name.to_owned())) {
+            Some(role) => role.clone(),
+            None => (name == seed::INSTANCE_PROFILE).then(|| name.to_owned()),
+        }
+    }
+
+    /// Makes an instance profile with a role, or takes it away.
+    pub(crate) fn set_instance_profile(&mut self, account: &AccountId, name: &str, role: Option<String>) {
+        self.instance_profiles.insert((account.clone(), name.to_owned()), role);
     }
 
     /// At most so many instances of the pool at a time. `None` lifts the limit.

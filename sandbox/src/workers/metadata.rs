@@ -24,7 +24,7 @@ pub(super) fn look_up(instance: &Instance, path: &str) -> Found {
     if path == "user-data" {
         return instance.decoded_user_data().map_or(Found::Nothing, Found::Bytes);
     }
-    if let Some(role) = instance.instance_profile_name()
+    if let Some(role) = &instance.instance_role
         && path == format!("{CREDENTIALS}/{role}")
     {
         return Found::Credentials;
@@ -103,7 +103,7 @@ fn tree(instance: &Instance) -> BTreeMap<String, String> {
         let tags = instance.tags.iter();
         tree.extend(tags.map(|(key, value)| (format!("meta-data/tags/instance/{key}"), value.clone())));
     }
-    if let (Some(arn), Some(role)) = (&instance.instance_profile, instance.instance_profile_name()) {
+    if let (Some(arn), Some(role)) = (&instance.instance_profile, &instance.instance_role) {
         let info = json!({
             "Code": "Success",
             "LastUpdated": instance.launch_time,
