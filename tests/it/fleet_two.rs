@@ -1,12 +1,13 @@
 //! Two controllers that both believe to lead, as after a pause that outlasted the lease.
 
+use kube::ResourceExt;
 use muster::worker_fleet::WorkerFleet;
 use serde_json::json;
 
 use crate::{
     crash::{WORKERS, assert_converged, laggard, start},
-    fleet::{spec, status},
-    scene::Scene,
+    fleet::{spec, status, wait_settled},
+    scene::{PATIENCE, Scene},
     tap::{LOOK, Moment, Point, Tap},
 };
 
@@ -20,11 +21,20 @@ fn count(points: &[Point], operation: &str) -> usize {
     points.iter().filter(|point| point.operation == operation).count()
 }
 
-/// Waits for two further looks; whether a status was written meanwhile.
-async fn written_during_two_looks(tap: &Tap) -> bool {
-    let before = tap.points().len();
-    tap.until(|points| count(&points[before..], LOOK) >= 2).await;
-    count(&tap.points()[before..], RECORD) > 0
+/// Once the fleet is settled, waits until the controller behind `tap` has looked at it as it is now: between one of its looks
+/// and the next it wrote nothing. Until then a look may be under way that began with what was there before. What that one
+/// finds the other has written already, so the API server refuses it (409).
+async fn wait_until_seen(tap: &Tap) {
+    let seen = async {
+        loop {
+            let before = tap.points().len();
+            tap.until(|points| count(&points[before..], LOOK) >= 2).await;
+            if count(&tap.points()[before..], RECORD) == 0 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.expect("a look that has nothing to write");
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +83,12 @@ async fn one_with_a_stale_cache_and_one_paused_after_its_intent_make_exactly_fiv
                 paused.until(|points| count(points, RECORD) > 1 || count(points, "DescribeInstances") > 1).await;
             }
         }
-        // Both act now, so each may find that the other was quicker; then both come to rest.
+        let settled = wait_settled(&scene, "web", WORKERS as i32).await;
         for tap in [&paused, &stale] {
-            while written_during_two_looks(tap).await {}
+            wait_until_seen(tap).await;
         }
+        let seen = scene.api::<WorkerFleet>().get("web").await.unwrap();
+        assert_eq!(seen.resource_version(), settled.resource_version(), "{resumed:?}: the slower one wrote over it");
         assert_converged(&scene, &paused, &format!("the paused one goes on {resumed:?}")).await;
         assert_converged(&scene, &stale, &format!("the stale one sees again, {resumed:?}")).await;
     }
