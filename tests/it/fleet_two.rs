@@ -78,7 +78,7 @@ async fn one_with_a_stale_cache_and_one_paused_after_its_intent_make_exactly_fiv
             Resumed::Last => {
                 stale.set_stale(false);
                 stale.until(|points| count(points, "RunInstances") >= recorded.len()).await;
-                assert_converged(&scene, &stale, "the other launches").await;
+                assert_converged(&scene, &stale, WORKERS, 5, "the other launches").await;
                 paused.resume();
                 paused.until(|points| count(points, RECORD) > 1 || count(points, "DescribeInstances") > 1).await;
             }
@@ -89,7 +89,7 @@ async fn one_with_a_stale_cache_and_one_paused_after_its_intent_make_exactly_fiv
         }
         let seen = scene.api::<WorkerFleet>().get("web").await.unwrap();
         assert_eq!(seen.resource_version(), settled.resource_version(), "{resumed:?}: the slower one wrote over it");
-        assert_converged(&scene, &paused, &format!("the paused one goes on {resumed:?}")).await;
-        assert_converged(&scene, &stale, &format!("the stale one sees again, {resumed:?}")).await;
+        assert_converged(&scene, &paused, WORKERS, 5, &format!("the paused one goes on {resumed:?}")).await;
+        assert_converged(&scene, &stale, WORKERS, 5, &format!("the stale one sees again, {resumed:?}")).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Every call of a controller passes through here: it is counted, and can be made the last thing the controller does.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex},
 };
@@ -21,9 +21,8 @@ use http::{Method, Request};
 use kube::{Client, client::Body};
 use tokio::sync::watch;
 
-/// One call, by what it is and how often the same came before it. A bare number would not repeat from run to run. A look at
-/// AWS that only repeats the one before, with nothing done in between, is the same point: how many of these there are is up
-/// to the clock.
+/// One call, by what it is and how often the same came before it. A bare number would not repeat from run to run. Looks at AWS
+/// of one sort with nothing done in between are the same point: how many of these there are is up to the clock.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
     pub(crate) operation: String,
@@ -46,9 +45,11 @@ pub(crate) enum Moment {
 }
 
 /// A tap on both of a controller's connections. Clones are the same tap.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Tap {
     state: Arc<Mutex<State>>,
+    /// What happens before a look that follows on looks which found nothing to do.
+    at_rest: Option<Arc<dyn Fn() + Send + Sync>>,
     stopped: watch::Sender<bool>,
     called: watch::Sender<()>,
     paused: watch::Sender<bool>,
@@ -62,14 +63,50 @@ pub(crate) struct Tap {
 pub(crate) const LOOK: &str = "DescribeInstances";
 pub(crate) const PROOF: &str = "GetCallerIdentity";
 
+/// So many whole looks that found nothing to do make a rest. After one, there may still be things to ask for by id.
+const LOOKS_OF_A_REST: u32 = 2;
+
 #[derive(Debug, Default)]
 struct State {
-    last: Option<String>,
+    /// The sorts of looks since something was done.
+    looks: BTreeSet<String>,
+    /// How many of them were at all machines.
+    sweeps: u32,
     counts: BTreeMap<String, u32>,
     points: Vec<Point>,
     stop: Option<(Point, Moment)>,
     /// The controller goes on after its stop, once it is resumed.
     pauses: bool,
+}
+
+impl State {
+    fn is_at_rest(&self) -> bool {
+        self.sweeps >= LOOKS_OF_A_REST
+    }
+
+    fn name(&mut self, operation: String) -> Point {
+        let is_look = operation.starts_with("Describe");
+        let repeats = if is_look {
+            self.sweeps += u32::from(operation == LOOK);
+            !self.looks.insert(operation.clone())
+        } else {
+            // Proofs come when they like, and what becomes of an account beside what becomes of a fleet.
+            if operation != PROOF && !operation.contains("awsaccounts") {
+                self.looks.clear();
+                self.sweeps = 0;
+            }
+            operation == PROOF && self.counts.contains_key(PROOF)
+        };
+        let ordinal = self.counts.entry(operation.clone()).or_default();
+        *ordinal += u32::from(!repeats);
+        Point { ordinal: *ordinal, operation }
+    }
+}
+
+impl fmt::Debug for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tap").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 enum Gate {
@@ -84,6 +121,7 @@ impl Tap {
     pub(crate) fn new() -> Self {
         Self {
             state: Arc::default(),
+            at_rest: None,
             stopped: watch::Sender::new(false),
             called: watch::Sender::new(()),
             paused: watch::Sender::new(false),
@@ -104,6 +142,17 @@ impl Tap {
         let tap = Self::stopping(point, moment);
         tap.state.lock().unwrap().pauses = true;
         tap
+    }
+
+    /// The same tap, which calls `happens` each time before the controller looks again though it has found nothing to do.
+    /// No look is under way then, so what a look sees does not depend on when it happens.
+    pub(crate) fn with_rest(self, happens: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { at_rest: Some(Arc::new(happens)), ..self }
+    }
+
+    /// Forgets the calls so far, and with `stop` lets nothing through any more from that point on.
+    pub(crate) fn begin(&self, stop: Option<(Point, Moment)>) {
+        *self.state.lock().unwrap() = State { stop, ..State::default() };
     }
 
     pub(crate) fn resume(&self) {
@@ -141,13 +190,10 @@ impl Tap {
         }
         let Some(operation) = operation else { return Gate::Open };
         let mut state = self.state.lock().unwrap();
-        let repeated = operation == LOOK && state.last.as_ref() == Some(&operation);
-        if operation != PROOF {
-            state.last = Some(operation.clone());
+        if let Some(happens) = self.at_rest.as_ref().filter(|_| operation == LOOK && state.is_at_rest()) {
+            happens();
         }
-        let count = state.counts.entry(operation.clone()).or_default();
-        *count += u32::from(!repeated);
-        let point = Point { operation, ordinal: *count };
+        let point = state.name(operation);
         state.points.push(point.clone());
         self.called.send_replace(());
         match &state.stop {
@@ -281,10 +327,15 @@ impl HttpConnector for TappedConnector {
     }
 }
 
-/// The `Action` of EC2's and STS's query protocol.
+/// The `Action` of EC2's and STS's query protocol, with what machines it asks for where these are not all.
 fn aws_operation(request: &HttpRequest) -> String {
     let body = request.body().bytes().unwrap_or_default();
     let body = std::str::from_utf8(body).unwrap_or_default();
     let action = body.split('&').find_map(|pair| pair.strip_prefix("Action="));
-    action.map_or_else(|| format!("{} {}", request.method(), request.uri()), str::to_owned)
+    match action {
+        Some(LOOK) if body.contains("InstanceId.1=") => format!("{LOOK} by id"),
+        Some(LOOK) if body.contains("client-token") => format!("{LOOK} by token"),
+        Some(action) => action.to_owned(),
+        None => format!("{} {}", request.method(), request.uri()),
+    }
 }
