@@ -39,6 +39,8 @@ pub struct Timings {
     pub reference_grace: Duration,
     /// For how long a pool without capacity is left alone.
     pub capacity_cooldown: Duration,
+    /// A minute of `metrics.cpu.period`, as far as it says how often CloudWatch is asked.
+    pub minute: Duration,
 }
 
 impl Default for Timings {
@@ -52,6 +54,7 @@ impl Default for Timings {
             progress: Duration::from_secs(5),
             reference_grace: Duration::from_secs(120),
             capacity_cooldown: Duration::from_secs(180),
+            minute: Duration::from_secs(60),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! AWS: domain types in and out; SDK types stop here.
 
 mod calls;
+pub mod cloudwatch;
+pub mod cpu;
 pub mod ec2;
 mod error;
 mod limits;

@@ -10,10 +10,15 @@ use std::{
 };
 
 use crate::{
-    aws::{Bucket, Class, Error, NotNow, Session, ec2::Ec2},
-    clock::Clock,
-    ids::{AccountId, InstanceId, Region},
+    aws::{
+        Bucket, Class, Error, NotNow, Session,
+        cpu::{CpuLane, CpuWish, Pace},
+        ec2::Ec2,
+    },
+    clock::{Clock, Timings},
+    ids::{AccountId, InstanceId, Region, Uid},
     workers::{
+        cpu::CpuSamples,
         instance::Instance,
         ownership::{OWNER_TAG, OWNER_UID_TAG, Owner},
     },
@@ -66,6 +71,7 @@ pub struct Sweeps(Mutex<HashMap<(AccountId, Region), Arc<Lane>>>);
 struct Lane {
     instances: tokio::sync::Mutex<Option<Last<Snapshot>>>,
     checks: tokio::sync::Mutex<Option<Last<StatusChecks>>>,
+    cpu: tokio::sync::Mutex<CpuLane>,
 }
 
 /// What came of the last attempt.
@@ -110,6 +116,21 @@ impl Sweeps {
             Ok(StatusChecks { passed: Ec2::new(session).status_checks().await? })
         })
         .await
+    }
+
+    /// How busy the machines of `wish` are, as far as is known. One call for each 500 machines that anybody wishes to know
+    /// of, as often as their period says.
+    pub async fn cpu(&self, session: &Session, wish: CpuWish<'_>, timings: &Timings) -> Result<CpuSamples, Error> {
+        let lane = self.lane(session);
+        lane.cpu.lock().await.look(session, wish, Pace::of(timings)).await
+    }
+
+    /// `owner` has gone, or wishes to know no more.
+    pub async fn forget_cpu(&self, owner: &Uid) {
+        let lanes: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for lane in lanes {
+            lane.cpu.lock().await.forget(owner);
+        }
     }
 
     fn lane(&self, session: &Session) -> Arc<Lane> {

@@ -53,6 +53,7 @@ pub(crate) fn timings() -> Timings {
         progress: Duration::from_millis(100),
         reference_grace: Duration::from_millis(1500),
         capacity_cooldown: Duration::from_millis(1500),
+        minute: Duration::from_millis(300),
     }
 }
 
