@@ -203,3 +203,6 @@ impl Aws {
         config
     }
 }
+
+#[cfg(test)]
+mod tests;
