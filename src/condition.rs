@@ -32,6 +32,7 @@ names!(
         Suspended,
         Available,
         Progressing,
+        ParametersSynced,
         CapacityAvailable,
         OrphansFound,
         Collected,
@@ -49,6 +50,7 @@ impl ConditionType {
             Self::Ready
             | Self::Available
             | Self::Progressing
+            | Self::ParametersSynced
             | Self::CapacityAvailable
             | Self::OrphansFound
             | Self::Collected
@@ -99,6 +101,12 @@ names!(
         StrangersFound,
         TerminationRefused,
         ClusterNameChanged,
+        // What runs workers with parameters
+        ParametersWritten,
+        NoParameters,
+        ValueMissing,
+        ParameterTaken,
+        StoreChanged,
         // FleetReport
         AllSourcesCollected,
         SomeSourcesFailed,

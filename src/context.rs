@@ -21,6 +21,7 @@ use crate::{
     reconcile::{Backoff, Failure, Kind},
     references::References,
     worker_fleet::Memories,
+    workers::parameters,
 };
 
 #[derive(Clone)]
@@ -35,6 +36,9 @@ pub struct Context {
     /// The shared looks at machines.
     pub sweeps: Arc<Sweeps>,
     pub worker_fleets: Memories,
+    /// What is known of the parameters of objects, and the Secrets and ConfigMaps that are watched for them.
+    pub parameters: parameters::Memories,
+    pub watched: parameters::Watched,
     pub backoff: Arc<Backoff>,
     pub written: Written,
     pub clock: Clock,

@@ -88,6 +88,8 @@ pub async fn run(
         reports: Default::default(),
         sweeps: Default::default(),
         worker_fleets: Default::default(),
+        parameters: Default::default(),
+        watched: Default::default(),
         backoff: Default::default(),
         written: Default::default(),
         clock: Clock,
@@ -125,6 +127,7 @@ async fn run_kinds(ctx: &Context, shutdown: &CancellationToken) {
     tokio::select! {
         () = kinds => {}
         () = ctx.accounts.follow_namespaces(ctx.kube.clone()) => {}
+        () = ctx.watched.follow(ctx.kube.clone(), &ctx.config.namespaces) => {}
     }
 }
 

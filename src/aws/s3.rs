@@ -1,4 +1,4 @@
-//! Objects in S3: listed, and read up to a size.
+//! Objects in S3: listed, read up to a size, made and deleted.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -12,9 +12,11 @@ use jiff::Timestamp;
 
 use super::{Class, Error, Session};
 
-/// The IAM actions that the two calls need, which is also what they are called by in errors.
+/// The IAM actions that the calls need, which is also what they are called by in errors.
 const LIST: &str = "s3:ListBucket";
 const GET: &str = "s3:GetObject";
+const PUT: &str = "s3:PutObject";
+const DELETE: &str = "s3:DeleteObject";
 
 /// The SDK does not try again when a body is cut in the middle.
 const BODY_ATTEMPTS: u32 = 2;
@@ -101,6 +103,30 @@ impl S3 {
                 result => return result,
             }
         }
+    }
+
+    /// Makes an object. Where there is one under the key it stays as it is, and that is as good: for keys that are named by
+    /// what is stored there.
+    ///
+    /// # Errors
+    /// When S3 refuses or does not answer, after the SDK's own attempts.
+    pub async fn put_new(&self, bucket: &str, key: &str, json: String) -> Result<(), Error> {
+        let call = self.client.put_object().bucket(bucket).key(key).if_none_match("*");
+        let call = call.content_type("application/json").body(json.into_bytes().into()).send();
+        match within(self.deadline, PUT, call).await?.map_err(|e| Error::from_sdk(PUT, &e)) {
+            Err(error) if error.class != Class::Conflict => Err(error),
+            // 412, or 409 in a race: somebody wrote it.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Deletes an object. That it does not exist is no error.
+    ///
+    /// # Errors
+    /// When S3 refuses or does not answer, after the SDK's own attempts.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
+        let call = self.client.delete_object().bucket(bucket).key(key).send();
+        within(self.deadline, DELETE, call).await?.map(drop).map_err(|e| Error::from_sdk(DELETE, &e))
     }
 
     async fn read_once(&self, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {

@@ -63,6 +63,8 @@ impl Default for Accounts {
 pub enum Claim {
     InstanceProfile(String),
     Bucket(String),
+    /// A path of Parameter Store, without a slash at its end.
+    ParameterPath(String),
 }
 
 impl Accounts {

@@ -73,10 +73,18 @@ pub struct Grant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub instance_profiles: Vec<String>,
-    /// The S3 buckets that may be read, or `*`.
+    /// The S3 buckets that may be used, or `*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub buckets: Vec<String>,
+    /// The paths of Parameter Store that may be used with all that is below them, like `/app`, or `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 512), pattern(r"^(\*|(/[A-Za-z0-9_.-]+)+)$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub parameter_paths: Vec<String>,
 }
 
 /// A kind that is misspelt would grant nothing and say nothing, so the schema knows them all.

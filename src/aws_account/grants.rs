@@ -37,8 +37,13 @@ pub(super) fn check(
                 ("instance profile", "instanceProfiles", |g| &g.instance_profiles, profile)
             }
             Claim::Bucket(bucket) => ("bucket", "buckets", |g| &g.buckets, bucket),
+            Claim::ParameterPath(path) => ("parameter path", "parameterPaths", |g| &g.parameter_paths, path),
         };
-        if !ours.iter().any(|g| listed(list(g), value)) {
+        let grants = match claim {
+            Claim::InstanceProfile(_) | Claim::Bucket(_) => listed,
+            Claim::ParameterPath(_) => covers_path,
+        };
+        if !ours.iter().any(|g| grants(list(g), value)) {
             return Err(Ungranted(format!(
                 "does not grant {what} {value} to namespace {name}; add it to {field} of the grant for {kind}: {field}: [{value}]"
             )));
@@ -49,6 +54,13 @@ pub(super) fn check(
 
 fn listed(list: &[String], value: &str) -> bool {
     list.iter().any(|item| item == "*" || item == value)
+}
+
+/// A path covers itself and what is below it.
+fn covers_path(list: &[String], path: &str) -> bool {
+    let below =
+        |item: &String| path.strip_prefix(item.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    list.iter().any(|item| item == "*" || below(item))
 }
 
 fn covers(grant: &NamespaceGrant, namespace: &Namespace<'_>) -> bool {
@@ -73,6 +85,7 @@ mod tests {
             kinds: owned(kinds),
             instance_profiles: vec!["worker".into()],
             buckets: vec![],
+            parameter_paths: vec!["/app".into()],
         }
     }
 
@@ -104,6 +117,18 @@ mod tests {
         assert!(refused.0.contains("instance profile admin"), "{}", refused.0);
         assert!(refused.0.contains("instanceProfiles: [admin]"), "{}", refused.0);
         assert!(check(&grants, "FleetReport", &namespace("ml"), &[Claim::Bucket("b".into())]).is_err());
+    }
+
+    #[test]
+    fn a_path_grants_what_is_below_it() {
+        let grants = [grant(&["ml"], &["*"])];
+        let checked =
+            |path: &str| check(&grants, "WorkerFleet", &namespace("ml"), &[Claim::ParameterPath(path.into())]);
+        assert!(checked("/app").is_ok() && checked("/app/prod").is_ok());
+        assert!(checked("/application").is_err());
+        let refused = checked("/").unwrap_err().0;
+        assert!(refused.contains("does not grant parameter path / to namespace ml"), "{refused}");
+        assert!(refused.contains("parameterPaths: [/]"), "{refused}");
     }
 
     #[test]

@@ -16,6 +16,13 @@ const PATTERNS: &[(&str, &str)] = &[
     (r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", "write the name of a bucket, like my-reports: not its ARN or URL"),
     (r"^[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", "write letters, digits and _ . - only, like app or module_a"),
     (r"^[1-9][0-9]{0,9}(Ki|Mi|k|M)?$", "write a size like 512Ki or 1Mi"),
+    (r"^[A-Za-z0-9_.-]+$", "write a name of letters, digits and _ . - only, like dbPassword"),
+    (r"^(/[A-Za-z0-9_.-]+){1,12}$", "write a path like /app or /app/prod, without a slash at its end"),
+    (r"^(\*|(/[A-Za-z0-9_.-]+)+)$", "write a path like /app, or * for all"),
+    (
+        r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
+        "write what keys begin with, like app/parameters, without a slash at either end",
+    ),
     (r"^[a-z0-9-]+\.[a-z0-9-]+$", "write an instance type, like m6i.large"),
 ];
 

@@ -25,6 +25,7 @@ use crate::{
     ids::Uid,
     live::Live,
     references,
+    workers::parameters,
 };
 
 /// A reconcile that takes longer than this many calls may is stopped; it goes on from what is stored.
@@ -57,10 +58,16 @@ async fn run_one<K: Kind>(
     let controller = Controller::new_with(api, config, resource.clone());
     let store = controller.store();
     ctx.references.register::<K>(store.clone());
-    let changed = ctx
+    let (stored, served) = (store.clone(), resource.clone());
+    let accounts = ctx
         .accounts
         .changes()
         .flat_map(move |account| futures::stream::iter(references::referring::<K>(&store, &account, &resource)));
+    let sources = ctx
+        .watched
+        .changes()
+        .flat_map(move |changed| futures::stream::iter(parameters::referring::<K>(&stored, &changed, &served)));
+    let changed = futures::stream::select(accounts, sources);
     let concurrency = ctx.config.concurrency.get();
     controller
         .with_config(ControllerConfig::default().concurrency(concurrency))

@@ -10,6 +10,7 @@ use crate::{
     ids::InstanceId,
     workers::{
         launch::{LaunchIntent, Termination},
+        parameters::{Parameters, ParametersRecord},
         template::WorkerTemplate,
     },
 };
@@ -64,6 +65,9 @@ pub struct WorkerFleetSpec {
     pub aws: AwsRef,
     /// What each worker is launched with. A change holds for launches from then on; running workers stay as they are.
     pub template: WorkerTemplate,
+    /// Values that every worker reads at boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Parameters>,
     /// When a worker counts as ready.
     #[serde(default)]
     pub readiness: Readiness,
@@ -188,6 +192,8 @@ pub struct WorkerFleetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub update_revision: Option<String>,
+    #[serde(flatten)]
+    pub parameters: ParametersRecord,
     /// Some of the workers, those that are not ready first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
@@ -203,6 +209,24 @@ pub struct WorkerFleetStatus {
 impl AsMut<CommonStatus> for WorkerFleetStatus {
     fn as_mut(&mut self) -> &mut CommonStatus {
         &mut self.common
+    }
+}
+
+impl AsRef<ParametersRecord> for WorkerFleetStatus {
+    fn as_ref(&self) -> &ParametersRecord {
+        &self.parameters
+    }
+}
+
+impl AsMut<ParametersRecord> for WorkerFleetStatus {
+    fn as_mut(&mut self) -> &mut ParametersRecord {
+        &mut self.parameters
+    }
+}
+
+impl AsMut<Option<AwsStatus>> for WorkerFleetStatus {
+    fn as_mut(&mut self) -> &mut Option<AwsStatus> {
+        &mut self.aws
     }
 }
 

@@ -5,7 +5,14 @@ use std::collections::BTreeSet;
 use crate::{
     ids::{ImageId, InvalidId, Role, Uid},
     worker_fleet::crd::{OnStopped, ReadinessCheck, ScaleDownPolicy, WorkerFleetSpec},
-    workers::{ownership::Owner, pools::Places, request::Unrenderable, resolve::Resolution, revision::Revision},
+    workers::{
+        ownership::Owner,
+        parameters::{MAIN, Synced},
+        pools::Places,
+        request::Unrenderable,
+        resolve::Resolution,
+        revision::Revision,
+    },
 };
 
 /// Takes over the machines of an earlier fleet of the same name, named by its uid.
@@ -22,6 +29,8 @@ pub(super) struct Desired {
     pub places: Places,
     pub image: ImageId,
     pub revision: Revision,
+    /// Nothing is launched while these have a problem.
+    pub parameters: Synced,
     pub readiness: ReadinessCheck,
     pub scale_down: ScaleDownPolicy,
     pub on_stopped: OnStopped,
@@ -46,6 +55,7 @@ impl Desired {
     pub(super) fn parse(
         spec: &WorkerFleetSpec,
         owner: Owner,
+        parameters: Synced,
         annotation: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, Invalid> {
         let template = &spec.template;
@@ -56,7 +66,8 @@ impl Desired {
             replicas: u32::try_from(spec.replicas).unwrap_or_default(),
             places: resolution.places(template.placement),
             image: resolution.image.id.clone(),
-            revision: Revision::new(&owner, &Role::main(), template, &resolution)?,
+            revision: Revision::new(&owner, &Role::main(), template, &resolution, parameters.reference(MAIN))?,
+            parameters,
             owner,
             readiness: spec.readiness.check,
             scale_down: spec.scale_down_policy,

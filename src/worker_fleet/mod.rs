@@ -46,7 +46,12 @@ use crate::{
     ids::Uid,
     live::Live,
     reconcile::{Chain, Failure, Finalized, Kind, Outcome, escape},
-    workers::{ledger::Ledger, ownership::REVISION_TAG, pools::Places},
+    workers::{
+        ledger::Ledger,
+        ownership::REVISION_TAG,
+        parameters::{self, Ask, Parameters},
+        pools::Places,
+    },
 };
 
 /// Who writes what the fleets own.
@@ -78,19 +83,32 @@ impl Kind for WorkerFleet {
 
     async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<WorkerFleetStatus>, Failure> {
         let owner = live_owner(ctx, live);
-        let spec = &live.object().spec;
-        let desired = Desired::parse(spec, owner, |key| live.annotation(key).map(str::to_owned))
-            .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
-        let claims: Vec<_> = spec.template.instance_profile.iter().cloned().map(Claim::InstanceProfile).collect();
+        let spec = live.object().spec.clone();
+        let profile = spec.template.instance_profile.iter().cloned().map(Claim::InstanceProfile);
+        let claims: Vec<_> = profile.chain(spec.parameters.as_ref().and_then(Parameters::claim)).collect();
         let session = session(ctx, live, &claims).await?;
         let memory = ctx.worker_fleets.of(live.uid());
         let mut memory = memory.lock().await;
         memory.revisions.check_cluster(ctx, live).await?;
+        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles: vec![], act: !spec.suspend };
+        let synced = parameters::sync(ctx, &session, live, &ask).await?;
+        let desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
+            .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
         memory.revisions.ensure(ctx, live, &desired.revision, FIELD_MANAGER).await?;
         let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::Run(&desired) };
         let found = look.rounds().await?;
-        look.prune(&desired, &found).await?;
-        Ok(look.outcome(&desired, &found))
+        let named = look.named(&desired, &found);
+        look.prune(named.as_ref()).await?;
+        let in_use = named.and_then(|named| look.memory.revisions.parameters(&named));
+        let mut outcome = look.outcome(&desired, &found);
+        let leftover = parameters::tidy(ctx, &session, live, &ask, in_use.as_ref()).await?;
+        // What it changed of the status is what stays of it.
+        outcome.status.parameters = live.status().parameters;
+        let mut synced = desired.parameters;
+        synced.leftover = leftover;
+        outcome.verdicts.extend(synced.verdict(&live.status().common.conditions));
+        outcome.requeue = synced.requeue(&ctx.config.timings).map_or(outcome.requeue, |next| next.min(outcome.requeue));
+        Ok(outcome)
     }
 
     async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerFleetStatus>, Failure> {
@@ -111,6 +129,10 @@ impl Kind for WorkerFleet {
         let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::End(policy) };
         let found = look.rounds().await?;
         if has_ended(policy, &found.answer.observed, &found.ledger) {
+            match policy {
+                DeletionPolicy::Terminate => parameters::remove(ctx, &session, live, &live_owner(ctx, live)).await?,
+                DeletionPolicy::Retain => {}
+            }
             return Ok(Finalized::Done);
         }
         Ok(Finalized::Waiting(look.parting(&found)))
@@ -118,6 +140,7 @@ impl Kind for WorkerFleet {
 
     fn forget(ctx: &Context, uid: &Uid) {
         ctx.worker_fleets.forget(uid);
+        ctx.parameters.forget(uid);
     }
 }
 
@@ -237,17 +260,20 @@ impl Look<'_> {
     }
 
     /// A revision stays while a launch or a live machine names it.
-    async fn prune(&mut self, desired: &Desired, found: &Found) -> Result<(), Failure> {
+    async fn prune(&mut self, named: Option<&BTreeSet<String>>) -> Result<(), Failure> {
+        let Some(named) = named else { return Ok(()) };
+        let limit = usize::try_from(self.live.object().spec.revision_history_limit).unwrap_or_default();
+        self.memory.revisions.prune(self.ctx, self.live, named, limit).await
+    }
+
+    /// The revisions in use. `None` when nobody can say.
+    fn named(&self, desired: &Desired, found: &Found) -> Option<BTreeSet<String>> {
         let machines = found.answer.observed.roster.machines.values();
         let mut named: BTreeSet<String> = machines.filter_map(|m| m.instance.tags.get(REVISION_TAG).cloned()).collect();
         named.extend(found.ledger.revisions());
         named.insert(desired.revision.name.clone());
-        if !found.answer.observed.roster.unseen.is_empty() {
-            // Nobody can say which revision these name.
-            return Ok(());
-        }
-        let limit = usize::try_from(self.live.object().spec.revision_history_limit).unwrap_or_default();
-        self.memory.revisions.prune(self.ctx, self.live, &named, limit).await
+        // Nobody can say which revision the unseen name.
+        found.answer.observed.roster.unseen.is_empty().then_some(named)
     }
 
     fn outcome(&mut self, desired: &Desired, found: &Found) -> Outcome<WorkerFleetStatus> {

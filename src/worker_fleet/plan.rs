@@ -97,6 +97,8 @@ pub(super) enum Action {
 pub(super) enum Hold {
     Suspended,
     Orphans,
+    /// The parameters that workers would read are not there.
+    Parameters,
     Refused,
     NoZones,
     NoCapacity,
@@ -245,6 +247,9 @@ impl<'a, 'p> Draft<'a, 'p> {
         }
         if orphans().next().is_some() {
             return Some(Hold::Orphans);
+        }
+        if desired.parameters.problem.is_some() {
+            return Some(Hold::Parameters);
         }
         let lessons = &self.observed.lessons;
         if lessons.refusal.as_ref().is_some_and(|refusal| !refusal.retry) {

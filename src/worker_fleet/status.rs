@@ -16,6 +16,7 @@ use crate::{
     workers::{
         ledger::Ledger,
         ownership::REVISION_TAG,
+        parameters::Problem,
         revisions::LABEL,
         roster::{Roster, Sighting},
     },
@@ -60,7 +61,8 @@ impl View<'_> {
     /// Nothing is on its way and nothing is awaited.
     pub(super) fn is_settled(&self) -> bool {
         let counts = self.counts();
-        !self.ledger.is_open() && counts.existing == counts.desired && counts.ready == counts.desired
+        let synced = self.desired.parameters.problem.is_none();
+        synced && !self.ledger.is_open() && counts.existing == counts.desired && counts.ready == counts.desired
     }
 
     /// `before` with everything that this view tells of, but for the record and the conditions.
@@ -125,7 +127,10 @@ impl View<'_> {
                     return say(false, refused(error), format!("{so_far}; {error}"));
                 }
             }
-            Some(Hold::Refused | Hold::Suspended | Hold::Busy) | None => {}
+            Some(Hold::Parameters | Hold::Refused | Hold::Suspended | Hold::Busy) | None => {}
+        }
+        if let Some(problem) = &self.desired.parameters.problem {
+            return say(false, problem.reason(), format!("{so_far}; {}", problem.message()));
         }
         if let (Some(refusal), true) = (&self.observed.lessons.refusal, existing < desired) {
             let message = format!("{so_far}; {}{}", refusal.cause, advice(&refusal.cause));
@@ -158,6 +163,7 @@ impl View<'_> {
             || zones
             || (refusal && counts.existing < counts.desired)
             || !self.undying.is_empty()
+            || self.desired.parameters.problem.as_ref().is_some_and(Problem::is_stalled)
     }
 
     fn available(&self) -> Verdict {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::SecurityGroupId,
     workers::{
+        parameters::Uncombinable,
         resolve::Resolution,
         template::{Ebs, HttpTokens, InstanceMetadataTags, VolumeType, WorkerTemplate},
     },
@@ -70,9 +71,11 @@ pub struct Metadata {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Unrenderable {
     #[error(
-        "template.userData is {size} bytes and EC2 takes at most {USER_DATA_LIMIT}: keep a short script there that fetches the rest, for example from S3"
+        "template.userData is {size} bytes with what muster adds to fetch parameters, if there are any, and EC2 takes at most {USER_DATA_LIMIT}: keep a short script there that fetches the rest, for example from S3"
     )]
     UserDataTooLong { size: usize },
+    #[error(transparent)]
+    UserDataUncombinable(#[from] Uncombinable),
     #[error("template.blockDeviceMappings: {0:?} is not a size that EC2 can make: write whole GiB, like 100Gi")]
     VolumeSize(String),
 }

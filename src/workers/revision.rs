@@ -8,6 +8,7 @@ use crate::{
     ids::{ImageId, Role},
     workers::{
         ownership::Owner,
+        parameters::{ParametersRef, compose},
         request::{LaunchRequest, Unrenderable, render},
         resolve::Resolution,
         template::WorkerTemplate,
@@ -40,6 +41,9 @@ pub struct Resolved {
     pub image_id: ImageId,
     /// Machines carry the name of the cluster as a tag, and whoever has another name does not find them.
     pub cluster: String,
+    /// Where workers read their parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<ParametersRef>,
 }
 
 impl Revision {
@@ -50,10 +54,19 @@ impl Revision {
         role: &Role,
         template: &WorkerTemplate,
         resolution: &Resolution,
+        parameters: Option<&ParametersRef>,
     ) -> Result<Self, Unrenderable> {
-        let resolved = Resolved { image_id: resolution.image.id.clone(), cluster: owner.cluster.clone() };
+        let resolved = Resolved {
+            image_id: resolution.image.id.clone(),
+            cluster: owner.cluster.clone(),
+            parameters: parameters.cloned(),
+        };
         let name = name(owner, role, template, &resolved);
-        let request = render(template, resolution, owner.tags(role, &name))?;
+        let user_data = match parameters {
+            Some(parameters) => Some(compose(parameters, resolution.user_data.as_deref())?),
+            None => resolution.user_data.clone(),
+        };
+        let request = render(template, &Resolution { user_data, ..resolution.clone() }, owner.tags(role, &name))?;
         Ok(Self { name, content: RevisionContent { template: template.clone(), resolved, request } })
     }
 }
@@ -62,7 +75,9 @@ impl RevisionContent {
     /// Whether a worker of this revision is to give way to one of `newer`. What the user wrote decides. That a part of it
     /// came to something else in the meantime is for new launches only.
     pub fn is_superseded_by(&self, newer: &Self) -> bool {
+        let parameters = newer.resolved.parameters.as_ref();
         self.template != newer.template
+            || parameters.is_some_and(|newer| newer.supersedes(self.resolved.parameters.as_ref()))
     }
 }
 
@@ -99,7 +114,7 @@ mod tests {
     }
 
     fn revision(owner: &Owner, role: &Role, template: &WorkerTemplate) -> Revision {
-        Revision::new(owner, role, template, &Resolution::of_ids(template).unwrap()).unwrap()
+        Revision::new(owner, role, template, &Resolution::of_ids(template).unwrap(), None).unwrap()
     }
 
     #[test]

@@ -40,6 +40,8 @@ struct Stored {
     /// The name that the cluster had then.
     cluster: String,
     uid: Option<String>,
+    /// What the parameters that its workers read are known by.
+    parameters: Option<String>,
     request: Arc<LaunchRequest>,
 }
 
@@ -122,6 +124,12 @@ impl Revisions {
         Ok(self.stored.get(name).map(|stored| stored.request.clone()))
     }
 
+    /// What the parameters of these revisions are known by. `None` when not all of the revisions are known.
+    pub fn parameters(&self, named: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+        let stored: Option<Vec<_>> = named.iter().map(|name| self.stored.get(name)).collect();
+        Some(stored?.into_iter().filter_map(|stored| stored.parameters.clone()).collect())
+    }
+
     /// Deletes the oldest revisions that nothing names, but for the last `limit` of them.
     pub async fn prune<K>(
         &mut self,
@@ -183,6 +191,7 @@ fn read<K: Kind>(live: &Live<K>, revision: &ControllerRevision) -> Option<Stored
     (owned && ours).then(|| Stored {
         number: revision.revision.unwrap_or_default(),
         cluster: content.resolved.cluster,
+        parameters: content.resolved.parameters.map(|parameters| parameters.hash),
         uid: revision.uid(),
         request: Arc::new(content.request),
     })
@@ -230,7 +239,7 @@ mod tests {
         });
         let stored = [("e", 1), ("d", 2), ("c", 3), ("b", 4), ("a", 5)];
         let stored = stored.map(|(name, number)| {
-            (name.into(), Stored { number, cluster: "c".into(), uid: None, request: request.clone() })
+            (name.into(), Stored { number, cluster: "c".into(), uid: None, parameters: None, request: request.clone() })
         });
         let revisions = Revisions { listed: true, stored: BTreeMap::from(stored) };
         let named = BTreeSet::from(["a".to_owned(), "d".to_owned()]);

@@ -11,6 +11,7 @@ mod fleet_orphans;
 mod fleet_two;
 mod grants;
 mod lease;
+mod parameters;
 mod report;
 mod scene;
 mod shell;

@@ -81,7 +81,8 @@ impl Scene {
     }
 
     pub(crate) fn full_grant(&self) -> Value {
-        json!({"namespaces": {"names": [self.namespace]}, "kinds": ["*"], "instanceProfiles": ["*"], "buckets": ["*"]})
+        let namespaces = json!({"names": [self.namespace]});
+        json!({"namespaces": namespaces, "kinds": ["*"], "instanceProfiles": ["*"], "buckets": ["*"], "parameterPaths": ["*"]})
     }
 
     /// Makes an AwsAccount that this scene's controllers look at, named as the namespace.

@@ -274,7 +274,7 @@ impl Tap {
 /// `PUT workerfleets/status` and the like. `None` for what comes when it likes: watches with the lists that they begin
 /// with, leases and events.
 fn kube_operation(request: &Request<Body>) -> Option<String> {
-    const WATCHED: [&str; 4] = ["workerfleets", "awsaccounts", "fleetreports", "namespaces"];
+    const WATCHED: [&str; 6] = ["workerfleets", "awsaccounts", "fleetreports", "namespaces", "secrets", "configmaps"];
     let path = request.uri().path();
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     let mut rest = match parts.as_slice() {

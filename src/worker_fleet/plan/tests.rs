@@ -38,7 +38,7 @@ pub(super) fn desired(replicas: i32, extra: serde_json::Value) -> Desired {
     let spec: WorkerFleetSpec = serde_json::from_value(spec).unwrap();
     let owner =
         Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid: Uid::try_from(UID).unwrap() };
-    Desired::parse(&spec, owner, |_| None).unwrap()
+    Desired::parse(&spec, owner, crate::workers::parameters::Synced::default(), |_| None).unwrap()
 }
 
 pub(super) fn id(n: u32) -> InstanceId {

@@ -30,7 +30,7 @@ fn desired(replicas: i32) -> Desired {
     .unwrap();
     let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
     let owner = Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid };
-    Desired::parse(&spec, owner, |_| None).unwrap()
+    Desired::parse(&spec, owner, crate::workers::parameters::Synced::default(), |_| None).unwrap()
 }
 
 fn id(n: u32) -> InstanceId {

@@ -3,16 +3,24 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::aws_account::Claim;
+
 /// Parameters for the workers. A worker reads them at boot, before the user data of the template runs, into the file
 /// `/etc/muster/parameters.json`, which only root can read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Parameters {
     /// Where they are kept.
-    #[schemars(extend("x-kubernetes-validations" = [{
-        "rule": "self == oldSelf",
-        "message": "store cannot change: make a new object with another name, and delete this one",
-    }]))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {
+            "rule": "self == oldSelf",
+            "message": "store cannot change: make a new object with another name, and delete this one",
+        },
+        {
+            "rule": "has(self.s3) != has(self.parameterStore)",
+            "message": "a store needs exactly one of s3 or parameterStore",
+        },
+    ]))]
     pub store: Store,
     /// The parameters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -24,13 +32,20 @@ pub struct Parameters {
     pub on_change: OnChange,
 }
 
+impl Parameters {
+    /// What the AwsAccount must grant for them.
+    pub fn claim(&self) -> Option<Claim> {
+        match (&self.store.s3, &self.store.parameter_store) {
+            (Some(s3), _) => Some(Claim::Bucket(s3.bucket.clone())),
+            (None, Some(store)) => Some(Claim::ParameterPath(store.path.clone())),
+            (None, None) => None,
+        }
+    }
+}
+
 /// Where parameters are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.s3) != has(self.parameterStore)",
-    "message": "a store needs exactly one of s3 or parameterStore",
-}]))]
 pub struct Store {
     /// One JSON document in S3, under a key that changes with the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -71,6 +71,7 @@ async fn sign_in(kube: &KubeApi, namespace: &str, works_in: &str) -> Config {
     let needed = [
         attributes("muster.dev", "workerfleets", "list", works_in),
         attributes("muster.dev", "awsaccounts", "list", ""),
+        attributes("", "secrets", "list", works_in),
         attributes("events.k8s.io", "events", "create", "default"),
         ResourceAttributes {
             name: Some("muster".into()),

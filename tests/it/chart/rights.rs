@@ -24,6 +24,8 @@ pub(super) const WATCHED: &[(&str, &str, &[&str])] = &[
     ("muster.dev", "fleetreports", &["list", "watch", "patch"]),
     ("muster.dev", "fleetreports/status", &["update"]),
     ("apps", "controllerrevisions", &["get", "list", "create", "patch", "delete"]),
+    ("", "configmaps", &["get", "list", "watch"]),
+    ("", "secrets", &["get", "list", "watch"]),
     ("events.k8s.io", "events", &["create"]),
 ];
 /// In the namespace `default` for events about cluster-wide objects.

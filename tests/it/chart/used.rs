@@ -7,7 +7,12 @@ use std::{
 };
 
 use http::{Method, Request};
-use kube::{Client, api::DeleteParams, client::Body};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Client,
+    api::{DeleteParams, PostParams},
+    client::Body,
+};
 use muster::{
     aws_account::AwsAccount, clock::Timings, config::LeaseName, fleet_report::FleetReport, worker_fleet::WorkerFleet,
 };
@@ -86,7 +91,17 @@ async fn a_controller_takes_every_right_that_the_chart_gives() {
         .await;
 
     // Of two revisions that no machine has, one goes when none is kept.
-    let spec = fleet::with(fleet::spec(&scene, 2, json!({})), json!({"revisionHistoryLimit": 0}));
+    let values = json!([
+        {"name": "password", "valueFrom": {"secretKeyRef": {"name": "app", "key": "a"}}},
+        {"name": "model", "valueFrom": {"configMapKeyRef": {"name": "app", "key": "a"}}},
+    ]);
+    let source = json!({"metadata": {"name": "app"}, "data": {"a": "YQ=="}});
+    let (secret, map) = (serde_json::from_value(source.clone()), serde_json::from_value(source));
+    scene.api::<Secret>().create(&PostParams::default(), &secret.expect("a Secret")).await.expect("a Secret");
+    scene.api::<ConfigMap>().create(&PostParams::default(), &map.expect("a ConfigMap")).await.expect("a ConfigMap");
+    let store = json!({"s3": {"bucket": "reports"}});
+    let more = json!({"revisionHistoryLimit": 0, "parameters": {"store": store, "values": values}});
+    let spec = fleet::with(fleet::spec(&scene, 2, json!({})), more);
     scene.create::<WorkerFleet>("web", spec).await;
     fleet::wait_settled(&scene, "web", 2).await;
     scene

@@ -9,6 +9,8 @@ pub(super) fn all() -> Vec<Value> {
         fleet_report_with(json!({"field": "moduleA", "oneOf": ["red-1.8.5", "red-1.8.6"]})),
         fleet_report_with(json!({"field": "app", "semver": ">=1.2.3"})),
         worker_fleet(),
+        worker_fleet_with_parameter_store(1),
+        worker_fleet_with_parameter_store(2),
     ]
 }
 
@@ -32,6 +34,7 @@ fn aws_account() -> Value {
                 "kinds": ["WorkerFleet"],
                 "instanceProfiles": ["worker"],
                 "buckets": ["reports"],
+                "parameterPaths": ["/app"],
             }],
         },
     })
@@ -112,6 +115,15 @@ fn worker_fleet() -> Value {
                 "userData": {"inline": "#!/bin/sh\n"},
                 "tags": {"team": "ml"},
             },
+            "parameters": {
+                "store": {"s3": {"bucket": "my-parameters", "prefix": "prod/app"}},
+                "values": [
+                    {"name": "model", "value": "red-1.8.5"},
+                    {"name": "dbPassword", "secure": true, "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}},
+                    {"name": "region", "valueFrom": {"configMapKeyRef": {"name": "app", "key": "region"}}},
+                ],
+                "onChange": "Replace",
+            },
             "readiness": {"check": "StatusChecks"},
             "scaleDownPolicy": "Newest",
             "onStopped": "Ignore",
@@ -119,4 +131,13 @@ fn worker_fleet() -> Value {
             "revisionHistoryLimit": 5,
         },
     })
+}
+
+/// The other store of parameters, and another place to take a value from.
+fn worker_fleet_with_parameter_store(value: usize) -> Value {
+    let mut manifest = worker_fleet();
+    let parameters = &mut manifest["spec"]["parameters"];
+    parameters["store"] = json!({"parameterStore": {"path": "/app/prod", "kmsKeyID": "alias/parameters"}});
+    parameters["values"] = json!([parameters["values"][value]]);
+    manifest
 }

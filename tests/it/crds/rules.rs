@@ -235,6 +235,54 @@ fn mistakes() -> Vec<Mistake> {
             &[("/spec/template/blockDeviceMappings/0/ebs/encrypted", json!(null))],
             "a kmsKeyID needs encrypted: true",
         ),
+        mistake(
+            "WorkerFleet",
+            Update,
+            &[("/spec/parameters/store/s3/bucket", json!("my-other-parameters"))],
+            "store cannot change: make a new object with another name, and delete this one",
+        ),
+        mistake(
+            "WorkerFleet",
+            Update,
+            &[("/spec/parameters/store", json!({"parameterStore": {"path": "/app"}}))],
+            "store cannot change: make a new object with another name, and delete this one",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/parameters/store/s3", json!(null))],
+            "a store needs exactly one of s3 or parameterStore",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/parameters/store/parameterStore", json!({"path": "/app"}))],
+            "a store needs exactly one of s3 or parameterStore",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/parameters/store", json!({"parameterStore": {"path": "/AWS/app"}}))],
+            "path must not start with /aws or /ssm, which AWS keeps for itself",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/parameters/values/0/value", json!(null))],
+            "a parameter needs exactly one of value or valueFrom",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/parameters/values/1/value", json!("x"))],
+            "a parameter needs exactly one of value or valueFrom",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/parameters/values/1/valueFrom/secretKeyRef", json!(null))],
+            "valueFrom needs exactly one of secretKeyRef or configMapKeyRef",
+        ),
     ]
 }
 

@@ -1,0 +1,228 @@
+//! What to write and what to remove. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    crd::{ParameterStore, S3Store},
+    values::Values,
+};
+use crate::{
+    aws::ssm::{Protection, StoredParameter, WantedParameter},
+    ids::{ParameterName, Uid},
+};
+
+/// The group of workers that is no role.
+pub const MAIN: &str = "main";
+/// At most so many documents or parameters are kept for one object: their names stand in its status.
+pub(super) const MAX_WRITTEN: usize = 500;
+/// What Parameter Store takes at most, in its advanced tier.
+const MAX_VALUE: usize = 8 * 1024;
+
+/// The values of each group, by role.
+pub(super) type Groups = BTreeMap<String, Values>;
+
+pub(super) fn hashes(groups: &Groups) -> BTreeMap<String, String> {
+    groups.iter().map(|(role, values)| (role.clone(), values.hash())).collect()
+}
+
+/// The name of a document below the prefix and the uid.
+pub(super) fn document_name(role: &str, hash: &str) -> String {
+    format!("{role}/{hash}.json")
+}
+
+/// The key that the documents of an object begin with.
+pub(super) fn base(store: &S3Store, uid: &Uid) -> String {
+    store.prefix.as_ref().map_or_else(|| format!("{uid}/"), |prefix| format!("{prefix}/{uid}/"))
+}
+
+/// The documents to be there, by name.
+pub(super) fn documents(groups: &Groups) -> BTreeMap<String, String> {
+    groups.iter().map(|(role, values)| (document_name(role, &values.hash()), values.document())).collect()
+}
+
+/// Which of the documents that were written nobody reads any more: neither workers to come nor those whose revision is in
+/// use, which read theirs when they boot again.
+pub(super) fn obsolete(written: &[String], current: &BTreeSet<String>, in_use: &BTreeSet<String>) -> BTreeSet<String> {
+    let hash = |name: &str| name.rsplit_once('/').and_then(|(_, file)| file.strip_suffix(".json")).map(str::to_owned);
+    let needed = |name: &str| hash(name).is_some_and(|hash| current.contains(&hash) || in_use.contains(&hash));
+    written.iter().filter(|name| !needed(name)).cloned().collect()
+}
+
+/// The path that the parameters of a group are directly below.
+pub(super) fn path_of(store: &ParameterStore, role: &str) -> String {
+    if role == MAIN { store.path.clone() } else { format!("{}/{role}", store.path) }
+}
+
+/// The parameters to be there, by their names below the path.
+///
+/// # Errors
+/// A value that Parameter Store does not take, told without the value.
+pub(super) fn parameters(store: &ParameterStore, groups: &Groups) -> Result<BTreeMap<String, WantedParameter>, String> {
+    let mut all = BTreeMap::new();
+    for (role, values) in groups {
+        for (name, value) in &values.by_name {
+            let below = if role == MAIN { name.clone() } else { format!("{role}/{name}") };
+            match value.text.expose().len() {
+                0 => return Err(format!("the value of the parameter {below} is empty, which Parameter Store refuses")),
+                size if size > MAX_VALUE => {
+                    let most = "and Parameter Store takes at most 8192: keep it in S3, or make it shorter";
+                    return Err(format!("the value of the parameter {below} is {size} bytes, {most}"));
+                }
+                _ => {}
+            }
+            let protection = if value.secure {
+                Protection::Encrypted { kms_key_id: store.kms_key_id.clone() }
+            } else {
+                Protection::Plain
+            };
+            let name = name_below(store, &below)?;
+            all.insert(below, WantedParameter { name, value: value.text.clone(), protection });
+        }
+    }
+    Ok(all)
+}
+
+pub(super) fn name_below(store: &ParameterStore, below: &str) -> Result<ParameterName, String> {
+    ParameterName::try_from(format!("{}/{below}", store.path)).map_err(|error| error.to_string())
+}
+
+/// What is to be done about parameters, those that stand as wanted left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Differences {
+    pub create: Vec<WantedParameter>,
+    pub overwrite: Vec<WantedParameter>,
+    /// Those that are there and of which the record does not say that muster wrote them, or that are about to be
+    /// overwritten: whose they are is to be found out first.
+    pub doubtful: BTreeSet<ParameterName>,
+}
+
+/// A parameter that stands as wanted is not written again: each write makes a version, and Parameter Store keeps 100.
+pub(super) fn compare(
+    wanted: &BTreeMap<String, WantedParameter>,
+    stored: &BTreeMap<ParameterName, StoredParameter>,
+    written: &[String],
+) -> Differences {
+    let mut differences = Differences::default();
+    for (below, wanted) in wanted {
+        let Some(stored) = stored.get(&wanted.name) else {
+            differences.create.push(wanted.clone());
+            continue;
+        };
+        let same = stored.value == wanted.value && stored.encrypted == (wanted.protection != Protection::Plain);
+        if !same {
+            differences.overwrite.push(wanted.clone());
+        }
+        if !same || !written.contains(below) {
+            differences.doubtful.insert(wanted.name.clone());
+        }
+    }
+    differences
+}
+
+/// The record before a write: what was written and what is about to be.
+pub(super) fn with<'a>(written: &'a [String], wanted: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let all: BTreeSet<_> = written.iter().chain(wanted).cloned().collect();
+    all.into_iter().collect()
+}
+
+/// The record after a removal.
+pub(super) fn without(written: &[String], removed: &BTreeSet<String>) -> Vec<String> {
+    written.iter().filter(|name| !removed.contains(*name)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        aws::ssm::ParameterValue,
+        workers::parameters::{crd::Parameter, values},
+    };
+
+    fn group(values: &[(&str, &str, bool)]) -> Values {
+        let list: Vec<Parameter> = values
+            .iter()
+            .map(|(name, value, secure)| Parameter {
+                name: (*name).into(),
+                value: Some((*value).into()),
+                value_from: None,
+                secure: Some(*secure),
+            })
+            .collect();
+        values::resolve(&values::for_role(&list, &[]), &BTreeMap::new()).unwrap()
+    }
+
+    fn store() -> ParameterStore {
+        ParameterStore { path: "/app".into(), kms_key_id: Some("k".into()) }
+    }
+
+    fn stored(value: &str, encrypted: bool) -> StoredParameter {
+        StoredParameter { value: ParameterValue::new(value), encrypted, version: 1 }
+    }
+
+    fn name(text: &str) -> ParameterName {
+        ParameterName::try_from(text).unwrap()
+    }
+
+    #[test]
+    fn each_group_has_a_place_of_its_own() {
+        let groups = Groups::from([
+            (MAIN.to_owned(), group(&[("model", "red", false)])),
+            ("leader".to_owned(), group(&[("model", "blue", true)])),
+        ]);
+        let all = parameters(&store(), &groups).unwrap();
+        let names: Vec<_> = all.iter().map(|(below, wanted)| (below.as_str(), wanted.name.as_str())).collect();
+        assert_eq!(names, [("leader/model", "/app/leader/model"), ("model", "/app/model")]);
+        assert_eq!(all["leader/model"].protection, Protection::Encrypted { kms_key_id: Some("k".into()) });
+        assert_eq!(all["model"].protection, Protection::Plain);
+        assert_eq!((path_of(&store(), MAIN), path_of(&store(), "leader")), ("/app".into(), "/app/leader".into()));
+        let keys: Vec<_> = documents(&groups).into_keys().collect();
+        assert_eq!(keys, hashes(&groups).iter().map(|(role, hash)| document_name(role, hash)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_parameter_store_refuses_is_told_without_the_value() {
+        let refused = |value: &str| {
+            parameters(&store(), &Groups::from([(MAIN.to_owned(), group(&[("a", value, true)]))])).unwrap_err()
+        };
+        assert!(refused("").contains("the parameter a is empty"));
+        let long = "x".repeat(8193);
+        assert!(refused(&long).contains("is 8193 bytes") && !refused(&long).contains("xxx"));
+    }
+
+    #[test]
+    fn only_what_differs_is_written_and_only_after_a_look_at_whose_it_is() {
+        let values = group(&[("same", "1", false), ("new", "2", true), ("other", "3", false), ("kind", "4", true)]);
+        let wanted = parameters(&store(), &Groups::from([(MAIN.to_owned(), values)])).unwrap();
+        let there = BTreeMap::from([
+            (name("/app/same"), stored("1", false)),
+            (name("/app/other"), stored("0", false)),
+            (name("/app/kind"), stored("4", false)),
+        ]);
+        let names = |list: &[WantedParameter]| list.iter().map(|w| w.name.to_string()).collect::<Vec<_>>();
+        let recorded = ["same".to_owned(), "other".to_owned()];
+        let found = compare(&wanted, &there, &recorded);
+        assert_eq!(names(&found.create), ["/app/new"]);
+        assert_eq!(names(&found.overwrite), ["/app/kind", "/app/other"]);
+        assert_eq!(found.doubtful, BTreeSet::from([name("/app/kind"), name("/app/other")]));
+        let unrecorded = compare(&wanted, &there, &[]);
+        assert!(unrecorded.doubtful.contains(&name("/app/same")), "somebody else's with the same value");
+    }
+
+    #[test]
+    fn a_document_stays_while_a_revision_in_use_names_it() {
+        let set = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<BTreeSet<_>>();
+        let written: Vec<_> =
+            set(&["main/a.json", "main/b.json", "leader/c.json", "main/d.json"]).into_iter().collect();
+        assert_eq!(obsolete(&written, &set(&["d"]), &set(&["a", "c"])), set(&["main/b.json"]));
+        assert_eq!(without(&written, &set(&["main/b.json"])).len(), 3);
+        assert_eq!(with(&written, &["main/e.json".to_owned(), "main/a.json".to_owned()]).len(), 5);
+    }
+
+    #[test]
+    fn keys_hold_the_uid_so_that_no_two_objects_share_a_document() {
+        let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let at = |prefix: Option<&str>| base(&S3Store { bucket: "b".into(), prefix: prefix.map(Into::into) }, &uid);
+        assert_eq!(at(Some("a/b")), "a/b/6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e/");
+        assert_eq!(at(None), "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e/");
+    }
+}

@@ -1,0 +1,105 @@
+//! Why parameters are not where workers read them, for the user and for what is done meanwhile.
+
+use super::{sources::Source, values::Unresolved};
+use crate::{
+    aws::{self, Class},
+    condition::Reason,
+};
+
+/// Why the parameters are not as they are to be. While there is one nothing new is launched, and running workers stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// A Secret, a ConfigMap or a key of one is not there.
+    Missing {
+        what: String,
+        /// It has not been there for so long that it will hardly come by itself.
+        waited: bool,
+    },
+    /// Kubernetes does not let muster read it.
+    Unreadable { source: Source, message: String },
+    /// The values are such that they cannot be kept there.
+    Unusable(String),
+    /// Parameters of these names are there, and muster did not make them.
+    Taken(Vec<String>),
+    /// What was written to an earlier store is not all removed.
+    StoreChanged,
+    /// AWS refused or did not answer.
+    Aws(aws::Error),
+    /// Some are written, and the rest follows.
+    Unfinished,
+}
+
+/// So many names are told.
+const NAMED: usize = 5;
+
+impl Problem {
+    pub(super) fn unresolved(unresolved: &Unresolved, waited: bool) -> Self {
+        match unresolved {
+            Unresolved::Missing { .. } => Self::Missing { what: unresolved.to_string(), waited },
+            Unresolved::NotText { .. } => Self::Unusable(unresolved.to_string()),
+        }
+    }
+
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Missing { .. } => Reason::ValueMissing,
+            Self::Unreadable { .. } => Reason::KubernetesError,
+            Self::Unusable(_) => Reason::InvalidSpec,
+            Self::Taken(_) => Reason::ParameterTaken,
+            Self::StoreChanged => Reason::StoreChanged,
+            Self::Aws(error) => match error.class {
+                Class::Denied => Reason::AwsDenied,
+                Class::InvalidInput => Reason::AwsInvalid,
+                Class::NotFound => Reason::AwsNotFound,
+                Class::Throttled => Reason::AwsThrottled,
+                Class::NoCapacity | Class::Conflict | Class::Transient => Reason::AwsUnavailable,
+            },
+            Self::Unfinished => Reason::Reconciling,
+        }
+    }
+
+    pub fn message(&self) -> String {
+        match self {
+            Self::Missing { what, waited: _ } => what.clone(),
+            Self::Unreadable { source, message } => format!("{source} cannot be read: {message}"),
+            Self::Unusable(what) => what.clone(),
+            Self::Taken(names) => {
+                let more = names.len().saturating_sub(NAMED);
+                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+                let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+                format!(
+                    "{named}{more} exist in Parameter Store and were not made for this object, so they are not touched: \
+                     delete them, or make a new object with another path"
+                )
+            }
+            Self::StoreChanged => {
+                "what was written to the store of the earlier spec.parameters is still in use: wait until \
+                                   no worker of that time runs, or make a new object"
+                    .into()
+            }
+            Self::Aws(error) => format!("{error}{}", advice(error)),
+            Self::Unfinished => "the parameters are being written".into(),
+        }
+    }
+
+    /// Whether somebody has to change something.
+    pub fn is_stalled(&self) -> bool {
+        match self {
+            Self::Missing { what: _, waited } => *waited,
+            Self::Unreadable { .. } | Self::Unusable(_) | Self::Taken(_) | Self::StoreChanged => true,
+            Self::Aws(error) => match error.class {
+                Class::Denied | Class::InvalidInput | Class::NotFound => true,
+                Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => false,
+            },
+            Self::Unfinished => false,
+        }
+    }
+}
+
+fn advice(error: &aws::Error) -> String {
+    match error.class {
+        Class::Denied => format!("; allow {} to the role that muster uses here", error.operation),
+        Class::InvalidInput | Class::NotFound => "; change spec.parameters accordingly".into(),
+        Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => String::new(),
+    }
+}

@@ -1,0 +1,261 @@
+//! Secrets and ConfigMaps: read by name, and watched where they ask for it.
+//!
+//! What is watched is that something changed, never what it says: the watches carry metadata only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Api, Client, ResourceExt,
+    api::DynamicObject,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+use crate::{
+    clock::Clock,
+    config::Namespaces,
+    context::Context,
+    live::Live,
+    reconcile::{Failure, Kind},
+};
+
+/// With the value `true` on a Secret or ConfigMap, a change of it is acted on at once.
+pub const WATCH_LABEL: &str = "muster.dev/watch";
+
+/// An object that values are taken from, by name in the namespace of who takes them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    Secret(String),
+    ConfigMap(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(name) => write!(f, "Secret {name}"),
+            Self::ConfigMap(name) => write!(f, "ConfigMap {name}"),
+        }
+    }
+}
+
+/// What a source holds.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    pub uid: String,
+    pub data: BTreeMap<String, Vec<u8>>,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content").field("keys", &self.data.keys()).finish_non_exhaustive()
+    }
+}
+
+/// Reads a source. `None` when it does not exist.
+pub(super) async fn read<K>(ctx: &Context, live: &Live<K>, source: &Source) -> Result<Option<Content>, Failure>
+where
+    K: Kind + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    let operation = format!("read {source}");
+    Ok(match source {
+        Source::Secret(name) => {
+            let secret = ctx.kube_call(&operation, live.api::<Secret>(ctx).get_opt(name)).await?;
+            secret.map(|secret| Content {
+                uid: secret.uid().unwrap_or_default(),
+                data: secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect(),
+            })
+        }
+        Source::ConfigMap(name) => {
+            let map = ctx.kube_call(&operation, live.api::<ConfigMap>(ctx).get_opt(name)).await?;
+            map.map(|map| {
+                let text = map.data.clone().unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes()));
+                let binary = map.binary_data.clone().unwrap_or_default().into_iter().map(|(k, v)| (k, v.0));
+                Content { uid: map.uid().unwrap_or_default(), data: text.chain(binary).collect() }
+            })
+        }
+    })
+}
+
+/// A source that changed, with its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Changed {
+    pub namespace: String,
+    pub source: Source,
+}
+
+/// The watched Secrets and ConfigMaps: which changed when.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    changed: Arc<Mutex<HashMap<Changed, Instant>>>,
+    news: broadcast::Sender<Changed>,
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        let (news, _) = broadcast::channel(256);
+        Self { changed: Arc::default(), news }
+    }
+}
+
+impl Watched {
+    /// Follows the labelled Secrets and ConfigMaps of the namespaces that are looked after, until the future is dropped.
+    pub async fn follow(&self, client: Client, namespaces: &Namespaces) {
+        let all = match namespaces {
+            Namespaces::All => vec![None],
+            Namespaces::Only(names) => names.iter().map(|name| Some(name.as_str())).collect(),
+        };
+        let client = || client.clone();
+        let watches = all.into_iter().map(|namespace| {
+            let secrets = match namespace {
+                Some(name) => Api::<PartialObjectMeta<Secret>>::namespaced(client(), name),
+                None => Api::all(client()),
+            };
+            let maps = match namespace {
+                Some(name) => Api::<PartialObjectMeta<ConfigMap>>::namespaced(client(), name),
+                None => Api::all(client()),
+            };
+            futures::future::join(self.follow_one(secrets, Source::Secret), self.follow_one(maps, Source::ConfigMap))
+        });
+        futures::future::join_all(watches).await;
+    }
+
+    async fn follow_one<K>(&self, api: Api<PartialObjectMeta<K>>, source: fn(String) -> Source)
+    where
+        PartialObjectMeta<K>:
+            kube::Resource<DynamicType = ()> + Clone + fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+    {
+        let config = watcher::Config::default().labels(&format!("{WATCH_LABEL}=true"));
+        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        while let Some(event) = events.next().await {
+            let object = match event {
+                Ok(
+                    watcher::Event::Apply(object) | watcher::Event::InitApply(object) | watcher::Event::Delete(object),
+                ) => object,
+                Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
+                Err(error) => {
+                    tracing::warn!(error = %crate::reconcile::Chain(&error), "watch interrupted; it is begun again");
+                    continue;
+                }
+            };
+            let changed =
+                Changed { namespace: object.namespace().unwrap_or_default(), source: source(object.name_any()) };
+            self.note(changed);
+        }
+    }
+
+    fn note(&self, changed: Changed) {
+        self.lock().insert(changed.clone(), Clock.monotonic());
+        // Nobody listening is fine.
+        let _ = self.news.send(changed);
+    }
+
+    /// What changes, as it does.
+    pub fn changes(&self) -> impl Stream<Item = Changed> + Send + use<> {
+        let watched = self.clone();
+        stream::unfold(self.news.subscribe(), move |mut news| {
+            let watched = watched.clone();
+            async move {
+                match news.recv().await {
+                    Ok(changed) => Some((vec![changed], news)),
+                    // Some were missed, so all may have changed.
+                    Err(broadcast::error::RecvError::Lagged(_)) => {
+                        Some((watched.lock().keys().cloned().collect(), news))
+                    }
+                    Err(broadcast::error::RecvError::Closed) => None,
+                }
+            }
+        })
+        .flat_map(stream::iter)
+    }
+
+    /// Whether one of `sources` changed at `since` or later.
+    pub(super) fn changed_since(&self, namespace: &str, sources: &BTreeSet<Source>, since: Instant) -> bool {
+        let changed = self.lock();
+        let of = |source: &Source| Changed { namespace: namespace.into(), source: source.clone() };
+        sources.iter().any(|source| changed.get(&of(source)).is_some_and(|at| *at >= since))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Changed, Instant>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The objects of kind `K` in `store` that take a value from what changed.
+pub fn referring<K: Kind>(
+    store: &Store<DynamicObject>,
+    changed: &Changed,
+    resource: &kube::api::ApiResource,
+) -> Vec<ObjectRef<DynamicObject>> {
+    let refers = |object: &DynamicObject| {
+        object.metadata.namespace.as_deref() == Some(&changed.namespace)
+            && refers_to(&object.data["spec"], &changed.source)
+    };
+    store.state_filter(|o| refers(o)).iter().map(|o| ObjectRef::from_obj_with(&**o, resource.clone())).collect()
+}
+
+/// Read from the JSON itself, wherever in the spec the reference stands.
+fn refers_to(spec: &Value, source: &Source) -> bool {
+    let (field, name) = match source {
+        Source::Secret(name) => ("secretKeyRef", name),
+        Source::ConfigMap(name) => ("configMapKeyRef", name),
+    };
+    match spec {
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(key, value)| (key == field && value["name"].as_str() == Some(name)) || refers_to(value, source)),
+        Value::Array(items) => items.iter().any(|item| refers_to(item, source)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_reference_is_found_wherever_it_stands() {
+        let spec = json!({
+            "parameters": {"values": [{"name": "a", "valueFrom": {"secretKeyRef": {"name": "db", "key": "k"}}}]},
+            "roles": [{"parameters": [{"name": "b", "valueFrom": {"configMapKeyRef": {"name": "app", "key": "k"}}}]}],
+        });
+        for (source, refers) in [
+            (Source::Secret("db".into()), true),
+            (Source::ConfigMap("app".into()), true),
+            (Source::ConfigMap("db".into()), false),
+            (Source::Secret("app".into()), false),
+            (Source::Secret("k".into()), false),
+        ] {
+            assert_eq!(refers_to(&spec, &source), refers, "{source}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_to_who_listens_and_remembered_for_who_looks() {
+        let (watched, start) = (Watched::default(), Clock.monotonic());
+        let mut changes = std::pin::pin!(watched.changes());
+        let changed = Changed { namespace: "ns".into(), source: Source::Secret("db".into()) };
+        watched.note(changed.clone());
+        assert_eq!(changes.next().await, Some(changed));
+        let ours = BTreeSet::from([Source::Secret("db".into())]);
+        assert!(watched.changed_since("ns", &ours, start));
+        assert!(!watched.changed_since("other", &ours, start));
+        assert!(!watched.changed_since("ns", &ours, Clock.monotonic() + Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,180 @@
+//! The calls that change a store, each made only while it is sure that no other process makes them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+};
+
+use super::{
+    crd::{ParameterStore, ParametersStatus},
+    plan,
+    problem::Problem,
+    sync::WithParameters,
+};
+use crate::{
+    aws::{self, Class, Session, s3::S3, ssm::Ssm},
+    condition::Reason,
+    context::Context,
+    ids::{ParameterName, Uid},
+    live::Live,
+    reconcile::Failure,
+    workers::ownership::{CLUSTER_TAG, OWNER_TAG, OWNER_UID_TAG, Owner},
+    write_ahead::{Acknowledged, NotSent},
+};
+
+/// Why a write ends before its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Kubernetes is in the way: the whole look ends.
+    Failure(Failure),
+    /// Something that the user is told, and that does not keep the rest from being done.
+    Problem(Problem),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<aws::Error> for Stop {
+    fn from(error: aws::Error) -> Self {
+        Self::Problem(Problem::Aws(error))
+    }
+}
+
+/// What allows calls: the record shows what they write.
+#[derive(Debug)]
+pub(super) struct Guard<'a> {
+    ctx: &'a Context,
+    recorded: Acknowledged<Vec<String>>,
+}
+
+impl Guard<'_> {
+    pub(super) async fn call<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, aws::Error>>,
+    ) -> Result<T, Stop> {
+        let now = self.ctx.clock.monotonic();
+        let budget = match self.recorded.sendable(now, &self.ctx.leadership, &self.ctx.config.timings) {
+            Ok(budget) => budget,
+            Err(NotSent::WindowPassed) => return Err(Stop::Problem(Problem::Unfinished)),
+            Err(error @ NotSent::NotLeading) => return Err(Stop::Failure(error.into())),
+        };
+        match tokio::time::timeout(budget, call).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Stop::Problem(Problem::Aws(aws::Error {
+                operation,
+                class: Class::Transient,
+                code: "Timeout".into(),
+                message: "AWS did not answer in time".into(),
+            }))),
+        }
+    }
+}
+
+/// Allows calls about what `written` names, which the record must show.
+pub(super) async fn guard<'a, K: WithParameters>(
+    ctx: &'a Context,
+    live: &Live<K>,
+    written: &[String],
+) -> Result<Guard<'a>, Failure> {
+    let mut same = live.clone();
+    // Writes nothing, as nothing differs, and gives what was stored last.
+    let answer = same.record(ctx, live.status()).await?;
+    let written = written.to_vec();
+    let recorded = answer.confirm(written, |status| status.as_ref().parameters.as_ref().map(|p| &p.written));
+    let recorded = recorded.ok_or_else(|| Failure::Refused {
+        reason: Reason::InvalidSpec,
+        message:
+            "the API server did not keep what was recorded before a call, so no call was made: the CRD is of another \
+                  version than this controller; apply the CRDs that belong to it"
+                .into(),
+    })?;
+    Ok(Guard { ctx, recorded })
+}
+
+/// What parameters are known by as those of an object.
+pub(super) fn tags(owner: &Owner) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (CLUSTER_TAG.into(), owner.cluster.clone()),
+        (OWNER_TAG.into(), owner.path()),
+        (OWNER_UID_TAG.into(), owner.uid.to_string()),
+    ])
+}
+
+/// Those of `names` that exist and do not carry the tag of the object.
+pub(super) async fn not_ours(
+    ssm: &Ssm,
+    uid: &Uid,
+    names: BTreeSet<ParameterName>,
+) -> Result<BTreeSet<ParameterName>, aws::Error> {
+    let mut others = names;
+    if others.is_empty() {
+        return Ok(others);
+    }
+    // One call shows most of them; what it does not show yet is asked for one by one.
+    let tagged = ssm.names_by_tag(OWNER_UID_TAG, uid.as_str()).await?;
+    others.retain(|name| !tagged.contains(name));
+    let mut found = BTreeSet::new();
+    for name in others {
+        match ssm.list_tags(&name).await {
+            Ok(tags) if tags.get(OWNER_UID_TAG).map(String::as_str) == Some(uid.as_str()) => {}
+            Ok(_) => {
+                found.insert(name);
+            }
+            Err(error) if error.class == Class::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Removes parameters, but for those that are somebody else's.
+pub(super) async fn remove_parameters(
+    ssm: &Ssm,
+    guard: &Guard<'_>,
+    store: &ParameterStore,
+    uid: &Uid,
+    below: &BTreeSet<String>,
+) -> Result<(), Stop> {
+    if below.is_empty() {
+        return Ok(());
+    }
+    let names: Result<BTreeSet<_>, _> = below.iter().map(|below| plan::name_below(store, below)).collect();
+    let names = names.map_err(|what| Stop::Problem(Problem::Unusable(what)))?;
+    let others = not_ours(ssm, uid, names.clone()).await?;
+    let ours: Vec<_> = names.difference(&others).cloned().collect();
+    if ours.is_empty() {
+        return Ok(());
+    }
+    guard.call("ssm:DeleteParameters", ssm.delete(&ours)).await
+}
+
+/// Removes what `names` names of what was written to a store.
+pub(super) async fn remove<K: WithParameters>(
+    ctx: &Context,
+    session: &Session,
+    live: &Live<K>,
+    status: &ParametersStatus,
+    owner: &Owner,
+    names: &BTreeSet<String>,
+) -> Result<(), Stop> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let guard = guard(ctx, live, &status.written).await?;
+    match (&status.store.s3, &status.store.parameter_store) {
+        (Some(s3), _) => {
+            let client = S3::new(session, ctx.config.timings.call_deadline);
+            let base = plan::base(s3, live.uid());
+            for name in names {
+                guard.call("s3:DeleteObject", client.delete(&s3.bucket, &format!("{base}{name}"))).await?;
+            }
+            Ok(())
+        }
+        (None, Some(store)) => remove_parameters(&Ssm::new(session), &guard, store, &owner.uid, names).await,
+        (None, None) => Ok(()),
+    }
+}

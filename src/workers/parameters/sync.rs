@@ -1,0 +1,424 @@
+//! Brings the values to where workers read them: what is about to be written is recorded first, so that nothing is ever
+//! written that is not known to have been.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::{
+    crd::{Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store, Store},
+    memory::{Look, Memory},
+    plan::{self, Groups, MAIN, MAX_WRITTEN},
+    problem::Problem,
+    reference::{ParametersRef, Place},
+    sources::{self, Source},
+    store::{self, Guard, Stop},
+    values,
+};
+use crate::{
+    aws::{Class, Session, s3::S3, ssm::Ssm},
+    clock::Timings,
+    condition::{ConditionType, Reason, Verdict},
+    context::Context,
+    fields::AwsStatus,
+    ids::ParameterName,
+    live::Live,
+    reconcile::{Failure, Kind},
+    workers::ownership::Owner,
+};
+
+/// What is in the store is compared with what it is to be once in so many sweeps, besides whenever something changed.
+const COMPARED_IN_SWEEPS: u32 = 10;
+
+/// A kind whose workers have parameters.
+pub trait WithParameters:
+    Kind<Status: AsRef<ParametersRecord> + AsMut<ParametersRecord> + AsMut<Option<AwsStatus>>>
+    + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+{
+}
+
+impl<K> WithParameters for K where
+    K: Kind<Status: AsRef<ParametersRecord> + AsMut<ParametersRecord> + AsMut<Option<AwsStatus>>>
+        + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+{
+}
+
+/// What an object wants.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    pub owner: &'a Owner,
+    pub parameters: Option<&'a Parameters>,
+    /// The roles that have parameters of their own. The others read those of the main group.
+    pub roles: Vec<(&'a str, &'a [Parameter])>,
+    /// Whether anything in AWS may be changed.
+    pub act: bool,
+}
+
+/// How the parameters of an object stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    references: BTreeMap<String, ParametersRef>,
+    /// Why they are not as they are to be. Nothing new may be launched then.
+    pub problem: Option<Problem>,
+    /// Why something that nobody reads any more is still there.
+    pub leftover: Option<Problem>,
+    summary: String,
+}
+
+impl Synced {
+    /// Where workers of `role` that are launched from now on read their parameters. With a problem, where those before
+    /// them do, so that a revision does not change for it.
+    pub fn reference(&self, role: &str) -> Option<&ParametersRef> {
+        self.references.get(role).or_else(|| self.references.get(MAIN))
+    }
+
+    /// `None` where the object has no parameters and never had.
+    pub fn verdict(&self, before: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> Option<Verdict> {
+        let say = |truth: bool, reason, message| Verdict::new(ConditionType::ParametersSynced, truth, reason, message);
+        if let Some(problem) = self.problem.as_ref().or(self.leftover.as_ref()) {
+            return Some(say(false, problem.reason(), problem.message()));
+        }
+        if !self.references.is_empty() {
+            return Some(say(true, Reason::ParametersWritten, self.summary.clone()));
+        }
+        let known = before.iter().any(|c| c.type_ == ConditionType::ParametersSynced.as_str());
+        known.then(|| say(true, Reason::NoParameters, "spec.parameters is not set".into()))
+    }
+
+    /// When to look again although nothing changes.
+    pub fn requeue(&self, timings: &Timings) -> Option<Duration> {
+        match &self.problem {
+            Some(Problem::Unfinished) => Some(timings.progress / 50),
+            // Things are applied together, and may be there the next moment.
+            Some(Problem::Missing { what: _, waited: false }) => Some(timings.progress),
+            Some(_) => Some(timings.sweep),
+            None => None,
+        }
+    }
+}
+
+/// Writes what is to be written. To be done before anything is launched that would read it.
+///
+/// # Errors
+/// When Kubernetes does not answer or the status cannot be written. What is wrong with the values or the store is in
+/// [`Synced::problem`], so that running workers are looked after all the same.
+pub async fn sync<K: WithParameters>(
+    ctx: &Context,
+    session: &Session,
+    live: &mut Live<K>,
+    ask: &Ask<'_>,
+) -> Result<Synced, Failure> {
+    let memory = ctx.parameters.of(live.uid());
+    let mut memory = memory.lock().await;
+    let Some(parameters) = ask.parameters else {
+        *memory = Memory::default();
+        return Ok(Synced::default());
+    };
+    let now = ctx.clock.monotonic();
+    if let Some(look) = &memory.last
+        && look.generation == live.generation()
+        && now.saturating_duration_since(look.at) < ctx.config.timings.sweep.mul_f64(0.9)
+        && !live.is_look_requested()
+        && !ctx.watched.changed_since(live.namespace(), &look.sources, look.at)
+    {
+        return Ok(look.synced.clone());
+    }
+    memory.last = None;
+    let mut syncing = Syncing { ctx, session, live, ask, parameters, now };
+    let (groups, sources) = match syncing.groups(&mut memory).await {
+        Ok(found) => found,
+        Err(stop) => return syncing.stopped(stop),
+    };
+    match syncing.write(&mut memory, &groups).await {
+        Ok(synced) => {
+            let generation = syncing.live.generation();
+            memory.last = Some(Look { generation, at: now, sources, synced: synced.clone() });
+            Ok(synced)
+        }
+        Err(stop) => syncing.stopped(stop),
+    }
+}
+
+struct Syncing<'a, K: WithParameters> {
+    ctx: &'a Context,
+    session: &'a Session,
+    live: &'a mut Live<K>,
+    ask: &'a Ask<'a>,
+    parameters: &'a Parameters,
+    now: Instant,
+}
+
+impl<'a, K: WithParameters> Syncing<'a, K> {
+    fn stopped(&self, stop: Stop) -> Result<Synced, Failure> {
+        match stop {
+            Stop::Failure(failure) => Err(failure),
+            Stop::Problem(problem) => Ok(Synced { problem: Some(problem), ..self.as_recorded() }),
+        }
+    }
+
+    /// Where the workers so far read their parameters.
+    fn as_recorded(&self) -> Synced {
+        let record = record(self.live);
+        let hashes = record.parameters.iter().filter(|status| status.store == self.parameters.store);
+        let hashes = hashes.flat_map(|status| status.hashes.iter().map(|of| (of.name.clone(), of.hash.clone())));
+        self.synced(&hashes.collect())
+    }
+
+    fn synced(&self, hashes: &BTreeMap<String, String>) -> Synced {
+        let Parameters { store, values: _, on_change } = self.parameters;
+        let place = |role: &str, hash: &str| match (&store.s3, &store.parameter_store) {
+            (Some(s3), _) => Some(Place::S3 {
+                bucket: s3.bucket.clone(),
+                key: format!("{}{}", plan::base(s3, self.live.uid()), plan::document_name(role, hash)),
+            }),
+            (None, Some(store)) => Some(Place::ParameterStore { path: plan::path_of(store, role) }),
+            (None, None) => None,
+        };
+        let references = hashes.iter().filter_map(|(role, hash)| {
+            let place = place(role, hash)?;
+            let region = self.session.region.clone();
+            Some((role.clone(), ParametersRef { place, region, hash: hash.clone(), on_change: *on_change }))
+        });
+        let summary = match (&store.s3, &store.parameter_store) {
+            (Some(s3), _) => format!("workers read them from s3://{}/{}", s3.bucket, plan::base(s3, self.live.uid())),
+            (None, Some(store)) => format!("workers read them from Parameter Store below {}", store.path),
+            (None, None) => String::new(),
+        };
+        Synced { references: references.collect(), summary, ..Synced::default() }
+    }
+
+    /// The values of each group, and what they were taken from.
+    async fn groups(&mut self, memory: &mut Memory) -> Result<(Groups, BTreeSet<Source>), Stop> {
+        let main: &[Parameter] = &[];
+        let groups: Vec<_> = [(MAIN, main)]
+            .into_iter()
+            .chain(self.ask.roles.iter().copied())
+            .map(|(role, overrides)| (role, values::for_role(&self.parameters.values, overrides)))
+            .collect();
+        let sources = values::sources(groups.iter().flat_map(|(_, list)| list.iter().copied()));
+        let mut contents = BTreeMap::new();
+        for source in &sources {
+            let content = match sources::read(self.ctx, self.live, source).await {
+                Ok(content) => content,
+                Err(Failure::Kube { operation: _, source: cause }) => {
+                    let message = match *cause {
+                        kube::Error::Api(status) => status.message,
+                        other => crate::reconcile::Chain(&other).to_string(),
+                    };
+                    return Err(Stop::Problem(Problem::Unreadable { source: source.clone(), message }));
+                }
+                Err(failure) => return Err(failure.into()),
+            };
+            contents.insert(source.clone(), content);
+        }
+        let mut resolved = Groups::new();
+        for (role, list) in groups {
+            match values::resolve(&list, &contents) {
+                Ok(values) => {
+                    resolved.insert(role.to_owned(), values);
+                }
+                Err(unresolved) => {
+                    let waited = memory.missing(self.now) >= self.ctx.config.timings.reference_grace;
+                    return Err(Stop::Problem(Problem::unresolved(&unresolved, waited)));
+                }
+            }
+        }
+        memory.found();
+        Ok((resolved, sources))
+    }
+
+    async fn write(&mut self, memory: &mut Memory, groups: &Groups) -> Result<Synced, Stop> {
+        let before = record(self.live).parameters.clone();
+        if before.as_ref().is_some_and(|b| b.store != self.parameters.store && !b.written.is_empty()) {
+            return Err(Stop::Problem(Problem::StoreChanged));
+        }
+        let hashes = plan::hashes(groups);
+        let recorded: BTreeMap<_, _> = before
+            .iter()
+            .filter(|before| before.store == self.parameters.store)
+            .flat_map(|before| before.hashes.iter().map(|of| (of.name.clone(), of.hash.clone())))
+            .collect();
+        let period = self.ctx.config.timings.sweep * COMPARED_IN_SWEEPS;
+        let verified = memory.is_verified(self.live.generation(), &hashes, self.now, period);
+        if (verified && recorded == hashes && !self.live.is_look_requested()) || !self.ask.act {
+            return Ok(self.as_recorded());
+        }
+        let written = before.map(|before| before.written).unwrap_or_default();
+        let Store { s3, parameter_store } = &self.parameters.store;
+        let outcome = match (s3, parameter_store) {
+            (Some(s3), _) => self.write_documents(s3, groups, &written).await,
+            (None, Some(store)) => self.write_parameters(store, groups, &written).await,
+            (None, None) => return Err(Stop::Problem(Problem::Unusable("spec.parameters.store is empty".into()))),
+        };
+        let written = match outcome {
+            Ok(written) => written,
+            // That a comparison was not answered is no reason to hold back what is known to have been written.
+            Err(Stop::Problem(Problem::Aws(error)))
+                if recorded == hashes && matches!(error.class, Class::Throttled | Class::Transient) =>
+            {
+                tracing::info!(%error, "the parameters could not be compared; it is tried again");
+                return Ok(self.as_recorded());
+            }
+            Err(stop) => return Err(stop),
+        };
+        self.record(|status| {
+            status.hashes =
+                hashes.iter().map(|(name, hash)| RoleHash { name: name.clone(), hash: hash.clone() }).collect();
+            status.written = written;
+        })
+        .await?;
+        memory.verify(self.live.generation(), &hashes, self.now);
+        Ok(self.synced(&hashes))
+    }
+
+    /// The record after it: what is obsolete is removed later, see [`tidy`].
+    async fn write_documents(
+        &mut self,
+        s3: &S3Store,
+        groups: &Groups,
+        written: &[String],
+    ) -> Result<Vec<String>, Stop> {
+        let documents = plan::documents(groups);
+        let (guard, written) = self.about_to_write(written, documents.keys()).await?;
+        let client = S3::new(self.session, self.ctx.config.timings.call_deadline);
+        let base = plan::base(s3, self.live.uid());
+        for (name, document) in documents {
+            guard.call("s3:PutObject", client.put_new(&s3.bucket, &format!("{base}{name}"), document)).await?;
+        }
+        Ok(written)
+    }
+
+    /// The record after it: what is no longer wanted is removed.
+    async fn write_parameters(
+        &mut self,
+        store: &ParameterStore,
+        groups: &Groups,
+        written: &[String],
+    ) -> Result<Vec<String>, Stop> {
+        let wanted = plan::parameters(store, groups).map_err(|what| Stop::Problem(Problem::Unusable(what)))?;
+        let ssm = Ssm::new(self.session);
+        let names: Vec<ParameterName> = wanted.values().map(|wanted| wanted.name.clone()).collect();
+        let stored = ssm.get_parameters(&names).await?;
+        let differences = plan::compare(&wanted, &stored, written);
+        let taken = store::not_ours(&ssm, &self.ask.owner.uid, differences.doubtful).await?;
+        if !taken.is_empty() {
+            let names = taken.iter().map(ToString::to_string).collect();
+            return Err(Stop::Problem(Problem::Taken(names)));
+        }
+        let (guard, written) = self.about_to_write(written, wanted.keys()).await?;
+        let tags = store::tags(self.ask.owner);
+        for parameter in &differences.create {
+            guard.call("ssm:PutParameter", ssm.create(parameter, &tags)).await?;
+        }
+        for parameter in &differences.overwrite {
+            guard.call("ssm:PutParameter", ssm.overwrite(parameter)).await?;
+        }
+        let surplus: BTreeSet<_> = written.iter().filter(|below| !wanted.contains_key(*below)).cloned().collect();
+        store::remove_parameters(&ssm, &guard, store, &self.ask.owner.uid, &surplus).await?;
+        Ok(plan::without(&written, &surplus))
+    }
+
+    /// Records what is about to be written.
+    async fn about_to_write<'b>(
+        &mut self,
+        written: &'b [String],
+        wanted: impl Iterator<Item = &'b String>,
+    ) -> Result<(Guard<'a>, Vec<String>), Stop> {
+        let all = plan::with(written, wanted);
+        if all.len() > MAX_WRITTEN {
+            let what = format!(
+                "{} documents or parameters would have to be kept for this object, and at most {MAX_WRITTEN} can be: have \
+                 fewer, or let workers of old revisions end",
+                all.len()
+            );
+            return Err(Stop::Problem(Problem::Unusable(what)));
+        }
+        let recorded = all.clone();
+        self.record(|status| status.written = recorded).await?;
+        let guard = store::guard(self.ctx, self.live, &all).await?;
+        Ok((guard, all))
+    }
+
+    async fn record(&mut self, change: impl FnOnce(&mut ParametersStatus)) -> Result<(), Failure> {
+        let aws = AwsStatus { account_id: self.session.account.to_string(), region: self.session.region.to_string() };
+        let mut status = self.live.status();
+        let record: &mut ParametersRecord = status.as_mut();
+        let new = || ParametersStatus { store: self.parameters.store.clone(), hashes: vec![], written: vec![] };
+        let mut parameters =
+            record.parameters.take().filter(|old| old.store == self.parameters.store).unwrap_or_else(new);
+        change(&mut parameters);
+        record.parameters_hash = parameters.hashes.iter().find(|of| of.name == MAIN).map(|of| of.hash.clone());
+        record.parameters = Some(parameters);
+        let pinned: &mut Option<AwsStatus> = status.as_mut();
+        pinned.get_or_insert(aws);
+        self.live.record(self.ctx, status).await.map(drop)
+    }
+}
+
+fn record<K: WithParameters>(live: &Live<K>) -> ParametersRecord {
+    live.status().as_ref().clone()
+}
+
+/// Removes what no worker reads any more. `in_use` are the hashes that the revisions of workers and launches name; `None`
+/// when not all of these are known. Gives what is in the way.
+///
+/// # Errors
+/// When the status cannot be written.
+pub async fn tidy<K: WithParameters>(
+    ctx: &Context,
+    session: &Session,
+    live: &mut Live<K>,
+    ask: &Ask<'_>,
+    in_use: Option<&BTreeSet<String>>,
+) -> Result<Option<Problem>, Failure> {
+    let Some(status) = record(live).parameters else { return Ok(None) };
+    let Some(in_use) = in_use.filter(|_| ask.act) else { return Ok(None) };
+    let wanted = ask.parameters.is_some_and(|parameters| parameters.store == status.store);
+    let current = if wanted { status.hashes.iter().map(|of| of.hash.clone()).collect() } else { BTreeSet::new() };
+    let surplus = match (&status.store.s3, wanted) {
+        (Some(_), _) => plan::obsolete(&status.written, &current, in_use),
+        // What is not wanted of those was removed when the others were written.
+        (None, true) => return Ok(None),
+        (None, false) => status.written.iter().cloned().collect(),
+    };
+    match store::remove(ctx, session, live, &status, ask.owner, &surplus).await {
+        Ok(()) => {}
+        Err(Stop::Problem(problem)) => return Ok(Some(problem)),
+        Err(Stop::Failure(failure)) => return Err(failure),
+    }
+    let mut after = live.status();
+    let record: &mut ParametersRecord = after.as_mut();
+    let written = plan::without(&status.written, &surplus);
+    if !wanted {
+        record.parameters_hash = None;
+    }
+    let hashes = if wanted { status.hashes } else { vec![] };
+    let all_gone = !wanted && written.is_empty();
+    record.parameters = (!all_gone).then_some(ParametersStatus { store: status.store, hashes, written });
+    live.record(ctx, after).await?;
+    Ok(None)
+}
+
+/// Removes all that was written for an object that is being deleted. To be done when its workers have ended.
+///
+/// # Errors
+/// What AWS or Kubernetes answered; nothing is forgotten then, and a further call goes on.
+pub async fn remove<K: WithParameters>(
+    ctx: &Context,
+    session: &Session,
+    live: &Live<K>,
+    owner: &Owner,
+) -> Result<(), Failure> {
+    let Some(status) = record(live).parameters else { return Ok(()) };
+    let all = status.written.iter().cloned().collect();
+    match store::remove(ctx, session, live, &status, owner, &all).await {
+        Ok(()) => Ok(()),
+        Err(Stop::Failure(failure)) => Err(failure),
+        Err(Stop::Problem(Problem::Aws(error))) => Err(error.into()),
+        Err(Stop::Problem(problem)) => Err(Failure::Missing {
+            reason: Reason::Deleting,
+            message: format!("removing parameters: {}", problem.message()),
+        }),
+    }
+}

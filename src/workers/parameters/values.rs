@@ -1,0 +1,244 @@
+//! From what a spec says to the values themselves. Pure: what Secrets and ConfigMaps hold is passed in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use super::{
+    crd::{Parameter, ValueFrom},
+    sources::{Content, Source},
+};
+use crate::aws::ssm::ParameterValue;
+
+/// All values of a group of workers, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Values {
+    pub by_name: BTreeMap<String, Value>,
+    /// The uids of the Secrets that values came from.
+    secrets: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Value {
+    pub text: ParameterValue,
+    pub secure: bool,
+}
+
+/// Why a value is not to be had. Never tells what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unresolved {
+    /// The object is not there, or it does not have the key.
+    Missing {
+        parameter: String,
+        source: Source,
+        key: Option<String>,
+    },
+    NotText {
+        parameter: String,
+        source: Source,
+        key: String,
+    },
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { parameter, source, key: None } => {
+                write!(f, "{source} does not exist, which the parameter {parameter} takes its value from: create it")
+            }
+            Self::Missing { parameter, source, key: Some(key) } => {
+                write!(f, "{source} has no key {key}, which the parameter {parameter} takes its value from: add it")
+            }
+            Self::NotText { parameter, source, key } => write!(
+                f,
+                "the key {key} of {source} is not UTF-8 text, which the parameter {parameter} needs: store it encoded, for \
+                 example in base64"
+            ),
+        }
+    }
+}
+
+/// What the values of a group are: those of the object, and over them those of the group's role.
+pub(super) fn for_role<'a>(values: &'a [Parameter], overrides: &'a [Parameter]) -> Vec<&'a Parameter> {
+    let all: BTreeMap<_, _> = values.iter().chain(overrides).map(|p| (p.name.as_str(), p)).collect();
+    all.into_values().collect()
+}
+
+/// The Secrets and ConfigMaps that values are taken from.
+pub(super) fn sources<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) -> BTreeSet<Source> {
+    parameters.into_iter().filter_map(|p| Some(place(p.value_from.as_ref()?)?.0)).collect()
+}
+
+fn place(from: &ValueFrom) -> Option<(Source, &str)> {
+    match (&from.secret_key_ref, &from.config_map_key_ref) {
+        (Some(secret), _) => Some((Source::Secret(secret.name.clone()), &secret.key)),
+        (None, Some(map)) => Some((Source::ConfigMap(map.name.clone()), &map.key)),
+        // The schema wants one of them.
+        (None, None) => None,
+    }
+}
+
+pub(super) fn resolve(
+    parameters: &[&Parameter],
+    contents: &BTreeMap<Source, Option<Content>>,
+) -> Result<Values, Unresolved> {
+    let mut values = Values::default();
+    for parameter in parameters {
+        let name = &parameter.name;
+        let (text, secret) = match parameter.value_from.as_ref().and_then(place) {
+            None => (parameter.value.clone().unwrap_or_default(), false),
+            Some((source, key)) => {
+                let missing = |key| Unresolved::Missing { parameter: name.clone(), source: source.clone(), key };
+                let content = contents.get(&source).and_then(Option::as_ref).ok_or_else(|| missing(None))?;
+                let bytes = content.data.get(key).ok_or_else(|| missing(Some(key.to_owned())))?;
+                let text = String::from_utf8(bytes.clone()).map_err(|_| Unresolved::NotText {
+                    parameter: name.clone(),
+                    source: source.clone(),
+                    key: key.to_owned(),
+                })?;
+                let secret = matches!(source, Source::Secret(_));
+                if secret {
+                    values.secrets.insert(content.uid.clone());
+                }
+                (text, secret)
+            }
+        };
+        let value = Value { text: ParameterValue::new(text), secure: parameter.secure.unwrap_or(secret) };
+        values.by_name.insert(name.clone(), value);
+    }
+    Ok(values)
+}
+
+impl Values {
+    /// The document that workers read.
+    pub(super) fn document(&self) -> String {
+        let plain: BTreeMap<_, _> = self.by_name.iter().map(|(name, value)| (name, value.text.expose())).collect();
+        // A map of texts always is JSON.
+        serde_json::to_string(&plain).unwrap_or_default()
+    }
+
+    /// What the values are known by, wherever that is shown: in a status, a key, a revision. A plain digest would let
+    /// anybody who sees it try out passwords, so with a Secret's value among them it is keyed by the uids of the Secrets,
+    /// which only those know who may read the Secrets. Another Secret with the same values so gives another hash.
+    pub(super) fn hash(&self) -> String {
+        let document = self.document();
+        let digest = if self.secrets.is_empty() {
+            Sha256::digest(&document).to_vec()
+        } else {
+            let key = self.secrets.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+            keyed(key.as_bytes(), document.as_bytes())
+        };
+        hex::encode(&digest[..16])
+    }
+}
+
+fn keyed(key: &[u8], message: &[u8]) -> Vec<u8> {
+    // HMAC takes keys of any length, so the other arm is never reached; it would give a digest that tells nothing.
+    Hmac::<Sha256>::new_from_slice(key).map_or_else(
+        |_| vec![0; 32],
+        |mut mac| {
+            mac.update(message);
+            mac.finalize().into_bytes().to_vec()
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parameters(list: serde_json::Value) -> Vec<Parameter> {
+        serde_json::from_value(list).unwrap()
+    }
+
+    fn contents(uid: &str, password: &[u8]) -> BTreeMap<Source, Option<Content>> {
+        let of = |uid: &str, data: &[(&str, &[u8])]| {
+            let data = data.iter().map(|(k, v)| ((*k).to_owned(), v.to_vec())).collect();
+            Some(Content { uid: uid.into(), data })
+        };
+        BTreeMap::from([
+            (Source::Secret("db".into()), of(uid, &[("password", password), ("blob", &[0xff, 0xfe])])),
+            (Source::ConfigMap("app".into()), of("u2", &[("model", b"red")])),
+            (Source::Secret("gone".into()), None),
+        ])
+    }
+
+    fn all() -> Vec<Parameter> {
+        parameters(json!([
+            {"name": "model", "valueFrom": {"configMapKeyRef": {"name": "app", "key": "model"}}},
+            {"name": "password", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}},
+            {"name": "threads", "value": "4"},
+        ]))
+    }
+
+    fn resolved(list: &[Parameter], uid: &str, password: &[u8]) -> Result<Values, Unresolved> {
+        resolve(&for_role(list, &[]), &contents(uid, password))
+    }
+
+    #[test]
+    fn values_come_from_where_the_spec_says() {
+        let values = resolved(&all(), "u1", b"hunter2").unwrap();
+        assert_eq!(values.document(), r#"{"model":"red","password":"hunter2","threads":"4"}"#);
+        let secure: Vec<_> = values.by_name.iter().filter(|(_, value)| value.secure).map(|(name, _)| name).collect();
+        assert_eq!(secure, ["password"], "what comes from a Secret is encrypted unless said otherwise");
+        let told = parameters(json!([{"name": "a", "value": "1", "secure": true},
+            {"name": "b", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}, "secure": false}]));
+        let told = resolved(&told, "u1", b"x").unwrap();
+        assert!(told.by_name["a"].secure && !told.by_name["b"].secure);
+    }
+
+    #[test]
+    fn a_role_overrides_and_adds() {
+        let overrides = parameters(json!([{"name": "threads", "value": "8"}, {"name": "leader", "value": "yes"}]));
+        let values = resolve(&for_role(&all(), &overrides), &contents("u1", b"x")).unwrap();
+        assert_eq!(values.document(), r#"{"leader":"yes","model":"red","password":"x","threads":"8"}"#);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_what_is_there_is_not() {
+        let from = |name: &str, key: &str| {
+            parameters(json!([{"name": "p", "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}]))
+        };
+        for (name, key, told) in [
+            ("gone", "a", "Secret gone does not exist, which the parameter p takes its value from: create it"),
+            ("unread", "a", "Secret unread does not exist, which"),
+            ("db", "user", "Secret db has no key user, which the parameter p takes its value from: add it"),
+            ("db", "blob", "the key blob of Secret db is not UTF-8 text"),
+        ] {
+            let refused = resolved(&from(name, key), "u1", b"hunter2").unwrap_err();
+            assert!(refused.to_string().contains(told), "{refused}");
+            assert!(!format!("{refused} {refused:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn nobody_guesses_a_secret_from_its_hash() {
+        let hash = |uid: &str, password: &[u8]| resolved(&all(), uid, password).unwrap().hash();
+        let first = hash("u1", b"1234");
+        assert_eq!(first, hash("u1", b"1234"), "the same each time");
+        assert_ne!(first, hash("u1", b"1235"));
+        assert_ne!(first, hash("u2", b"1234"), "without the uid of the Secret it cannot be computed");
+        let digest = hex::encode(&Sha256::digest(resolved(&all(), "u1", b"1234").unwrap().document())[..16]);
+        assert_ne!(first, digest);
+        let open = parameters(json!([{"name": "threads", "value": "4"}]));
+        assert_eq!(resolved(&open, "u1", b"").unwrap().hash(), resolved(&open, "u2", b"").unwrap().hash());
+    }
+
+    #[test]
+    fn values_are_not_printed() {
+        let values = resolved(&all(), "u1", b"hunter2").unwrap();
+        assert!(!format!("{values:?} {values:#?} {:?}", contents("u1", b"hunter2")).contains("hunter2"));
+    }
+
+    #[test]
+    fn the_sources_are_those_that_values_name() {
+        let expected = BTreeSet::from([Source::ConfigMap("app".into()), Source::Secret("db".into())]);
+        assert_eq!(sources(&all()), expected);
+    }
+}
