@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use futures::{StreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::ControllerRevision,
     core::v1::{ConfigMap, Secret},
@@ -19,13 +20,14 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, PostParams},
 };
-use muster::worker_fleet::WorkerFleet;
+use muster::{aws::Connection, worker_fleet::WorkerFleet};
 use muster_sandbox::{CallQuery, Content, INSTANCE_PROFILE, Parameter, ParameterKind, SandboxConfig, WorkersConfig};
 use serde_json::{Value, json};
 
 use crate::{
     fleet::{self, live, ready, settled, spec, status, wait_settled, with},
-    scene::{REGION, Scene, condition},
+    scene::{Controller, REGION, Scene, condition},
+    tap::{LOOK, Moment, PROOF, Point, Tap},
 };
 
 const BUCKET: &str = "parameters";
@@ -409,4 +411,104 @@ async fn a_secrets_value_is_found_nowhere_but_where_it_belongs() {
     }
     assert!(ear.lines.load(Ordering::Relaxed) > 0, "nothing was logged at all");
     assert_eq!(*ear.heard.lock().unwrap(), Vec::<String>::new());
+}
+
+/// A fleet's parameters from their making over a change to their end, with whatever controllers there are meanwhile.
+async fn live_through(scene: &Scene, store: Value) {
+    create_secret(scene, "first", true).await;
+    let in_store = || match documents(scene) {
+        documents if documents.is_empty() => {
+            stored(scene).into_iter().map(|(name, stored)| (name, value(&stored).0.to_owned())).collect()
+        }
+        documents => {
+            documents.into_values().map(|document| ("document".to_owned(), document)).collect::<BTreeMap<_, _>>()
+        }
+    };
+    let is_s3 = store.get("s3").is_some();
+    let expect = |parameters: &[(&str, &str)]| {
+        let document: BTreeMap<_, _> = parameters.iter().copied().collect();
+        let expected = if is_s3 {
+            BTreeMap::from([("document".to_owned(), serde_json::to_string(&document).unwrap())])
+        } else {
+            document.into_iter().map(|(name, value)| (format!("/app/{name}"), value.to_owned())).collect()
+        };
+        assert_eq!(in_store(), expected);
+    };
+    let values = json!([password(), {"name": "goes", "value": "1"}, {"name": "changes", "value": "1"}]);
+    scene.create::<WorkerFleet>("web", with(spec(scene, 0, json!({})), parameters(store, values))).await;
+    let written = |count| {
+        move |fleet: &WorkerFleet| {
+            settled(fleet, 0) && status(fleet).parameters.parameters.is_some_and(|p| p.written.len() == count)
+        }
+    };
+    scene.wait::<WorkerFleet>("web", "written", written(if is_s3 { 1 } else { 3 })).await;
+    expect(&[("changes", "1"), ("dbPassword", "first"), ("goes", "1")]);
+    let values = json!([password(), {"name": "changes", "value": "2"}, {"name": "comes", "value": "2"}]);
+    scene.change::<WorkerFleet>("web", json!({"spec": {"parameters": {"values": values}}})).await;
+    scene.wait::<WorkerFleet>("web", "rewritten", written(if is_s3 { 1 } else { 3 })).await;
+    expect(&[("changes", "2"), ("comes", "2"), ("dbPassword", "first")]);
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!((stored(scene).len(), documents(scene).len()), (0, 0));
+}
+
+async fn start(scene: &Scene, tap: &Tap) -> Controller {
+    let connection = Connection { http_client: Some(tap.aws()), ..scene.connection() };
+    let tap = tap.clone();
+    Controller::start(scene.config(), connection, move |client| tap.kube(client)).await
+}
+
+async fn bare_scene() -> Scene {
+    let scene = Scene::with(SandboxConfig { throttling: false, ..SandboxConfig::default() }).await;
+    scene.sandbox.s3().ensure_bucket(scene.account.as_str(), REGION, BUCKET).unwrap();
+    scene
+}
+
+/// Whether the controller was killed there.
+async fn killed_at(point: &Point, moment: Moment, store: Value) -> bool {
+    let scene = bare_scene().await;
+    let tap = Tap::stopping(point.clone(), moment);
+    let victim = start(&scene, &tap).await;
+    let succession = async {
+        tap.stopped().await;
+        victim.kill().await;
+        let _successor = start(&scene, &Tap::new()).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = live_through(&scene, store) => {}
+        () = succession => {}
+    }
+    tokio::time::timeout(std::time::Duration::ZERO, tap.stopped()).await.is_ok()
+}
+
+async fn survives_every_kill(store: Value, calls: &[&str]) {
+    let scene = bare_scene().await;
+    let tap = Tap::new();
+    let controller = start(&scene, &tap).await;
+    live_through(&scene, store.clone()).await;
+    controller.kill().await;
+    // Looks at machines come when they like, and parameters know nothing of them.
+    let points: BTreeSet<_> =
+        tap.points().into_iter().filter(|point| point.operation != LOOK && point.operation != PROOF).collect();
+    for call in calls {
+        assert!(points.iter().any(|point| point.operation == *call), "{call} is not in {points:?}");
+    }
+    let runs = points
+        .iter()
+        .flat_map(|point| [Moment::Before, Moment::After].map(|moment| killed_at(point, moment, store.clone())));
+    let killed: Vec<bool> = stream::iter(runs).buffer_unordered(8).collect().await;
+    let hits = killed.iter().filter(|hit| **hit).count();
+    assert!(hits * 4 > killed.len() * 3, "only {hits} of {} points were met again", killed.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_and_after_every_call_no_parameter_is_leaked_or_doubled() {
+    let calls = ["PutParameter", "GetParameters", "DeleteParameters", "PUT workerfleets/status", "GET secrets"];
+    survives_every_kill(in_parameter_store(), &calls).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_and_after_every_call_no_document_is_leaked_or_doubled() {
+    survives_every_kill(in_s3(), &["PUT object", "DELETE object", "PUT workerfleets/status"]).await;
 }

@@ -327,8 +327,12 @@ impl HttpConnector for TappedConnector {
     }
 }
 
-/// The `Action` of EC2's and STS's query protocol, with what machines it asks for where these are not all.
+/// The `Action` of EC2's and STS's query protocol, with what machines it asks for where these are not all; what Parameter
+/// Store names in a header; and the method for S3, whose keys differ from run to run.
 fn aws_operation(request: &HttpRequest) -> String {
+    if let Some((_, operation)) = request.headers().get("x-amz-target").and_then(|target| target.rsplit_once('.')) {
+        return operation.to_owned();
+    }
     let body = request.body().bytes().unwrap_or_default();
     let body = std::str::from_utf8(body).unwrap_or_default();
     let action = body.split('&').find_map(|pair| pair.strip_prefix("Action="));
@@ -336,6 +340,6 @@ fn aws_operation(request: &HttpRequest) -> String {
         Some(LOOK) if body.contains("InstanceId.1=") => format!("{LOOK} by id"),
         Some(LOOK) if body.contains("client-token") => format!("{LOOK} by token"),
         Some(action) => action.to_owned(),
-        None => format!("{} {}", request.method(), request.uri()),
+        None => format!("{} object", request.method()),
     }
 }

@@ -96,17 +96,34 @@ pub struct Changed {
     pub source: Source,
 }
 
+/// What the watches tell of some sources since a look at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    Changed,
+    /// All of them are watched, and none changed.
+    Unchanged,
+    /// Not all of them are watched.
+    Unknown,
+}
+
 /// The watched Secrets and ConfigMaps: which changed when.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    changed: Arc<Mutex<HashMap<Changed, Instant>>>,
+    seen: Arc<Mutex<HashMap<Changed, Seen>>>,
     news: broadcast::Sender<Changed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    at: Instant,
+    /// It is there and has the label, so that its next change will be seen too.
+    watched: bool,
 }
 
 impl Default for Watched {
     fn default() -> Self {
         let (news, _) = broadcast::channel(256);
-        Self { changed: Arc::default(), news }
+        Self { seen: Arc::default(), news }
     }
 }
 
@@ -140,10 +157,10 @@ impl Watched {
         let config = watcher::Config::default().labels(&format!("{WATCH_LABEL}=true"));
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
         while let Some(event) = events.next().await {
-            let object = match event {
-                Ok(
-                    watcher::Event::Apply(object) | watcher::Event::InitApply(object) | watcher::Event::Delete(object),
-                ) => object,
+            let (object, watched) = match event {
+                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => (object, true),
+                // Or it has lost the label.
+                Ok(watcher::Event::Delete(object)) => (object, false),
                 Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
                 Err(error) => {
                     tracing::warn!(error = %crate::reconcile::Chain(&error), "watch interrupted; it is begun again");
@@ -152,12 +169,12 @@ impl Watched {
             };
             let changed =
                 Changed { namespace: object.namespace().unwrap_or_default(), source: source(object.name_any()) };
-            self.note(changed);
+            self.note(changed, watched);
         }
     }
 
-    fn note(&self, changed: Changed) {
-        self.lock().insert(changed.clone(), Clock.monotonic());
+    fn note(&self, changed: Changed, watched: bool) {
+        self.lock().insert(changed.clone(), Seen { at: Clock.monotonic(), watched });
         // Nobody listening is fine.
         let _ = self.news.send(changed);
     }
@@ -181,15 +198,22 @@ impl Watched {
         .flat_map(stream::iter)
     }
 
-    /// Whether one of `sources` changed at `since` or later.
-    pub(super) fn changed_since(&self, namespace: &str, sources: &BTreeSet<Source>, since: Instant) -> bool {
-        let changed = self.lock();
-        let of = |source: &Source| Changed { namespace: namespace.into(), source: source.clone() };
-        sources.iter().any(|source| changed.get(&of(source)).is_some_and(|at| *at >= since))
+    /// What a look at `sources` at `since` is still worth.
+    pub(super) fn news_since(&self, namespace: &str, sources: &BTreeSet<Source>, since: Instant) -> News {
+        let seen = self.lock();
+        let of = |source: &Source| seen.get(&Changed { namespace: namespace.into(), source: source.clone() }).copied();
+        let seen: Vec<_> = sources.iter().map(of).collect();
+        if seen.iter().flatten().any(|seen| seen.at >= since) {
+            News::Changed
+        } else if seen.iter().all(|seen| seen.is_some_and(|seen| seen.watched)) {
+            News::Unchanged
+        } else {
+            News::Unknown
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Changed, Instant>> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Changed, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -251,11 +275,20 @@ mod tests {
         let (watched, start) = (Watched::default(), Clock.monotonic());
         let mut changes = std::pin::pin!(watched.changes());
         let changed = Changed { namespace: "ns".into(), source: Source::Secret("db".into()) };
-        watched.note(changed.clone());
-        assert_eq!(changes.next().await, Some(changed));
-        let ours = BTreeSet::from([Source::Secret("db".into())]);
-        assert!(watched.changed_since("ns", &ours, start));
-        assert!(!watched.changed_since("other", &ours, start));
-        assert!(!watched.changed_since("ns", &ours, Clock.monotonic() + Duration::from_secs(1)));
+        watched.note(changed.clone(), true);
+        assert_eq!(changes.next().await, Some(changed.clone()));
+        let later = Clock.monotonic() + Duration::from_secs(1);
+        let news = |namespace: &str, names: &[&str], since| {
+            let sources = names.iter().map(|name| Source::Secret((*name).into())).collect();
+            watched.news_since(namespace, &sources, since)
+        };
+        assert_eq!(news("ns", &["db"], start), News::Changed);
+        assert_eq!(news("ns", &["db"], later), News::Unchanged);
+        assert_eq!(news("ns", &["db", "other"], later), News::Unknown);
+        assert_eq!(news("other", &["db"], start), News::Unknown);
+        assert_eq!(news("ns", &[], start), News::Unchanged, "values in the spec change with the spec");
+        watched.note(changed, false);
+        assert_eq!(news("ns", &["db"], start), News::Changed);
+        assert_eq!(news("ns", &["db"], later), News::Unknown, "it has lost its label");
     }
 }

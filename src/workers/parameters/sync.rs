@@ -12,7 +12,7 @@ use super::{
     plan::{self, Groups, MAIN, MAX_WRITTEN},
     problem::Problem,
     reference::{ParametersRef, Place},
-    sources::{self, Source},
+    sources::{self, News, Source},
     store::{self, Guard, Stop},
     values,
 };
@@ -28,8 +28,9 @@ use crate::{
     workers::ownership::Owner,
 };
 
-/// What is in the store is compared with what it is to be once in so many sweeps, besides whenever something changed.
-const COMPARED_IN_SWEEPS: u32 = 10;
+/// What is in the store is compared with what it is to be once in so many sweeps, besides whenever something changed: it is
+/// a call for each object, and what somebody else did to it is seldom.
+const COMPARED_IN_SWEEPS: u32 = 60;
 
 /// A kind whose workers have parameters.
 pub trait WithParameters:
@@ -118,11 +119,16 @@ pub async fn sync<K: WithParameters>(
     let now = ctx.clock.monotonic();
     if let Some(look) = &memory.last
         && look.generation == live.generation()
-        && now.saturating_duration_since(look.at) < ctx.config.timings.sweep.mul_f64(0.9)
         && !live.is_look_requested()
-        && !ctx.watched.changed_since(live.namespace(), &look.sources, look.at)
     {
-        return Ok(look.synced.clone());
+        let good_for = match ctx.watched.news_since(live.namespace(), &look.sources, look.at) {
+            News::Changed => Duration::ZERO,
+            News::Unchanged => ctx.config.timings.sweep * COMPARED_IN_SWEEPS,
+            News::Unknown => ctx.config.timings.sweep.mul_f64(0.9),
+        };
+        if now.saturating_duration_since(look.at) < good_for {
+            return Ok(look.synced.clone());
+        }
     }
     memory.last = None;
     let mut syncing = Syncing { ctx, session, live, ask, parameters, now };
