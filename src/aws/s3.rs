@@ -113,7 +113,7 @@ impl S3 {
     pub async fn put_new(&self, bucket: &str, key: &str, json: String) -> Result<(), Error> {
         let call = self.client.put_object().bucket(bucket).key(key).if_none_match("*");
         let call = call.content_type("application/json").body(json.into_bytes().into()).send();
-        match within(self.deadline, PUT, call).await?.map_err(|e| Error::from_sdk(PUT, &e)) {
+        match within(self.deadline, PUT, Box::pin(call)).await?.map_err(|e| Error::from_sdk(PUT, &e)) {
             Err(error) if error.class != Class::Conflict => Err(error),
             // 412, or 409 in a race: somebody wrote it.
             Ok(_) | Err(_) => Ok(()),
@@ -126,7 +126,7 @@ impl S3 {
     /// When S3 refuses or does not answer, after the SDK's own attempts.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
         let call = self.client.delete_object().bucket(bucket).key(key).send();
-        within(self.deadline, DELETE, call).await?.map(drop).map_err(|e| Error::from_sdk(DELETE, &e))
+        within(self.deadline, DELETE, Box::pin(call)).await?.map(drop).map_err(|e| Error::from_sdk(DELETE, &e))
     }
 
     async fn read_once(&self, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::ControllerRevision,
     core::v1::{ConfigMap, Secret},
@@ -486,7 +486,7 @@ async fn survives_every_kill(store: Value, calls: &[&str]) {
     let scene = bare_scene().await;
     let tap = Tap::new();
     let controller = start(&scene, &tap).await;
-    live_through(&scene, store.clone()).await;
+    live_through(&scene, store.clone()).boxed_local().await;
     controller.kill().await;
     // Looks at machines come when they like, and parameters know nothing of them.
     let points: BTreeSet<_> =
@@ -494,9 +494,9 @@ async fn survives_every_kill(store: Value, calls: &[&str]) {
     for call in calls {
         assert!(points.iter().any(|point| point.operation == *call), "{call} is not in {points:?}");
     }
-    let runs = points
-        .iter()
-        .flat_map(|point| [Moment::Before, Moment::After].map(|moment| killed_at(point, moment, store.clone())));
+    let runs = points.iter().flat_map(|point| {
+        [Moment::Before, Moment::After].map(|moment| killed_at(point, moment, store.clone()).boxed_local())
+    });
     let killed: Vec<bool> = stream::iter(runs).buffer_unordered(8).collect().await;
     let hits = killed.iter().filter(|hit| **hit).count();
     assert!(hits * 4 > killed.len() * 3, "only {hits} of {} points were met again", killed.len());

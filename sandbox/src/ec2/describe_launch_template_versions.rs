@@ -73,7 +73,7 @@ impl<'a> Wanted<'a> {
                 template.versions.values().filter(|v| range.contains(&v.number)).map(|v| (template, v)).collect()
             }
         };
-        rows.sort_by_key(|row| key(row));
+        rows.sort_by_key(key);
         rows.dedup_by_key(|row| key(row));
         Ok(rows)
     }

@@ -8,7 +8,7 @@ mod scenarios;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use kube::ResourceExt;
 use muster::{aws::Connection, clock::Timings, config::Config, worker_fleet::WorkerFleet};
 use muster_sandbox::{ClockMode, Lifecycle, SandboxConfig};
@@ -179,15 +179,16 @@ impl Scenario {
     }
 
     async fn survives_every_kill(&self) {
-        let (points, again) = futures::join!(self.points(), self.points());
+        let (points, again) = futures::join!(self.points().boxed_local(), self.points().boxed_local());
         assert_eq!(points, again, "{}: the calls of two undisturbed runs", self.name);
         for expected in self.calls {
             assert!(points.iter().any(|point| point.operation == *expected), "{expected} is not in {points:?}");
         }
         let named: Vec<_> = points.iter().map(ToString::to_string).collect();
         println!("{}: {} points, each killed before and after: {}", self.name, points.len(), named.join(", "));
-        let runs =
-            points.iter().flat_map(|point| [Moment::Before, Moment::After].map(|moment| self.run(point, moment)));
+        let runs = points
+            .iter()
+            .flat_map(|point| [Moment::Before, Moment::After].map(|moment| self.run(point, moment).boxed_local()));
         stream::iter(runs).buffer_unordered(SIDE_BY_SIDE).collect::<()>().await;
     }
 }
