@@ -1,7 +1,7 @@
 # Few verbs; each says what it does, and how long it takes where that is long.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check generate kube audit agent-release clean tools tools-python
+.PHONY: help demo test scale dev check generate kube audit agent-release clean tools tools-python
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/muster
 # Outlives the checkout, so that a second clone builds in minutes.
@@ -23,6 +23,9 @@ test: tools-python ## Run every test: about 4 minutes, the first time about 20
 	@hack/kube/build.sh >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
 	@cargo test --workspace
+
+scale: tools-python kube ## A thousand fleets and ten thousand machines at rest: too long for `make test`, about 5 minutes
+	@cargo test -p muster --test it scale:: -- --include-ignored --test-threads 1
 
 dev: tools-python kube ## The same world without examples, until Ctrl-C; USER_DATA=1 runs user data of workers, as you
 	@echo "Building muster (cold: usually 6 to 9 minutes) ..."

@@ -30,8 +30,12 @@ use crate::{
 
 /// The largest page of DescribeInstances and DescribeInstanceStatus.
 const PAGE: i32 = 1000;
-/// EC2 takes up to 1000 ids; its documentation advises smaller calls.
+/// DescribeInstances takes up to 1000 ids; EC2's documentation advises smaller calls.
 const IDS_PER_CALL: usize = 100;
+/// The most that TerminateInstances takes, so that a large fleet goes in one call.
+const VICTIMS_PER_CALL: usize = 1000;
+/// Where the rate leaves no room for so many victims, none is sent: they can wait for a few seconds.
+const FEW_VICTIMS: usize = 50;
 /// EC2 takes at most this many values a filter.
 const FILTER_VALUES: usize = 200;
 
@@ -100,8 +104,9 @@ impl Ec2 {
     }
 
     /// Asks `ids` to end, as far as they are recorded victims. One id that EC2 refuses fails a whole call, so a refused
-    /// call is cut in halves until only that id is left. The caller has the permit of the first call; where there is none
-    /// for a further one, the rest is told to be throttled and left for another look.
+    /// call is cut in halves until only that id is left. So is one that is more than the rate of victims has room for. The
+    /// caller has the permit of the first call; where there is none for a further one, the rest is told to be throttled and
+    /// left for another look.
     pub async fn terminate_instances(
         &self,
         victims: &Acknowledged<Vec<Termination>>,
@@ -113,13 +118,22 @@ impl Ec2 {
         let ids: Vec<_> = ids.iter().filter(recorded).cloned().collect();
         let end = std::time::Instant::now() + budget;
         let mut outcomes = Vec::new();
-        let mut batches: Vec<Vec<InstanceId>> = ids.chunks(IDS_PER_CALL).map(<[_]>::to_vec).collect();
+        let mut batches: Vec<Vec<InstanceId>> = ids.chunks(VICTIMS_PER_CALL).map(<[_]>::to_vec).collect();
         let mut refused = None;
         let mut first = true;
         while let Some(mut batch) = batches.pop() {
             let left = end.saturating_duration_since(std::time::Instant::now());
-            if !std::mem::take(&mut first) {
-                refused = refused.or_else(|| self.further(OPERATION, Bucket::TerminateInstances, left).err());
+            if refused.is_none() {
+                match self.further(OPERATION, Bucket::TerminateInstancesResources, batch.len(), left) {
+                    Err(_) if batch.len() > FEW_VICTIMS => {
+                        let rest = batch.split_off(batch.len() / 2);
+                        batches.extend([batch, rest]);
+                        continue;
+                    }
+                    Err(error) => refused = Some(error),
+                    Ok(()) if std::mem::take(&mut first) => {}
+                    Ok(()) => refused = self.further(OPERATION, Bucket::TerminateInstances, 1, left).err(),
+                }
             }
             if let Some(error) = &refused {
                 outcomes.extend(batch.into_iter().map(|id| (id, Err(error.clone()))));
@@ -140,9 +154,10 @@ impl Ec2 {
     }
 
     /// Whether a further call may follow within the rate and the time that are left.
-    fn further(&self, operation: &'static str, bucket: Bucket, left: Duration) -> Result<(), Error> {
+    fn further(&self, operation: &'static str, bucket: Bucket, amount: usize, left: Duration) -> Result<(), Error> {
         let Session { account, region, limits, .. } = &self.session;
-        let taken = limits.take(account, region, bucket, 1).map(drop).map_err(|wait| wait.to_string());
+        let amount = u32::try_from(amount).unwrap_or(u32::MAX);
+        let taken = limits.take(account, region, bucket, amount).map(drop).map_err(|wait| wait.to_string());
         let timely = if left.is_zero() { Err("the time for this call is over".into()) } else { Ok(()) };
         let class = Class::Throttled;
         timely.and(taken).map_err(|message| Error { operation, class, code: "NotSent".into(), message })

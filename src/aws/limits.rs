@@ -18,6 +18,7 @@ pub enum Bucket {
     RunInstancesRequests,
     RunInstancesResources,
     TerminateInstances,
+    TerminateInstancesResources,
     Describe,
     /// GetParameter, GetParameters and GetParametersByPath.
     ParameterReads,
@@ -33,6 +34,7 @@ impl Bucket {
             Self::RunInstancesRequests => (5, 2),
             Self::RunInstancesResources => (1000, 2),
             Self::TerminateInstances => (100, 5),
+            Self::TerminateInstancesResources => (1000, 20),
             Self::Describe => (100, 20),
             Self::ParameterReads => (40, 40),
             Self::ParameterWrites => (3, 3),

@@ -13,6 +13,7 @@ mod grants;
 mod lease;
 mod parameters;
 mod report;
+mod scale;
 mod scene;
 mod shell;
 mod tap;

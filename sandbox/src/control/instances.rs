@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use crate::caller::AccountId;
+use crate::caller::{AccountId, Caller};
+use crate::ec2::Ec2Call;
 use crate::ec2::event::InstanceEvent;
 use crate::ec2::ids;
 use crate::ec2::instance::{HealthStatus, Instance};
 use crate::ec2::lifecycle::{self, Ending};
+use crate::ec2::run_instances;
 use crate::ec2::world::World;
 use crate::error::ApiError;
+use crate::query::params::Params;
 
 use super::Control;
 
@@ -50,6 +53,25 @@ impl Control {
     /// Every state that an instance enters from now on. List the instances after subscribing, to miss none.
     pub fn instance_events(&self) -> broadcast::Receiver<InstanceEvent> {
         self.state.ec2.events()
+    }
+
+    /// Launches what RunInstances with these parameters would for the account's root user, without a call: for tests of
+    /// scale, which need machines and not their launch. Rates hold while they are on.
+    pub fn launch(
+        &self,
+        account: &AccountId,
+        region: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Vec<String>, ApiError> {
+        let id = self.state.accounts.authenticate(&account.root_access_key(), None);
+        let id = id.map_err(|_| ApiError::new("AuthFailure", format!("The root user of {account} was revoked")))?;
+        let form = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        run_instances::launch_ids(&Ec2Call {
+            state: &self.state,
+            caller: &Caller { id, region: region.to_owned() },
+            params: Params::new(&form),
+            now: self.now(),
+        })
     }
 
     /// As somebody would in the console.

@@ -30,7 +30,7 @@ mod modify_launch_template;
 pub(crate) mod network;
 mod page;
 mod register_image;
-mod run_instances;
+pub(crate) mod run_instances;
 pub(crate) mod seed;
 mod sent_request;
 mod start_instances;
