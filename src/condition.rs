@@ -35,6 +35,8 @@ names!(
         ParametersSynced,
         CapacityAvailable,
         OrphansFound,
+        /// Nothing is known of how busy the workers are. Present only while True.
+        CpuUnknown,
         Collected,
         Degraded,
         UpToDate,
@@ -43,10 +45,10 @@ names!(
 );
 
 impl ConditionType {
-    /// kstatus reads these as "something is going on" by their mere presence.
+    /// kstatus reads the first two as "something is going on" by their mere presence.
     fn only_while_true(self) -> bool {
         match self {
-            Self::Reconciling | Self::Stalled | Self::Suspended => true,
+            Self::Reconciling | Self::Stalled | Self::Suspended | Self::CpuUnknown => true,
             Self::Ready
             | Self::Available
             | Self::Progressing
@@ -101,6 +103,7 @@ names!(
         StrangersFound,
         TerminationRefused,
         ClusterNameChanged,
+        NoDataYet,
         // What runs workers with parameters
         ParametersWritten,
         NoParameters,

@@ -1,10 +1,15 @@
-//! Counters for /metrics. No label holds the name of an object or an instance: their number has no bound.
+//! Counters for /metrics. But for CPU, no label holds the name of an object or an instance: their number has no bound.
+
+mod cpu;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+
+pub use self::cpu::FleetLabels;
+use crate::{ids::Uid, workers::cpu::CpuSamples};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabel {
@@ -37,6 +42,7 @@ pub struct Metrics {
     durations: Family<KindLabel, Histogram>,
     calls: Family<CallLabels, Counter>,
     leading: Gauge,
+    cpu: cpu::Cpu,
 }
 
 impl Default for Metrics {
@@ -57,7 +63,9 @@ impl Default for Metrics {
         registry.register("aws_requests", "Calls to AWS", calls.clone());
         registry.register("leading", "1 while this replica holds the lease", leading.clone());
         registry.register("build_info", "The version that runs", build);
-        Self { registry, reconciles, errors, durations, calls, leading }
+        let cpu = cpu::Cpu::default();
+        cpu.register(&mut registry);
+        Self { registry, reconciles, errors, durations, calls, leading, cpu }
     }
 }
 
@@ -78,6 +86,15 @@ impl Metrics {
 
     pub fn set_leading(&self, leading: bool) {
         self.leading.set(leading.into());
+    }
+
+    /// How busy the workers of a fleet are. Who is not in `samples` has no series any more.
+    pub fn show_cpu(&self, uid: &Uid, fleet: FleetLabels, samples: &CpuSamples) {
+        self.cpu.show(uid, fleet, samples);
+    }
+
+    pub fn forget_cpu(&self, uid: &Uid) {
+        self.cpu.forget(uid);
     }
 
     /// The OpenMetrics text.

@@ -5,7 +5,7 @@
 //! different moments come to be asked for together.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,14 @@ pub struct CpuWish<'a> {
     pub period: Period,
     /// Those that run.
     pub machines: BTreeSet<InstanceId>,
+}
+
+/// What is known.
+#[derive(Clone, Debug, Default)]
+pub struct CpuKnown {
+    pub samples: CpuSamples,
+    /// Why the last look failed. The samples are of earlier looks, then.
+    pub failure: Option<Error>,
 }
 
 /// What one account and region is known of.
@@ -69,7 +77,7 @@ impl Pace {
 
 impl CpuLane {
     /// What is known of `wish`, after a look if one is due.
-    pub(super) async fn look(&mut self, session: &Session, wish: CpuWish<'_>, pace: Pace) -> Result<CpuSamples, Error> {
+    pub(super) async fn look(&mut self, session: &Session, wish: CpuWish<'_>, pace: Pace) -> CpuKnown {
         let (owner, period, machines) = (wish.owner.clone(), wish.period, wish.machines);
         self.wishes.insert(owner.clone(), (period, machines.clone()));
         let now = Clock.monotonic();
@@ -79,15 +87,16 @@ impl CpuLane {
             let outcome = CloudWatch::new(session).cpu(&due, Clock.now()).await;
             self.keep(&owner, now, due.into_keys(), outcome, pace);
         }
-        match self.failure(&owner, now, pace) {
-            Some(error) => Err(error.clone()),
-            None => Ok(self.known(period, &machines, Clock.now())),
-        }
+        let failure = self.failure(&owner, now, pace).cloned();
+        CpuKnown { samples: self.known(period, &machines, Clock.now()), failure }
     }
 
-    pub(super) fn forget(&mut self, owner: &Uid) {
-        self.wishes.remove(owner);
-        self.denied.remove(owner);
+    /// Forgets everybody else.
+    pub(super) fn keep_only(&mut self, wishing: &HashSet<Uid>) {
+        if self.wishes.len() + self.denied.len() > wishing.len() {
+            self.wishes.retain(|owner, _| wishing.contains(owner));
+            self.denied.retain(|owner, _| wishing.contains(owner));
+        }
     }
 
     /// What to ask for now: nothing, or all that is due, with what will be due within half of its time.

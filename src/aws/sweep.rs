@@ -4,7 +4,7 @@
 //! after it. Only a complete sweep makes a snapshot: a failed one proves nothing, least of all that something is gone.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -12,13 +12,12 @@ use std::{
 use crate::{
     aws::{
         Bucket, Class, Error, NotNow, Session,
-        cpu::{CpuLane, CpuWish, Pace},
+        cpu::{CpuKnown, CpuLane, CpuWish, Pace},
         ec2::Ec2,
     },
     clock::{Clock, Timings},
     ids::{AccountId, InstanceId, Region, Uid},
     workers::{
-        cpu::CpuSamples,
         instance::Instance,
         ownership::{OWNER_TAG, OWNER_UID_TAG, Owner},
     },
@@ -72,6 +71,8 @@ struct Lane {
     instances: tokio::sync::Mutex<Option<Last<Snapshot>>>,
     checks: tokio::sync::Mutex<Option<Last<StatusChecks>>>,
     cpu: tokio::sync::Mutex<CpuLane>,
+    /// Who wishes to know of CPU. Whoever leaves is forgotten at the next look.
+    wishing: Mutex<HashSet<Uid>>,
 }
 
 /// What came of the last attempt.
@@ -120,16 +121,21 @@ impl Sweeps {
 
     /// How busy the machines of `wish` are, as far as is known. One call for each 500 machines that anybody wishes to know
     /// of, as often as their period says.
-    pub async fn cpu(&self, session: &Session, wish: CpuWish<'_>, timings: &Timings) -> Result<CpuSamples, Error> {
+    pub async fn cpu(&self, session: &Session, wish: CpuWish<'_>, timings: &Timings) -> CpuKnown {
         let lane = self.lane(session);
-        lane.cpu.lock().await.look(session, wish, Pace::of(timings)).await
+        let mut cpu = lane.cpu.lock().await;
+        {
+            let mut wishing = lane.wishing.lock().unwrap_or_else(PoisonError::into_inner);
+            wishing.insert(wish.owner.clone());
+            cpu.keep_only(&wishing);
+        }
+        cpu.look(session, wish, Pace::of(timings)).await
     }
 
     /// `owner` has gone, or wishes to know no more.
-    pub async fn forget_cpu(&self, owner: &Uid) {
-        let lanes: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        for lane in lanes {
-            lane.cpu.lock().await.forget(owner);
+    pub fn forget_cpu(&self, owner: &Uid) {
+        for lane in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            lane.wishing.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
         }
     }
 

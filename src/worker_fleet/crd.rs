@@ -5,6 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cpu::{CpuStatus, Metrics};
 use crate::{
     fields::{AwsRef, AwsStatus, CommonStatus},
     ids::InstanceId,
@@ -44,11 +45,17 @@ use crate::{
     printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas"),
     printcolumn(name = "Ready-Workers", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Up-To-Date", type_ = "integer", json_path = ".status.updatedReplicas"),
+    printcolumn(name = "Cpu", type_ = "integer", json_path = ".status.cpu.averagePercent"),
     printcolumn(name = "Suspend", type_ = "boolean", json_path = ".spec.suspend"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must be at most 63 characters")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.scaleDownPolicy) || self.scaleDownPolicy != 'LowestCpu' || has(self.metrics)",
+    "fieldPath": ".scaleDownPolicy",
+    "message": "scaleDownPolicy LowestCpu needs to know how busy the workers are: add metrics: {cpu: {period: 5m}}",
+}]))]
 pub struct WorkerFleetSpec {
     /// How many workers there shall be.
     #[serde(default = "one")]
@@ -71,13 +78,18 @@ pub struct WorkerFleetSpec {
     /// When a worker counts as ready.
     #[serde(default)]
     pub readiness: Readiness,
-    /// Which workers end first when there are too many: `Oldest` or `Newest`. Those that are not ready go before all.
+    /// Which workers end first when there are too many: `Oldest`, `Newest`, or the one with the `LowestCpu`, which needs
+    /// `metrics.cpu`; workers whose CPU is not known go last, then, and the oldest of them first. Those that are not ready
+    /// go before all.
     #[serde(default)]
     pub scale_down_policy: ScaleDownPolicy,
     /// What is done about a worker that somebody stopped: `Replace` ends it and launches another; `Ignore` leaves it, and
     /// it goes on counting as one of the workers.
     #[serde(default)]
     pub on_stopped: OnStopped,
+    /// What is measured of the workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
     /// What becomes of the workers when this object is deleted: `Terminate` or `Retain`.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -118,6 +130,7 @@ pub enum ScaleDownPolicy {
     #[default]
     Oldest,
     Newest,
+    LowestCpu,
 }
 
 /// What is done about stopped workers.
@@ -194,6 +207,9 @@ pub struct WorkerFleetStatus {
     pub update_revision: Option<String>,
     #[serde(flatten)]
     pub parameters: ParametersRecord,
+    /// How busy the workers are. Absent when nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<CpuStatus>,
     /// Some of the workers, those that are not ready first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
@@ -257,4 +273,8 @@ pub struct WorkerSummary {
     /// When it was launched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launched_at: Option<Time>,
+    /// How busy it is. Absent when that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub cpu_percent: Option<i32>,
 }

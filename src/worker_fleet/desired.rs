@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::{
     ids::{ImageId, InvalidId, Role, Uid},
-    worker_fleet::crd::{OnStopped, ReadinessCheck, ScaleDownPolicy, WorkerFleetSpec},
+    worker_fleet::{
+        cpu::{self, InvalidMetrics},
+        crd::{OnStopped, ReadinessCheck, ScaleDownPolicy, WorkerFleetSpec},
+    },
     workers::{
+        cpu::Period,
         ownership::Owner,
         parameters::{MAIN, Synced},
         pools::Places,
@@ -34,6 +38,8 @@ pub(super) struct Desired {
     pub readiness: ReadinessCheck,
     pub scale_down: ScaleDownPolicy,
     pub on_stopped: OnStopped,
+    /// What the CPU is measured over. `None`: it is not.
+    pub cpu: Option<Period>,
     pub adopt: BTreeSet<Uid>,
     pub ignore: BTreeSet<Uid>,
 }
@@ -45,6 +51,8 @@ pub(super) enum Invalid {
     Template(#[from] Unrenderable),
     #[error("spec.template: {0}")]
     Id(#[from] InvalidId),
+    #[error("spec.{0}")]
+    Metrics(#[from] InvalidMetrics),
     #[error(
         "the annotation {annotation} must hold the uid of the earlier fleet, or several separated by commas: {source}"
     )]
@@ -72,6 +80,7 @@ impl Desired {
             readiness: spec.readiness.check,
             scale_down: spec.scale_down_policy,
             on_stopped: spec.on_stopped,
+            cpu: cpu::period(spec.metrics.as_ref())?,
             adopt: uids(ADOPT)?,
             ignore: uids(IGNORE)?,
         })

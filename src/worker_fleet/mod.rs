@@ -11,6 +11,7 @@
 //! The record of open launches and victims is in the status; everything else follows from what EC2 shows.
 
 mod apply;
+mod cpu;
 mod crd;
 mod desired;
 mod memory;
@@ -25,6 +26,7 @@ use std::{
 
 use self::{
     apply::{Hands, ledger_of, with_ledger},
+    cpu::Cpu,
     desired::Desired,
     memory::Memory,
     observe::{Answer, Question, live_owner, observe},
@@ -95,7 +97,9 @@ impl Kind for WorkerFleet {
         let desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
             .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
         memory.revisions.ensure(ctx, live, &desired.revision, FIELD_MANAGER).await?;
-        let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::Run(&desired) };
+        let adopted = live.status().adopted.into_iter().collect();
+        let cpu = cpu::observe(ctx, &session, &owner, &adopted, desired.cpu).await;
+        let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::Run(&desired), cpu };
         let found = look.rounds().await?;
         let named = look.named(&desired, &found);
         look.prune(named.as_ref()).await?;
@@ -126,7 +130,7 @@ impl Kind for WorkerFleet {
         let mut memory = memory.lock().await;
         memory.revisions.check_cluster(ctx, live).await?;
         let policy = live.object().spec.deletion_policy;
-        let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::End(policy) };
+        let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::End(policy), cpu: None };
         let found = look.rounds().await?;
         if has_ended(policy, &found.answer.observed, &found.ledger) {
             match policy {
@@ -139,6 +143,7 @@ impl Kind for WorkerFleet {
     }
 
     fn forget(ctx: &Context, uid: &Uid) {
+        cpu::forget(ctx, uid);
         ctx.worker_fleets.forget(uid);
         ctx.parameters.forget(uid);
     }
@@ -179,6 +184,7 @@ struct Look<'a> {
     live: &'a mut Live<WorkerFleet>,
     memory: &'a mut Memory,
     goal: Goal<'a>,
+    cpu: Option<Cpu>,
 }
 
 /// What a look came to.
@@ -247,7 +253,9 @@ impl Look<'_> {
             Goal::End(_) => (ReadinessCheck::Running, None),
         };
         let question = Question { owner: &owner, readiness, launch, revision: self.goal.revision(), not_before };
-        observe(self.ctx, self.session, self.live, ledger, self.memory, question).await
+        let mut answer = observe(self.ctx, self.session, self.live, ledger, self.memory, question).await?;
+        answer.observed.cpu = self.cpu.as_ref().map(|cpu| cpu.samples.clone()).unwrap_or_default();
+        Ok(answer)
     }
 
     fn plan(&self, answer: &Answer, ledger: &Ledger) -> Plan {
@@ -284,8 +292,11 @@ impl Look<'_> {
             hold: found.hold.as_ref(),
             undying: &self.memory.undying,
         };
-        let status = with_ledger(view.status(self.live.status()), self.session, found.ledger.clone());
-        let (verdicts, settled) = (view.verdicts(), view.is_settled());
+        let before = self.live.status();
+        let status = cpu::tell(self.cpu.as_ref(), &before, view.status(before.clone()));
+        let status = with_ledger(status, self.session, found.ledger.clone());
+        let (mut verdicts, settled) = (view.verdicts(), view.is_settled());
+        verdicts.extend(self.cpu.as_ref().and_then(Cpu::verdict));
         self.memory.idle_looks = match (settled || desired.suspended, found.moved) {
             (true, _) => 0,
             (false, true) => 1,

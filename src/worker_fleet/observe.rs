@@ -79,7 +79,7 @@ pub(super) async fn observe(
         Some(_) | None => Zones::default(),
     };
     let lessons = memory.lessons(question.revision, now, &ctx.config.timings);
-    Ok(Answer { observed: Observed { roster, zones, lessons }, begun: snapshot.begun })
+    Ok(Answer { observed: Observed { roster, zones, lessons, ..Observed::default() }, begun: snapshot.begun })
 }
 
 /// How many machines are sure to stay as they are. Where these are too few a launch may follow in the same plan, also one

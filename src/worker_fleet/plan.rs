@@ -14,6 +14,7 @@ use crate::{
         desired::Desired,
     },
     workers::{
+        cpu::{CpuSamples, idleness},
         instance::InstanceState,
         launch::{LaunchIntent, Termination, TerminationReason},
         ledger::{Ledger, MAX_ADOPTED, MAX_OPEN_CALLS, MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS},
@@ -31,6 +32,8 @@ pub(super) struct Observed {
     pub zones: Zones,
     /// What this process learned from calls that it made.
     pub lessons: Lessons,
+    /// How busy the workers are, as far as is known.
+    pub cpu: CpuSamples,
 }
 
 #[derive(Clone, Debug)]
@@ -205,11 +208,13 @@ impl<'a, 'p> Draft<'a, 'p> {
         let mut workers: Vec<_> = self.workers().collect();
         workers.sort_by_key(|worker| {
             let age = worker.instance.launched_at.map_or(0, |t| t.as_second());
-            let age = match desired.scale_down {
-                ScaleDownPolicy::Oldest => age,
-                ScaleDownPolicy::Newest => -age,
+            let idle = |worker: &Sighting| idleness(self.observed.cpu.get(&worker.instance.id));
+            let (idle, age) = match desired.scale_down {
+                ScaleDownPolicy::Oldest => (None, age),
+                ScaleDownPolicy::Newest => (None, -age),
+                ScaleDownPolicy::LowestCpu => (Some(idle(worker)), age),
             };
-            (is_ready(worker, desired.readiness), age, &worker.instance.id)
+            (is_ready(worker, desired.readiness), idle, age, &worker.instance.id)
         });
         workers.into_iter().take(count as usize).map(|worker| worker.instance.id.clone()).collect()
     }

@@ -285,6 +285,7 @@ fn summaries(roster: &Roster, ledger: &Ledger, check: ReadinessCheck) -> (Vec<Wo
             instance_type: instance.instance_type.clone(),
             revision: revision(worker).into(),
             launched_at: instance.launched_at.map(|time| Time(second(time))),
+            cpu_percent: None,
         }
     };
     (all.iter().take(LISTED).map(summary).collect(), all.len())

@@ -3,6 +3,7 @@
 
 mod account;
 mod chart;
+mod cpu;
 mod crash;
 mod crds;
 mod fleet;

@@ -125,7 +125,7 @@ impl World {
             message: String::new(),
         };
         let cooling = self.cooling.iter().map(|pool| (pool.clone(), refusal.clone())).collect();
-        Observed { roster, zones: zones(), lessons: Lessons { cooling, ..Lessons::default() } }
+        Observed { roster, zones: zones(), lessons: Lessons { cooling, ..Lessons::default() }, ..Observed::default() }
     }
 
     /// A look, with rounds until there is nothing left to do.

@@ -83,7 +83,12 @@ fn launched_with(token: &ClientToken, n: u32) -> Sighting {
 
 fn observed(machines: impl IntoIterator<Item = Sighting>) -> Observed {
     let machines = machines.into_iter().map(|m| (m.instance.id.clone(), m)).collect();
-    Observed { roster: Roster { machines, ..Roster::default() }, zones: zones(), lessons: Lessons::default() }
+    Observed {
+        roster: Roster { machines, ..Roster::default() },
+        zones: zones(),
+        lessons: Lessons::default(),
+        ..Observed::default()
+    }
 }
 
 fn running(ids: impl IntoIterator<Item = u32>) -> Observed {

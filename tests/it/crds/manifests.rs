@@ -125,6 +125,7 @@ fn worker_fleet() -> Value {
                 "onChange": "Replace",
             },
             "readiness": {"check": "StatusChecks"},
+            "metrics": {"cpu": {"period": "5m"}},
             "scaleDownPolicy": "Newest",
             "onStopped": "Ignore",
             "deletionPolicy": "Retain",

@@ -144,6 +144,18 @@ fn mistakes() -> Vec<Mistake> {
         mistake(
             "WorkerFleet",
             Create,
+            &[("/spec/scaleDownPolicy", json!("LowestCpu")), ("/spec/metrics", json!(null))],
+            "scaleDownPolicy LowestCpu needs to know how busy the workers are: add metrics: {cpu: {period: 5m}}",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/metrics/cpu/period", json!("90s"))],
+            "period must be a whole number of minutes from 1m to 1h, for example 5m",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
             &[("/spec/template/tags", json!({"cost center": "7"}))],
             "tag keys may hold only letters, digits and + - = . , _ : @ while metadataOptions.instanceMetadataTags is enabled",
         ),

@@ -1,0 +1,146 @@
+//! The CPU of workers, for /metrics. The one place where labels hold the names of objects and instances: the series of what
+//! has gone are removed.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::{
+    ids::{InstanceId, Uid},
+    workers::cpu::{CpuSamples, summary},
+};
+
+type Percent = Gauge<f64, AtomicU64>;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct WorkerLabels {
+    namespace: String,
+    fleet: String,
+    instance: String,
+}
+
+/// The name of a fleet.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct FleetLabels {
+    pub namespace: String,
+    pub fleet: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Cpu {
+    workers: Family<WorkerLabels, Percent>,
+    average: Family<FleetLabels, Percent>,
+    maximum: Family<FleetLabels, Percent>,
+    /// What each fleet has series of.
+    shown: Mutex<HashMap<Uid, (FleetLabels, BTreeSet<InstanceId>)>>,
+}
+
+impl Cpu {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("worker_cpu_percent", "CPU of a worker, as CloudWatch last told it", self.workers.clone());
+        let (average, maximum) = ("Mean CPU of a fleet's workers", "CPU of a fleet's busiest worker");
+        registry.register("workerfleet_cpu_average_percent", average, self.average.clone());
+        registry.register("workerfleet_cpu_max_percent", maximum, self.maximum.clone());
+    }
+
+    /// What is known of a fleet now. What was known before and is not any more goes.
+    pub(super) fn show(&self, uid: &Uid, fleet: FleetLabels, samples: &CpuSamples) {
+        let known: BTreeSet<_> = samples.keys().cloned().collect();
+        let before = self.lock().insert(uid.clone(), (fleet.clone(), known.clone()));
+        if let Some((labels, ids)) = before {
+            self.remove(&labels, ids.difference(&known));
+        }
+        for (id, sample) in samples {
+            self.workers.get_or_create(&worker(&fleet, id)).set(sample.percent);
+        }
+        match summary(samples.values()) {
+            Some(of_all) => {
+                self.average.get_or_create(&fleet).set(of_all.average);
+                self.maximum.get_or_create(&fleet).set(of_all.maximum);
+            }
+            None => self.remove_fleet(&fleet),
+        }
+    }
+
+    pub(super) fn forget(&self, uid: &Uid) {
+        if let Some((labels, ids)) = self.lock().remove(uid) {
+            self.remove(&labels, ids.iter());
+            self.remove_fleet(&labels);
+        }
+    }
+
+    fn remove<'a>(&self, fleet: &FleetLabels, ids: impl Iterator<Item = &'a InstanceId>) {
+        for id in ids {
+            self.workers.remove(&worker(fleet, id));
+        }
+    }
+
+    fn remove_fleet(&self, fleet: &FleetLabels) {
+        self.average.remove(fleet);
+        self.maximum.remove(fleet);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uid, (FleetLabels, BTreeSet<InstanceId>)>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn worker(fleet: &FleetLabels, id: &InstanceId) -> WorkerLabels {
+    WorkerLabels { namespace: fleet.namespace.clone(), fleet: fleet.fleet.clone(), instance: id.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+    use crate::workers::cpu::CpuSample;
+
+    fn samples(percents: &[(usize, f64)]) -> CpuSamples {
+        let id = |n: usize| InstanceId::try_from(format!("i-{n:017x}")).unwrap();
+        percents
+            .iter()
+            .map(|(n, percent)| (id(*n), CpuSample { percent: *percent, at: Timestamp::UNIX_EPOCH }))
+            .collect()
+    }
+
+    #[test]
+    fn series_come_and_go_with_the_workers() {
+        let mut registry = Registry::with_prefix("muster");
+        let cpu = Cpu::default();
+        cpu.register(&mut registry);
+        let lines = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let fleet = || FleetLabels { namespace: "ml".into(), fleet: "web".into() };
+        cpu.show(&uid, fleet(), &samples(&[(1, 40.5), (2, 60.5)]));
+        cpu.show(&uid, fleet(), &samples(&[(2, 61.0), (3, 0.0)]));
+        let worker =
+            |n: usize| format!("muster_worker_cpu_percent{{namespace=\"ml\",fleet=\"web\",instance=\"i-{n:017x}\"}}");
+        assert_eq!(
+            lines(),
+            BTreeSet::from([
+                format!("{} 61.0", worker(2)),
+                format!("{} 0.0", worker(3)),
+                "muster_workerfleet_cpu_average_percent{namespace=\"ml\",fleet=\"web\"} 30.5".to_owned(),
+                "muster_workerfleet_cpu_max_percent{namespace=\"ml\",fleet=\"web\"} 61.0".to_owned(),
+            ])
+        );
+        cpu.show(&uid, fleet(), &samples(&[]));
+        assert_eq!(lines(), BTreeSet::new());
+        cpu.show(&uid, fleet(), &samples(&[(1, 1.0)]));
+        cpu.forget(&uid);
+        assert_eq!(lines(), BTreeSet::new());
+    }
+}
