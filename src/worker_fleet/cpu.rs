@@ -204,7 +204,10 @@ mod tests {
         WorkerFleetStatus { instances, ..WorkerFleetStatus::default() }
     }
 
-    fn shown(status: &WorkerFleetStatus) -> (Option<(i32, i32, i64)>, Vec<Option<i32>>) {
+    /// Average, maximum and when.
+    type OfFleet = Option<(i32, i32, i64)>;
+
+    fn shown(status: &WorkerFleetStatus) -> (OfFleet, Vec<Option<i32>>) {
         let cpu = status.cpu.as_ref();
         let fleet = cpu.map(|cpu| (cpu.average_percent, cpu.max_percent, cpu.observed_at.0.as_second()));
         (fleet, status.instances.iter().map(|worker| worker.cpu_percent).collect())
