@@ -2,6 +2,8 @@
 
 mod cpu;
 
+use std::time::Instant;
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -9,7 +11,7 @@ use prometheus_client::{
 };
 
 pub use self::cpu::FleetLabels;
-use crate::{ids::Uid, workers::cpu::CpuSamples};
+use crate::{clock::Clock, ids::Uid, workers::cpu::CpuSamples};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabel {
@@ -88,9 +90,10 @@ impl Metrics {
         self.leading.set(leading.into());
     }
 
-    /// How busy the workers of a fleet are. Who is not in `samples` has no series any more.
-    pub fn show_cpu(&self, uid: &Uid, fleet: FleetLabels, samples: &CpuSamples) {
-        self.cpu.show(uid, fleet, samples);
+    /// How busy the workers of a fleet are, shown until `until` at the longest. Who is not in `samples` has no series any
+    /// more.
+    pub fn show_cpu(&self, uid: &Uid, fleet: FleetLabels, samples: &CpuSamples, until: Instant) {
+        self.cpu.show(uid, fleet, samples, until);
     }
 
     pub fn forget_cpu(&self, uid: &Uid) {
@@ -99,6 +102,7 @@ impl Metrics {
 
     /// The OpenMetrics text.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        self.cpu.expire(Clock.monotonic());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

@@ -1,9 +1,10 @@
 //! The CPU of workers, for /metrics. The one place where labels hold the names of objects and instances: the series of what
-//! has gone are removed.
+//! has gone are removed, and of what nobody has looked at for long.
 
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError, atomic::AtomicU64},
+    time::Instant,
 };
 
 use prometheus_client::{
@@ -39,7 +40,14 @@ pub(super) struct Cpu {
     average: Family<FleetLabels, Percent>,
     maximum: Family<FleetLabels, Percent>,
     /// What each fleet has series of.
-    shown: Mutex<HashMap<Uid, (FleetLabels, BTreeSet<InstanceId>)>>,
+    shown: Mutex<HashMap<Uid, Shown>>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    fleet: FleetLabels,
+    ids: BTreeSet<InstanceId>,
+    until: Instant,
 }
 
 impl Cpu {
@@ -50,12 +58,14 @@ impl Cpu {
         registry.register("workerfleet_cpu_max_percent", maximum, self.maximum.clone());
     }
 
-    /// What is known of a fleet now. What was known before and is not any more goes.
-    pub(super) fn show(&self, uid: &Uid, fleet: FleetLabels, samples: &CpuSamples) {
+    /// What is known of a fleet now, to be shown until somebody knows better, and not longer than `until`. What was known
+    /// before and is not any more goes.
+    pub(super) fn show(&self, uid: &Uid, fleet: FleetLabels, samples: &CpuSamples, until: Instant) {
         let known: BTreeSet<_> = samples.keys().cloned().collect();
-        let before = self.lock().insert(uid.clone(), (fleet.clone(), known.clone()));
-        if let Some((labels, ids)) = before {
-            self.remove(&labels, ids.difference(&known));
+        let now = Shown { fleet: fleet.clone(), ids: known.clone(), until };
+        let before = self.lock().insert(uid.clone(), now);
+        if let Some(before) = before {
+            self.remove(&before.fleet, before.ids.difference(&known));
         }
         for (id, sample) in samples {
             self.workers.get_or_create(&worker(&fleet, id)).set(sample.percent);
@@ -70,10 +80,18 @@ impl Cpu {
     }
 
     pub(super) fn forget(&self, uid: &Uid) {
-        if let Some((labels, ids)) = self.lock().remove(uid) {
-            self.remove(&labels, ids.iter());
-            self.remove_fleet(&labels);
+        let shown = self.lock().remove(uid);
+        if let Some(shown) = shown {
+            self.remove(&shown.fleet, shown.ids.iter());
+            self.remove_fleet(&shown.fleet);
         }
+    }
+
+    /// Forgets what nobody has looked at for long, so that an old value does not pass for one of today.
+    pub(super) fn expire(&self, now: Instant) {
+        let old: Vec<_> =
+            self.lock().iter().filter(|(_, shown)| shown.until <= now).map(|(uid, _)| uid.clone()).collect();
+        old.iter().for_each(|uid| self.forget(uid));
     }
 
     fn remove<'a>(&self, fleet: &FleetLabels, ids: impl Iterator<Item = &'a InstanceId>) {
@@ -87,7 +105,7 @@ impl Cpu {
         self.maximum.remove(fleet);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uid, (FleetLabels, BTreeSet<InstanceId>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uid, Shown>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,6 +116,8 @@ fn worker(fleet: &FleetLabels, id: &InstanceId) -> WorkerLabels {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use jiff::Timestamp;
     use prometheus_client::encoding::text::encode;
 
@@ -124,8 +144,10 @@ mod tests {
         };
         let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
         let fleet = || FleetLabels { namespace: "ml".into(), fleet: "web".into() };
-        cpu.show(&uid, fleet(), &samples(&[(1, 40.5), (2, 60.5)]));
-        cpu.show(&uid, fleet(), &samples(&[(2, 61.0), (3, 0.0)]));
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        cpu.show(&uid, fleet(), &samples(&[(1, 40.5), (2, 60.5)]), later);
+        cpu.show(&uid, fleet(), &samples(&[(2, 61.0), (3, 0.0)]), later);
+        cpu.expire(now);
         let worker =
             |n: usize| format!("muster_worker_cpu_percent{{namespace=\"ml\",fleet=\"web\",instance=\"i-{n:017x}\"}}");
         assert_eq!(
@@ -137,10 +159,13 @@ mod tests {
                 "muster_workerfleet_cpu_max_percent{namespace=\"ml\",fleet=\"web\"} 61.0".to_owned(),
             ])
         );
-        cpu.show(&uid, fleet(), &samples(&[]));
+        cpu.show(&uid, fleet(), &samples(&[]), later);
         assert_eq!(lines(), BTreeSet::new());
-        cpu.show(&uid, fleet(), &samples(&[(1, 1.0)]));
-        cpu.forget(&uid);
-        assert_eq!(lines(), BTreeSet::new());
+        for forget in [|cpu: &Cpu, uid: &Uid, _| cpu.forget(uid), |cpu: &Cpu, _: &Uid, later| cpu.expire(later)] {
+            cpu.show(&uid, fleet(), &samples(&[(1, 1.0)]), later);
+            assert_eq!(lines().len(), 3);
+            forget(&cpu, &uid, later);
+            assert_eq!(lines(), BTreeSet::new());
+        }
     }
 }

@@ -115,7 +115,7 @@ pub(super) async fn observe(
     let wish = CpuWish { owner: &owner.uid, period, machines };
     let CpuKnown { samples, failure } = ctx.sweeps.cpu(session, wish, timings).await;
     let labels = FleetLabels { namespace: owner.namespace.clone(), fleet: owner.name.clone() };
-    ctx.metrics.show_cpu(&owner.uid, labels, &samples);
+    ctx.metrics.show_cpu(&owner.uid, labels, &samples, now + period.memory());
     Some(Cpu { samples, running, failure })
 }
 
