@@ -413,6 +413,51 @@ async fn a_secrets_value_is_found_nowhere_but_where_it_belongs() {
     assert_eq!(*ear.heard.lock().unwrap(), Vec::<String>::new());
 }
 
+/// A manifest of the example.
+fn example(file: &str) -> Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/parameters").join(file);
+    serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn the_example_does_what_its_readme_says() {
+    let workers = WorkersConfig { user_data: true, ..WorkersConfig::default() };
+    let scene =
+        Scene::without_account(SandboxConfig { throttling: false, workers: Some(workers), ..SandboxConfig::default() })
+            .await;
+    let mut account = example("10-account.yaml")["spec"].clone();
+    let region = account["regions"][0].as_str().unwrap().to_owned();
+    let bucket = account["grants"][0]["buckets"][0].as_str().unwrap().to_owned();
+    let profile = account["grants"][0]["instanceProfiles"][0].as_str().unwrap().to_owned();
+    scene.sandbox.s3().ensure_bucket(scene.account.as_str(), &region, &bucket).unwrap();
+    scene.sandbox.put_instance_profile(&scene.account, &profile, "worker");
+    // Names of the place where a reader applies it.
+    account["grants"][0]["namespaces"]["names"] = json!([scene.namespace]);
+    scene.create_account(account).await;
+    let _controller = scene.start().await;
+    let mut secret = example("20-secret.yaml");
+    secret["metadata"]["namespace"] = json!(scene.namespace);
+    scene.api::<Secret>().create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+    let mut fleet = example("30-fleet.yaml")["spec"].clone();
+    fleet["aws"]["accountRef"]["name"] = json!(scene.namespace);
+    let subnet = scene.sandbox.subnets(&scene.account, &region).remove(0).id;
+    fleet["template"]["subnets"]["ids"] = json!([subnet]);
+    scene.create::<WorkerFleet>("web", fleet).await;
+    wait_settled(&scene, "web", 2).await;
+    for worker in live(&scene) {
+        let made = scene.sandbox.worker(&worker.id).unwrap().folder.join("opt/web/app.conf");
+        let expected = "model = red-1.8.5\npassword = correct-horse-battery-staple\n";
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));
+        let written = async {
+            while std::fs::read_to_string(&made).ok().as_deref() != Some(expected) {
+                ticks.tick().await;
+            }
+        };
+        let waited = tokio::time::timeout(crate::scene::PATIENCE, written).await;
+        assert!(waited.is_ok(), "{:?}", std::fs::read_to_string(&made));
+    }
+}
+
 /// A fleet's parameters from their making over a change to their end, with whatever controllers there are meanwhile.
 async fn live_through(scene: &Scene, store: Value) {
     create_secret(scene, "first", true).await;

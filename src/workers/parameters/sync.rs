@@ -50,7 +50,7 @@ impl<K> WithParameters for K where
 pub struct Ask<'a> {
     pub owner: &'a Owner,
     pub parameters: Option<&'a Parameters>,
-    /// The roles that have parameters of their own. The others read those of the main group.
+    /// The parameters of each role's own. A role without any reads those of the main group.
     pub roles: Vec<(&'a str, &'a [Parameter])>,
     /// Whether anything in AWS may be changed.
     pub act: bool,
@@ -199,7 +199,7 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         let main: &[Parameter] = &[];
         let groups: Vec<_> = [(MAIN, main)]
             .into_iter()
-            .chain(self.ask.roles.iter().copied())
+            .chain(self.ask.roles.iter().copied().filter(|(_, own)| !own.is_empty()))
             .map(|(role, overrides)| (role, values::for_role(&self.parameters.values, overrides)))
             .collect();
         let sources = values::sources(groups.iter().flat_map(|(_, list)| list.iter().copied()));
