@@ -34,6 +34,7 @@ names!(
         Progressing,
         ParametersSynced,
         CapacityAvailable,
+        Healthy,
         OrphansFound,
         /// Nothing is known of how busy the workers are. Present only while True.
         CpuUnknown,
@@ -54,6 +55,7 @@ impl ConditionType {
             | Self::Progressing
             | Self::ParametersSynced
             | Self::CapacityAvailable
+            | Self::Healthy
             | Self::OrphansFound
             | Self::Collected
             | Self::Degraded
@@ -102,6 +104,12 @@ names!(
         NoOrphans,
         StrangersFound,
         TerminationRefused,
+        Updating,
+        ProgressDeadlineExceeded,
+        AllHealthy,
+        SomeUnhealthy,
+        TooManyUnhealthy,
+        ReplacementLimitReached,
         ClusterNameChanged,
         NoDataYet,
         // What runs workers with parameters

@@ -20,8 +20,8 @@ use crate::{
     metrics::Metrics,
     reconcile::{Backoff, Failure, Kind},
     references::References,
-    worker_fleet::Memories,
-    workers::parameters,
+    reporting::Reporters,
+    workers::{memory::Memories, parameters},
 };
 
 #[derive(Clone)]
@@ -35,10 +35,12 @@ pub struct Context {
     pub reports: Collectors,
     /// The shared looks at machines.
     pub sweeps: Arc<Sweeps>,
-    pub worker_fleets: Memories,
     /// What is known of the parameters of objects, and the Secrets and ConfigMaps that are watched for them.
     pub parameters: parameters::Memories,
     pub watched: parameters::Watched,
+    /// Whose reports are fresh.
+    pub reporting: Reporters,
+    pub workers: Memories,
     pub backoff: Arc<Backoff>,
     pub written: Written,
     pub clock: Clock,

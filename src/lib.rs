@@ -31,6 +31,7 @@ pub mod live;
 pub mod metrics;
 pub mod reconcile;
 pub mod references;
+pub mod reporting;
 pub mod worker_fleet;
 pub mod workers;
 pub mod write_ahead;

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -19,6 +19,8 @@ use super::{
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Summary {
     pub(super) counts: ReportCounts,
+    /// Those whose newest report is fresh.
+    pub(super) reporting: BTreeSet<Box<str>>,
     /// As in the spec.
     pub(super) fields: Vec<FieldSummary>,
     /// Of each grouping, as in the spec, the largest first.
@@ -94,6 +96,7 @@ pub(super) fn aggregate(desired: &Desired, view: &View, now: Timestamp) -> Summa
         }
     }
     summary.counts.fresh = count(fresh.len());
+    summary.reporting = fresh.iter().map(|(instance, _)| Box::from(*instance)).collect();
 
     let mut sizes: BTreeMap<Shape, i64> = BTreeMap::new();
     for (_, shape) in &fresh {

@@ -58,39 +58,52 @@ impl Kind for FleetReport {
     }
 
     async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<FleetReportStatus>, Failure> {
-        let desired = Arc::new(Desired::try_from(&live.object().spec)?);
-        if live.object().suspended() {
-            return Ok(resting(live, &desired));
+        let outcome = collect(ctx, live).await;
+        if outcome.is_err() {
+            ctx.reporting.tell(live.namespace(), live.name(), None);
         }
-        let observed = observe::observe(ctx, live, &desired).await?;
-        let (requeue, requested) = (observed.due, observed.requested);
-        let (found, memory) = observe::summarise(ctx, live, &desired, observed, ctx.clock.now()).await?;
-        let before = live.status();
-        let (status, cut) = {
-            let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-            let nothing = Since::default();
-            status::status(&desired, &found, memory.as_ref().map_or(&nothing, |m| &m.since), &before)
-        };
-        let verdicts = verdicts::verdicts(&desired, &found, &cut);
-        let status = if requested { status } else { status::at_rest(status, &before, desired.interval) };
-        let news = news::news(&before, &status, cut.is_empty());
-        if !news.is_empty() {
-            // Written first: what is told before a write that fails would be told again by the next look.
-            live.record(ctx, status.clone()).await?;
-        }
-        for news::News { type_, reason, note } in news {
-            ctx.event(live, type_, reason, "Collect", note).await;
-        }
-        Ok(Outcome { status, verdicts, requeue })
+        outcome
     }
 
-    async fn finalize(_: &Context, _: &mut Live<Self>) -> Result<Finalized<FleetReportStatus>, Failure> {
+    async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<FleetReportStatus>, Failure> {
+        ctx.reporting.tell(live.namespace(), live.name(), None);
         Ok(Finalized::Done)
     }
 
     fn forget(ctx: &Context, uid: &Uid) {
         ctx.reports.forget(uid);
     }
+}
+
+async fn collect(ctx: &Context, live: &mut Live<FleetReport>) -> Result<Outcome<FleetReportStatus>, Failure> {
+    let desired = Arc::new(Desired::try_from(&live.object().spec)?);
+    if live.object().suspended() {
+        ctx.reporting.tell(live.namespace(), live.name(), None);
+        return Ok(resting(live, &desired));
+    }
+    let observed = observe::observe(ctx, live, &desired).await?;
+    let (requeue, requested) = (observed.due, observed.requested);
+    let (found, memory) = observe::summarise(ctx, live, &desired, observed, ctx.clock.now()).await?;
+    let before = live.status();
+    let (status, cut) = {
+        let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing = Since::default();
+        status::status(&desired, &found, memory.as_ref().map_or(&nothing, |m| &m.since), &before)
+    };
+    let verdicts = verdicts::verdicts(&desired, &found, &cut);
+    let collected = verdicts.iter().any(|v| v.condition == ConditionType::Collected && v.truth == Truth::True);
+    let fresh = found.summary.as_ref().filter(|_| collected).map(|s| s.reporting.iter().cloned().collect());
+    ctx.reporting.tell(live.namespace(), live.name(), fresh);
+    let status = if requested { status } else { status::at_rest(status, &before, desired.interval) };
+    let news = news::news(&before, &status, cut.is_empty());
+    if !news.is_empty() {
+        // Written first: what is told before a write that fails would be told again by the next look.
+        live.record(ctx, status.clone()).await?;
+    }
+    for news::News { type_, reason, note } in news {
+        ctx.event(live, type_, reason, "Collect", note).await;
+    }
+    Ok(Outcome { status, verdicts, requeue })
 }
 
 /// What a suspended FleetReport says: what it said last.

@@ -1,18 +1,20 @@
 //! The WorkerFleet resource.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::{apis::meta::v1::Time, util::intstr::IntOrString};
 use kube::CustomResource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::cpu::{CpuStatus, Metrics};
+pub use crate::workers::health::ReadinessCheck;
 use crate::{
     fields::{AwsRef, AwsStatus, CommonStatus},
     ids::InstanceId,
     workers::{
         launch::{LaunchIntent, Termination},
-        parameters::{Parameters, ParametersRecord},
-        template::WorkerTemplate,
+        ledger::{Provisioned, Replacements},
+        parameters::{Parameter, Parameters, ParametersRecord},
+        template::{UserData, WorkerTemplate},
     },
 };
 
@@ -70,11 +72,23 @@ pub struct WorkerFleetSpec {
         "message": "aws cannot change: make a new WorkerFleet with another name, and delete this one",
     }]))]
     pub aws: AwsRef,
-    /// What each worker is launched with. A change holds for launches from then on; running workers stay as they are.
+    /// What each worker is launched with. A change replaces the running workers step by step, as `update`
+    /// says.
     pub template: WorkerTemplate,
     /// Values that every worker reads at boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
+    /// Further groups of workers beside the main one that `replicas` counts, each with its own number and with overrides of
+    /// the template.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub roles: Vec<RoleSpec>,
+    /// How running workers are replaced when the template changes, as a Deployment does it.
+    #[serde(default)]
+    pub update: Update,
     /// When a worker counts as ready.
     #[serde(default)]
     pub readiness: Readiness,
@@ -90,6 +104,20 @@ pub struct WorkerFleetSpec {
     /// What is measured of the workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
+    /// How many lost or failed workers are replaced within an hour at most. The first fill, scaling up and rolling updates
+    /// do not count. The greater of 100 and twice the number of workers when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_replacements_per_hour: Option<i32>,
+    /// When more workers than this are unhealthy at once, a number or a share like `20%` (rounded up), none of them is
+    /// replaced: then the world is broken, not the workers. `20%` when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "share_schema")]
+    pub max_unhealthy: Option<IntOrString>,
+    /// Machines that were launched by other means and are taken over as workers of the main group, as they are: later
+    /// changes of the template replace them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopt>,
     /// What becomes of the workers when this object is deleted: `Terminate` or `Retain`.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -103,6 +131,117 @@ fn one() -> i32 {
     1
 }
 
+fn share_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "x-kubernetes-validations": [{
+            "rule": "type(self) == int ? self >= 0 && self <= 10000 : self.matches('^(100|[1-9]?[0-9])%$')",
+            "message": "write a number of workers from 0 to 10000, or a share from 0% to 100%",
+        }],
+    })
+}
+
+/// A group of workers beside the main one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleSpec {
+    /// The name of the group, which its workers carry as the tag `muster.dev:role`.
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = [
+        {
+            "rule": "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+            "message": "write the name of a role with lower-case letters, digits and '-'",
+        },
+        {
+            "rule": "self != 'main'",
+            "message": "main is the group that spec.replicas counts: give this role another name",
+        },
+    ]))]
+    pub name: String,
+    /// How many workers this group shall have.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub replicas: i32,
+    /// What these workers run at their first boot, in place of the template's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<UserData>,
+    /// The instance types of these workers, in place of the template's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 20),
+        inner(length(min = 3, max = 64), pattern(r"^[a-z0-9-]+\.[a-z0-9-]+$")),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub instance_types: Vec<String>,
+    /// Parameters of these workers, in place of those of the same name in `spec.parameters.values` or beside them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub parameters: Vec<Parameter>,
+}
+
+/// How running workers are replaced when the template changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!(has(self.maxSurge) && has(self.maxUnavailable) && string(self.maxSurge) in ['0', '0%'] \
+             && string(self.maxUnavailable) in ['0', '0%'])",
+    "message": "maxSurge and maxUnavailable cannot both be 0: no worker could ever be replaced",
+}]))]
+pub struct Update {
+    /// How many workers more than wanted there may be during an update, a number or a share of them like `25%` (rounded
+    /// up). `25%` when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "share_schema")]
+    pub max_surge: Option<IntOrString>,
+    /// How many workers fewer than wanted may be available during an update, a number or a share of them like `25%`
+    /// (rounded down). 0 when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "share_schema")]
+    pub max_unavailable: Option<IntOrString>,
+    /// For how many seconds a worker must be ready before it counts as available.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub min_ready_seconds: i32,
+    /// After so many seconds without progress the update is told to have failed. It goes on all the same.
+    #[serde(default = "progress_deadline")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub progress_deadline_seconds: i32,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self {
+            max_surge: None,
+            max_unavailable: None,
+            min_ready_seconds: 0,
+            progress_deadline_seconds: progress_deadline(),
+        }
+    }
+}
+
+fn progress_deadline() -> i32 {
+    1800
+}
+
+/// Machines to take over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Adopt {
+    /// The ids of the instances.
+    #[serde(rename = "instanceIDs")]
+    #[schemars(
+        length(min = 1, max = 1000),
+        inner(length(max = 19)),
+        extend("x-kubernetes-list-type" = "set", "x-kubernetes-validations" = [{
+            "rule": "self.all(i, i.matches('^i-([0-9a-f]{8}|[0-9a-f]{17})$'))",
+            "message": "write ids of instances, like i-0123456789abcdef0",
+        }])
+    )]
+    pub instance_ids: Vec<String>,
+}
+
 fn five() -> i32 {
     5
 }
@@ -110,18 +249,32 @@ fn five() -> i32 {
 /// When a worker counts as ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "(has(self.check) && self.check == 'Report') == has(self.reportRef)",
+    "message": "check: Report needs a reportRef that names the FleetReport to read, and only that",
+}]))]
 pub struct Readiness {
-    /// `Running`: EC2 says that it runs. `StatusChecks`: EC2's system and instance status checks passed, too.
+    /// `Running`: EC2 says that it runs. `StatusChecks`: EC2's system and instance status checks passed, too. `Report`: a
+    /// fresh report of it is in the FleetReport that `reportRef` names.
     #[serde(default)]
     pub check: ReadinessCheck,
+    /// The FleetReport of this namespace that collects what the workers report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_ref: Option<ReportRef>,
+    /// A worker that has not become ready after this time is replaced. Counted from when muster first sees it. `15m` when
+    /// not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), pattern(r"^([0-9]+(h|m|s|ms))+$"))]
+    pub startup_deadline: Option<String>,
 }
 
-/// What tells that a worker is ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ReadinessCheck {
-    #[default]
-    Running,
-    StatusChecks,
+/// The name of a FleetReport.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportRef {
+    /// The name of the FleetReport.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// Which workers end first.
@@ -188,7 +341,7 @@ pub struct WorkerFleetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
     pub terminations: Vec<Termination>,
-    /// Instances of an earlier fleet of the same name that were taken over.
+    /// Instances that were taken over: of an earlier fleet of the same name, or named in `spec.adopt`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         with = "Vec<String>",
@@ -197,6 +350,24 @@ pub struct WorkerFleetStatus {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub adopted: Vec<InstanceId>,
+    /// How many workers each group had been filled up to. A launch that only comes up to this again is a replacement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["role"])
+    )]
+    pub provisioned: Vec<Provisioned>,
+    /// How many workers were replaced, counted in spans of ten minutes, for the last hour.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub replacements: Vec<Replacements>,
+    /// The groups beside the main one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub roles: Vec<RoleStatus>,
+    /// What muster would do now. Present while the annotation `muster.dev/plan-only` is `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Preview>,
     /// The revision that most workers run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -246,6 +417,37 @@ impl AsMut<Option<AwsStatus>> for WorkerFleetStatus {
     }
 }
 
+/// How a group beside the main one is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleStatus {
+    /// The name of the group.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// How many workers there are, with those that are on their way.
+    pub replicas: i32,
+    /// How many workers are ready.
+    pub ready_replicas: i32,
+    /// How many workers are up to date.
+    pub updated_replicas: i32,
+    /// How many workers can be counted on.
+    pub available_replicas: i32,
+    /// How many workers there shall be.
+    pub desired_replicas: i32,
+}
+
+/// What muster would do, were it not for the annotation `muster.dev/plan-only`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Preview {
+    /// The steps that would be taken now, each in a line. Empty when there is nothing to do.
+    #[schemars(length(max = 32), inner(length(max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub steps: Vec<String>,
+    /// True when there are more steps than are shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
 /// One worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -253,6 +455,10 @@ pub struct WorkerSummary {
     /// The instance id.
     #[schemars(with = "String", length(max = 19))]
     pub id: InstanceId,
+    /// The group that it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub role: String,
     /// The state, as EC2 names it.
     #[schemars(length(max = 32))]
     pub state: String,
@@ -270,6 +476,13 @@ pub struct WorkerSummary {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub revision: String,
+    /// Why it is not as it should be.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// When it last became ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Time>,
     /// When it was launched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launched_at: Option<Time>,

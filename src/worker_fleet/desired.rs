@@ -1,47 +1,200 @@
 //! The wish: a spec parsed once into types that cannot be wrong.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::{
-    ids::{ImageId, InvalidId, Role, Uid},
+    fields::{InvalidDuration, duration},
+    ids::{ImageId, InstanceId, InvalidId, Role, Uid},
     worker_fleet::{
         cpu::{self, InvalidMetrics},
-        crd::{OnStopped, ReadinessCheck, ScaleDownPolicy, WorkerFleetSpec},
+        crd::{self, OnStopped, ScaleDownPolicy, WorkerFleetSpec},
     },
     workers::{
         cpu::Period,
+        health::{Criteria, ReadinessCheck},
         ownership::Owner,
-        parameters::{MAIN, Synced},
+        parameters::Synced,
         pools::Places,
         request::Unrenderable,
         resolve::Resolution,
         revision::Revision,
+        template::WorkerTemplate,
     },
 };
 
 /// Takes over the machines of an earlier fleet of the same name, named by its uid.
 pub(super) const ADOPT: &str = "muster.dev/adopt";
+/// With the value `true`: tell what would be done in `status.plan`, and do nothing.
+pub(super) const PLAN_ONLY: &str = "muster.dev/plan-only";
 /// Starts beside them.
 pub(super) const IGNORE: &str = "muster.dev/ignore";
+
+/// So many replacements an hour are always allowed.
+const MIN_REPLACEMENTS: u32 = 100;
+const STARTUP_DEADLINE: Duration = Duration::from_mins(15);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Desired {
     pub owner: Owner,
     /// Change nothing in AWS.
     pub suspended: bool,
-    pub replicas: u32,
-    pub places: Places,
-    pub image: ImageId,
-    pub revision: Revision,
+    /// Tell what would be done, and do nothing.
+    pub plan_only: bool,
+    /// The main group first.
+    pub groups: Vec<Group>,
     /// Nothing is launched while these have a problem.
     pub parameters: Synced,
-    pub readiness: ReadinessCheck,
+    pub readiness: Readiness,
+    pub update: Update,
+    pub max_replacements: u32,
+    pub max_unhealthy: Share,
     pub scale_down: ScaleDownPolicy,
     pub on_stopped: OnStopped,
     /// What the CPU is measured over. `None`: it is not.
     pub cpu: Option<Period>,
     pub adopt: BTreeSet<Uid>,
+    /// Machines to take over.
+    pub adopt_ids: BTreeSet<InstanceId>,
     pub ignore: BTreeSet<Uid>,
+}
+
+/// A number of workers, or a share of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    Number(u32),
+    Percent(u32),
+}
+
+impl Share {
+    fn parse(field: &'static str, value: Option<&IntOrString>, default: Self) -> Result<Self, Invalid> {
+        match value {
+            None => Ok(default),
+            Some(IntOrString::Int(number)) => u32::try_from(*number)
+                .map(Self::Number)
+                .map_err(|_| Invalid::Share { field, value: number.to_string() }),
+            Some(IntOrString::String(text)) => {
+                let percent = text.strip_suffix('%').and_then(|digits| digits.parse().ok());
+                percent.map(Self::Percent).ok_or_else(|| Invalid::Share { field, value: text.clone() })
+            }
+        }
+    }
+
+    pub(super) fn rounded_up(self, of: u32) -> u32 {
+        match self {
+            Self::Number(number) => number,
+            Self::Percent(percent) => (of * percent).div_ceil(100),
+        }
+    }
+
+    pub(super) fn rounded_down(self, of: u32) -> u32 {
+        match self {
+            Self::Number(number) => number,
+            Self::Percent(percent) => of * percent / 100,
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+/// The bounds of a rolling update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Update {
+    max_surge: Share,
+    max_unavailable: Share,
+    pub progress_deadline: Duration,
+}
+
+impl Update {
+    fn parse(update: &crd::Update) -> Result<Self, Invalid> {
+        Ok(Self {
+            max_surge: Share::parse("update.maxSurge", update.max_surge.as_ref(), Share::Percent(25))?,
+            max_unavailable: Share::parse("update.maxUnavailable", update.max_unavailable.as_ref(), Share::Number(0))?,
+            progress_deadline: seconds(update.progress_deadline_seconds),
+        })
+    }
+
+    /// How many more than `replicas` there may be, and how many fewer may be available. Never both 0, or nothing could
+    /// move: Deployments round the same way.
+    pub(super) fn bounds(&self, replicas: u32) -> (u32, u32) {
+        match (self.max_surge.rounded_up(replicas), self.max_unavailable.rounded_down(replicas)) {
+            (0, 0) => (0, 1),
+            bounds => bounds,
+        }
+    }
+}
+
+/// When a worker is ready, and when it is too late for that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Readiness {
+    pub criteria: Criteria,
+    /// The FleetReport to read.
+    pub report: Option<String>,
+}
+
+impl Readiness {
+    fn parse(readiness: &crd::Readiness, min_ready: Duration) -> Result<Self, Invalid> {
+        let deadline = readiness.startup_deadline.as_deref().map(duration).transpose();
+        let startup_deadline = deadline.map_err(Invalid::StartupDeadline)?.unwrap_or(STARTUP_DEADLINE);
+        let check: ReadinessCheck = readiness.check;
+        Ok(Self {
+            criteria: Criteria { check, startup_deadline, min_ready },
+            report: readiness.report_ref.as_ref().map(|report| report.name.clone()),
+        })
+    }
+}
+
+/// Workers that are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    pub role: Role,
+    pub replicas: u32,
+    pub places: Places,
+    pub image: ImageId,
+    pub revision: Revision,
+}
+
+/// Whether the plan is asked for instead of the deed.
+pub(super) fn is_plan_only(annotation: impl Fn(&'static str) -> Option<String>) -> bool {
+    annotation(PLAN_ONLY).is_some_and(|value| value == "true")
+}
+
+fn seconds(seconds: i32) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
+fn total(groups: &[Group]) -> u32 {
+    groups.iter().map(|group| group.replicas).sum()
+}
+
+fn groups(spec: &WorkerFleetSpec, owner: &Owner, parameters: &Synced) -> Result<Vec<Group>, Invalid> {
+    let main = Group::parse(Role::main(), spec.replicas, &spec.template, owner, parameters)?;
+    let mut groups = vec![main];
+    for role in &spec.roles {
+        let mut template = spec.template.clone();
+        if let Some(user_data) = &role.user_data {
+            template.user_data = Some(user_data.clone());
+        }
+        if !role.instance_types.is_empty() {
+            template.instance_types.clone_from(&role.instance_types);
+        }
+        let name = Role::try_from(role.name.as_str())?;
+        groups.push(Group::parse(name, role.replicas, &template, owner, parameters)?);
+    }
+    Ok(groups)
+}
+
+fn adopt_ids(spec: &WorkerFleetSpec) -> Result<BTreeSet<InstanceId>, InvalidId> {
+    let ids = spec.adopt.iter().flat_map(|adopt| &adopt.instance_ids);
+    ids.map(|id| InstanceId::try_from(id.as_str())).collect()
 }
 
 /// A spec that the schema allows and that cannot be done.
@@ -53,6 +206,10 @@ pub(super) enum Invalid {
     Id(#[from] InvalidId),
     #[error("spec.{0}")]
     Metrics(#[from] InvalidMetrics),
+    #[error("spec.{field}: {value:?} is neither a number of workers nor a share like 25%")]
+    Share { field: &'static str, value: String },
+    #[error("spec.readiness.startupDeadline: {0}")]
+    StartupDeadline(InvalidDuration),
     #[error(
         "the annotation {annotation} must hold the uid of the earlier fleet, or several separated by commas: {source}"
     )]
@@ -60,29 +217,63 @@ pub(super) enum Invalid {
 }
 
 impl Desired {
+    /// How many workers there shall be, all groups together.
+    pub(super) fn total(&self) -> u32 {
+        total(&self.groups)
+    }
+
+    /// The revisions to launch with.
+    pub(super) fn revisions(&self) -> BTreeSet<String> {
+        self.groups.iter().map(|group| group.revision.name.clone()).collect()
+    }
+
     pub(super) fn parse(
         spec: &WorkerFleetSpec,
         owner: Owner,
         parameters: Synced,
         annotation: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, Invalid> {
-        let template = &spec.template;
-        let resolution = Resolution::of_ids(template)?;
+        let plan_only = is_plan_only(&annotation);
+        let groups = groups(spec, &owner, &parameters)?;
         let uids = |name| uids(name, annotation(name));
         Ok(Self {
-            suspended: spec.suspend,
-            replicas: u32::try_from(spec.replicas).unwrap_or_default(),
-            places: resolution.places(template.placement),
-            image: resolution.image.id.clone(),
-            revision: Revision::new(&owner, &Role::main(), template, &resolution, parameters.reference(MAIN))?,
-            parameters,
+            suspended: spec.suspend || plan_only,
+            plan_only: plan_only && !spec.suspend,
             owner,
-            readiness: spec.readiness.check,
+            max_replacements: spec.max_replacements_per_hour.map_or_else(
+                || (2 * total(&groups)).max(MIN_REPLACEMENTS),
+                |limit| u32::try_from(limit).unwrap_or_default(),
+            ),
+            max_unhealthy: Share::parse("maxUnhealthy", spec.max_unhealthy.as_ref(), Share::Percent(20))?,
+            update: Update::parse(&spec.update)?,
+            readiness: Readiness::parse(&spec.readiness, seconds(spec.update.min_ready_seconds))?,
+            adopt_ids: adopt_ids(spec)?,
+            groups,
+            parameters,
             scale_down: spec.scale_down_policy,
             on_stopped: spec.on_stopped,
             cpu: cpu::period(spec.metrics.as_ref())?,
             adopt: uids(ADOPT)?,
             ignore: uids(IGNORE)?,
+        })
+    }
+}
+
+impl Group {
+    fn parse(
+        role: Role,
+        replicas: i32,
+        template: &WorkerTemplate,
+        owner: &Owner,
+        parameters: &Synced,
+    ) -> Result<Self, Invalid> {
+        let resolution = Resolution::of_ids(template)?;
+        Ok(Self {
+            replicas: u32::try_from(replicas).unwrap_or_default(),
+            places: resolution.places(template.placement),
+            image: resolution.image.id.clone(),
+            revision: Revision::new(owner, &role, template, &resolution, parameters.reference(role.as_str()))?,
+            role,
         })
     }
 }

@@ -10,58 +10,46 @@
 //!
 //! The record of open launches and victims is in the status; everything else follows from what EC2 shows.
 
-mod apply;
 mod cpu;
 mod crd;
 mod desired;
-mod memory;
-mod observe;
+mod insight;
 mod plan;
 mod status;
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::crd::{
+    DeletionPolicy, OnStopped, Readiness, ReadinessCheck, ScaleDownPolicy, WorkerFleet, WorkerFleetSpec,
+    WorkerFleetStatus, WorkerSummary,
+};
 use self::{
-    apply::{Hands, ledger_of, with_ledger},
     cpu::Cpu,
     desired::Desired,
-    memory::Memory,
-    observe::{Answer, Question, live_owner, observe},
-    plan::{Hold, Pass, Plan, has_ended, plan, plan_end},
+    insight::Insight,
+    plan::{has_ended, plan_end},
     status::View,
-};
-pub use self::{
-    crd::{
-        DeletionPolicy, OnStopped, Readiness, ReadinessCheck, ScaleDownPolicy, WorkerFleet, WorkerFleetSpec,
-        WorkerFleetStatus, WorkerSummary,
-    },
-    memory::Memories,
 };
 use crate::{
     aws::Session,
     aws_account::{Claim, authorize},
     condition::{ConditionType, Reason, Verdict},
     context::Context,
-    ids::Uid,
+    ids::{InstanceId, Role, Uid},
     live::Live,
     reconcile::{Chain, Failure, Finalized, Kind, Outcome, escape},
     workers::{
+        launch::{LaunchIntent, Termination},
         ledger::Ledger,
-        ownership::REVISION_TAG,
+        look::{Found, Look, Scope, WorkerKind, aws_status},
+        observe::live_owner,
         parameters::{self, Ask, Parameters},
-        pools::Places,
+        roster::Known,
     },
 };
 
 /// Who writes what the fleets own.
 const FIELD_MANAGER: &str = "muster-workerfleet";
-/// A look makes at most so many rounds of plan and calls, so that the next pool can be tried at once and no look is
-/// endless.
-const MAX_ROUNDS: usize = 10;
-
 impl Kind for WorkerFleet {
     type Status = WorkerFleetStatus;
 
@@ -72,6 +60,7 @@ impl Kind for WorkerFleet {
         ConditionType::Available,
         ConditionType::Progressing,
         ConditionType::CapacityAvailable,
+        ConditionType::Healthy,
         ConditionType::OrphansFound,
     ];
 
@@ -89,22 +78,35 @@ impl Kind for WorkerFleet {
         let profile = spec.template.instance_profile.iter().cloned().map(Claim::InstanceProfile);
         let claims: Vec<_> = profile.chain(spec.parameters.as_ref().and_then(Parameters::claim)).collect();
         let session = session(ctx, live, &claims).await?;
-        let memory = ctx.worker_fleets.of(live.uid());
+        let memory = ctx.workers.of(live.uid());
         let mut memory = memory.lock().await;
         memory.revisions.check_cluster(ctx, live).await?;
-        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles: vec![], act: !spec.suspend };
+        let plan_only = desired::is_plan_only(|key| live.annotation(key).map(str::to_owned));
+        let roles = spec.roles.iter().map(|role| (role.name.as_str(), role.parameters.as_slice())).collect();
+        let act = !spec.suspend && !plan_only;
+        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles, act };
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
         let desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
             .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
-        memory.revisions.ensure(ctx, live, &desired.revision, FIELD_MANAGER).await?;
+        for group in &desired.groups {
+            memory.revisions.ensure(ctx, live, &group.revision, FIELD_MANAGER).await?;
+        }
+        let history = usize::try_from(spec.revision_history_limit).unwrap_or_default();
+        let places: Vec<_> = desired.groups.iter().map(|group| &group.places).collect();
+        let revisions = desired.revisions();
+        let status_checks = desired.readiness.criteria.check == ReadinessCheck::StatusChecks;
+        let scope = Scope { status_checks, places: &places, revisions: &revisions };
         let adopted = live.status().adopted.into_iter().collect();
         let cpu = cpu::observe(ctx, &session, &owner, &adopted, desired.cpu).await;
-        let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::Run(&desired), cpu };
-        let found = look.rounds().await?;
-        let named = look.named(&desired, &found);
-        look.prune(named.as_ref()).await?;
+        let mut look = Look { ctx, session: &session, live, memory: &mut memory };
+        let mut insight = Insight::new(ctx, look.live, cpu);
+        let found =
+            look.rounds(scope, |observed, ledger, memory, pass| insight.plan(&desired, observed, ledger, memory, pass));
+        let found = found.await?;
+        let named = look.named(&found, &revisions);
+        look.prune(named.as_ref(), history).await?;
         let in_use = named.and_then(|named| look.memory.revisions.parameters(&named));
-        let mut outcome = look.outcome(&desired, &found);
+        let mut outcome = outcome(&mut look, &desired, &found, insight);
         let leftover = parameters::tidy(ctx, &session, live, &ask, in_use.as_ref()).await?;
         // What it changed of the status is what stays of it.
         outcome.status.parameters = live.status().parameters;
@@ -126,12 +128,13 @@ impl Kind for WorkerFleet {
             }
             Err(error) => return Err(error),
         };
-        let memory = ctx.worker_fleets.of(live.uid());
+        let memory = ctx.workers.of(live.uid());
         let mut memory = memory.lock().await;
         memory.revisions.check_cluster(ctx, live).await?;
         let policy = live.object().spec.deletion_policy;
-        let mut look = Look { ctx, session: &session, live, memory: &mut memory, goal: Goal::End(policy), cpu: None };
-        let found = look.rounds().await?;
+        let mut look = Look { ctx, session: &session, live, memory: &mut memory };
+        let scope = Scope { status_checks: false, places: &[], revisions: &BTreeSet::new() };
+        let found = look.rounds(scope, |observed, ledger, _, pass| plan_end(policy, observed, ledger, pass)).await?;
         if has_ended(policy, &found.answer.observed, &found.ledger) {
             match policy {
                 DeletionPolicy::Terminate => parameters::remove(ctx, &session, live, &live_owner(ctx, live)).await?,
@@ -139,13 +142,47 @@ impl Kind for WorkerFleet {
             }
             return Ok(Finalized::Done);
         }
-        Ok(Finalized::Waiting(look.parting(&found)))
+        Ok(Finalized::Waiting(parting(&look, &found)))
     }
 
     fn forget(ctx: &Context, uid: &Uid) {
         cpu::forget(ctx, uid);
-        ctx.worker_fleets.forget(uid);
+        ctx.workers.forget(uid);
         ctx.parameters.forget(uid);
+    }
+}
+
+impl WorkerKind for WorkerFleet {
+    fn ledger(status: &WorkerFleetStatus) -> Ledger {
+        Ledger {
+            launches: status.launches.clone(),
+            terminations: status.terminations.clone(),
+            adopted: status.adopted.clone(),
+            provisioned: status.provisioned.clone(),
+            replacements: status.replacements.clone(),
+        }
+    }
+
+    fn with_ledger(status: WorkerFleetStatus, session: &Session, ledger: Ledger) -> WorkerFleetStatus {
+        let Ledger { launches, terminations, adopted, provisioned, replacements } = ledger;
+        let aws = status.aws.or_else(|| Some(aws_status(session)));
+        WorkerFleetStatus { launches, terminations, adopted, provisioned, replacements, aws, ..status }
+    }
+
+    fn launches(status: &WorkerFleetStatus) -> &[LaunchIntent] {
+        &status.launches
+    }
+
+    fn terminations(status: &WorkerFleetStatus) -> &Vec<Termination> {
+        &status.terminations
+    }
+
+    fn listed(status: &WorkerFleetStatus) -> BTreeMap<InstanceId, Known> {
+        let known = |summary: &WorkerSummary| {
+            let role = Role::try_from(summary.role.as_str()).unwrap_or_default();
+            (summary.id.clone(), Known { role, revision: summary.revision.clone() })
+        };
+        status.instances.iter().map(known).collect()
     }
 }
 
@@ -155,191 +192,53 @@ async fn session(ctx: &Context, live: &Live<WorkerFleet>, claims: &[Claim]) -> R
     authorize(ctx, WorkerFleet::NAME, live.namespace(), aws, status.aws.as_ref(), claims).await
 }
 
-#[derive(Clone, Copy)]
-enum Goal<'a> {
-    Run(&'a Desired),
-    End(DeletionPolicy),
+type FleetLook<'a> = Look<'a, WorkerFleet>;
+
+fn outcome(look: &mut FleetLook<'_>, desired: &Desired, found: &Found, insight: Insight) -> Outcome<WorkerFleetStatus> {
+    let undying = look.memory.undying.clone();
+    let mut view = View {
+        desired,
+        observed: &found.answer.observed,
+        ledger: &found.ledger,
+        holds: &found.holds,
+        state: &insight.state,
+        late: false,
+        undying: &undying,
+    };
+    if !view.is_settled() && !desired.suspended {
+        let now = look.ctx.clock.monotonic();
+        view.late = look.memory.is_late(view.mark(), now, desired.update.progress_deadline);
+    }
+    let before = look.live.status();
+    let status = cpu::tell(insight.cpu.as_ref(), &before, view.status(before.clone()));
+    let status = WorkerFleet::with_ledger(status, look.session, found.ledger.clone());
+    let (mut verdicts, settled) = (view.verdicts(), view.is_settled());
+    verdicts.extend(insight.cpu.as_ref().and_then(Cpu::verdict));
+    look.rest(settled || desired.suspended, found.moved);
+    let requeue = look.requeue(found);
+    let status = WorkerFleetStatus { plan: insight.preview, ..status };
+    Outcome { status, verdicts, requeue: insight.next.map_or(requeue, |next| requeue.min(next)) }
 }
 
-impl<'a> Goal<'a> {
-    fn places(self) -> Option<&'a Places> {
-        match self {
-            Goal::Run(desired) => Some(&desired.places),
-            Goal::End(_) => None,
+/// What a fleet that is being deleted tells.
+fn parting(look: &FleetLook<'_>, found: &Found) -> Outcome<WorkerFleetStatus> {
+    let victims = found.ledger.victims().len();
+    let launches = found.ledger.launches.len();
+    let (condition, reason, message) = match look.memory.undying.iter().next() {
+        Some((id, error)) => {
+            let message = format!("{id} is not ended: {error}{}", escape());
+            (ConditionType::Stalled, Reason::DeletionBlocked, message)
         }
-    }
-
-    fn revision(self) -> Option<&'a str> {
-        match self {
-            Goal::Run(desired) => Some(&desired.revision.name),
-            Goal::End(_) => None,
+        None => {
+            let message = format!("{victims} workers are ending, {launches} launches are being settled");
+            (ConditionType::Reconciling, Reason::Deleting, message)
         }
-    }
-}
-
-/// One look at one fleet.
-struct Look<'a> {
-    ctx: &'a Context,
-    session: &'a Session,
-    live: &'a mut Live<WorkerFleet>,
-    memory: &'a mut Memory,
-    goal: Goal<'a>,
-    cpu: Option<Cpu>,
-}
-
-/// What a look came to.
-struct Found {
-    answer: Answer,
-    ledger: Ledger,
-    hold: Option<Hold>,
-    /// EC2's rate was used up: how long until there is more.
-    wait: Option<Duration>,
-    /// Whether the record changed.
-    moved: bool,
-}
-
-impl Look<'_> {
-    /// Plan, record and call, until there is nothing left to do now.
-    async fn rounds(&mut self) -> Result<Found, Failure> {
-        let started = self.ctx.clock.monotonic();
-        let stored = ledger_of(&self.live.status());
-        let mut ledger = stored.clone();
-        let mut answer = self.observe(&ledger, self.not_before(started, &ledger)).await?;
-        let mut plan = self.plan(&answer, &ledger);
-        // What is shared may be older than the record that was read; whoever acts looks for himself.
-        if !plan.actions.is_empty() && answer.begun < started {
-            answer = self.observe(&ledger, started).await?;
-            plan = self.plan(&answer, &ledger);
-        }
-        let mut wait = None;
-        for _ in 0..MAX_ROUNDS {
-            if plan.actions.is_empty() || wait.is_some() {
-                break;
-            }
-            let hands = Hands { ctx: self.ctx, session: self.session, places: self.goal.places() };
-            let applied = hands.apply(self.live, self.memory, &ledger, plan).await?;
-            (ledger, wait) = (applied.ledger, applied.wait);
-            let now = self.ctx.clock.monotonic();
-            answer.observed.lessons = self.memory.lessons(self.goal.revision(), now, &self.ctx.config.timings);
-            plan = self.plan(&answer, &ledger);
-        }
-        // A plan that was not carried out is not recorded either.
-        let ledger = if plan.actions.is_empty() { plan.ledger } else { ledger };
-        let moved = ledger != stored;
-        Ok(Found { answer, moved, ledger, hold: plan.hold, wait })
-    }
-
-    /// While something is on its way a look must be recent, and when somebody asked for one it must be new. At rest, all
-    /// fleets share one sweep a period.
-    fn not_before(&self, started: Instant, ledger: &Ledger) -> Instant {
-        let timings = &self.ctx.config.timings;
-        let status = self.live.status();
-        let asked = status.common.observed_generation != Some(self.live.generation())
-            || self.live.is_look_requested()
-            || self.live.is_being_deleted();
-        let busy = ledger.is_open() || self.memory.idle_looks > 0;
-        let age = match (asked, busy) {
-            (true, _) => Duration::ZERO,
-            (false, true) => timings.progress / 2,
-            (false, false) => timings.sweep,
-        };
-        started.checked_sub(age).unwrap_or(started)
-    }
-
-    async fn observe(&mut self, ledger: &Ledger, not_before: Instant) -> Result<Answer, Failure> {
-        let owner = live_owner(self.ctx, self.live);
-        let (readiness, launch) = match self.goal {
-            Goal::Run(desired) => (desired.readiness, Some((&desired.places, desired.replicas))),
-            Goal::End(_) => (ReadinessCheck::Running, None),
-        };
-        let question = Question { owner: &owner, readiness, launch, revision: self.goal.revision(), not_before };
-        let mut answer = observe(self.ctx, self.session, self.live, ledger, self.memory, question).await?;
-        answer.observed.cpu = self.cpu.as_ref().map(|cpu| cpu.samples.clone()).unwrap_or_default();
-        Ok(answer)
-    }
-
-    fn plan(&self, answer: &Answer, ledger: &Ledger) -> Plan {
-        let mut nonce = rand::random::<u64>;
-        let mut pass = Pass { now: self.ctx.clock.now(), holder: &self.ctx.holder, nonce: &mut nonce };
-        match self.goal {
-            Goal::Run(desired) => plan(desired, &answer.observed, ledger, &mut pass),
-            Goal::End(policy) => plan_end(policy, &answer.observed, ledger, &mut pass),
-        }
-    }
-
-    /// A revision stays while a launch or a live machine names it.
-    async fn prune(&mut self, named: Option<&BTreeSet<String>>) -> Result<(), Failure> {
-        let Some(named) = named else { return Ok(()) };
-        let limit = usize::try_from(self.live.object().spec.revision_history_limit).unwrap_or_default();
-        self.memory.revisions.prune(self.ctx, self.live, named, limit).await
-    }
-
-    /// The revisions in use. `None` when nobody can say.
-    fn named(&self, desired: &Desired, found: &Found) -> Option<BTreeSet<String>> {
-        let machines = found.answer.observed.roster.machines.values();
-        let mut named: BTreeSet<String> = machines.filter_map(|m| m.instance.tags.get(REVISION_TAG).cloned()).collect();
-        named.extend(found.ledger.revisions());
-        named.insert(desired.revision.name.clone());
-        // Nobody can say which revision the unseen name.
-        found.answer.observed.roster.unseen.is_empty().then_some(named)
-    }
-
-    fn outcome(&mut self, desired: &Desired, found: &Found) -> Outcome<WorkerFleetStatus> {
-        let view = View {
-            desired,
-            observed: &found.answer.observed,
-            ledger: &found.ledger,
-            hold: found.hold.as_ref(),
-            undying: &self.memory.undying,
-        };
-        let before = self.live.status();
-        let status = cpu::tell(self.cpu.as_ref(), &before, view.status(before.clone()));
-        let status = with_ledger(status, self.session, found.ledger.clone());
-        let (mut verdicts, settled) = (view.verdicts(), view.is_settled());
-        verdicts.extend(self.cpu.as_ref().and_then(Cpu::verdict));
-        self.memory.idle_looks = match (settled || desired.suspended, found.moved) {
-            (true, _) => 0,
-            (false, true) => 1,
-            (false, false) => self.memory.idle_looks.saturating_add(1),
-        };
-        Outcome { status, verdicts, requeue: self.requeue(found) }
-    }
-
-    fn requeue(&self, found: &Found) -> Duration {
-        let timings = &self.ctx.config.timings;
-        let now = self.ctx.clock.monotonic();
-        let next = match self.memory.idle_looks {
-            0 => {
-                let expires = (found.answer.begun + timings.sweep).saturating_duration_since(now);
-                // A little after the shared look is too old, and not all at once.
-                expires + (self.live.spread(timings.sweep).saturating_sub(timings.sweep.mul_f64(0.9))) / 2
-            }
-            looks => timings.progress.saturating_mul(1 << (looks - 1).saturating_sub(4).min(8)).min(timings.sweep),
-        };
-        let held = self.memory.next_change(now).map(|time| time + timings.progress / 50);
-        [Some(next), held, found.wait].into_iter().flatten().min().unwrap_or(timings.sweep).max(timings.progress / 50)
-    }
-
-    /// What a fleet that is being deleted tells.
-    fn parting(&self, found: &Found) -> Outcome<WorkerFleetStatus> {
-        let victims = found.ledger.victims().len();
-        let launches = found.ledger.launches.len();
-        let (condition, reason, message) = match self.memory.undying.iter().next() {
-            Some((id, error)) => {
-                let message = format!("{id} is not ended: {error}{}", escape());
-                (ConditionType::Stalled, Reason::DeletionBlocked, message)
-            }
-            None => {
-                let message = format!("{victims} workers are ending, {launches} launches are being settled");
-                (ConditionType::Reconciling, Reason::Deleting, message)
-            }
-        };
-        let verdicts = vec![
-            Verdict::new(ConditionType::Ready, false, reason, message.clone()),
-            Verdict::new(condition, true, reason, message),
-        ];
-        let status = with_ledger(self.live.status(), self.session, found.ledger.clone());
-        let wait = found.wait.unwrap_or_default();
-        Outcome { status, verdicts, requeue: self.ctx.config.timings.progress.max(wait) }
-    }
+    };
+    let verdicts = vec![
+        Verdict::new(ConditionType::Ready, false, reason, message.clone()),
+        Verdict::new(condition, true, reason, message),
+    ];
+    let status = WorkerFleet::with_ledger(look.live.status(), look.session, found.ledger.clone());
+    let wait = found.wait.unwrap_or_default();
+    Outcome { status, verdicts, requeue: look.ctx.config.timings.progress.max(wait) }
 }

@@ -1,131 +1,82 @@
 //! What to do: from the wish, the record and the world to the next record and the calls that may follow it.
 
+mod rolling;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
+use self::rolling::Census;
 use crate::{
-    aws,
-    condition::second,
-    ids::{ClientToken, InstanceId, SubnetId, Zone},
+    ids::{InstanceId, Role},
     worker_fleet::{
-        crd::{DeletionPolicy, OnStopped, ReadinessCheck, ScaleDownPolicy},
-        desired::Desired,
+        crd::{DeletionPolicy, OnStopped, ScaleDownPolicy},
+        desired::{Desired, Group},
     },
     workers::{
         cpu::{CpuSamples, idleness},
-        instance::InstanceState,
-        launch::{LaunchIntent, Termination, TerminationReason},
-        ledger::{Ledger, MAX_ADOPTED, MAX_OPEN_CALLS, MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS},
-        pools::Pool,
-        roster::{Roster, Sighting},
-        settle::{Standing, settle, untold},
+        draft::{Draft, Hold, Observed, Order, Pass, Plan},
+        headcount::heads,
+        health::{Failed, Health},
+        launch::TerminationReason,
+        ledger::Ledger,
+        roster::Sighting,
     },
 };
 
-/// The world as far as a plan needs it.
+/// The workers as a fleet sees them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Observed {
-    pub roster: Roster,
-    /// The zones of the subnets, or why they are not known.
-    pub zones: Zones,
-    /// What this process learned from calls that it made.
-    pub lessons: Lessons,
-    /// How busy the workers are, as far as is known.
-    pub cpu: CpuSamples,
+pub(super) struct State {
+    pub health: BTreeMap<InstanceId, Health>,
+    /// Revisions whose workers are to be replaced by an update, of each group.
+    pub outdated: BTreeMap<Role, BTreeSet<String>>,
+    /// Machines to take over that are there and nobody else's.
+    pub adoptable: BTreeSet<InstanceId>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) enum Zones {
-    Known(BTreeMap<SubnetId, Zone>),
-    Unknown(aws::Error),
-}
+impl State {
+    pub(super) fn of(&self, worker: &Sighting) -> Health {
+        self.health.get(&worker.instance.id).copied().unwrap_or_default()
+    }
 
-impl Default for Zones {
-    fn default() -> Self {
-        Self::Known(BTreeMap::new())
+    pub(super) fn is_outdated(&self, role: &Role, revision: &str) -> bool {
+        self.outdated.get(role).is_some_and(|revisions| revisions.contains(revision))
     }
 }
 
-#[derive(Clone, Debug, Default)]
-pub(super) struct Lessons {
-    /// Launches that are not simply repeatable.
-    pub standing: BTreeMap<ClientToken, Standing>,
-    /// Pools to leave alone, and what EC2 said there.
-    pub cooling: BTreeMap<Pool, aws::Error>,
-    /// EC2 refused the launch for another reason than capacity.
-    pub refusal: Option<Refusal>,
-    /// Victims that were asked to end a moment ago.
-    pub asked: BTreeSet<InstanceId>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub cause: aws::Error,
-    /// Whether to try again now.
-    pub retry: bool,
-}
-
-/// What a plan takes from outside and that is different each time.
-pub(super) struct Pass<'a> {
-    pub now: Timestamp,
-    /// This start of this process.
-    pub holder: &'a str,
-    pub nonce: &'a mut dyn FnMut() -> u64,
-}
-
-impl std::fmt::Debug for Pass<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pass").field("now", &self.now).field("holder", &self.holder).finish_non_exhaustive()
-    }
-}
-
-/// The next record, and the calls that may be made once it is acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub ledger: Ledger,
-    pub actions: Vec<Action>,
-    /// Why fewer machines are launched than are wanted.
-    pub hold: Option<Hold>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    Launch(LaunchIntent),
-    Terminate(Vec<InstanceId>),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
-    Suspended,
-    Orphans,
-    /// The parameters that workers would read are not there.
-    Parameters,
-    Refused,
-    NoZones,
-    NoCapacity,
-    /// As many launches are open as may be.
-    Busy,
-}
-
-/// Towards `desired.replicas` workers.
-pub(super) fn plan(desired: &Desired, observed: &Observed, ledger: &Ledger, pass: &mut Pass<'_>) -> Plan {
+/// Towards as many workers as are wanted.
+pub(super) fn plan(
+    desired: &Desired,
+    state: &State,
+    observed: &Observed,
+    ledger: &Ledger,
+    pass: &mut Pass<'_>,
+) -> Plan {
     let mut draft = Draft::begin(observed, ledger, pass, !desired.suspended);
+    let everywhere = |hold| desired.groups.iter().map(|group| (group.role.clone(), hold)).collect();
     if desired.suspended {
-        return draft.finish(Some(Hold::Suspended));
+        return draft.finish(everywhere(Hold::Suspended));
     }
     draft.adopt(&desired.adopt);
-    if desired.on_stopped == OnStopped::Replace {
-        let stopped = |worker: &&Sighting| worker.instance.state.is_stopped();
-        let stopped = draft.workers().filter(stopped).map(|worker| worker.instance.id.clone()).collect();
-        draft.end(stopped, TerminationReason::Stopped);
+    draft.adopt_ids(&state.adoptable);
+    let mut holds = BTreeMap::new();
+    if let Some(hold) = end_unhealthy(&mut draft, desired, state) {
+        holds = everywhere(hold);
     }
-    let present = draft.workers().count() as u32;
-    let surplus = present.saturating_sub(desired.replicas);
-    draft.end(draft.surplus(surplus, desired), TerminationReason::ScaleDown);
-    let hold = draft.launch(desired);
-    draft.finish(hold)
+    end_strays(&mut draft, desired);
+    for group in &desired.groups {
+        let census = Census::take(&draft, group, state);
+        let (ends, reason) = census.ends(desired, group);
+        draft.end(ends, reason);
+        let left = Census::take(&draft, group, state);
+        // Whoever was ended on purpose is not lost.
+        let ended = census.existing - left.existing;
+        let provisioned = draft.ledger.provisioned(&group.role).saturating_sub(ended).max(left.existing);
+        draft.ledger.set_provisioned(&group.role, provisioned.min(group.replicas));
+        if let Some(hold) = launch(&mut draft, desired, group, left.wanted(desired, group), left.existing) {
+            holds.insert(group.role.clone(), hold);
+        }
+    }
+    draft.ledger.provisioned.retain(|group| desired.groups.iter().any(|wanted| wanted.role == group.role));
+    draft.finish(holds)
 }
 
 /// Towards none, and nothing unsettled.
@@ -138,7 +89,7 @@ pub(super) fn plan_end(policy: DeletionPolicy, observed: &Observed, ledger: &Led
             draft.end(all, TerminationReason::Deleted);
         }
     }
-    draft.finish(None)
+    draft.finish(BTreeMap::new())
 }
 
 /// Whether an object may go: nothing unsettled, and with [`DeletionPolicy::Terminate`] nothing left.
@@ -153,171 +104,109 @@ pub(super) fn has_ended(policy: DeletionPolicy, observed: &Observed, ledger: &Le
     !ledger.is_open() && !left
 }
 
-/// The machines that count as workers: live, and not chosen to end.
-pub(super) fn workers<'a>(roster: &'a Roster, ledger: &Ledger) -> impl Iterator<Item = &'a Sighting> + use<'a> {
-    let victims = ledger.victims();
-    roster.machines.values().filter(move |m| !m.instance.state.is_over() && !victims.contains(&m.instance.id))
+/// Why a worker is to be replaced, if it is.
+pub(super) fn failure(worker: &Sighting, health: Health, on_stopped: OnStopped) -> Option<TerminationReason> {
+    let stopped = worker.instance.state.is_stopped();
+    match (stopped, on_stopped, health.failed) {
+        (true, OnStopped::Replace, _) => Some(TerminationReason::Stopped),
+        (true, OnStopped::Ignore, _) => None,
+        (false, _, Some(Failed::ToStart)) => Some(TerminationReason::StartupDeadline),
+        (false, _, Some(Failed::Checks)) => Some(TerminationReason::ChecksFailed),
+        (false, _, None) => None,
+    }
 }
 
-/// How many workers there are, with those that nobody has seen yet.
-pub(super) fn existing(roster: &Roster, ledger: &Ledger) -> u32 {
-    let unseen = roster.unseen.difference(&ledger.victims()).count();
-    (workers(roster, ledger).count() + unseen) as u32 + untold(ledger, roster)
+/// Ends those that failed, unless so many did that the cause must be elsewhere, and as many as may be replaced.
+fn end_unhealthy(draft: &mut Draft<'_, '_>, desired: &Desired, state: &State) -> Option<Hold> {
+    let failure = |worker: &Sighting| failure(worker, state.of(worker), desired.on_stopped);
+    let failed: Vec<_> = draft.workers().filter_map(|w| Some((failure(w)?, w.instance.id.clone()))).collect();
+    if failed.is_empty() {
+        return None;
+    }
+    if sick(draft.workers(), desired, state) > desired.max_unhealthy.rounded_up(desired.total()) {
+        return Some(Hold::Unhealthy);
+    }
+    // Those that are missing already take their part of what may be replaced.
+    let all = heads(&draft.observed.roster, &draft.ledger);
+    let missing: u32 = desired
+        .groups
+        .iter()
+        .map(|group| {
+            let existing: u32 = all.iter().filter(|h| h.role == group.role.as_str()).map(|h| h.count).sum();
+            draft.ledger.provisioned(&group.role).min(group.replicas).saturating_sub(existing)
+        })
+        .sum();
+    let allowed = desired.max_replacements.saturating_sub(draft.ledger.replaced(draft.pass.now) + missing) as usize;
+    let held = failed.len() > allowed;
+    let mut by_reason: BTreeMap<TerminationReason, Vec<InstanceId>> = BTreeMap::new();
+    for (reason, id) in failed.into_iter().take(allowed) {
+        by_reason.entry(reason).or_default().push(id);
+    }
+    for (reason, ids) in by_reason {
+        draft.end(ids, reason);
+    }
+    held.then_some(Hold::ReplacementLimit)
 }
 
-pub(super) fn is_ready(worker: &Sighting, check: ReadinessCheck) -> bool {
-    worker.instance.state == InstanceState::Running
-        && match check {
-            ReadinessCheck::Running => true,
-            ReadinessCheck::StatusChecks => worker.checks_passed,
-        }
+/// How many workers are unhealthy.
+pub(super) fn sick<'a>(workers: impl Iterator<Item = &'a Sighting>, desired: &Desired, state: &State) -> u32 {
+    let sick = |worker: &&Sighting| {
+        let health = state.of(worker);
+        failure(worker, health, desired.on_stopped).is_some() || health.is_sick() && !worker.instance.state.is_stopped()
+    };
+    workers.filter(sick).count() as u32
 }
 
-struct Draft<'a, 'p> {
-    observed: &'a Observed,
-    pass: &'a mut Pass<'p>,
-    ledger: Ledger,
-    launches: Vec<LaunchIntent>,
-    may_send: bool,
+/// Ends the workers of groups that are no longer wanted.
+fn end_strays(draft: &mut Draft<'_, '_>, desired: &Desired) {
+    let wanted = |worker: &&Sighting| desired.groups.iter().any(|group| group.role.as_str() == worker.instance.role());
+    let strays = draft.workers().filter(|worker| !wanted(worker)).map(|worker| worker.instance.id.clone()).collect();
+    draft.end(strays, TerminationReason::ScaleDown);
 }
 
-impl<'a, 'p> Draft<'a, 'p> {
-    /// Strikes what is settled, and takes over the launches that are not.
-    fn begin(observed: &'a Observed, ledger: &Ledger, pass: &'a mut Pass<'p>, may_send: bool) -> Self {
-        let mut ledger = ledger.clone();
-        let roster = &observed.roster;
-        let launches = settle(&mut ledger, roster, &observed.lessons.standing, pass.holder, may_send);
-        ledger.strike_victims(|id| roster.is_over(id));
-        ledger.adopted.retain(|id| !roster.is_over(id));
-        Self { observed, pass, ledger, launches, may_send }
+/// Launches `wanted` workers, as far as replacements are allowed.
+fn launch(draft: &mut Draft<'_, '_>, desired: &Desired, group: &Group, wanted: u32, existing: u32) -> Option<Hold> {
+    if wanted == 0 {
+        return None;
     }
+    let adopted = draft.ledger.adopted();
+    let orphans = &draft.observed.roster.orphans;
+    if orphans.iter().any(|(id, uid)| !desired.ignore.contains(uid) && !adopted.contains(id)) {
+        return Some(Hold::Orphans);
+    }
+    if desired.parameters.problem.is_some() {
+        return Some(Hold::Parameters);
+    }
+    let lost = draft.ledger.provisioned(&group.role).saturating_sub(existing).min(wanted);
+    let allowed = desired.max_replacements.saturating_sub(draft.ledger.replaced(draft.pass.now));
+    let replaces = lost.min(allowed);
+    let order = Order {
+        owner: &desired.owner.uid,
+        role: &group.role,
+        revision: &group.revision.name,
+        image: &group.image,
+        places: &group.places,
+        replaces,
+    };
+    let before = draft.ledger.launches.len();
+    let hold = draft.launch(&order, wanted - (lost - replaces));
+    let launched: u32 = draft.ledger.launches[before..].iter().map(|intent| intent.count).sum();
+    let provisioned = draft.ledger.provisioned(&group.role).max(existing + launched).min(group.replicas);
+    draft.ledger.set_provisioned(&group.role, provisioned);
+    if lost > replaces { Some(Hold::ReplacementLimit) } else { hold }
+}
 
-    fn workers(&self) -> impl Iterator<Item = &'a Sighting> + use<'a> {
-        workers(&self.observed.roster, &self.ledger)
-    }
-
-    fn adopt(&mut self, uids: &BTreeSet<crate::ids::Uid>) {
-        let room = MAX_ADOPTED.saturating_sub(self.ledger.adopted.len());
-        let known = self.ledger.adopted();
-        let ours = self.observed.roster.orphans.iter().filter(|(id, uid)| uids.contains(uid) && !known.contains(*id));
-        self.ledger.adopted.extend(ours.take(room).map(|(id, _)| id.clone()));
-    }
-
-    /// The first `count` to end: those that are not ready, then by age.
-    fn surplus(&self, count: u32, desired: &Desired) -> Vec<InstanceId> {
-        let mut workers: Vec<_> = self.workers().collect();
-        workers.sort_by_key(|worker| {
-            let age = worker.instance.launched_at.map_or(0, |t| t.as_second());
-            let idle = |worker: &Sighting| idleness(self.observed.cpu.get(&worker.instance.id));
-            let (idle, age) = match desired.scale_down {
-                ScaleDownPolicy::Oldest => (None, age),
-                ScaleDownPolicy::Newest => (None, -age),
-                ScaleDownPolicy::LowestCpu => (Some(idle(worker)), age),
-            };
-            (is_ready(worker, desired.readiness), idle, age, &worker.instance.id)
-        });
-        workers.into_iter().take(count as usize).map(|worker| worker.instance.id.clone()).collect()
-    }
-
-    /// Chooses victims. They count as gone from here on.
-    fn end(&mut self, mut ids: Vec<InstanceId>, reason: TerminationReason) {
-        ids.truncate(MAX_OPEN_VICTIMS.saturating_sub(self.ledger.victims().len()));
-        if ids.is_empty() {
-            return;
-        }
-        // One entry a reason, however many times victims are chosen while EC2 ends none: the schema bounds their number.
-        match self.ledger.terminations.iter_mut().find(|open| open.reason == reason) {
-            Some(open) => {
-                open.holder = self.pass.holder.into();
-                open.instance_ids.extend(ids);
-            }
-            None => self.ledger.terminations.push(Termination {
-                holder: self.pass.holder.into(),
-                reason,
-                started_at: Time(second(self.pass.now)),
-                instance_ids: ids,
-            }),
-        }
-    }
-
-    fn launch(&mut self, desired: &Desired) -> Option<Hold> {
-        let roster = &self.observed.roster;
-        let adopted = self.ledger.adopted();
-        let orphans =
-            || roster.orphans.iter().filter(|(id, uid)| !desired.ignore.contains(uid) && !adopted.contains(*id));
-        let fresh = adopted.iter().filter(|id| roster.orphans.contains_key(*id)).count() as u32;
-        let wanted = desired.replicas.saturating_sub(existing(roster, &self.ledger) + fresh);
-        if wanted == 0 {
-            return None;
-        }
-        if orphans().next().is_some() {
-            return Some(Hold::Orphans);
-        }
-        if desired.parameters.problem.is_some() {
-            return Some(Hold::Parameters);
-        }
-        let lessons = &self.observed.lessons;
-        if lessons.refusal.as_ref().is_some_and(|refusal| !refusal.retry) {
-            return Some(Hold::Refused);
-        }
-        let Zones::Known(zones) = &self.observed.zones else { return Some(Hold::NoZones) };
-        let open: u32 = self.ledger.launches.iter().map(|i| (i.instance_ids.len() as u32).max(i.count)).sum();
-        let room = MAX_OPEN_LAUNCHED.saturating_sub(open);
-        let cooling = lessons.cooling.keys().cloned().collect();
-        let calls = desired.places.calls(wanted.min(room), zones, &self.by_zone(zones), &cooling);
-        let calls: Vec<_> = calls.into_iter().take(MAX_OPEN_CALLS.saturating_sub(self.ledger.launches.len())).collect();
-        let launched: u32 = calls.iter().map(|(_, count)| count).sum();
-        for (pool, count) in calls {
-            let intent = LaunchIntent {
-                token: ClientToken::new(&desired.owner.uid, (self.pass.nonce)()),
-                holder: self.pass.holder.into(),
-                attempts: 1,
-                role: crate::ids::Role::main(),
-                revision: desired.revision.name.clone(),
-                subnet: pool.subnet,
-                instance_type: pool.instance_type,
-                image_id: desired.image.clone(),
-                count,
-                instance_ids: Vec::new(),
-                started_at: Time(second(self.pass.now)),
-            };
-            self.ledger.launches.push(intent.clone());
-            self.launches.push(intent);
-        }
-        match launched {
-            n if n == wanted => None,
-            0 if room > 0 && desired.places.pools().all(|pool| cooling.contains(&pool)) => Some(Hold::NoCapacity),
-            _ => Some(Hold::Busy),
-        }
-    }
-
-    /// How many workers each zone has, with those that are on their way there.
-    fn by_zone(&self, zones: &BTreeMap<SubnetId, Zone>) -> BTreeMap<Zone, u32> {
-        let mut present: BTreeMap<Zone, u32> = BTreeMap::new();
-        for worker in self.workers() {
-            if let Ok(zone) = Zone::try_from(worker.instance.zone.as_str()) {
-                *present.entry(zone).or_default() += 1;
-            }
-        }
-        for intent in &self.ledger.launches {
-            let expected = if intent.instance_ids.is_empty() { intent.count } else { intent.instance_ids.len() as u32 };
-            let seen = self.observed.roster.launched_with(&intent.token).count() as u32;
-            if let Some(zone) = zones.get(&intent.subnet) {
-                *present.entry(zone.clone()).or_default() += expected.saturating_sub(seen);
-            }
-        }
-        present
-    }
-
-    fn finish(self, hold: Option<Hold>) -> Plan {
-        let mut actions: Vec<_> = self.launches.into_iter().map(Action::Launch).collect();
-        let asked = &self.observed.lessons.asked;
-        let victims: Vec<_> = self.ledger.victims().into_iter().filter(|id| !asked.contains(id)).collect();
-        if self.may_send && !victims.is_empty() {
-            actions.push(Action::Terminate(victims));
-        }
-        Plan { ledger: self.ledger, actions, hold }
-    }
+/// Those to end first come first: not ready before ready, then by `policy`.
+fn by_policy(workers: &mut [(&Sighting, Health)], policy: ScaleDownPolicy, cpu: &CpuSamples) {
+    workers.sort_by_key(|(worker, health)| {
+        let age = worker.instance.launched_at.map_or(0, |t| t.as_second());
+        let (idle, age) = match policy {
+            ScaleDownPolicy::Oldest => (None, age),
+            ScaleDownPolicy::Newest => (None, -age),
+            ScaleDownPolicy::LowestCpu => (Some(idleness(cpu.get(&worker.instance.id))), age),
+        };
+        (health.ready, health.available, idle, age, &worker.instance.id)
+    });
 }
 
 #[cfg(test)]

@@ -1,24 +1,31 @@
 //! What to tell: counts, the list of workers, and conditions. Pure.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     aws::{self, Class},
     condition::{ConditionType, Reason, Truth, Verdict, second},
-    ids::{InstanceId, Uid},
+    ids::{InstanceId, Role, Uid},
     worker_fleet::{
-        crd::{ReadinessCheck, WorkerFleetStatus, WorkerSummary},
-        desired::{ADOPT, Desired, IGNORE},
-        plan::{Hold, Observed, Zones, existing, is_ready, workers},
+        crd::{RoleStatus, WorkerFleetStatus, WorkerSummary},
+        desired::{ADOPT, Desired, Group, IGNORE},
+        plan::{State, failure},
     },
     workers::{
+        draft::{Hold, Observed, Refusal, Zones},
+        headcount::{existing, heads, workers},
+        health::Health,
+        launch::TerminationReason,
         ledger::Ledger,
-        ownership::REVISION_TAG,
         parameters::Problem,
         revisions::LABEL,
-        roster::{Roster, Sighting},
+        roster::Sighting,
     },
 };
 
@@ -33,52 +40,99 @@ pub(super) struct View<'a> {
     pub desired: &'a Desired,
     pub observed: &'a Observed,
     pub ledger: &'a Ledger,
-    pub hold: Option<&'a Hold>,
+    pub holds: &'a BTreeMap<Role, Hold>,
+    pub state: &'a State,
+    /// No progress was made for longer than the deadline.
+    pub late: bool,
     /// Instances that EC2 refused to end, and why.
     pub undying: &'a BTreeMap<InstanceId, aws::Error>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Counts {
     pub desired: u32,
     pub existing: u32,
     pub ready: u32,
+    pub available: u32,
     pub updated: u32,
+    /// To be replaced by an update.
+    pub outdated: u32,
 }
 
 impl View<'_> {
+    fn main(&self) -> &Group {
+        &self.desired.groups[0]
+    }
+
+    /// What holds any group back, the gravest first.
+    fn hold(&self) -> Option<Hold> {
+        self.holds.values().min().copied()
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
+        self.desired.groups.iter().find_map(|group| self.observed.lessons.refusals.get(&group.revision.name))
+    }
+
+    /// Of all groups together.
     pub(super) fn counts(&self) -> Counts {
-        let workers = || workers(&self.observed.roster, self.ledger);
-        let updated = |worker: &&Sighting| revision(worker) == self.desired.revision.name;
-        Counts {
-            desired: self.desired.replicas,
-            existing: existing(&self.observed.roster, self.ledger),
-            ready: workers().filter(|worker| is_ready(worker, self.desired.readiness)).count() as u32,
-            updated: workers().filter(updated).count() as u32,
+        let mut total = Counts { existing: existing(&self.observed.roster, self.ledger), ..Counts::default() };
+        for group in &self.desired.groups {
+            let Counts { desired, existing: _, ready, available, updated, outdated } = self.counts_of(group);
+            total.desired += desired;
+            total.ready += ready;
+            total.available += available;
+            total.updated += updated;
+            total.outdated += outdated;
         }
+        total
+    }
+
+    fn counts_of(&self, group: &Group) -> Counts {
+        let mut counts = Counts { desired: group.replicas, ..Counts::default() };
+        for head in heads(&self.observed.roster, self.ledger).iter().filter(|head| head.role == group.role.as_str()) {
+            let health = head.seen.map(|worker| self.state.of(worker)).unwrap_or_default();
+            let outdated = self.state.is_outdated(&group.role, head.revision);
+            counts.existing += head.count;
+            counts.outdated += if outdated { head.count } else { 0 };
+            counts.ready += u32::from(health.ready);
+            counts.available += u32::from(health.available);
+            counts.updated += u32::from(head.seen.is_some() && !outdated);
+        }
+        counts
+    }
+
+    /// Differs when something moved.
+    pub(super) fn mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.counts(), self.desired.revisions()).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Nothing is on its way and nothing is awaited.
     pub(super) fn is_settled(&self) -> bool {
         let counts = self.counts();
-        let synced = self.desired.parameters.problem.is_none();
-        synced && !self.ledger.is_open() && counts.existing == counts.desired && counts.ready == counts.desired
+        self.desired.parameters.problem.is_none()
+            && !self.ledger.is_open()
+            && counts.existing == counts.desired
+            && counts.available == counts.desired
+            && counts.outdated == 0
     }
 
     /// `before` with everything that this view tells of, but for the record and the conditions.
     pub(super) fn status(&self, before: WorkerFleetStatus) -> WorkerFleetStatus {
-        let counts = self.counts();
+        let counts = self.counts_of(self.main());
         let whole = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-        let (instances, total) = summaries(&self.observed.roster, self.ledger, self.desired.readiness);
+        let (instances, total) = self.summaries();
         WorkerFleetStatus {
             replicas: whole(counts.existing),
             ready_replicas: whole(counts.ready),
             updated_replicas: whole(counts.updated),
-            available_replicas: whole(counts.ready),
+            available_replicas: whole(counts.available),
             desired_replicas: whole(counts.desired),
+            roles: self.desired.groups[1..].iter().map(|group| self.role(group)).collect(),
             selector: format!("{LABEL}={}", self.desired.owner.uid),
             current_revision: Some(self.current_revision()),
-            update_revision: Some(self.desired.revision.name.clone()),
+            update_revision: Some(self.main().revision.name.clone()),
             instances_truncated: total > instances.len(),
             instances_total: i32::try_from(total).unwrap_or(i32::MAX),
             instances,
@@ -86,20 +140,34 @@ impl View<'_> {
         }
     }
 
+    fn role(&self, group: &Group) -> RoleStatus {
+        let counts = self.counts_of(group);
+        let whole = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+        RoleStatus {
+            name: group.role.to_string(),
+            replicas: whole(counts.existing),
+            ready_replicas: whole(counts.ready),
+            updated_replicas: whole(counts.updated),
+            available_replicas: whole(counts.available),
+            desired_replicas: whole(counts.desired),
+        }
+    }
+
     /// The one that most workers run.
     fn current_revision(&self) -> String {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for worker in workers(&self.observed.roster, self.ledger) {
-            *counts.entry(revision(worker)).or_default() += 1;
+            *counts.entry(worker.instance.revision()).or_default() += 1;
         }
-        let wanted = self.desired.revision.name.as_str();
+        let wanted = self.main().revision.name.as_str();
         let most = counts.into_iter().filter(|(name, _)| !name.is_empty());
         most.max_by_key(|(name, count)| (*count, *name == wanted)).map_or(wanted, |(name, _)| name).to_owned()
     }
 
     pub(super) fn verdicts(&self) -> Vec<Verdict> {
         let ready = self.ready();
-        let mut verdicts = vec![self.available(), self.progressing(&ready), self.capacity(), self.orphans()];
+        let mut verdicts =
+            vec![self.available(), self.progressing(&ready), self.capacity(), self.healthy(), self.orphans()];
         if ready.truth != Truth::True && !self.desired.suspended {
             let condition = if self.is_stalled() { ConditionType::Stalled } else { ConditionType::Reconciling };
             verdicts.push(Verdict::new(condition, true, ready.reason, ready.message.clone()));
@@ -110,14 +178,15 @@ impl View<'_> {
 
     fn ready(&self) -> Verdict {
         let say = |truth: bool, reason, message| Verdict::new(ConditionType::Ready, truth, reason, message);
-        let Counts { desired, existing, ready, updated: _ } = self.counts();
+        let counts = self.counts();
+        let Counts { desired, existing, ready, .. } = counts;
         let so_far = format!("{ready} of {desired} workers are ready");
         if let Some((id, error)) = self.undying.iter().next() {
             let (more, named) = (self.undying.len() - 1, format!("{id} is not ended: {error}"));
             let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
             return say(false, Reason::TerminationRefused, format!("{named}{more}; {so_far}"));
         }
-        match self.hold {
+        match self.hold() {
             Some(Hold::Orphans) => return say(false, Reason::OrphansFound, self.orphans().message),
             Some(Hold::NoCapacity) => {
                 return say(false, Reason::NoCapacity, format!("{so_far}; {}", self.capacity().message));
@@ -127,17 +196,30 @@ impl View<'_> {
                     return say(false, refused(error), format!("{so_far}; {error}"));
                 }
             }
+            Some(Hold::Unhealthy | Hold::ReplacementLimit) => {
+                let healthy = self.healthy();
+                return say(false, healthy.reason, format!("{so_far}; {}", healthy.message));
+            }
             Some(Hold::Parameters | Hold::Refused | Hold::Suspended | Hold::Busy) | None => {}
         }
         if let Some(problem) = &self.desired.parameters.problem {
             return say(false, problem.reason(), format!("{so_far}; {}", problem.message()));
         }
-        if let (Some(refusal), true) = (&self.observed.lessons.refusal, existing < desired) {
+        if let (Some(refusal), true) = (self.refusal(), existing < desired) {
             let message = format!("{so_far}; {}{}", refusal.cause, advice(&refusal.cause));
             return say(false, refused(&refusal.cause), message);
         }
         if self.is_settled() {
             return say(true, Reason::AllReady, so_far);
+        }
+        if self.late {
+            let deadline = self.desired.update.progress_deadline.as_secs();
+            let message = format!("{so_far}; nothing has moved for {deadline} s (update.progressDeadlineSeconds)");
+            return say(false, Reason::ProgressDeadlineExceeded, message);
+        }
+        if counts.outdated > 0 {
+            let message = format!("{so_far}; {} are to be replaced by the newest revision", counts.outdated);
+            return say(false, Reason::Updating, message);
         }
         if !self.ledger.launches.is_empty() {
             say(false, Reason::Launching, so_far)
@@ -153,24 +235,30 @@ impl View<'_> {
             Class::Denied | Class::InvalidInput | Class::NotFound => true,
             Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => false,
         };
-        let zones = match (&self.observed.zones, self.hold) {
+        let zones = match (&self.observed.zones, self.hold()) {
             (Zones::Unknown(error), Some(Hold::NoZones)) => stalls(error),
             (Zones::Unknown(_) | Zones::Known(_), _) => false,
         };
-        let refusal = self.observed.lessons.refusal.as_ref().is_some_and(|refusal| stalls(&refusal.cause));
+        let refusal = self.refusal().is_some_and(|refusal| stalls(&refusal.cause));
         let counts = self.counts();
-        self.hold == Some(&Hold::Orphans)
+        self.hold() == Some(Hold::Orphans)
             || zones
             || (refusal && counts.existing < counts.desired)
             || !self.undying.is_empty()
+            || self.late && !self.is_settled()
             || self.desired.parameters.problem.as_ref().is_some_and(Problem::is_stalled)
     }
 
     fn available(&self) -> Verdict {
-        let Counts { desired, ready, .. } = self.counts();
-        let (truth, reason) =
-            if ready >= desired { (true, Reason::MinimumAvailable) } else { (false, Reason::MinimumUnavailable) };
-        Verdict::new(ConditionType::Available, truth, reason, format!("{ready} of {desired} workers are available"))
+        let Counts { desired, available, .. } = self.counts();
+        // What an update may take away is not missed.
+        let spared: u32 = self.desired.groups.iter().map(|group| self.desired.update.bounds(group.replicas).1).sum();
+        let (truth, reason) = if available + spared >= desired {
+            (true, Reason::MinimumAvailable)
+        } else {
+            (false, Reason::MinimumUnavailable)
+        };
+        Verdict::new(ConditionType::Available, truth, reason, format!("{available} of {desired} workers are available"))
     }
 
     fn progressing(&self, ready: &Verdict) -> Verdict {
@@ -179,14 +267,8 @@ impl View<'_> {
         if self.desired.suspended {
             return say(false, Reason::Suspended, "spec.suspend is true".into());
         }
-        let held = self.is_stalled() || self.hold == Some(&Hold::NoCapacity);
-        let Counts { desired, updated, .. } = self.counts();
-        if ready.truth == Truth::True && updated < desired {
-            let earlier = desired - updated;
-            let message =
-                format!("{earlier} of {desired} workers run an earlier revision: a change holds for new launches");
-            say(true, Reason::AllReady, message)
-        } else if ready.truth == Truth::True {
+        let held = self.is_stalled() || self.hold() == Some(Hold::NoCapacity);
+        if ready.truth == Truth::True {
             say(true, Reason::UpToDate, "there is nothing to do".into())
         } else {
             say(!held, ready.reason, ready.message.clone())
@@ -204,7 +286,7 @@ impl View<'_> {
         let more = cooling.len().saturating_sub(NAMED);
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         let named = format!("{}{more}", named.join(", "));
-        if self.hold == Some(&Hold::NoCapacity) {
+        if self.hold() == Some(Hold::NoCapacity) {
             let advice = "add instance types or subnets, or wait: they are tried again";
             say(false, Reason::NoCapacity, format!("EC2 has no capacity for {named}; {advice}"))
         } else if cooling.is_empty() {
@@ -212,6 +294,81 @@ impl View<'_> {
         } else {
             say(true, Reason::CapacityFound, format!("other pools are used, since EC2 has no capacity for {named}"))
         }
+    }
+
+    fn healthy(&self) -> Verdict {
+        let say = |truth: bool, reason, message| Verdict::new(ConditionType::Healthy, truth, reason, message);
+        let sick: Vec<_> = self.workers().filter(|worker| self.reason(worker).is_some()).collect();
+        let named: Vec<_> = sick
+            .iter()
+            .take(NAMED)
+            .map(|w| format!("{} ({})", w.instance.id, self.reason(w).unwrap_or_default()))
+            .collect();
+        let more = sick.len().saturating_sub(NAMED);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let named = format!("{}{more}", named.join(", "));
+        let holds = |hold| self.holds.values().any(|held| *held == hold);
+        if holds(Hold::Unhealthy) {
+            let message = format!(
+                "{} of {} workers are unhealthy, more than spec.maxUnhealthy ({}) lets replace: {named}; look for a common \
+                 cause, or raise it",
+                sick.len(),
+                self.desired.total(),
+                self.desired.max_unhealthy
+            );
+            return say(false, Reason::TooManyUnhealthy, message);
+        }
+        if holds(Hold::ReplacementLimit) {
+            let message = format!(
+                "{} workers were replaced within the hour, as many as spec.maxReplacementsPerHour allows; the rest waits",
+                self.desired.max_replacements
+            );
+            return say(false, Reason::ReplacementLimitReached, message);
+        }
+        if sick.is_empty() {
+            return say(true, Reason::AllHealthy, "no worker is unhealthy".into());
+        }
+        say(false, Reason::SomeUnhealthy, format!("unhealthy: {named}"))
+    }
+
+    fn workers(&self) -> impl Iterator<Item = &Sighting> {
+        workers(&self.observed.roster, self.ledger)
+    }
+
+    /// What is wrong with a worker.
+    fn reason(&self, worker: &Sighting) -> Option<&'static str> {
+        let health = self.state.of(worker);
+        match failure(worker, health, self.desired.on_stopped) {
+            Some(TerminationReason::Stopped) => Some("Stopped"),
+            Some(TerminationReason::StartupDeadline) => Some("StartupDeadlineExceeded"),
+            Some(TerminationReason::ChecksFailed) => Some("StatusChecksFailed"),
+            Some(TerminationReason::ScaleDown | TerminationReason::Update | TerminationReason::Deleted) => None,
+            None if health.is_sick() && !worker.instance.state.is_stopped() => Some("NoLongerReady"),
+            None => None,
+        }
+    }
+
+    /// Those that cannot be counted on first, and how many there are.
+    fn summaries(&self) -> (Vec<WorkerSummary>, usize) {
+        let mut all: Vec<_> = self.workers().map(|worker| (worker, self.state.of(worker))).collect();
+        all.sort_by_key(|(worker, health)| (health.ready, health.available, &worker.instance.id));
+        let summary = |(worker, health): &(&Sighting, Health)| {
+            let instance = &worker.instance;
+            WorkerSummary {
+                id: instance.id.clone(),
+                role: instance.role().into(),
+                state: instance.state.as_str().into(),
+                reason: self.reason(worker).unwrap_or_default().into(),
+                ready: health.ready,
+                ready_at: health.ready_at.filter(|at| *at != Timestamp::UNIX_EPOCH).map(|time| Time(second(time))),
+                zone: instance.zone.clone(),
+                instance_type: instance.instance_type.clone(),
+                revision: instance.revision().into(),
+                launched_at: instance.launched_at.map(|time| Time(second(time))),
+                cpu_percent: None,
+            }
+        };
+        (all.iter().take(LISTED).map(summary).collect(), all.len())
     }
 
     fn orphans(&self) -> Verdict {
@@ -242,10 +399,6 @@ impl View<'_> {
     }
 }
 
-fn revision(worker: &Sighting) -> &str {
-    worker.instance.tags.get(REVISION_TAG).map(String::as_str).unwrap_or_default()
-}
-
 fn refused(error: &aws::Error) -> Reason {
     match error.class {
         Class::Denied => Reason::AwsDenied,
@@ -269,26 +422,6 @@ fn list<'a>(ids: impl ExactSizeIterator<Item = &'a InstanceId>) -> String {
     let more = ids.len().saturating_sub(NAMED);
     let named: Vec<_> = ids.take(NAMED).map(InstanceId::as_str).collect();
     if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
-}
-
-/// Those that are not ready first, and how many there are.
-fn summaries(roster: &Roster, ledger: &Ledger, check: ReadinessCheck) -> (Vec<WorkerSummary>, usize) {
-    let mut all: Vec<_> = workers(roster, ledger).collect();
-    all.sort_by_key(|worker| (is_ready(worker, check), &worker.instance.id));
-    let summary = |worker: &&Sighting| {
-        let instance = &worker.instance;
-        WorkerSummary {
-            id: instance.id.clone(),
-            state: instance.state.as_str().into(),
-            ready: is_ready(worker, check),
-            zone: instance.zone.clone(),
-            instance_type: instance.instance_type.clone(),
-            revision: revision(worker).into(),
-            launched_at: instance.launched_at.map(|time| Time(second(time))),
-            cpu_percent: None,
-        }
-    };
-    (all.iter().take(LISTED).map(summary).collect(), all.len())
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::ids::{InstanceId, SubnetId};
+use crate::{
+    ids::{InstanceId, MAIN_ROLE, SubnetId},
+    workers::ownership::{REVISION_TAG, ROLE_TAG},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
@@ -18,6 +21,18 @@ pub struct Instance {
     pub client_token: String,
     /// The tags that start with `muster.dev:`.
     pub tags: BTreeMap<String, String>,
+}
+
+impl Instance {
+    /// The group that it was launched for.
+    pub fn role(&self) -> &str {
+        self.tags.get(ROLE_TAG).map_or(MAIN_ROLE, String::as_str)
+    }
+
+    /// The revision that it was launched with; empty where that is not known.
+    pub fn revision(&self) -> &str {
+        self.tags.get(REVISION_TAG).map(String::as_str).unwrap_or_default()
+    }
 }
 
 /// The states of EC2 (`InstanceState` in its API reference).

@@ -41,6 +41,10 @@ pub struct LaunchIntent {
     /// How many to launch at most; at least one.
     #[schemars(with = "i32", range(min = 1, max = 100))]
     pub count: u32,
+    /// How many of them replace workers that were lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(with = "i32", range(min = 0, max = 100))]
+    pub replaces: u32,
     /// What the call answered. Absent while there is no answer.
     #[serde(rename = "instanceIDs", default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -52,6 +56,10 @@ pub struct LaunchIntent {
     pub instance_ids: Vec<InstanceId>,
     /// When the intent was made.
     pub started_at: Time,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// EC2 remembers a ClientToken for at least 24 hours ("Ensuring idempotency"). Half of that leaves room for clocks that
@@ -92,5 +100,11 @@ pub struct Termination {
 pub enum TerminationReason {
     ScaleDown,
     Stopped,
+    /// It never became ready within the startup deadline.
+    StartupDeadline,
+    /// EC2's status checks failed for too long.
+    ChecksFailed,
+    /// A newer revision takes its place.
+    Update,
     Deleted,
 }

@@ -2,9 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::{
-    ids::{ClientToken, InstanceId},
-    workers::launch::{LaunchIntent, Termination},
+    ids::{ClientToken, InstanceId, Role},
+    workers::{
+        launch::{LaunchIntent, Termination},
+        roster::Known,
+    },
 };
 
 /// At most this many launched machines may be unsettled at once: their ids stand in the status.
@@ -15,11 +23,38 @@ pub const MAX_OPEN_CALLS: usize = 100;
 pub const MAX_OPEN_VICTIMS: usize = 1000;
 pub const MAX_ADOPTED: usize = 1000;
 
+/// How many workers a group had been filled up to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Provisioned {
+    /// The group.
+    #[schemars(with = "String", length(max = 63))]
+    pub role: Role,
+    /// The number of workers.
+    #[schemars(with = "i32", range(min = 0))]
+    pub replicas: u32,
+}
+
+/// How many workers were replaced within ten minutes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replacements {
+    /// When the ten minutes began.
+    pub since: Time,
+    /// The number of workers.
+    #[schemars(with = "i32", range(min = 0))]
+    pub count: u32,
+}
+
+const SPAN: i64 = 600;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     pub launches: Vec<LaunchIntent>,
     pub terminations: Vec<Termination>,
     pub adopted: Vec<InstanceId>,
+    pub provisioned: Vec<Provisioned>,
+    pub replacements: Vec<Replacements>,
 }
 
 impl Ledger {
@@ -41,9 +76,13 @@ impl Ledger {
     }
 
     /// Every id that the ledger names.
-    pub fn named(&self) -> BTreeSet<InstanceId> {
-        let launched = self.launches.iter().flat_map(|intent| intent.instance_ids.iter().cloned());
-        launched.chain(self.victims()).chain(self.adopted.iter().cloned()).collect()
+    pub fn named(&self) -> BTreeMap<InstanceId, Known> {
+        let bare = self.victims().into_iter().chain(self.adopted.iter().cloned()).map(|id| (id, Known::default()));
+        let launched = self.launches.iter().flat_map(|intent| {
+            let known = Known { role: intent.role.clone(), revision: intent.revision.clone() };
+            intent.instance_ids.iter().map(move |id| (id.clone(), known.clone()))
+        });
+        bare.chain(launched).collect()
     }
 
     /// The revisions that open launches name.
@@ -56,11 +95,41 @@ impl Ledger {
         self.launches.retain_mut(|intent| match outcomes.get(&intent.token) {
             Some(Settlement::Launched(ids)) => {
                 intent.instance_ids.clone_from(ids);
+                count(&mut self.replacements, intent, ids.len());
                 true
             }
             Some(Settlement::NothingLaunched) => false,
             Some(Settlement::Unknown) | None => true,
         });
+    }
+
+    /// Counts the replacements of a launch that is settled by what was seen of it.
+    pub fn count_replacements(&mut self, intent: &LaunchIntent, launched: usize) {
+        count(&mut self.replacements, intent, launched);
+    }
+
+    /// How many were replaced in the hour before `now`, with those that open launches may still bring.
+    pub fn replaced(&self, now: Timestamp) -> u32 {
+        let counted = self.replacements.iter().filter(|span| span.is_within_the_hour(now)).map(|span| span.count);
+        let open = self.launches.iter().filter(|intent| intent.instance_ids.is_empty()).map(|intent| intent.replaces);
+        counted.chain(open).sum()
+    }
+
+    /// Drops what is older than an hour.
+    pub fn forget_replacements(&mut self, now: Timestamp) {
+        self.replacements.retain(|span| span.is_within_the_hour(now));
+    }
+
+    pub fn provisioned(&self, role: &Role) -> u32 {
+        self.provisioned.iter().find(|group| &group.role == role).map_or(0, |group| group.replicas)
+    }
+
+    pub fn set_provisioned(&mut self, role: &Role, replicas: u32) {
+        match self.provisioned.iter_mut().find(|group| &group.role == role) {
+            Some(group) => group.replicas = replicas,
+            None if replicas == 0 => {}
+            None => self.provisioned.push(Provisioned { role: role.clone(), replicas }),
+        }
     }
 
     /// Strikes victims that are over, and terminations that have none left.
@@ -69,6 +138,25 @@ impl Ledger {
             termination.instance_ids.retain(|id| !over(id));
         }
         self.terminations.retain(|termination| !termination.instance_ids.is_empty());
+    }
+}
+
+impl Replacements {
+    fn is_within_the_hour(&self, now: Timestamp) -> bool {
+        now.as_second() - self.since.0.as_second() < 6 * SPAN
+    }
+}
+
+fn count(replacements: &mut Vec<Replacements>, intent: &LaunchIntent, launched: usize) {
+    let count = intent.replaces.min(launched as u32);
+    if count == 0 {
+        return;
+    }
+    let started = intent.started_at.0.as_second();
+    let since = Time(Timestamp::from_second(started - started.rem_euclid(SPAN)).unwrap_or(intent.started_at.0));
+    match replacements.iter_mut().find(|span| span.since == since) {
+        Some(span) => span.count += count,
+        None => replacements.push(Replacements { since, count }),
     }
 }
 

@@ -1,10 +1,17 @@
-//! What the kinds that run EC2 workers share: the template, what it renders to, the intents of the write protocol, and
-//! whose machine is whose.
+//! What the kinds that run EC2 workers share: the template, what it renders to, the write protocol, whose machine is
+//! whose, and one look at all of it.
 
+pub mod apply;
 pub mod cpu;
+pub mod draft;
+pub mod headcount;
+pub mod health;
 pub mod instance;
 pub mod launch;
 pub mod ledger;
+pub mod look;
+pub mod memory;
+pub mod observe;
 pub mod ownership;
 pub mod parameters;
 pub mod pools;

@@ -21,7 +21,6 @@ use crate::{
     reconcile::{Failure, Kind},
     workers::{
         ownership::OWNER_UID_TAG,
-        request::LaunchRequest,
         revision::{Revision, RevisionContent},
     },
 };
@@ -32,6 +31,8 @@ use crate::{
 pub struct Revisions {
     listed: bool,
     stored: BTreeMap<String, Stored>,
+    /// Named by machines, and lost.
+    lost: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,9 +41,7 @@ struct Stored {
     /// The name that the cluster had then.
     cluster: String,
     uid: Option<String>,
-    /// What the parameters that its workers read are known by.
-    parameters: Option<String>,
-    request: Arc<LaunchRequest>,
+    content: Arc<RevisionContent>,
 }
 
 impl Revisions {
@@ -67,7 +66,7 @@ impl Revisions {
         }
     }
 
-    /// The stored request of `wanted`, which is stored first where it is not. What is stored wins over what would be
+    /// The stored content of `wanted`, which is stored first where it is not. What is stored wins over what would be
     /// rendered now.
     pub async fn ensure<K>(
         &mut self,
@@ -75,13 +74,13 @@ impl Revisions {
         live: &Live<K>,
         wanted: &Revision,
         manager: &str,
-    ) -> Result<Arc<LaunchRequest>, Failure>
+    ) -> Result<Arc<RevisionContent>, Failure>
     where
         K: Kind + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         self.list(ctx, live).await?;
         if let Some(stored) = self.stored.get(&wanted.name) {
-            return Ok(stored.request.clone());
+            return Ok(stored.content.clone());
         }
         let number = self.stored.values().map(|stored| stored.number).max().unwrap_or_default() + 1;
         let manifest = manifest(live, wanted, number)?;
@@ -91,9 +90,9 @@ impl Revisions {
         let written = ctx.kube_call(&operation, api.patch(&wanted.name, &params, &Patch::Apply(&manifest))).await?;
         match read(live, &written) {
             Some(stored) => {
-                let request = stored.request.clone();
+                let content = stored.content.clone();
                 self.stored.insert(wanted.name.clone(), stored);
-                Ok(request)
+                Ok(content)
             }
             None => Err(Failure::InvalidSpec(format!(
                 "the ControllerRevision {} is not one that muster made for this object: delete it",
@@ -108,7 +107,7 @@ impl Revisions {
         ctx: &Context,
         live: &Live<K>,
         name: &str,
-    ) -> Result<Option<Arc<LaunchRequest>>, Failure>
+    ) -> Result<Option<Arc<RevisionContent>>, Failure>
     where
         K: Kind + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
@@ -121,13 +120,34 @@ impl Revisions {
                 self.stored.insert(name.into(), stored);
             }
         }
-        Ok(self.stored.get(name).map(|stored| stored.request.clone()))
+        Ok(self.stored.get(name).map(|stored| stored.content.clone()))
+    }
+
+    /// Reads a revision that a machine names, where this process does not know it yet.
+    pub async fn learn<K>(&mut self, ctx: &Context, live: &Live<K>, name: &str) -> Result<(), Failure>
+    where
+        K: Kind + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        if !self.lost.contains(name) && self.find(ctx, live, name).await?.is_none() {
+            self.lost.insert(name.into());
+        }
+        Ok(())
     }
 
     /// What the parameters of these revisions are known by. `None` when not all of the revisions are known.
     pub fn parameters(&self, named: &BTreeSet<String>) -> Option<BTreeSet<String>> {
         let stored: Option<Vec<_>> = named.iter().map(|name| self.stored.get(name)).collect();
-        Some(stored?.into_iter().filter_map(|stored| stored.parameters.clone()).collect())
+        let known = stored?.into_iter().filter_map(|stored| stored.content.resolved.parameters.as_ref());
+        Some(known.map(|parameters| parameters.hash.clone()).collect())
+    }
+
+    /// Which of `names` are superseded by `wanted`. One that is lost for good tells nothing, so its workers are.
+    pub fn superseded<'a>(&self, wanted: &Revision, names: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+        let superseded = |name: &&str| {
+            let stored = self.stored.get(*name);
+            *name != wanted.name && stored.is_none_or(|stored| stored.content.is_superseded_by(&wanted.content))
+        };
+        names.filter(|name| !name.is_empty()).filter(superseded).map(str::to_owned).collect()
     }
 
     /// Deletes the oldest revisions that nothing names, but for the last `limit` of them.
@@ -190,10 +210,9 @@ fn read<K: Kind>(live: &Live<K>, revision: &ControllerRevision) -> Option<Stored
     let ours = content.request.tags.get(OWNER_UID_TAG).map(String::as_str) == Some(live.uid().as_str());
     (owned && ours).then(|| Stored {
         number: revision.revision.unwrap_or_default(),
-        cluster: content.resolved.cluster,
-        parameters: content.resolved.parameters.map(|parameters| parameters.hash),
+        cluster: content.resolved.cluster.clone(),
         uid: revision.uid(),
-        request: Arc::new(content.request),
+        content: Arc::new(content),
     })
 }
 
@@ -223,25 +242,27 @@ fn manifest<K: Kind>(live: &Live<K>, revision: &Revision, number: i64) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workers::request::Metadata;
+    use crate::{
+        ids::Role,
+        workers::{ownership::Owner, resolve::Resolution},
+    };
 
     #[test]
     fn the_oldest_that_nothing_names_go_first() {
-        let request = Arc::new(LaunchRequest {
-            key_name: None,
-            instance_profile: None,
-            security_groups: vec![],
-            associate_public_ip_address: None,
-            devices: vec![],
-            metadata: Metadata { http_tokens_required: true, hop_limit: 1, instance_tags: true },
-            user_data: None,
-            tags: BTreeMap::new(),
+        let template = serde_json::json!({
+            "ami": {"id": "ami-00000001"}, "instanceTypes": ["m6i.large"], "subnets": {"ids": ["subnet-00000001"]},
         });
+        let template = serde_json::from_value(template).unwrap();
+        let uid = crate::ids::Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let owner = Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid };
+        let resolution = Resolution::of_ids(&template).unwrap();
+        let revision = Revision::new(&owner, &Role::main(), &template, &resolution, None).unwrap();
+        let content = Arc::new(revision.content);
         let stored = [("e", 1), ("d", 2), ("c", 3), ("b", 4), ("a", 5)];
         let stored = stored.map(|(name, number)| {
-            (name.into(), Stored { number, cluster: "c".into(), uid: None, parameters: None, request: request.clone() })
+            (name.into(), Stored { number, cluster: "c".into(), uid: None, content: content.clone() })
         });
-        let revisions = Revisions { listed: true, stored: BTreeMap::from(stored) };
+        let revisions = Revisions { listed: true, stored: BTreeMap::from(stored), lost: BTreeSet::new() };
         let named = BTreeSet::from(["a".to_owned(), "d".to_owned()]);
         for (limit, expected) in [(0, &["e", "c", "b"][..]), (1, &["e", "c"]), (3, &[]), (9, &[])] {
             assert_eq!(revisions.prunable(&named, limit), expected, "{limit}");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    ids::{ClientToken, InstanceId, Uid},
+    ids::{ClientToken, InstanceId, Role, Uid},
     workers::instance::Instance,
 };
 
@@ -14,11 +14,26 @@ pub struct Roster {
     /// Believed in and proven to be over: EC2 says so of the very id, or knows no such id after the grace.
     pub gone: BTreeSet<InstanceId>,
     /// Believed in, not shown, and not proven to be gone. They count.
-    pub unseen: BTreeSet<InstanceId>,
+    pub unseen: BTreeMap<InstanceId, Known>,
     /// Live machines of an earlier object of the same name.
     pub orphans: BTreeMap<InstanceId, Uid>,
     /// Machines that carry the owner's tags without being its own.
     pub strangers: BTreeSet<InstanceId>,
+}
+
+/// What is known of a machine that is not shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    pub role: Role,
+    /// Empty where it is not known.
+    pub revision: String,
+}
+
+impl Known {
+    pub fn of(instance: &Instance) -> Self {
+        let role = Role::try_from(instance.role()).unwrap_or_default();
+        Self { role, revision: instance.revision().into() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +57,7 @@ impl Roster {
 
     /// Whether anything is said of `id` in here.
     pub fn knows(&self, id: &InstanceId) -> bool {
-        self.machines.contains_key(id) || self.gone.contains(id) || self.unseen.contains(id)
+        self.machines.contains_key(id) || self.gone.contains(id) || self.unseen.contains_key(id)
     }
 
     pub fn launched_with<'a>(&'a self, token: &'a ClientToken) -> impl Iterator<Item = &'a Sighting> + 'a {

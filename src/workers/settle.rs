@@ -29,18 +29,21 @@ pub fn settle(
     may_send: bool,
 ) -> Vec<LaunchIntent> {
     let mut repeats = Vec::new();
+    let mut seen = Vec::new();
     ledger.launches.retain_mut(|intent| {
         if !intent.instance_ids.is_empty() {
             return !intent.instance_ids.iter().all(|id| roster.is_settled(id));
         }
         let swept = roster.launched_with(&intent.token).filter(|machine| machine.swept).count();
         if swept >= intent.count as usize {
+            seen.push((intent.clone(), swept));
             return false;
         }
         match standing.get(&intent.token).unwrap_or(&Standing::Repeatable) {
             Standing::Waiting => true,
             Standing::Searched(found) if found.is_empty() => false,
             Standing::Searched(found) => {
+                seen.push((intent.clone(), found.len()));
                 intent.instance_ids.clone_from(found);
                 !found.iter().all(|id| roster.is_settled(id))
             }
@@ -54,19 +57,8 @@ pub fn settle(
             }
         }
     });
+    for (intent, launched) in seen {
+        ledger.count_replacements(&intent, launched);
+    }
     repeats
-}
-
-/// How many machines launches brought or may still bring that the roster does not tell of.
-pub fn untold(ledger: &Ledger, roster: &Roster) -> u32 {
-    let of = |intent: &LaunchIntent| {
-        if intent.instance_ids.is_empty() {
-            let seen = roster.launched_with(&intent.token).count() as u32;
-            intent.count.saturating_sub(seen)
-        } else {
-            // An answer that came after the roster was made.
-            intent.instance_ids.iter().filter(|id| !roster.knows(id)).count() as u32
-        }
-    };
-    ledger.launches.iter().map(of).sum()
 }

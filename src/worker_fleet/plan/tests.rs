@@ -1,6 +1,6 @@
 //! The rules of a plan, one table or case each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -8,12 +8,19 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    ids::Uid,
+    aws,
+    ids::{ClientToken, Role, SubnetId, Uid, Zone},
     worker_fleet::{crd::WorkerFleetSpec, desired::Desired},
     workers::{
-        instance::Instance,
+        draft::{Action, Refusal, Zones},
+        health::ReadinessCheck,
+        instance::{Instance, InstanceState},
         launch::{LaunchIntent, Termination},
+        ledger::{MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS},
         ownership::Owner,
+        parameters::Synced,
+        roster::{Known, Roster},
+        settle::Standing,
     },
 };
 
@@ -38,7 +45,7 @@ pub(super) fn desired(replicas: i32, extra: serde_json::Value) -> Desired {
     let spec: WorkerFleetSpec = serde_json::from_value(spec).unwrap();
     let owner =
         Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid: Uid::try_from(UID).unwrap() };
-    Desired::parse(&spec, owner, crate::workers::parameters::Synced::default(), |_| None).unwrap()
+    Desired::parse(&spec, owner, Synced::default(), |_| None).unwrap()
 }
 
 pub(super) fn id(n: u32) -> InstanceId {
@@ -83,12 +90,7 @@ fn launched_with(token: &ClientToken, n: u32) -> Sighting {
 
 fn observed(machines: impl IntoIterator<Item = Sighting>) -> Observed {
     let machines = machines.into_iter().map(|m| (m.instance.id.clone(), m)).collect();
-    Observed {
-        roster: Roster { machines, ..Roster::default() },
-        zones: zones(),
-        lessons: Lessons::default(),
-        ..Observed::default()
-    }
+    Observed { roster: Roster { machines, ..Roster::default() }, zones: zones(), ..Observed::default() }
 }
 
 fn running(ids: impl IntoIterator<Item = u32>) -> Observed {
@@ -100,12 +102,13 @@ fn intent(n: u64, holder: &str, count: u32, ids: &[u32]) -> LaunchIntent {
         token: token(n),
         holder: holder.into(),
         attempts: 1,
-        role: crate::ids::Role::main(),
+        role: Role::main(),
         revision: "web-1".into(),
         subnet: subnet('a'),
         instance_type: crate::ids::InstanceType::try_from("m6i.large").unwrap(),
         image_id: crate::ids::ImageId::try_from("ami-00000001").unwrap(),
         count,
+        replaces: 0,
         instance_ids: ids.iter().copied().map(id).collect(),
         started_at: Time(Timestamp::from_second(500).unwrap()),
     }
@@ -134,8 +137,27 @@ fn pass<R>(run: impl FnOnce(&mut Pass<'_>) -> R) -> R {
     run(&mut Pass { now: Timestamp::from_second(2_000).unwrap(), holder: "me", nonce: &mut nonce })
 }
 
+/// Every running worker whose checks pass is ready and available.
+pub(super) fn at_once(desired: &Desired, observed: &Observed) -> State {
+    let health = observed.roster.machines.values().map(|machine| {
+        let ready = machine.instance.state == InstanceState::Running
+            && (desired.readiness.criteria.check == ReadinessCheck::Running || machine.checks_passed);
+        (machine.instance.id.clone(), Health { ready, available: ready, was_ready: ready, ..Health::default() })
+    });
+    State { health: health.collect(), ..State::default() }
+}
+
 fn planned(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
-    pass(|pass| plan(desired, observed, ledger, pass))
+    pass(|pass| plan(desired, &at_once(desired, observed), observed, ledger, pass))
+}
+
+/// Without the tally of what was filled up.
+fn bare(ledger: Ledger) -> Ledger {
+    Ledger { provisioned: vec![], ..ledger }
+}
+
+fn hold(plan: &Plan) -> Option<Hold> {
+    plan.holds.values().min().copied()
 }
 
 fn launched(plan: &Plan) -> Vec<(&SubnetId, &str, u32)> {
@@ -160,13 +182,13 @@ fn a_first_fill_records_what_it_sends_and_nothing_else() {
     insta::assert_json_snapshot!(plan.ledger.launches);
     let sent: Vec<_> = plan.ledger.launches.iter().cloned().map(Action::Launch).collect();
     assert_eq!(plan.actions, sent);
-    assert_eq!(plan.hold, None);
+    assert_eq!(hold(&plan), None);
 }
 
 #[test]
 fn a_full_fleet_is_left_alone() {
     let plan = planned(&desired(3, json!({})), &running([1, 2, 3]), &Ledger::default());
-    assert_eq!(plan, Plan { ledger: Ledger::default(), actions: vec![], hold: None });
+    assert_eq!((bare(plan.ledger), plan.actions, plan.holds), (Ledger::default(), vec![], BTreeMap::new()));
 }
 
 #[test]
@@ -181,9 +203,9 @@ fn only_the_difference_is_launched() {
 #[test]
 fn what_is_believed_in_counts_until_it_is_proven_gone() {
     let mut world = running([1, 2]);
-    world.roster.unseen = BTreeSet::from([id(3)]);
+    world.roster.unseen.insert(id(3), Known::default());
     assert_eq!(launched(&planned(&desired(3, json!({})), &world, &Ledger::default())), []);
-    world.roster.gone = std::mem::take(&mut world.roster.unseen);
+    world.roster.gone = std::mem::take(&mut world.roster.unseen).into_keys().collect();
     assert_eq!(launched(&planned(&desired(3, json!({})), &world, &Ledger::default())).len(), 1);
 }
 
@@ -200,7 +222,7 @@ fn an_open_launch_counts_in_full_and_is_repeated_under_its_own_token() {
 fn an_answer_that_is_newer_than_the_look_counts() {
     let answered = launches([intent(7, "me", 3, &[1, 2, 3])]);
     let plan = planned(&desired(3, json!({})), &running([]), &answered);
-    assert_eq!((plan.actions, plan.ledger), (vec![], answered));
+    assert_eq!((plan.actions, bare(plan.ledger)), (vec![], answered));
 }
 
 #[test]
@@ -216,7 +238,7 @@ fn an_open_launch_is_repeated_as_recorded_even_when_it_is_no_longer_wanted() {
 fn a_launch_is_settled_when_all_that_it_answered_was_swept_or_is_over() {
     let settled = |world: &Observed| planned(&desired(2, json!({})), world, &launches([intent(7, "me", 3, &[1, 2])]));
     let mut world = observed([launched_with(&token(7), 1)]);
-    world.roster.unseen.insert(id(2));
+    world.roster.unseen.insert(id(2), Known::default());
     assert_eq!(settled(&world).ledger.launches.len(), 1, "one is not seen yet");
     let mut by_id = launched_with(&token(7), 2);
     by_id.swept = false;
@@ -224,7 +246,7 @@ fn a_launch_is_settled_when_all_that_it_answered_was_swept_or_is_over() {
     world.roster.machines.insert(id(2), by_id);
     assert_eq!(settled(&world).ledger.launches.len(), 1, "seen by id, which a successor would not see in its sweep");
     world.roster.machines.get_mut(&id(2)).unwrap().swept = true;
-    assert_eq!(settled(&world).ledger, Ledger::default());
+    assert_eq!(bare(settled(&world).ledger), Ledger::default());
     world.roster.machines.remove(&id(2));
     world.roster.gone.insert(id(2));
     let plan = settled(&world);
@@ -236,7 +258,7 @@ fn a_launch_is_settled_when_all_that_it_answered_was_swept_or_is_over() {
 fn a_launch_without_an_answer_is_settled_by_seeing_all_of_it() {
     let world = observed([launched_with(&token(7), 1), launched_with(&token(7), 2)]);
     let two = planned(&desired(2, json!({})), &world, &launches([intent(7, "other", 2, &[])]));
-    assert_eq!((two.actions, two.ledger), (vec![], Ledger::default()));
+    assert_eq!((two.actions, bare(two.ledger)), (vec![], Ledger::default()));
     let three = planned(&desired(3, json!({})), &world, &launches([intent(7, "other", 3, &[])]));
     assert_eq!(launched(&three), [(&subnet('a'), "m6i.large", 3)], "the third may be late, so the call tells");
     assert_eq!(three.ledger.launches.len(), 1);
@@ -251,7 +273,7 @@ fn a_launch_that_cannot_be_repeated_waits_for_the_search_and_believes_it() {
         planned(&desired(2, json!({})), &world, &open)
     };
     let waiting = with(Standing::Waiting);
-    assert_eq!((waiting.actions, waiting.ledger), (vec![], open.clone()));
+    assert_eq!((waiting.actions, bare(waiting.ledger)), (vec![], open.clone()));
     let nothing = with(Standing::Searched(vec![]));
     assert!(nothing.ledger.launches.iter().all(|intent| intent.token != token(7)));
     assert_eq!(launched(&nothing).iter().map(|(_, _, count)| count).sum::<u32>(), 2);
@@ -266,7 +288,7 @@ fn while_suspended_nothing_is_sent_and_what_is_seen_is_still_settled() {
     let open = Ledger { launches: vec![intent(7, "me", 1, &[]), intent(8, "other", 1, &[])], ..victims(&[9]) };
     let plan = planned(&suspended, &world, &open);
     assert_eq!(plan.actions, []);
-    assert_eq!(plan.hold, Some(Hold::Suspended));
+    assert_eq!(hold(&plan), Some(Hold::Suspended));
     assert_eq!(plan.ledger, Ledger { launches: vec![intent(8, "other", 1, &[])], ..victims(&[9]) });
 }
 
@@ -307,9 +329,9 @@ fn victims_are_chosen_once_and_asked_again_only_after_a_while() {
     assert_eq!(terminated(&plan), [id(2)]);
     world.lessons.asked.insert(id(2));
     let plan = planned(&desired(2, json!({})), &world, &victims(&[2]));
-    assert_eq!((plan.actions, plan.ledger), (vec![], victims(&[2])));
+    assert_eq!((plan.actions, bare(plan.ledger)), (vec![], victims(&[2])));
     world.roster.machines.insert(id(2), machine(2, InstanceState::ShuttingDown));
-    assert_eq!(planned(&desired(2, json!({})), &world, &victims(&[2])).ledger, Ledger::default());
+    assert_eq!(bare(planned(&desired(2, json!({})), &world, &victims(&[2])).ledger), Ledger::default());
 }
 
 #[test]
@@ -330,7 +352,7 @@ fn orphans_hold_launches_back_until_they_are_adopted_or_ignored() {
     world.roster.orphans.insert(id(8), uid(EARLIER));
     let mut wish = desired(2, json!({}));
     let held = planned(&wish, &world, &Ledger::default());
-    assert_eq!((held.actions, held.hold), (vec![], Some(Hold::Orphans)));
+    assert_eq!((hold(&held), held.actions), (Some(Hold::Orphans), vec![]));
     wish.ignore.insert(uid(EARLIER));
     let beside = planned(&wish, &world, &Ledger::default());
     assert_eq!(launched(&beside).iter().map(|(_, _, count)| count).sum::<u32>(), 2);
@@ -351,17 +373,18 @@ fn without_capacity_the_next_pool_is_used_and_without_any_pool_it_is_said() {
     };
     let wish = desired(2, json!({}));
     let mut world = running([]);
-    let pools: Vec<_> = wish.places.pools().collect();
+    let pools: Vec<_> = wish.groups[0].places.pools().collect();
     world.lessons.cooling.insert(pools[0].clone(), cause("InsufficientInstanceCapacity"));
     let plan = planned(&wish, &world, &Ledger::default());
     assert_eq!(launched(&plan), [(&subnet('a'), "m5.large", 1), (&subnet('b'), "m6i.large", 1)]);
     world.lessons.cooling.extend(pools.into_iter().map(|pool| (pool, cause("InsufficientInstanceCapacity"))));
     let plan = planned(&wish, &world, &Ledger::default());
-    assert_eq!((plan.actions, plan.hold), (vec![], Some(Hold::NoCapacity)));
+    assert_eq!((hold(&plan), plan.actions), (Some(Hold::NoCapacity), vec![]));
 }
 
 #[test]
 fn a_refused_launch_is_not_sent_again_before_its_time() {
+    let revision = desired(2, json!({})).groups[0].revision.name.clone();
     let cause = aws::Error {
         operation: "ec2:RunInstances",
         class: aws::Class::Denied,
@@ -369,18 +392,18 @@ fn a_refused_launch_is_not_sent_again_before_its_time() {
         message: "no".into(),
     };
     let mut world = running([]);
-    world.lessons.refusal = Some(Refusal { cause: cause.clone(), retry: false });
+    world.lessons.refusals.insert(revision.clone(), Refusal { cause: cause.clone(), retry: false });
     let plan = planned(&desired(2, json!({})), &world, &Ledger::default());
-    assert_eq!((plan.actions, plan.hold), (vec![], Some(Hold::Refused)));
-    world.lessons.refusal = Some(Refusal { cause, retry: true });
-    assert_eq!(planned(&desired(2, json!({})), &world, &Ledger::default()).hold, None);
+    assert_eq!((hold(&plan), plan.actions), (Some(Hold::Refused), vec![]));
+    world.lessons.refusals.insert(revision, Refusal { cause, retry: true });
+    assert_eq!(hold(&planned(&desired(2, json!({})), &world, &Ledger::default())), None);
 }
 
 #[test]
 fn what_stands_in_the_record_at_once_is_bounded() {
     let plan = planned(&desired(10_000, json!({})), &running([]), &Ledger::default());
     assert_eq!(plan.ledger.launches.iter().map(|intent| intent.count).sum::<u32>(), MAX_OPEN_LAUNCHED);
-    assert_eq!(plan.hold, Some(Hold::Busy));
+    assert_eq!(hold(&plan), Some(Hold::Busy));
     let plan = planned(&desired(0, json!({})), &running(1..=1500), &Ledger::default());
     assert_eq!(terminated(&plan).len(), MAX_OPEN_VICTIMS);
 }

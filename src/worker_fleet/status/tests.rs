@@ -5,14 +5,13 @@ use serde_json::json;
 use super::*;
 use crate::{
     ids::{ClientToken, ImageId, InstanceType, SubnetId},
-    worker_fleet::{
-        crd::WorkerFleetSpec,
-        plan::{Lessons, Refusal},
-    },
+    worker_fleet::crd::WorkerFleetSpec,
     workers::{
+        draft::Lessons,
         instance::{Instance, InstanceState},
         launch::LaunchIntent,
-        ownership::Owner,
+        ownership::{Owner, REVISION_TAG},
+        parameters::Synced,
         pools::Pool,
     },
 };
@@ -30,7 +29,7 @@ fn desired(replicas: i32) -> Desired {
     .unwrap();
     let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
     let owner = Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid };
-    Desired::parse(&spec, owner, crate::workers::parameters::Synced::default(), |_| None).unwrap()
+    Desired::parse(&spec, owner, Synced::default(), |_| None).unwrap()
 }
 
 fn id(n: u32) -> InstanceId {
@@ -55,6 +54,14 @@ fn world(running: u32, pending: u32) -> Observed {
     observed
 }
 
+fn at_once(observed: &Observed) -> State {
+    let health = observed.roster.machines.values().map(|machine| {
+        let ready = machine.instance.state == InstanceState::Running;
+        (machine.instance.id.clone(), Health { ready, available: ready, was_ready: ready, ..Health::default() })
+    });
+    State { health: health.collect(), ..State::default() }
+}
+
 fn cause(class: Class, code: &str) -> aws::Error {
     aws::Error { operation: "ec2:RunInstances", class, code: code.into(), message: "no".into() }
 }
@@ -72,21 +79,24 @@ fn launching() -> Ledger {
         token: ClientToken::new(&desired(1).owner.uid, 1),
         holder: "me".into(),
         attempts: 1,
-        role: crate::ids::Role::main(),
+        role: Role::main(),
         revision: "new".into(),
         subnet,
         instance_type,
         image_id: ImageId::try_from("ami-00000001").unwrap(),
         count: 1,
+        replaces: 0,
         instance_ids: vec![],
-        started_at: Time(jiff::Timestamp::UNIX_EPOCH),
+        started_at: Time(Timestamp::UNIX_EPOCH),
     };
     Ledger { launches: vec![intent], ..Ledger::default() }
 }
 
 fn told(desired: &Desired, observed: &Observed, ledger: &Ledger, hold: Option<Hold>) -> Vec<String> {
     let undying = BTreeMap::new();
-    let view = View { desired, observed, ledger, hold: hold.as_ref(), undying: &undying };
+    let state = at_once(observed);
+    let holds = hold.map(|hold| (Role::main(), hold)).into_iter().collect();
+    let view = View { desired, observed, ledger, holds: &holds, state: &state, late: false, undying: &undying };
     let line =
         |v: Verdict| format!("{}={} {}: {}", v.condition.as_str(), v.truth.as_str(), v.reason.as_str(), v.message);
     view.verdicts().into_iter().map(line).collect()
@@ -96,7 +106,8 @@ fn told(desired: &Desired, observed: &Observed, ledger: &Ledger, hold: Option<Ho
 fn conditions_say_what_is_so_and_what_to_do() {
     let none = Ledger::default();
     let mut refused = world(0, 0);
-    refused.lessons.refusal = Some(Refusal { cause: cause(Class::Denied, "UnauthorizedOperation"), retry: false });
+    let refusal = Refusal { cause: cause(Class::Denied, "UnauthorizedOperation"), retry: false };
+    refused.lessons.refusals.insert(desired(4).groups[0].revision.name.clone(), refusal);
     let mut full = world(1, 0);
     full.lessons = Lessons {
         cooling: BTreeMap::from([(pool(), cause(Class::NoCapacity, "InsufficientInstanceCapacity"))]),
@@ -123,13 +134,24 @@ fn conditions_say_what_is_so_and_what_to_do() {
 fn counts_and_lists_are_of_what_is_there() {
     let (wish, observed, undying) = (desired(70), world(65, 5), BTreeMap::new());
     let ledger = launching();
-    let view = View { desired: &wish, observed: &observed, ledger: &ledger, hold: None, undying: &undying };
+    let outdated = BTreeMap::from([(Role::main(), ["old", "new"].map(str::to_owned).into())]);
+    let state = State { outdated, ..at_once(&observed) };
+    let holds = BTreeMap::new();
+    let view = View {
+        desired: &wish,
+        observed: &observed,
+        ledger: &ledger,
+        holds: &holds,
+        state: &state,
+        late: false,
+        undying: &undying,
+    };
     let status = view.status(WorkerFleetStatus::default());
     assert_eq!((status.replicas, status.ready_replicas, status.desired_replicas), (71, 65, 70));
     assert_eq!((status.instances.len(), status.instances_total, status.instances_truncated), (50, 70, true));
     assert!(status.instances[..5].iter().all(|worker| !worker.ready), "those that are not ready come first");
     assert_eq!(status.current_revision.as_deref(), Some("new"));
-    assert_eq!(status.update_revision.as_deref(), Some(wish.revision.name.as_str()));
+    assert_eq!(status.update_revision.as_deref(), Some(wish.groups[0].revision.name.as_str()));
     assert_eq!(status.updated_replicas, 0);
     let stored = serde_json::to_vec(&status).unwrap();
     assert!(stored.len() < 64 * 1024, "{} bytes", stored.len());

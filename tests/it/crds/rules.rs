@@ -150,8 +150,56 @@ fn mistakes() -> Vec<Mistake> {
         mistake(
             "WorkerFleet",
             Create,
+            &[("/spec/roles/0/name", json!("main"))],
+            "main is the group that spec.replicas counts: give this role another name",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
             &[("/spec/metrics/cpu/period", json!("90s"))],
             "period must be a whole number of minutes from 1m to 1h, for example 5m",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/update/maxSurge", json!(0))],
+            "maxSurge and maxUnavailable cannot both be 0: no worker could ever be replaced",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/update/maxSurge", json!("a quarter"))],
+            "write a number of workers from 0 to 10000, or a share from 0% to 100%",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/update/maxUnavailable", json!(10001))],
+            "write a number of workers from 0 to 10000, or a share from 0% to 100%",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/maxUnhealthy", json!("101%"))],
+            "write a number of workers from 0 to 10000, or a share from 0% to 100%",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/readiness/reportRef", json!(null))],
+            "check: Report needs a reportRef that names the FleetReport to read, and only that",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/readiness/check", json!("Running"))],
+            "check: Report needs a reportRef that names the FleetReport to read, and only that",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
+            &[("/spec/adopt/instanceIDs/0", json!("my-machine"))],
+            "write ids of instances, like i-0123456789abcdef0",
         ),
         mistake(
             "WorkerFleet",

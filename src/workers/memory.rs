@@ -1,4 +1,4 @@
-//! What this process learned about a fleet by its own calls. Lost with the process, and nothing that safety rests on may
+//! What this process learned about an object's workers by its own calls. Lost with the process, and nothing that safety rests on may
 //! need it to be there: without it, muster only waits longer before it believes that something is gone.
 
 use std::{
@@ -11,36 +11,40 @@ use crate::{
     aws::{self, Class},
     clock::Timings,
     ids::{ClientToken, InstanceId, SubnetId, Uid, Zone},
-    worker_fleet::plan::{Lessons, Refusal},
     workers::{
+        draft::{Lessons, Refusal},
+        health::Pulse,
         ledger::Ledger,
         pools::{Places, Pool},
         revisions::Revisions,
+        roster::Known,
         settle::Standing,
     },
 };
 
-/// The memories of all fleets.
+/// The memories of all objects that run workers.
 #[derive(Clone, Debug, Default)]
 pub struct Memories(Arc<Mutex<HashMap<Uid, Arc<tokio::sync::Mutex<Memory>>>>>);
 
 impl Memories {
-    pub(super) fn of(&self, uid: &Uid) -> Arc<tokio::sync::Mutex<Memory>> {
+    pub fn of(&self, uid: &Uid) -> Arc<tokio::sync::Mutex<Memory>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.clone()).or_default().clone()
     }
 
-    pub(super) fn forget(&self, uid: &Uid) {
+    pub fn forget(&self, uid: &Uid) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub struct Memory {
     /// Machines that were seen alive and not proven gone since. `None` before the first look.
-    pub known: Option<BTreeSet<InstanceId>>,
+    pub known: Option<BTreeMap<InstanceId, Known>>,
     /// Since when a believed machine is not shown.
     pub missing_since: BTreeMap<InstanceId, Instant>,
     pub revisions: Revisions,
+    pub pulse: Pulse,
+    progress: Option<(u64, Instant)>,
     pub zones: BTreeMap<SubnetId, Zone>,
     /// How often in a row nothing happened although something was awaited.
     pub idle_looks: u32,
@@ -49,7 +53,7 @@ pub(super) struct Memory {
     /// EC2 refused to end these.
     pub undying: BTreeMap<InstanceId, aws::Error>,
     cooling: BTreeMap<Pool, (Instant, aws::Error)>,
-    refusal: Option<Refused>,
+    refusals: BTreeMap<String, Refused>,
 }
 
 #[derive(Debug)]
@@ -64,16 +68,21 @@ struct Launch {
 
 #[derive(Debug)]
 struct Refused {
-    revision: String,
     cause: aws::Error,
     until: Instant,
     wait: Duration,
 }
 
+impl Refused {
+    fn tell(&self, now: Instant) -> Refusal {
+        Refusal { cause: self.cause.clone(), retry: self.until <= now }
+    }
+}
+
 impl Memory {
     /// Looks at the launches on record: those that are new to this process begin their wait, those that are settled are
     /// forgotten.
-    pub(super) fn follow(&mut self, ledger: &Ledger, now: Instant) {
+    pub fn follow(&mut self, ledger: &Ledger, now: Instant) {
         self.launches.retain(|token, _| ledger.launch(token).is_some());
         for intent in &ledger.launches {
             self.launches.entry(intent.token.clone()).or_insert(Launch {
@@ -88,11 +97,10 @@ impl Memory {
         self.undying.retain(|id, _| victims.contains(id));
     }
 
-    pub(super) fn lessons(&mut self, revision: Option<&str>, now: Instant, timings: &Timings) -> Lessons {
+    /// `revisions` are those that may be launched now; refusals of others are of no interest any more.
+    pub fn lessons(&mut self, revisions: &BTreeSet<String>, now: Instant, timings: &Timings) -> Lessons {
         self.cooling.retain(|_, (until, _)| *until > now);
-        if self.refusal.as_ref().is_some_and(|refused| revision.is_some_and(|name| name != refused.revision)) {
-            self.refusal = None;
-        }
+        self.refusals.retain(|revision, _| revisions.contains(revision));
         let standing = |launch: &Launch| match (&launch.found, launch.must_search, launch.not_before) {
             (Some(found), true, _) => Standing::Searched(found.clone()),
             (None, true, _) => Standing::Waiting,
@@ -102,10 +110,7 @@ impl Memory {
         Lessons {
             standing: self.launches.iter().map(|(token, launch)| (token.clone(), standing(launch))).collect(),
             cooling: self.cooling.iter().map(|(pool, (_, cause))| (pool.clone(), cause.clone())).collect(),
-            refusal: self
-                .refusal
-                .as_ref()
-                .map(|refused| Refusal { cause: refused.cause.clone(), retry: refused.until <= now }),
+            refusals: self.refusals.iter().map(|(revision, refused)| (revision.clone(), refused.tell(now))).collect(),
             asked: self
                 .asked
                 .iter()
@@ -117,72 +122,84 @@ impl Memory {
 
     /// When a hold that these lessons make may end. One that has ended and is not tried, because nothing is wanted any
     /// more, is no reason to look again.
-    pub(super) fn next_change(&self, now: Instant) -> Option<Duration> {
+    pub fn next_change(&self, now: Instant) -> Option<Duration> {
         let cooling = self.cooling.values().map(|(until, _)| *until);
-        let refusal = self.refusal.iter().map(|refused| refused.until);
-        cooling.chain(refusal).filter(|time| *time > now).min().map(|time| time.saturating_duration_since(now))
+        let refused = self.refusals.values().map(|refused| refused.until);
+        cooling.chain(refused).filter(|time| *time > now).min().map(|time| time.saturating_duration_since(now))
     }
 
-    pub(super) fn cannot_be_repeated(&mut self, token: &ClientToken) {
+    pub fn cannot_be_repeated(&mut self, token: &ClientToken) {
         if let Some(launch) = self.launches.get_mut(token) {
             launch.must_search = true;
         }
     }
 
     /// A call for it ended at `now` without an answer: it may still take effect, so the full wait begins again.
-    pub(super) fn unanswered(&mut self, token: &ClientToken, now: Instant, retry: Instant) {
+    pub fn unanswered(&mut self, token: &ClientToken, now: Instant, retry: Instant) {
         if let Some(launch) = self.launches.get_mut(token) {
             launch.uncertain_since = now;
             launch.not_before = Some(retry);
         }
     }
 
-    pub(super) fn not_before(&mut self, token: &ClientToken, time: Instant) {
+    pub fn not_before(&mut self, token: &ClientToken, time: Instant) {
         if let Some(launch) = self.launches.get_mut(token) {
             launch.not_before = Some(time);
         }
     }
 
     /// The launches whose full wait is over, so that a search may be believed.
-    pub(super) fn searches(&self, now: Instant, timings: &Timings) -> Vec<ClientToken> {
+    pub fn searches(&self, now: Instant, timings: &Timings) -> Vec<ClientToken> {
         let due = |launch: &&Launch| {
             launch.must_search && now.saturating_duration_since(launch.uncertain_since) >= timings.settle_by_search()
         };
         self.launches.iter().filter(|(_, launch)| due(launch)).map(|(token, _)| token.clone()).collect()
     }
 
-    pub(super) fn found(&mut self, token: &ClientToken, ids: Vec<InstanceId>) {
+    pub fn found(&mut self, token: &ClientToken, ids: Vec<InstanceId>) {
         if let Some(launch) = self.launches.get_mut(token) {
             launch.found = Some(ids);
         }
     }
 
-    pub(super) fn launched(&mut self, pool: &Pool) {
+    pub fn launched(&mut self, revision: &str, pool: &Pool) {
         self.cooling.remove(pool);
-        self.refusal = None;
+        self.refusals.remove(revision);
     }
 
     /// A pool has no capacity; or, where the subnet itself is full, none of its pools has.
-    pub(super) fn cool(&mut self, pool: &Pool, places: &Places, cause: &aws::Error, until: Instant) {
+    pub fn cool(&mut self, pool: &Pool, places: &[&Places], cause: &aws::Error, until: Instant) {
         let whole_subnet = cause.code == "InsufficientFreeAddressesInSubnet";
-        let pools = places.pools().filter(|other| whole_subnet && other.subnet == pool.subnet);
+        let pools =
+            places.iter().flat_map(|places| places.pools()).filter(|other| whole_subnet && other.subnet == pool.subnet);
         for pool in pools.chain([pool.clone()]) {
             self.cooling.insert(pool, (until, cause.clone()));
         }
     }
 
     /// EC2 refuses a launch for a reason that another pool does not mend. The wait doubles while it goes on.
-    pub(super) fn refused(&mut self, revision: &str, cause: &aws::Error, now: Instant, timings: &Timings) {
-        let wait = match &self.refusal {
+    pub fn refused(&mut self, revision: &str, cause: &aws::Error, now: Instant, timings: &Timings) {
+        let wait = match self.refusals.get(revision) {
             Some(before) if before.until > now => return,
             Some(before) => before.wait.saturating_mul(2).min(timings.sweep.saturating_mul(5)),
             None if cause.class == Class::Throttled => timings.progress,
             None => timings.progress.saturating_mul(2),
         };
-        self.refusal = Some(Refused { revision: revision.into(), cause: cause.clone(), until: now + wait, wait });
+        self.refusals.insert(revision.into(), Refused { cause: cause.clone(), until: now + wait, wait });
     }
 
-    pub(super) fn asked(&mut self, id: &InstanceId, now: Instant) {
+    /// Whether what `mark` stands for has not moved for longer than `deadline`.
+    pub fn is_late(&mut self, mark: u64, now: Instant, deadline: Duration) -> bool {
+        match self.progress {
+            Some((before, since)) if before == mark => now.saturating_duration_since(since) >= deadline,
+            Some(_) | None => {
+                self.progress = Some((mark, now));
+                false
+            }
+        }
+    }
+
+    pub fn asked(&mut self, id: &InstanceId, now: Instant) {
         self.asked.insert(id.clone(), now);
     }
 }
@@ -198,10 +215,11 @@ mod tests {
     #[test]
     fn a_refusal_whose_wait_is_over_is_no_reason_to_look_again_at_once() {
         let (mut memory, timings, start) = (Memory::default(), Timings::default(), Instant::now());
+        let revisions = BTreeSet::from(["web-1".to_owned()]);
         memory.refused("web-1", &error(Class::InvalidInput), start, &timings);
         let wait = memory.next_change(start).unwrap();
         assert_eq!(memory.next_change(start + wait), None);
-        assert!(memory.lessons(Some("web-1"), start + wait, &timings).refusal.unwrap().retry);
+        assert!(memory.lessons(&revisions, start + wait, &timings).refusals["web-1"].retry);
     }
 
     #[test]
@@ -222,6 +240,7 @@ mod tests {
             instance_type: InstanceType::try_from("m6i.large").unwrap(),
             image_id: ImageId::try_from("ami-00000001").unwrap(),
             count: 1,
+            replaces: 0,
             instance_ids: vec![],
             started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
         };

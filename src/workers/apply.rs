@@ -8,53 +8,52 @@ use crate::{
     aws::{Bucket, Class, Error, NotNow, Permit, Session, ec2::Ec2},
     condition::Reason,
     context::Context,
-    fields::AwsStatus,
-    ids::ClientToken,
+    ids::{ClientToken, InstanceId},
     live::Live,
     reconcile::Failure,
-    worker_fleet::{
-        crd::{WorkerFleet, WorkerFleetStatus},
-        memory::Memory,
-        plan::{Action, Plan},
-    },
     workers::{
+        draft::{Action, Plan},
         launch::LaunchIntent,
         ledger::{Ledger, Settlement},
+        look::WorkerKind,
+        memory::Memory,
         pools::{Places, Pool},
-        request::LaunchRequest,
+        revision::RevisionContent,
     },
     write_ahead::Acknowledged,
 };
 
-/// So many calls of one fleet are under way at once.
+/// So many calls of one object are under way at once.
 const SIDE_BY_SIDE: usize = 8;
 
 /// What became of a plan.
 #[derive(Debug)]
-pub(super) struct Applied {
+pub struct Applied {
     /// The record as it is after the calls; what they changed is not stored yet.
     pub ledger: Ledger,
     /// Nothing more can be sent for so long.
     pub wait: Option<Duration>,
 }
 
-pub(super) struct Hands<'a> {
+#[derive(Debug)]
+pub struct Hands<'a> {
     pub ctx: &'a Context,
     pub session: &'a Session,
-    pub places: Option<&'a Places>,
+    /// Where the groups may be launched.
+    pub places: &'a [&'a Places],
 }
 
 impl Hands<'_> {
     /// Records what `plan` is about to do and does it. `ledger` is the record that the plan was made from.
-    pub(super) async fn apply(
+    pub async fn apply<K: WorkerKind>(
         &self,
-        live: &mut Live<WorkerFleet>,
+        live: &mut Live<K>,
         memory: &mut Memory,
         ledger: &Ledger,
         plan: Plan,
     ) -> Result<Applied, Failure> {
         let (plan, _permits, mut wait) = self.admit(plan, ledger);
-        let status = with_ledger(live.status(), self.session, plan.ledger.clone());
+        let status = K::with_ledger(live.status(), self.session, plan.ledger.clone());
         let answer = live.record(self.ctx, status).await?;
         memory.follow(&plan.ledger, self.ctx.clock.monotonic());
         let mut launches = Vec::new();
@@ -62,15 +61,15 @@ impl Hands<'_> {
         for action in plan.actions {
             match action {
                 Action::Launch(intent) => {
-                    let request = memory.revisions.find(self.ctx, live, &intent.revision).await?;
+                    let content = memory.revisions.find(self.ctx, live, &intent.revision).await?;
                     let token = intent.token.clone();
-                    let recorded = answer.confirm(intent, |s| s.launches.iter().find(|i| i.token == token));
-                    let intent = recorded.ok_or_else(pruned)?;
-                    launches.push((intent, request));
+                    let recorded = answer.confirm(intent, |s| K::launches(s).iter().find(|i| i.token == token));
+                    let intent = recorded.ok_or_else(pruned::<K>)?;
+                    launches.push((intent, content));
                 }
                 Action::Terminate(ids) => {
                     let recorded = plan.ledger.terminations.clone();
-                    let recorded = answer.confirm(recorded, |s| Some(&s.terminations)).ok_or_else(pruned)?;
+                    let recorded = answer.confirm(recorded, |s| Some(K::terminations(s))).ok_or_else(pruned::<K>)?;
                     victims.push((recorded, ids));
                 }
             }
@@ -95,7 +94,7 @@ impl Hands<'_> {
     /// Takes permits before anything is recorded, so that nothing waits between the record and the call. What there is no
     /// permit for is left as it was.
     fn admit(&self, plan: Plan, before: &Ledger) -> (Plan, Vec<Permit>, Option<Duration>) {
-        let Plan { mut ledger, actions, hold } = plan;
+        let Plan { mut ledger, actions, holds } = plan;
         let mut permits = Vec::new();
         let mut wait: Option<Duration> = None;
         let mut admitted = Vec::new();
@@ -113,7 +112,7 @@ impl Hands<'_> {
                 }
             }
         }
-        (Plan { ledger, actions: admitted, hold }, permits, wait)
+        (Plan { ledger, actions: admitted, holds }, permits, wait)
     }
 
     fn permits(&self, action: &Action) -> Result<Vec<Permit>, NotNow> {
@@ -131,17 +130,17 @@ impl Hands<'_> {
     async fn launch(
         &self,
         memory: &mut Memory,
-        launches: Vec<(Acknowledged<LaunchIntent>, Option<Arc<LaunchRequest>>)>,
+        launches: Vec<(Acknowledged<LaunchIntent>, Option<Arc<RevisionContent>>)>,
     ) -> (BTreeMap<ClientToken, Settlement>, bool) {
         let ec2 = Ec2::new(self.session);
         let sent = stream::iter(launches)
-            .map(|(intent, request)| {
+            .map(|(intent, content)| {
                 let ec2 = ec2.clone();
                 async move {
                     let now = self.ctx.clock.monotonic();
                     let budget = intent.sendable(now, &self.ctx.leadership, &self.ctx.config.timings);
-                    let answer = match (request, budget) {
-                        (Some(request), Ok(budget)) => Some(ec2.run_instances(&intent, &request, budget).await),
+                    let answer = match (content, budget) {
+                        (Some(content), Ok(budget)) => Some(ec2.run_instances(&intent, &content.request, budget).await),
                         (None, _) | (_, Err(_)) => None,
                     };
                     (intent, answer)
@@ -163,7 +162,7 @@ impl Hands<'_> {
         &self,
         memory: &mut Memory,
         intent: &LaunchIntent,
-        answer: Option<Result<Vec<crate::ids::InstanceId>, Error>>,
+        answer: Option<Result<Vec<InstanceId>, Error>>,
     ) -> Settlement {
         let timings = &self.ctx.config.timings;
         let now = self.ctx.clock.monotonic();
@@ -171,7 +170,7 @@ impl Hands<'_> {
         let pool = Pool { subnet: intent.subnet.clone(), instance_type: intent.instance_type.clone() };
         let error = match answer {
             Some(Ok(ids)) => {
-                memory.launched(&pool);
+                memory.launched(&intent.revision, &pool);
                 return Settlement::Launched(ids);
             }
             None if first => return Settlement::NothingLaunched,
@@ -182,9 +181,7 @@ impl Hands<'_> {
             count = intent.count, attempts = intent.attempts, %error, "a launch was refused or not answered");
         let definite = match error.class {
             Class::NoCapacity => {
-                if let Some(places) = self.places {
-                    memory.cool(&pool, places, &error, now + timings.capacity_cooldown);
-                }
+                memory.cool(&pool, self.places, &error, now + timings.capacity_cooldown);
                 true
             }
             Class::NotFound | Class::Denied | Class::InvalidInput => {
@@ -218,7 +215,7 @@ impl Hands<'_> {
         }
     }
 
-    fn learn_of_terminations(&self, memory: &mut Memory, outcomes: Vec<(crate::ids::InstanceId, Result<(), Error>)>) {
+    fn learn_of_terminations(&self, memory: &mut Memory, outcomes: Vec<(InstanceId, Result<(), Error>)>) {
         let now = self.ctx.clock.monotonic();
         for (id, outcome) in outcomes {
             match outcome {
@@ -254,27 +251,13 @@ fn restore(ledger: &mut Ledger, before: &Ledger, token: &ClientToken) {
     }
 }
 
-fn pruned() -> Failure {
+fn pruned<K: WorkerKind>() -> Failure {
     Failure::Refused {
         reason: Reason::InvalidSpec,
-        message: "the API server did not keep what was recorded before a call, so no call was made: the CRD of \
-                  WorkerFleet is of another version than this controller; apply the CRDs that belong to it"
-            .into(),
-    }
-}
-
-/// `status` with `ledger` as its record, and the account that it is about.
-pub(super) fn with_ledger(status: WorkerFleetStatus, session: &Session, ledger: Ledger) -> WorkerFleetStatus {
-    let Ledger { launches, terminations, adopted } = ledger;
-    let aws = AwsStatus { account_id: session.account.to_string(), region: session.region.to_string() };
-    WorkerFleetStatus { launches, terminations, adopted, aws: status.aws.or(Some(aws)), ..status }
-}
-
-/// The record that `status` holds.
-pub(super) fn ledger_of(status: &WorkerFleetStatus) -> Ledger {
-    Ledger {
-        launches: status.launches.clone(),
-        terminations: status.terminations.clone(),
-        adopted: status.adopted.clone(),
+        message: format!(
+            "the API server did not keep what was recorded before a call, so no call was made: the CRD of {} is of \
+             another version than this controller; apply the CRDs that belong to it",
+            K::NAME
+        ),
     }
 }

@@ -1,4 +1,4 @@
-//! The only reads: what EC2 shows of a fleet's machines, and what follows for those that it does not show.
+//! The only reads: what EC2 shows of an object's machines, and what follows for those that it does not show.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,45 +11,45 @@ use crate::{
     ids::{InstanceId, SubnetId},
     live::Live,
     reconcile::Failure,
-    worker_fleet::{
-        crd::{ReadinessCheck, WorkerFleet},
-        memory::Memory,
-        plan::{Observed, Zones, workers},
-    },
     workers::{
+        draft::{Observed, Zones},
         instance::Instance,
         ledger::Ledger,
+        look::WorkerKind,
+        memory::Memory,
         ownership::{Claim, Owner},
         pools::Places,
-        roster::{Roster, Sighting},
+        roster::{Known, Roster, Sighting},
         template::Placement,
     },
 };
 
 /// What is to be found out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Question<'a> {
+pub struct Question<'a> {
     pub owner: &'a Owner,
-    pub readiness: ReadinessCheck,
-    /// Where something may be launched, and how many workers there shall be.
-    pub launch: Option<(&'a Places, u32)>,
-    pub revision: Option<&'a str>,
+    /// Whether EC2's status checks are of interest.
+    pub status_checks: bool,
+    /// Where something may be launched.
+    pub places: &'a [&'a Places],
+    /// And of which revisions.
+    pub revisions: &'a BTreeSet<String>,
     /// A look that was begun before this moment is too old.
     pub not_before: Instant,
 }
 
 /// What was found out, and how fresh it is.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub struct Answer {
     pub observed: Observed,
     /// When the look was begun.
     pub begun: Instant,
 }
 
-pub(super) async fn observe(
+pub async fn observe<K: WorkerKind>(
     ctx: &Context,
     session: &Session,
-    live: &Live<WorkerFleet>,
+    live: &Live<K>,
     ledger: &Ledger,
     memory: &mut Memory,
     question: Question<'_>,
@@ -61,7 +61,7 @@ pub(super) async fn observe(
     let snapshot = ctx.sweeps.instances(session, cluster, question.not_before).await?;
     let mut roster = sort_out(question.owner, &snapshot, ledger);
     resolve_missing(ctx, &ec2, live, ledger, memory, &mut roster).await?;
-    if question.readiness == ReadinessCheck::StatusChecks && !roster.machines.is_empty() {
+    if question.status_checks && !roster.machines.is_empty() {
         let checks = ctx.sweeps.status_checks(session, question.not_before).await?;
         for (id, machine) in &mut roster.machines {
             machine.checks_passed = checks.passed(id);
@@ -74,18 +74,9 @@ pub(super) async fn observe(
         }
     }
     search(ctx, &ec2, memory).await?;
-    let zones = match question.launch {
-        Some((places, replicas)) if lasting(&roster, ledger) < replicas => zones(&ec2, memory, places).await,
-        Some(_) | None => Zones::default(),
-    };
-    let lessons = memory.lessons(question.revision, now, &ctx.config.timings);
+    let zones = zones(&ec2, memory, question.places).await;
+    let lessons = memory.lessons(question.revisions, now, &ctx.config.timings);
     Ok(Answer { observed: Observed { roster, zones, lessons, ..Observed::default() }, begun: snapshot.begun })
-}
-
-/// How many machines are sure to stay as they are. Where these are too few a launch may follow in the same plan, also one
-/// that replaces a machine that EC2 still shows, on its way out or stopped.
-fn lasting(roster: &Roster, ledger: &Ledger) -> u32 {
-    workers(roster, ledger).filter(|worker| !worker.instance.state.is_stopped()).count() as u32
 }
 
 fn sort_out(owner: &Owner, snapshot: &Snapshot, ledger: &Ledger) -> Roster {
@@ -111,10 +102,10 @@ fn sort_out(owner: &Owner, snapshot: &Snapshot, ledger: &Ledger) -> Roster {
 }
 
 /// Machines that are believed in and not in the sweep are asked for by id. Only then, and after the grace, is one gone.
-async fn resolve_missing(
+async fn resolve_missing<K: WorkerKind>(
     ctx: &Context,
     ec2: &Ec2,
-    live: &Live<WorkerFleet>,
+    live: &Live<K>,
     ledger: &Ledger,
     memory: &mut Memory,
     roster: &mut Roster,
@@ -122,19 +113,19 @@ async fn resolve_missing(
     let now = ctx.clock.monotonic();
     let grace = ctx.config.timings.describe_grace;
     // A fresh process knows of those that the status lists.
-    let known = memory.known.clone();
-    let known = known.unwrap_or_else(|| live.status().instances.into_iter().map(|summary| summary.id).collect());
+    let known = memory.known.clone().unwrap_or_else(|| K::listed(&live.status()));
     let launched: BTreeSet<_> = ledger.launches.iter().flat_map(|intent| intent.instance_ids.iter().cloned()).collect();
-    let missing: BTreeSet<InstanceId> =
-        known.union(&ledger.named()).filter(|id| !roster.machines.contains_key(*id)).cloned().collect();
-    memory.missing_since.retain(|id, _| missing.contains(id));
+    let mut missing: BTreeMap<InstanceId, Known> = ledger.named();
+    missing.extend(known.clone());
+    missing.retain(|id, _| !roster.machines.contains_key(id));
+    memory.missing_since.retain(|id, _| missing.contains_key(id));
     let waited = |memory: &mut Memory, id: &InstanceId| {
         now.saturating_duration_since(*memory.missing_since.entry(id.clone()).or_insert(now)) >= grace
     };
     // A machine that was launched a moment ago is expected to be missing.
     let asked: Vec<_> = missing
-        .iter()
-        .filter(|id| waited(memory, id) || known.contains(*id) || !launched.contains(*id))
+        .keys()
+        .filter(|id| waited(memory, id) || known.contains_key(*id) || !launched.contains(*id))
         .cloned()
         .collect();
     let mut found: BTreeMap<InstanceId, Instance> = BTreeMap::new();
@@ -142,7 +133,7 @@ async fn resolve_missing(
         found.extend(ec2.describe_by_id(&asked).await?.into_iter().map(|instance| (instance.id.clone(), instance)));
     }
     let adopted = ledger.adopted();
-    for id in missing {
+    for (id, facts) in missing {
         match found.remove(&id) {
             Some(instance) if instance.state.is_over() => {
                 roster.gone.insert(id);
@@ -160,16 +151,17 @@ async fn resolve_missing(
                 roster.gone.insert(id);
             }
             None => {
-                roster.unseen.insert(id);
+                roster.unseen.insert(id, facts);
             }
         }
     }
-    let alive = roster.machines.iter().filter(|(_, machine)| !machine.instance.state.is_over()).map(|(id, _)| id);
-    memory.known = Some(alive.chain(&roster.unseen).cloned().collect());
+    let alive = roster.machines.values().map(|machine| &machine.instance).filter(|instance| !instance.state.is_over());
+    let alive = alive.map(|instance| (instance.id.clone(), Known::of(instance)));
+    memory.known = Some(alive.chain(roster.unseen.clone()).collect());
     Ok(())
 }
 
-pub(super) fn live_owner(ctx: &Context, live: &Live<WorkerFleet>) -> Owner {
+pub fn live_owner<K: WorkerKind>(ctx: &Context, live: &Live<K>) -> Owner {
     Owner {
         cluster: ctx.config.cluster_name.clone(),
         namespace: live.namespace().into(),
@@ -193,13 +185,14 @@ async fn search(ctx: &Context, ec2: &Ec2, memory: &mut Memory) -> Result<(), Fai
     Ok(())
 }
 
-async fn zones(ec2: &Ec2, memory: &mut Memory, places: &Places) -> Zones {
-    match places.placement {
-        Placement::Ordered => return Zones::default(),
-        Placement::Spread => {}
-    }
+async fn zones(ec2: &Ec2, memory: &mut Memory, places: &[&Places]) -> Zones {
+    let spread = places.iter().filter(|places| match places.placement {
+        Placement::Spread => true,
+        Placement::Ordered => false,
+    });
+    let subnets: BTreeSet<_> = spread.flat_map(|places| &places.subnets).collect();
     let unknown: Vec<SubnetId> =
-        places.subnets.iter().filter(|subnet| !memory.zones.contains_key(*subnet)).cloned().collect();
+        subnets.into_iter().filter(|subnet| !memory.zones.contains_key(*subnet)).cloned().collect();
     if !unknown.is_empty() {
         match ec2.zones(&unknown).await {
             Ok(found) => memory.zones.extend(found),

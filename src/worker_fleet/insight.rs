@@ -1,0 +1,134 @@
+//! What a fleet makes of what is observed before it plans: how its workers are, and which of them an update replaces.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    context::Context,
+    ids::InstanceId,
+    live::Live,
+    worker_fleet::{
+        cpu::Cpu,
+        crd::{Preview, WorkerFleet},
+        desired::Desired,
+        plan::{State, plan},
+    },
+    workers::{
+        draft::{Action, Observed, Pass, Plan},
+        headcount::heads,
+        health::{Reporting, Sight},
+        ledger::Ledger,
+        memory::Memory,
+    },
+};
+
+/// So many steps of a plan are shown.
+const SHOWN: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Insight {
+    pub state: State,
+    /// How long until something may change by time alone.
+    pub next: Option<Duration>,
+    /// What would be done, while nothing is.
+    pub preview: Option<Preview>,
+    pub cpu: Option<Cpu>,
+    reporting: Option<Arc<dyn Reporting>>,
+    listed: BTreeMap<InstanceId, Option<Timestamp>>,
+    now: Instant,
+}
+
+impl Insight {
+    pub(super) fn new(ctx: &Context, live: &Live<WorkerFleet>, cpu: Option<Cpu>) -> Self {
+        let report = live.object().spec.readiness.report_ref.as_ref();
+        let reporting = report.and_then(|report| ctx.reporting.of(live.namespace(), &report.name));
+        let listed = live.status().instances;
+        let listed = listed.into_iter().map(|worker| (worker.id, worker.ready_at.map(|time| time.0))).collect();
+        Self { state: State::default(), next: None, preview: None, cpu, reporting, listed, now: ctx.clock.monotonic() }
+    }
+
+    pub(super) fn plan(
+        &mut self,
+        desired: &Desired,
+        observed: &Observed,
+        ledger: &Ledger,
+        memory: &mut Memory,
+        pass: &mut Pass<'_>,
+    ) -> Plan {
+        let observed =
+            Observed { cpu: self.cpu.as_ref().map(|cpu| cpu.samples.clone()).unwrap_or_default(), ..observed.clone() };
+        self.assess(desired, &observed, ledger, memory, pass.now);
+        if desired.plan_only {
+            let mut nonce = || 0;
+            let mut pass = Pass { now: pass.now, holder: pass.holder, nonce: &mut nonce };
+            let free = Desired { suspended: false, ..desired.clone() };
+            self.preview = Some(preview(ledger, &plan(&free, &self.state, &observed, ledger, &mut pass)));
+        }
+        plan(desired, &self.state, &observed, ledger, pass)
+    }
+
+    fn assess(
+        &mut self,
+        desired: &Desired,
+        observed: &Observed,
+        ledger: &Ledger,
+        memory: &mut Memory,
+        wall: Timestamp,
+    ) {
+        let sight = Sight {
+            roster: &observed.roster,
+            reporting: self.reporting.as_deref(),
+            listed: &self.listed,
+            now: self.now,
+            wall,
+        };
+        let (health, next) = memory.pulse.feel(&sight, &desired.readiness.criteria);
+        let all = heads(&observed.roster, ledger);
+        let outdated = desired.groups.iter().map(|group| {
+            let names = all.iter().filter(|head| head.role == group.role.as_str()).map(|head| head.revision);
+            (group.role.clone(), memory.revisions.superseded(&group.revision, names))
+        });
+        self.state = State { health, outdated: outdated.collect(), adoptable: observed.adoptable.clone() };
+        self.next = next;
+    }
+}
+
+/// The steps of `plan` in words.
+fn preview(before: &Ledger, plan: &Plan) -> Preview {
+    let mut steps = Vec::new();
+    let adopted: Vec<_> = plan.ledger.adopted.iter().filter(|id| !before.adopted.contains(id)).collect();
+    if !adopted.is_empty() {
+        steps.push(format!("take over {}", names(adopted.into_iter())));
+    }
+    for action in &plan.actions {
+        match action {
+            Action::Launch(intent) => steps.push(format!(
+                "launch {} {} of role {} in {} from {}",
+                intent.count, intent.instance_type, intent.role, intent.subnet, intent.image_id
+            )),
+            Action::Terminate(_) => {}
+        }
+    }
+    for termination in &plan.ledger.terminations {
+        let known: Vec<_> = before.victims().into_iter().collect();
+        let new: Vec<_> = termination.instance_ids.iter().filter(|id| !known.contains(id)).collect();
+        if !new.is_empty() {
+            steps.push(format!("end {} ({:?})", names(new.into_iter()), termination.reason));
+        }
+    }
+    let truncated = steps.len() > SHOWN;
+    steps.truncate(SHOWN);
+    Preview { steps, truncated }
+}
+
+fn names<'a>(ids: impl ExactSizeIterator<Item = &'a InstanceId>) -> String {
+    const NAMED: usize = 20;
+    let more = ids.len().saturating_sub(NAMED);
+    let named: Vec<_> = ids.take(NAMED).map(InstanceId::as_str).collect();
+    if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
+}

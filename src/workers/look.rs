@@ -1,0 +1,195 @@
+//! One look at an object that runs workers: observe, then rounds of plan, record and calls.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::NamespaceResourceScope;
+
+use crate::{
+    aws::Session,
+    context::Context,
+    fields::AwsStatus,
+    ids::{InstanceId, Role},
+    live::Live,
+    reconcile::{Failure, Kind},
+    workers::{
+        apply::Hands,
+        draft::{Hold, Observed, Pass, Plan},
+        launch::{LaunchIntent, Termination},
+        ledger::Ledger,
+        memory::Memory,
+        observe::{Answer, Question, live_owner, observe},
+        ownership::REVISION_TAG,
+        pools::Places,
+        roster::Known,
+    },
+};
+
+/// A look makes at most so many rounds of plan and calls, so that the next pool can be tried at once and no look is
+/// endless.
+const MAX_ROUNDS: usize = 10;
+
+/// A kind that runs workers: where its status holds what safety rests on.
+pub trait WorkerKind: Kind + kube::Resource<Scope = NamespaceResourceScope> {
+    /// The record that `status` holds.
+    fn ledger(status: &Self::Status) -> Ledger;
+
+    /// `status` with `ledger` as its record, and the account of `session` as the one that it is about.
+    fn with_ledger(status: Self::Status, session: &Session, ledger: Ledger) -> Self::Status;
+
+    fn launches(status: &Self::Status) -> &[LaunchIntent];
+
+    fn terminations(status: &Self::Status) -> &Vec<Termination>;
+
+    /// The workers that `status` lists one by one.
+    fn listed(status: &Self::Status) -> BTreeMap<InstanceId, Known>;
+}
+
+/// The account and region of a session, as a status holds them.
+pub fn aws_status(session: &Session) -> AwsStatus {
+    AwsStatus { account_id: session.account.to_string(), region: session.region.to_string() }
+}
+
+/// What is looked for and what may be launched.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    pub status_checks: bool,
+    pub places: &'a [&'a Places],
+    pub revisions: &'a BTreeSet<String>,
+}
+
+/// What a look came to.
+#[derive(Debug)]
+pub struct Found {
+    pub answer: Answer,
+    pub ledger: Ledger,
+    pub holds: BTreeMap<Role, Hold>,
+    /// EC2's rate was used up: how long until there is more.
+    pub wait: Option<Duration>,
+    /// Whether the record changed.
+    pub moved: bool,
+}
+
+#[derive(Debug)]
+pub struct Look<'a, K: WorkerKind> {
+    pub ctx: &'a Context,
+    pub session: &'a Session,
+    pub live: &'a mut Live<K>,
+    pub memory: &'a mut Memory,
+}
+
+impl<K: WorkerKind> Look<'_, K> {
+    /// Plan, record and call, until there is nothing left to do now.
+    pub async fn rounds(
+        &mut self,
+        scope: Scope<'_>,
+        mut plan: impl FnMut(&Observed, &Ledger, &mut Memory, &mut Pass<'_>) -> Plan,
+    ) -> Result<Found, Failure> {
+        let started = self.ctx.clock.monotonic();
+        let stored = K::ledger(&self.live.status());
+        let mut ledger = stored.clone();
+        let mut answer = self.observe(scope, &ledger, self.not_before(started, &ledger)).await?;
+        let mut next = self.pass(|memory, pass| plan(&answer.observed, &ledger, memory, pass));
+        // What is shared may be older than the record that was read; whoever acts looks for himself.
+        if !next.actions.is_empty() && answer.begun < started {
+            answer = self.observe(scope, &ledger, started).await?;
+            next = self.pass(|memory, pass| plan(&answer.observed, &ledger, memory, pass));
+        }
+        let mut wait = None;
+        for _ in 0..MAX_ROUNDS {
+            if next.actions.is_empty() || wait.is_some() {
+                break;
+            }
+            let hands = Hands { ctx: self.ctx, session: self.session, places: scope.places };
+            let applied = hands.apply(self.live, self.memory, &ledger, next).await?;
+            (ledger, wait) = (applied.ledger, applied.wait);
+            let now = self.ctx.clock.monotonic();
+            answer.observed.lessons = self.memory.lessons(scope.revisions, now, &self.ctx.config.timings);
+            next = self.pass(|memory, pass| plan(&answer.observed, &ledger, memory, pass));
+        }
+        // A plan that was not carried out is not recorded either.
+        let ledger = if next.actions.is_empty() { next.ledger } else { ledger };
+        let moved = ledger != stored;
+        Ok(Found { answer, moved, ledger, holds: next.holds, wait })
+    }
+
+    fn pass(&mut self, plan: impl FnOnce(&mut Memory, &mut Pass<'_>) -> Plan) -> Plan {
+        let mut nonce = rand::random::<u64>;
+        let mut pass = Pass { now: self.ctx.clock.now(), holder: &self.ctx.holder, nonce: &mut nonce };
+        plan(self.memory, &mut pass)
+    }
+
+    /// While something is on its way a look must be recent, and when somebody asked for one it must be new. At rest, all
+    /// objects share one sweep a period.
+    fn not_before(&self, started: Instant, ledger: &Ledger) -> Instant {
+        let timings = &self.ctx.config.timings;
+        let observed = self.live.status().as_mut().observed_generation;
+        let asked =
+            observed != Some(self.live.generation()) || self.live.is_look_requested() || self.live.is_being_deleted();
+        let busy = ledger.is_open() || self.memory.idle_looks > 0;
+        let age = match (asked, busy) {
+            (true, _) => Duration::ZERO,
+            (false, true) => timings.progress / 2,
+            (false, false) => timings.sweep,
+        };
+        started.checked_sub(age).unwrap_or(started)
+    }
+
+    async fn observe(&mut self, scope: Scope<'_>, ledger: &Ledger, not_before: Instant) -> Result<Answer, Failure> {
+        let owner = live_owner(self.ctx, self.live);
+        let Scope { status_checks, places, revisions } = scope;
+        let question = Question { owner: &owner, status_checks, places, revisions, not_before };
+        let answer = observe(self.ctx, self.session, self.live, ledger, self.memory, question).await?;
+        let machines = answer.observed.roster.machines.values();
+        let named: BTreeSet<_> = machines.map(|machine| machine.instance.revision().to_owned()).collect();
+        for name in named.iter().filter(|name| !name.is_empty()) {
+            self.memory.revisions.learn(self.ctx, self.live, name).await?;
+        }
+        Ok(answer)
+    }
+
+    /// The revisions in use: those `wanted`, and those that a launch or a live machine names. `None` when nobody can say.
+    pub fn named(&self, found: &Found, wanted: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+        let roster = &found.answer.observed.roster;
+        let machines = roster.machines.values();
+        let mut named: BTreeSet<String> = machines.filter_map(|m| m.instance.tags.get(REVISION_TAG).cloned()).collect();
+        named.extend(found.ledger.revisions());
+        named.extend(wanted.iter().cloned());
+        named.extend(roster.unseen.values().map(|known| known.revision.clone()));
+        // Nobody can say which revision such a one names.
+        (!named.contains("")).then_some(named)
+    }
+
+    /// Deletes revisions that nothing names any more, but for the last `limit` of them.
+    pub async fn prune(&mut self, named: Option<&BTreeSet<String>>, limit: usize) -> Result<(), Failure> {
+        let Some(named) = named else { return Ok(()) };
+        self.memory.revisions.prune(self.ctx, self.live, named, limit).await
+    }
+
+    /// Remembers whether something is still awaited, which decides how soon the next look is.
+    pub fn rest(&mut self, settled: bool, moved: bool) {
+        self.memory.idle_looks = match (settled, moved) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => self.memory.idle_looks.saturating_add(1),
+        };
+    }
+
+    /// When to look again.
+    pub fn requeue(&self, found: &Found) -> Duration {
+        let timings = &self.ctx.config.timings;
+        let now = self.ctx.clock.monotonic();
+        let next = match self.memory.idle_looks {
+            0 => {
+                let expires = (found.answer.begun + timings.sweep).saturating_duration_since(now);
+                // A little after the shared look is too old, and not all at once.
+                expires + (self.live.spread(timings.sweep).saturating_sub(timings.sweep.mul_f64(0.9))) / 2
+            }
+            looks => timings.progress.saturating_mul(1 << (looks - 1).saturating_sub(4).min(8)).min(timings.sweep),
+        };
+        let held = self.memory.next_change(now).map(|time| time + timings.progress / 50);
+        [Some(next), held, found.wait].into_iter().flatten().min().unwrap_or(timings.sweep).max(timings.progress / 50)
+    }
+}
