@@ -60,16 +60,14 @@ impl Insight {
         memory: &mut Memory,
         pass: &mut Pass<'_>,
     ) -> Plan {
-        let observed =
-            Observed { cpu: self.cpu.as_ref().map(|cpu| cpu.samples.clone()).unwrap_or_default(), ..observed.clone() };
-        self.assess(desired, &observed, ledger, memory, pass.now);
+        self.assess(desired, observed, ledger, memory, pass.now);
         if desired.plan_only {
             let mut nonce = || 0;
             let mut pass = Pass { now: pass.now, holder: pass.holder, nonce: &mut nonce };
             let free = Desired { suspended: false, ..desired.clone() };
-            self.preview = Some(preview(ledger, &plan(&free, &self.state, &observed, ledger, &mut pass)));
+            self.preview = Some(preview(ledger, &plan(&free, &self.state, observed, ledger, &mut pass)));
         }
-        plan(desired, &self.state, &observed, ledger, pass)
+        plan(desired, &self.state, observed, ledger, pass)
     }
 
     fn assess(
@@ -93,7 +91,8 @@ impl Insight {
             let names = all.iter().filter(|head| head.role == group.role.as_str()).map(|head| head.revision);
             (group.role.clone(), memory.revisions.superseded(&group.revision, names))
         });
-        self.state = State { health, outdated: outdated.collect(), adoptable: observed.adoptable.clone() };
+        let cpu = self.cpu.as_ref().map(|cpu| cpu.samples.clone()).unwrap_or_default();
+        self.state = State { cpu, health, outdated: outdated.collect(), adoptable: observed.adoptable.clone() };
         self.next = next;
     }
 }

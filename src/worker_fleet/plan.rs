@@ -28,6 +28,8 @@ pub(super) struct State {
     pub health: BTreeMap<InstanceId, Health>,
     /// Revisions whose workers are to be replaced by an update, of each group.
     pub outdated: BTreeMap<Role, BTreeSet<String>>,
+    /// How busy the workers are, as far as is known.
+    pub cpu: CpuSamples,
     /// Machines to take over that are there and nobody else's.
     pub adoptable: BTreeSet<InstanceId>,
 }

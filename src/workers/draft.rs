@@ -11,7 +11,6 @@ use crate::{
     condition::second,
     ids::{ClientToken, ImageId, InstanceId, Role, SubnetId, Uid, Zone},
     workers::{
-        cpu::CpuSamples,
         headcount::workers,
         launch::{LaunchIntent, Termination, TerminationReason},
         ledger::{Ledger, MAX_ADOPTED, MAX_OPEN_CALLS, MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS},
@@ -31,8 +30,6 @@ pub struct Observed {
     pub zones: Zones,
     /// What this process learned from calls that it made.
     pub lessons: Lessons,
-    /// How busy the workers are, as far as is known.
-    pub cpu: CpuSamples,
 }
 
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@ pub(super) struct Census<'a> {
 }
 
 impl<'a> Census<'a> {
-    pub(super) fn take(draft: &Draft<'a, '_>, group: &Group, state: &State) -> Self {
+    pub(super) fn take(draft: &Draft<'a, '_>, group: &Group, state: &'a State) -> Self {
         let all = heads(&draft.observed.roster, &draft.ledger);
         let mut census = Self {
             existing: 0,
@@ -35,7 +35,7 @@ impl<'a> Census<'a> {
             available: 0,
             seen_current: Vec::new(),
             seen_outdated: Vec::new(),
-            cpu: &draft.observed.cpu,
+            cpu: &state.cpu,
         };
         for head in all.iter().filter(|head| head.role == group.role.as_str()) {
             let outdated = state.is_outdated(&group.role, head.revision);
