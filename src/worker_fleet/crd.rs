@@ -53,11 +53,17 @@ use crate::{
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must be at most 63 characters")
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "!has(self.scaleDownPolicy) || self.scaleDownPolicy != 'LowestCpu' || has(self.metrics)",
-    "fieldPath": ".scaleDownPolicy",
-    "message": "scaleDownPolicy LowestCpu needs to know how busy the workers are: add metrics: {cpu: {period: 5m}}",
-}]))]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.scaleDownPolicy) || self.scaleDownPolicy != 'LowestCpu' || has(self.metrics)",
+        "fieldPath": ".scaleDownPolicy",
+        "message": "scaleDownPolicy LowestCpu needs to know how busy the workers are: add metrics: {cpu: {period: 5m}}",
+    },
+    {
+        "rule": "has(self.parameters) || !has(self.roles) || self.roles.all(r, !has(r.parameters) || size(r.parameters) == 0)",
+        "message": "parameters of a role need spec.parameters, whose store says where they are kept",
+    },
+]))]
 pub struct WorkerFleetSpec {
     /// How many workers there shall be.
     #[serde(default = "one")]

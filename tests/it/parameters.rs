@@ -180,6 +180,44 @@ async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_go
 }
 
 #[tokio::test]
+async fn a_role_reads_its_own_values_and_a_change_replaces_those_that_run_where_the_user_wants_it() {
+    let scene = scene().await;
+    create_secret(&scene, "first", true).await;
+    let _controller = scene.start().await;
+    let values = json!([password(), {"name": "threads", "value": "4"}]);
+    let leader = json!({"name": "leader", "replicas": 1, "parameters": [{"name": "threads", "value": "8"}]});
+    let more = json!({"roles": [leader, {"name": "helper", "replicas": 1}], "parameters": {"onChange": "Replace"}});
+    scene.create::<WorkerFleet>("web", with(fleet_spec(&scene, 1, parameters(in_s3(), values)), more)).await;
+    let complete = |earlier: BTreeSet<String>| {
+        let scene = &scene;
+        move |fleet: &WorkerFleet| {
+            let now = fleet::ids(&live(scene));
+            let written = status(fleet).parameters.parameters.map_or(0, |parameters| parameters.written.len());
+            settled(fleet, 1) && now.len() == 3 && now.is_disjoint(&earlier) && written == 2
+        }
+    };
+    let by_role = || {
+        let role = |worker: &muster_sandbox::Instance| (worker.tags["muster.dev:role"].clone(), worker.id.clone());
+        live(&scene).iter().map(role).collect::<BTreeMap<_, _>>()
+    };
+    scene.wait::<WorkerFleet>("web", "a worker of each role", complete(BTreeSet::new())).await;
+    let first = by_role();
+    for (password, earlier) in [("first", BTreeSet::new()), ("second", first.values().cloned().collect())] {
+        if password == "second" {
+            change_secret(&scene, password).await;
+        }
+        scene.wait::<WorkerFleet>("web", &format!("all read the {password}"), complete(earlier)).await;
+        let workers = by_role();
+        for (role, threads) in [("main", "4"), ("leader", "8"), ("helper", "4")] {
+            let document = json!({"dbPassword": password, "threads": threads});
+            assert_eq!(read_on_worker(&scene, &workers[role]).await.0, document, "{role}");
+        }
+    }
+    let names: Vec<_> = documents(&scene).into_keys().map(|key| key.split('/').nth(2).unwrap().to_owned()).collect();
+    assert_eq!(names, ["leader", "main"]);
+}
+
+#[tokio::test]
 async fn workers_read_parameter_store_where_only_what_differs_is_written_and_only_what_is_ours_removed() {
     let scene = scene().await;
     create_secret(&scene, SECRET, true).await;

@@ -156,5 +156,7 @@ fn worker_fleet_with_parameter_store(value: usize) -> Value {
     let parameters = &mut manifest["spec"]["parameters"];
     parameters["store"] = json!({"parameterStore": {"path": "/app/prod", "kmsKeyID": "alias/parameters"}});
     parameters["values"] = json!([parameters["values"][value]]);
+    let roles = &mut manifest["spec"]["roles"];
+    roles[0]["parameters"] = json!([roles[0]["parameters"][value]]);
     manifest
 }

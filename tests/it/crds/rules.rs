@@ -310,6 +310,12 @@ fn mistakes() -> Vec<Mistake> {
         mistake(
             "WorkerFleet",
             Create,
+            &[("/spec/parameters", json!(null))],
+            "parameters of a role need spec.parameters, whose store says where they are kept",
+        ),
+        mistake(
+            "WorkerFleet",
+            Create,
             &[("/spec/parameters/store/s3", json!(null))],
             "a store needs exactly one of s3 or parameterStore",
         ),
