@@ -37,9 +37,9 @@
 //! PUT    /_sandbox/instances/{id}/tags            {key: value}
 //! ```
 
-use std::collections::BTreeMap;
+mod instances;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Path, Query, State as Shared};
 use axum::response::{IntoResponse, Response};
@@ -49,16 +49,14 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tower::ServiceExt;
 
 use super::{CapacitySpec, Control, ImageSpec, SecurityGroupSpec, Settings, Step, SubnetSpec};
 use crate::accounts::RoleSpec;
 use crate::caller::AccountId;
 use crate::cloudwatch;
-use crate::config::millis;
 use crate::ec2::image::ImageState;
-use crate::ec2::instance::HealthStatus;
 use crate::error::ApiError;
 use crate::faults::{Fault, FaultId};
 use crate::front::{self, Body};
@@ -105,13 +103,7 @@ fn router(control: Control) -> Router {
         .route("/_sandbox/images/{region}/{id}", delete(deregister_image))
         .route("/_sandbox/images/{region}/{id}/state", put(set_image_state))
         .route("/_sandbox/images/{region}/{id}/deprecation", put(set_image_deprecation))
-        .route("/_sandbox/instances", get(instances))
-        .route("/_sandbox/instances/{id}", get(instance))
-        .route("/_sandbox/instances/{id}/health", put(set_health))
-        .route("/_sandbox/instances/{id}/tags", put(tag_instance))
-        .route("/_sandbox/instances/{id}/interrupt", post(interrupt))
-        .route("/_sandbox/instances/{id}/console", put(set_console_output))
-        .route("/_sandbox/instances/{id}/{deed}", post(instance_deed))
+        .merge(instances::routes())
         .merge(s3::routes())
         .merge(ssm::routes())
         .merge(cloudwatch::routes())
@@ -336,99 +328,4 @@ async fn delete_instance_profile(
 ) -> StatusCode {
     control.delete_instance_profile(&account, &name);
     StatusCode::NO_CONTENT
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OfAccount {
-    account: Option<AccountId>,
-}
-
-async fn instances(Shared(control): Shared<Control>, Query(of): Query<OfAccount>) -> impl IntoResponse {
-    Json(match of.account {
-        Some(account) => control.instances_of(&account),
-        None => control.instances(),
-    })
-}
-
-async fn instance(Shared(control): Shared<Control>, Path(id): Path<String>) -> impl IntoResponse {
-    control.instance(&id).map(Json).ok_or(StatusCode::NOT_FOUND)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Deed {
-    Stop,
-    Start,
-    Terminate,
-    Shutdown,
-    Reclaim,
-    Fail,
-    Rebalance,
-}
-
-async fn instance_deed(
-    Shared(control): Shared<Control>,
-    Path((id, deed)): Path<(String, Deed)>,
-) -> Result<StatusCode, ApiError> {
-    match deed {
-        Deed::Stop => control.stop_instance(&id),
-        Deed::Start => control.start_instance(&id),
-        Deed::Terminate => control.terminate_instance(&id),
-        Deed::Shutdown => control.shut_down_from_inside(&id),
-        Deed::Reclaim => control.reclaim_spot_instance(&id),
-        Deed::Fail => control.fail_instance(&id),
-        Deed::Rebalance => control.recommend_rebalance(&id),
-    }
-    .map(|()| StatusCode::NO_CONTENT)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Notice {
-    #[serde(rename = "millis", with = "millis", default = "two_minutes")]
-    notice: Duration,
-}
-
-fn two_minutes() -> Duration {
-    Duration::from_secs(120)
-}
-
-async fn interrupt(
-    Shared(control): Shared<Control>,
-    Path(id): Path<String>,
-    Json(Notice { notice }): Json<Notice>,
-) -> Result<StatusCode, ApiError> {
-    control.interrupt_spot_instance(&id, notice).map(|()| StatusCode::NO_CONTENT)
-}
-
-async fn set_console_output(
-    Shared(control): Shared<Control>,
-    Path(id): Path<String>,
-    text: bytes::Bytes,
-) -> Result<StatusCode, ApiError> {
-    control.set_console_output(&id, &text).map(|()| StatusCode::NO_CONTENT)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Health {
-    system: Option<HealthStatus>,
-    instance: Option<HealthStatus>,
-}
-
-async fn set_health(
-    Shared(control): Shared<Control>,
-    Path(id): Path<String>,
-    Json(health): Json<Health>,
-) -> Result<StatusCode, ApiError> {
-    control.set_health(&id, health.system, health.instance).map(|()| StatusCode::NO_CONTENT)
-}
-
-async fn tag_instance(
-    Shared(control): Shared<Control>,
-    Path(id): Path<String>,
-    Json(tags): Json<BTreeMap<String, String>>,
-) -> Result<StatusCode, ApiError> {
-    control.tag_instance(&id, &tags).map(|()| StatusCode::NO_CONTENT)
 }
