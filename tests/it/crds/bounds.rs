@@ -53,6 +53,9 @@ fn breaches(schema: &JSONSchemaProps, field: &str, valid: &Value) -> Vec<Breach>
         let other = if type_ == "string" { json!(7) } else { json!("seven") };
         breach(format!("type {type_}"), other, "Invalid value");
     }
+    if schema.x_kubernetes_int_or_string == Some(true) {
+        breach("integer or text".into(), json!(true), "Invalid value");
+    }
     if schema.enum_.is_some() {
         breach("enum".into(), json!("Nonsense"), "Unsupported value: \"Nonsense\": supported values: ");
     }
