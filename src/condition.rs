@@ -33,6 +33,7 @@ names!(
         Available,
         Progressing,
         ParametersSynced,
+        AmiResolved,
         CapacityAvailable,
         Healthy,
         OrphansFound,
@@ -54,6 +55,7 @@ impl ConditionType {
             | Self::Available
             | Self::Progressing
             | Self::ParametersSynced
+            | Self::AmiResolved
             | Self::CapacityAvailable
             | Self::Healthy
             | Self::OrphansFound
@@ -98,6 +100,10 @@ names!(
         MinimumAvailable,
         MinimumUnavailable,
         UpToDate,
+        AmiFound,
+        AmiNotFound,
+        AmiNotAvailable,
+        TemplateUnresolved,
         CapacityFound,
         NoCapacity,
         OrphansFound,

@@ -21,7 +21,7 @@ use crate::{
     reconcile::{Backoff, Failure, Kind},
     references::References,
     reporting::Reporters,
-    workers::{memory::Memories, parameters},
+    workers::{memory::Memories, parameters, resolve::Resolver},
 };
 
 #[derive(Clone)]
@@ -35,6 +35,8 @@ pub struct Context {
     pub reports: Collectors,
     /// The shared looks at machines.
     pub sweeps: Arc<Sweeps>,
+    /// What templates came to, shared by all that say the same.
+    pub resolver: Arc<Resolver>,
     /// What is known of the parameters of objects, and the Secrets and ConfigMaps that are watched for them.
     pub parameters: parameters::Memories,
     pub watched: parameters::Watched,

@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     reconcile,
     worker_fleet::WorkerFleet,
+    workers::resolve::Resolver,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,7 @@ pub async fn run(
         watched: Default::default(),
         reporting: Default::default(),
         workers: Default::default(),
+        resolver: Arc::new(Resolver::new(config.timings)),
         backoff: Default::default(),
         written: Default::default(),
         clock: Clock,

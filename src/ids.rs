@@ -92,6 +92,18 @@ id!(
     |v| ec2_id("sg-", v)
 );
 id!(
+    /// A launch template, `lt-` and hex digits.
+    LaunchTemplateId,
+    "a launch template id (lt-0123456789abcdef0)",
+    |v| ec2_id("lt-", v)
+);
+id!(
+    /// A network, `vpc-` and hex digits.
+    VpcId,
+    "a VPC id (vpc-0123456789abcdef0)",
+    |v| ec2_id("vpc-", v)
+);
+id!(
     /// An AWS account, twelve digits.
     AccountId,
     "an AWS account id (12 digits)",

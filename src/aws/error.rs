@@ -59,6 +59,25 @@ impl Error {
         }
     }
 
+    /// The action that a denial names, and the resource that it was for where it is named too.
+    pub fn denied_action(&self) -> Option<(&str, Option<&str>)> {
+        let (_, rest) = self.message.split_once("not authorized to perform: ")?;
+        let word = |text: &'_ str| text.split_whitespace().next().map(str::len);
+        let action = &rest[..word(rest)?];
+        let resource = rest.split_once(" on resource: ").and_then(|(_, rest)| Some(&rest[..word(rest)?]));
+        Some((action, resource))
+    }
+
+    /// The parameter of the call that a refusal names: "Value (x) for parameter name is invalid", "Invalid value 'x' for
+    /// Name."
+    pub fn parameter(&self) -> Option<&str> {
+        let rest = match self.message.split_once("for parameter ") {
+            Some((_, rest)) => rest,
+            None => self.message.split_once("' for ").map(|(_, rest)| rest)?,
+        };
+        rest.split_whitespace().next().map(|name| name.trim_end_matches(['.', ',', ';', ':']))
+    }
+
     fn unanswered(operation: &'static str, code: &str, message: &str) -> Self {
         Self { operation, class: Class::Transient, code: code.into(), message: message.into() }
     }
@@ -133,7 +152,7 @@ fn classify(code: &str, status: u16) -> Class {
         | "RequestExpired"
         | "BadRequest.RequestExpired"
         | "DependencyFailure" => Class::Transient,
-        code if code.ends_with(".NotFound") => Class::NotFound,
+        code if code.ends_with("NotFound") || code.ends_with("NotFoundException") => Class::NotFound,
         _ => match status {
             404 => Class::NotFound,
             403 | 401 => Class::Denied,
@@ -165,6 +184,8 @@ mod tests {
             ("InsufficientInstanceCapacity", 500, Class::NoCapacity),
             ("InvalidInstanceID.NotFound", 400, Class::NotFound),
             ("InvalidAMIID.NotFound", 400, Class::NotFound),
+            ("InvalidLaunchTemplateName.NotFoundException", 400, Class::NotFound),
+            ("InvalidLaunchTemplateId.VersionNotFound", 400, Class::NotFound),
             ("RequestLimitExceeded", 503, Class::Throttled),
             ("UnauthorizedOperation", 403, Class::Denied),
             ("IdempotentParameterMismatch", 400, Class::Conflict),

@@ -62,6 +62,8 @@ impl Default for Accounts {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Claim {
     InstanceProfile(String),
+    /// As the object refers to it: by name or by id.
+    LaunchTemplate(String),
     Bucket(String),
     /// A path of Parameter Store, without a slash at its end.
     ParameterPath(String),

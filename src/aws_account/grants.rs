@@ -36,6 +36,9 @@ pub(super) fn check(
             Claim::InstanceProfile(profile) => {
                 ("instance profile", "instanceProfiles", |g| &g.instance_profiles, profile)
             }
+            Claim::LaunchTemplate(template) => {
+                ("launch template", "launchTemplates", |g| &g.launch_templates, template)
+            }
             Claim::Bucket(bucket) => ("bucket", "buckets", |g| &g.buckets, bucket),
             Claim::ParameterPath(path) => ("parameter path", "parameterPaths", |g| &g.parameter_paths, path),
         };
@@ -84,6 +87,7 @@ mod tests {
             namespaces: NamespaceGrant { names: owned(names), selector: None },
             kinds: owned(kinds),
             instance_profiles: vec!["worker".into()],
+            launch_templates: vec!["web".into()],
             buckets: vec![],
             parameter_paths: vec!["/app".into()],
         }
@@ -117,6 +121,10 @@ mod tests {
         assert!(refused.0.contains("instance profile admin"), "{}", refused.0);
         assert!(refused.0.contains("instanceProfiles: [admin]"), "{}", refused.0);
         assert!(check(&grants, "FleetReport", &namespace("ml"), &[Claim::Bucket("b".into())]).is_err());
+        let based_on = |name: &str| [Claim::LaunchTemplate(name.into())];
+        assert!(check(&grants, "WorkerFleet", &namespace("ml"), &based_on("web")).is_ok());
+        let refused = check(&grants, "WorkerFleet", &namespace("ml"), &based_on("lt-00000001")).unwrap_err();
+        assert!(refused.0.contains("launchTemplates: [lt-00000001]"), "{}", refused.0);
     }
 
     #[test]

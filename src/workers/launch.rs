@@ -38,6 +38,10 @@ pub struct LaunchIntent {
     #[serde(rename = "imageID")]
     #[schemars(with = "String", length(max = 21))]
     pub image_id: ImageId,
+    /// The version of the launch template to launch from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub launch_template_version: Option<i64>,
     /// How many to launch at most; at least one.
     #[schemars(with = "i32", range(min = 1, max = 100))]
     pub count: u32,

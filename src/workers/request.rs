@@ -6,11 +6,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::SecurityGroupId,
+    ids::{LaunchTemplateId, SecurityGroupId},
     workers::{
         parameters::Uncombinable,
         resolve::Resolution,
-        template::{Ebs, HttpTokens, InstanceMetadataTags, VolumeType, WorkerTemplate},
+        template::{CapacityType, Ebs, HttpTokens, InstanceMetadataTags, VolumeType, WorkerTemplate},
     },
 };
 
@@ -18,27 +18,54 @@ use crate::{
 pub const USER_DATA_LIMIT: usize = 16 * 1024;
 
 /// Everything of a RunInstances call that is the same for all launches of a revision. The rest (token, subnet, instance
-/// type, image, count) is in each intent. Nothing is left to a default of EC2 or of a later muster that could change
-/// between a call and its repetition.
+/// type, image, version of the launch template, count) is in each intent. Nothing is left to a default of EC2 or of a later
+/// muster that could change between a call and its repetition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LaunchRequest {
+    /// What the request is laid over. What is absent here is then as the launch template says.
+    #[serde(rename = "launchTemplateID", default, skip_serializing_if = "Option::is_none")]
+    pub launch_template_id: Option<LaunchTemplateId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_profile: Option<String>,
+    #[serde(default, skip_serializing_if = "Network::is_arguments")]
+    pub network: Network,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub security_groups: Vec<SecurityGroupId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub associate_public_ip_address: Option<bool>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
+    /// Bought on the spot market.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spot: bool,
     /// In base64, as the API wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
     /// For the instance, its volumes and its network interfaces.
     pub tags: BTreeMap<String, String>,
+}
+
+/// Where in the call the subnet and the security groups stand. EC2 takes them as arguments, but for what only an interface
+/// can say (the public address), and where the launch template has interfaces: then only in an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    #[default]
+    Arguments,
+    /// In interface 0, which is laid over that of the launch template.
+    Interface,
+    /// Nowhere: the launch template says all.
+    LaunchTemplate,
+}
+
+impl Network {
+    fn is_arguments(&self) -> bool {
+        *self == Self::Arguments
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +74,8 @@ pub struct Device {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_gib: Option<i32>,
-    pub volume_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypted: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,19 +84,29 @@ pub struct Device {
     pub iops: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput: Option<i32>,
-    pub delete_on_termination: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_on_termination: Option<bool>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metadata {
-    pub http_tokens_required: bool,
-    pub hop_limit: i32,
-    pub instance_tags: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_tokens_required: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hop_limit: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_tags: Option<bool>,
+}
+
+impl Metadata {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A template that the schema allows and EC2 never would.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Unrenderable {
     #[error(
         "template.userData is {size} bytes with what muster adds to fetch parameters, if there are any, and EC2 takes at most {USER_DATA_LIMIT}: keep a short script there that fetches the rest, for example from S3"
@@ -80,8 +118,8 @@ pub enum Unrenderable {
     VolumeSize(String),
 }
 
-/// Renders `template` and what it came to, with the defaults that the schema leaves out, and `owner_tags` over the user's
-/// own.
+/// Renders `template` and what it came to, and `owner_tags` over the user's own. The defaults that the schema leaves out are
+/// filled in where there is no launch template to say otherwise.
 ///
 /// # Errors
 /// What only EC2 or a careful reader could object to.
@@ -90,27 +128,64 @@ pub fn render(
     resolution: &Resolution,
     owner_tags: BTreeMap<String, String>,
 ) -> Result<LaunchRequest, Unrenderable> {
-    let options = template.metadata_options.clone().unwrap_or_default();
+    let bare = resolution.base.is_none();
     let mut tags = template.tags.clone();
     tags.extend(owner_tags);
+    let (network, public, security_groups) = network(template, resolution);
+    let devices = template.block_device_mappings.iter();
     Ok(LaunchRequest {
+        launch_template_id: resolution.base.as_ref().map(|base| base.id.clone()),
         key_name: template.key_name.clone(),
         instance_profile: template.instance_profile.clone(),
-        security_groups: resolution.security_groups.clone(),
-        associate_public_ip_address: template.associate_public_ip_address,
-        devices: template
-            .block_device_mappings
-            .iter()
-            .map(|mapping| device(&mapping.device_name, &mapping.ebs))
-            .collect::<Result<_, _>>()?,
-        metadata: Metadata {
-            http_tokens_required: options.http_tokens.unwrap_or_default() == HttpTokens::Required,
-            hop_limit: options.http_put_response_hop_limit.unwrap_or(1),
-            instance_tags: options.instance_metadata_tags.unwrap_or_default() == InstanceMetadataTags::Enabled,
-        },
+        network,
+        security_groups,
+        associate_public_ip_address: public,
+        devices: devices.map(|mapping| device(&mapping.device_name, &mapping.ebs, bare)).collect::<Result<_, _>>()?,
+        metadata: metadata(template, bare),
+        spot: template.capacity_type == Some(CapacityType::Spot),
         user_data: resolution.user_data.as_deref().map(user_data).transpose()?,
         tags,
     })
+}
+
+/// What of a template can be told to be wrong without asking anybody.
+///
+/// # Errors
+/// Those of [`render`].
+pub fn check(template: &WorkerTemplate) -> Result<(), Unrenderable> {
+    let inline = template.user_data.as_ref().and_then(|data| data.inline.as_deref());
+    inline.map(user_data).transpose()?;
+    let sizes = template.block_device_mappings.iter().filter_map(|mapping| mapping.ebs.volume_size.as_deref());
+    sizes.map(gib).collect::<Result<Vec<_>, _>>().map(drop)
+}
+
+fn network(template: &WorkerTemplate, resolution: &Resolution) -> (Network, Option<bool>, Vec<SecurityGroupId>) {
+    let groups = resolution.security_groups.clone();
+    let public = template.associate_public_ip_address;
+    match resolution.base.as_ref().and_then(|base| base.interface.as_ref()) {
+        None => (if public.is_some() { Network::Interface } else { Network::Arguments }, public, groups),
+        Some(interface) => {
+            let silent = template.subnets.is_none() && groups.is_empty() && public.is_none();
+            if silent && interface.subnet.is_some() {
+                return (Network::LaunchTemplate, None, groups);
+            }
+            // Said again, so that it holds whether EC2 lays one interface over the other or takes it instead.
+            let groups = if groups.is_empty() { interface.security_groups.clone() } else { groups };
+            (Network::Interface, public.or(interface.public), groups)
+        }
+    }
+}
+
+fn metadata(template: &WorkerTemplate, bare: bool) -> Metadata {
+    let options = template.metadata_options.clone().unwrap_or_default();
+    let tokens = options.http_tokens.or(bare.then_some(HttpTokens::Required));
+    // Always said: the account's default may be another one.
+    let tags = options.instance_metadata_tags.or(bare.then_some(InstanceMetadataTags::Enabled));
+    Metadata {
+        http_tokens_required: tokens.map(|tokens| tokens == HttpTokens::Required),
+        hop_limit: options.http_put_response_hop_limit.or(bare.then_some(1)),
+        instance_tags: tags.map(|tags| tags == InstanceMetadataTags::Enabled),
+    }
 }
 
 fn user_data(text: &str) -> Result<String, Unrenderable> {
@@ -120,16 +195,17 @@ fn user_data(text: &str) -> Result<String, Unrenderable> {
     Ok(BASE64_STANDARD.encode(text))
 }
 
-fn device(name: &str, ebs: &Ebs) -> Result<Device, Unrenderable> {
+fn device(name: &str, ebs: &Ebs, bare: bool) -> Result<Device, Unrenderable> {
+    let volume_type = ebs.volume_type.or(bare.then_some(VolumeType::Gp3));
     Ok(Device {
         name: name.into(),
         size_gib: ebs.volume_size.as_deref().map(gib).transpose()?,
-        volume_type: ebs.volume_type.unwrap_or(VolumeType::Gp3).as_str().into(),
+        volume_type: volume_type.map(|kind| kind.as_str().into()),
         encrypted: ebs.encrypted,
         kms_key_id: ebs.kms_key_id.clone(),
         iops: ebs.iops,
         throughput: ebs.throughput,
-        delete_on_termination: ebs.delete_on_termination.unwrap_or(true),
+        delete_on_termination: ebs.delete_on_termination.or(bare.then_some(true)),
     })
 }
 
@@ -151,6 +227,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{
+        aws::ec2::InterfaceRow,
+        ids::SubnetId,
+        workers::{resolve::Base, template::LaunchTemplate},
+    };
 
     fn template(extra: serde_json::Value) -> WorkerTemplate {
         let mut template = json!({
@@ -184,6 +265,59 @@ mod tests {
                 "encrypted": true, "kmsKeyID": "k", "iops": 3000, "deleteOnTermination": false}}],
         }));
         insta::assert_json_snapshot!(rendered(&template).unwrap());
+    }
+
+    /// Laid over a template that has an interface with a subnet and a group.
+    fn over_a_base(extra: serde_json::Value) -> LaunchRequest {
+        let mut template = template(extra);
+        template.launch_template = Some(LaunchTemplate { name: Some("web".into()), ..LaunchTemplate::default() });
+        let interface = InterfaceRow {
+            subnet: Some(SubnetId::try_from("subnet-0000000b").unwrap()),
+            security_groups: vec![SecurityGroupId::try_from("sg-0000000b").unwrap()],
+            public: Some(true),
+        };
+        let base = Base {
+            id: LaunchTemplateId::try_from("lt-00000001").unwrap(),
+            version: 7,
+            interface: Some(interface),
+            user_data: None,
+        };
+        let resolution = Resolution { base: Some(base), ..Resolution::of_ids(&template).unwrap() };
+        template.subnets = None;
+        render(&template, &resolution, owner_tags()).unwrap()
+    }
+
+    #[test]
+    fn over_a_launch_template_only_what_is_set_is_said() {
+        insta::assert_json_snapshot!(over_a_base(json!({
+            "capacityType": "Spot", "metadataOptions": {"httpPutResponseHopLimit": 2},
+            "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": {"volumeSize": "20Gi"}}],
+        })));
+    }
+
+    #[test]
+    fn the_interface_of_a_launch_template_takes_what_is_said_of_the_network() {
+        let silent = over_a_base(json!({}));
+        assert_eq!((silent.network, silent.security_groups), (Network::LaunchTemplate, vec![]));
+        let said = over_a_base(json!({"securityGroups": {"ids": ["sg-0000000a"]}}));
+        assert_eq!(said.network, Network::Interface);
+        assert_eq!(said.security_groups, [SecurityGroupId::try_from("sg-0000000a").unwrap()]);
+        assert_eq!(said.associate_public_ip_address, Some(true));
+        let private = over_a_base(json!({"associatePublicIPAddress": false}));
+        assert_eq!(private.security_groups, [SecurityGroupId::try_from("sg-0000000b").unwrap()]);
+        assert_eq!(private.associate_public_ip_address, Some(false));
+    }
+
+    #[test]
+    fn a_request_of_an_earlier_version_is_still_read() {
+        let stored = json!({
+            "associatePublicIpAddress": false,
+            "devices": [{"name": "/dev/xvda", "sizeGib": 20, "volumeType": "gp3", "deleteOnTermination": true}],
+            "metadata": {"httpTokensRequired": true, "hopLimit": 1, "instanceTags": true},
+            "tags": {"muster.dev:cluster": "c"},
+        });
+        let read: LaunchRequest = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), stored);
     }
 
     #[test]

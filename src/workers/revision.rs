@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ids::{ImageId, Role},
+    ids::{ImageId, LaunchTemplateId, Role, SecurityGroupId},
     workers::{
         ownership::Owner,
         parameters::{ParametersRef, compose},
         request::{LaunchRequest, Unrenderable, render},
         resolve::Resolution,
-        template::WorkerTemplate,
+        template::{OnChange, WorkerTemplate},
     },
 };
 
@@ -44,6 +44,39 @@ pub struct Resolved {
     /// Where workers read their parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<ParametersRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_template: Option<TemplateVersion>,
+    /// Where they were found by tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<SecurityGroupId>,
+    /// What a ConfigMap held, in hex of SHA-256: the text itself is in the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateVersion {
+    pub id: LaunchTemplateId,
+    pub version: i64,
+}
+
+impl Resolved {
+    /// Only what the template itself does not say.
+    fn new(owner: &Owner, template: &WorkerTemplate, resolution: &Resolution, parameters: Option<&ParametersRef>) -> Self {
+        let by_tags = template.security_groups.as_ref().is_some_and(|groups| groups.tags.is_some());
+        let from_config_map = template.user_data.as_ref().is_some_and(|data| data.config_map_key_ref.is_some());
+        let text = resolution.user_data.as_ref().filter(|_| from_config_map);
+        let base = resolution.base.as_ref();
+        Self {
+            image_id: resolution.image.id.clone(),
+            cluster: owner.cluster.clone(),
+            launch_template: base.map(|base| TemplateVersion { id: base.id.clone(), version: base.version }),
+            security_groups: if by_tags { resolution.security_groups.clone() } else { Vec::new() },
+            parameters: parameters.cloned(),
+            user_data: text.map(|text| hex::encode(Sha256::digest(text))),
+        }
+    }
 }
 
 impl Revision {
@@ -56,14 +89,14 @@ impl Revision {
         resolution: &Resolution,
         parameters: Option<&ParametersRef>,
     ) -> Result<Self, Unrenderable> {
-        let resolved = Resolved {
-            image_id: resolution.image.id.clone(),
-            cluster: owner.cluster.clone(),
-            parameters: parameters.cloned(),
-        };
+        let resolved = Resolved::new(owner, template, resolution, parameters);
         let name = name(owner, role, template, &resolved);
         let user_data = match parameters {
-            Some(parameters) => Some(compose(parameters, resolution.user_data.as_deref())?),
+            Some(parameters) => {
+                // What fetches them goes before the launch template's user data, which would be gone otherwise.
+                let of_base = resolution.base.as_ref().and_then(|base| base.user_data.as_deref());
+                Some(compose(parameters, resolution.user_data.as_deref().or(of_base))?)
+            }
             None => resolution.user_data.clone(),
         };
         let request = render(template, &Resolution { user_data, ..resolution.clone() }, owner.tags(role, &name))?;
@@ -72,12 +105,23 @@ impl Revision {
 }
 
 impl RevisionContent {
-    /// Whether a worker of this revision is to give way to one of `newer`. What the user wrote decides. That a part of it
-    /// came to something else in the meantime is for new launches only.
+    /// Whether a worker of this revision is to give way to one of `newer`. What the user wrote decides, in the template and
+    /// in the ConfigMap that it names. What merely came to something else in the meantime is for new launches only, unless
+    /// `newer` says `onChange: Replace` there.
     pub fn is_superseded_by(&self, newer: &Self) -> bool {
-        let parameters = newer.resolved.parameters.as_ref();
-        self.template != newer.template
-            || parameters.is_some_and(|newer| newer.supersedes(self.resolved.parameters.as_ref()))
+        let (old, new) = (&self.resolved, &newer.resolved);
+        let base = newer.template.launch_template.as_ref().and_then(|base| base.on_change);
+        // An image that the template does not say is the launch template's.
+        let image = newer.template.ami.as_ref().map_or(base, |ami| ami.on_change);
+        let replaces = |on_change: Option<OnChange>| match on_change {
+            Some(OnChange::Replace) => true,
+            Some(OnChange::Keep) | None => false,
+        };
+        self.template.of_workers() != newer.template.of_workers()
+            || old.user_data != new.user_data
+            || (replaces(image) && old.image_id != new.image_id)
+            || (replaces(base) && old.launch_template != new.launch_template)
+            || new.parameters.as_ref().is_some_and(|new| new.supersedes(old.parameters.as_ref()))
     }
 }
 
@@ -101,7 +145,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ids::Uid;
+    use crate::{
+        ids::Uid,
+        workers::resolve::{Base, Image},
+    };
 
     fn owner(uid: &str) -> Owner {
         Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid: Uid::try_from(uid).unwrap() }
@@ -139,11 +186,72 @@ mod tests {
         assert_eq!(serde_json::from_value::<RevisionContent>(stored).unwrap(), revision.content);
     }
 
-    #[test]
-    fn what_the_user_wrote_supersedes() {
+    /// The content for a template with these fields, of which images and so on came to what `n` says.
+    fn content(extra: serde_json::Value, n: u32) -> RevisionContent {
+        let mut template = serde_json::to_value(template(&["m6i.large"])).unwrap();
+        template.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let template: WorkerTemplate = serde_json::from_value(template).unwrap();
+        let base = template.launch_template.as_ref().map(|_| Base {
+            id: LaunchTemplateId::try_from("lt-00000001").unwrap(),
+            version: n.into(),
+            interface: None,
+            user_data: None,
+        });
+        let resolution = Resolution {
+            image: Image { id: ImageId::try_from(format!("ami-{n:08x}")).unwrap(), name: None, deprecated: false },
+            base,
+            instance_types: vec![],
+            subnets: vec![],
+            zones: Default::default(),
+            security_groups: vec![SecurityGroupId::try_from(format!("sg-{n:08x}")).unwrap()],
+            user_data: template.user_data.as_ref().map(|_| format!("#!/bin/sh\n: {n}\n")),
+        };
         let owner = owner("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e");
-        let content = |types: &[&str]| revision(&owner, &Role::main(), &template(types)).content;
-        assert!(!content(&["m6i.large"]).is_superseded_by(&content(&["m6i.large"])));
-        assert!(content(&["m6i.large"]).is_superseded_by(&content(&["m5.large"])));
+        Revision::new(&owner, &Role::main(), &template, &resolution, None).unwrap().content
+    }
+
+    #[test]
+    fn what_the_user_wrote_supersedes_and_what_it_came_to_only_if_asked_for() {
+        let parameter = |on_change: &str| json!({"ami": {"ssmParameter": "/ami", "onChange": on_change}});
+        let base = |on_change: &str| {
+            json!({"ami": {"ssmParameter": "/ami"},
+            "launchTemplate": {"name": "web", "onChange": on_change}})
+        };
+        let groups = json!({"ami": {"ssmParameter": "/ami"}, "securityGroups": {"tags": {"app": "web"}}});
+        let script = json!({"ami": {"ssmParameter": "/ami"},
+            "userData": {"configMapKeyRef": {"name": "boot", "key": "sh"}}});
+        for (case, old, new, superseded) in [
+            ("nothing", content(json!({}), 1), content(json!({}), 1), false),
+            ("a field", content(json!({}), 1), content(json!({"keyName": "ops"}), 1), true),
+            ("another image", content(parameter("Keep"), 1), content(parameter("Keep"), 2), false),
+            ("another image, to replace", content(parameter("Replace"), 1), content(parameter("Replace"), 2), true),
+            ("from now on to replace", content(parameter("Keep"), 1), content(parameter("Replace"), 1), false),
+            (
+                "it was replaced, and is kept from now on",
+                content(parameter("Replace"), 1),
+                content(parameter("Keep"), 2),
+                false,
+            ),
+            ("another version", content(base("Keep"), 1), content(base("Keep"), 2), false),
+            ("another version, to replace", content(base("Replace"), 1), content(base("Replace"), 2), true),
+            ("other groups by tag", content(groups.clone(), 1), content(groups, 2), false),
+            ("another text in the ConfigMap", content(script.clone(), 1), content(script, 2), true),
+        ] {
+            assert_eq!(old.is_superseded_by(&new), superseded, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_revision_of_an_earlier_version_is_read_and_not_superseded_by_the_same_fields() {
+        let now = revision(&owner("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e"), &Role::main(), &template(&["m6i.large"]));
+        let stored = json!({
+            "template": {"ami": {"id": "ami-00000001"}, "instanceTypes": ["m6i.large"],
+                "subnets": {"ids": ["subnet-00000001"]}},
+            "resolved": {"imageID": "ami-00000001", "cluster": "c"},
+            "request": {"metadata": {"httpTokensRequired": true, "hopLimit": 1, "instanceTags": true},
+                "tags": {"muster.dev:cluster": "c"}},
+        });
+        let stored: RevisionContent = serde_json::from_value(stored).unwrap();
+        assert!(!stored.is_superseded_by(&now.content));
     }
 }

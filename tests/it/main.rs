@@ -18,3 +18,4 @@ mod scale;
 mod scene;
 mod shell;
 mod tap;
+mod template;

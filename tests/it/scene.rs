@@ -81,8 +81,10 @@ impl Scene {
     }
 
     pub(crate) fn full_grant(&self) -> Value {
-        let namespaces = json!({"names": [self.namespace]});
-        json!({"namespaces": namespaces, "kinds": ["*"], "instanceProfiles": ["*"], "buckets": ["*"], "parameterPaths": ["*"]})
+        json!({
+            "namespaces": {"names": [self.namespace]}, "kinds": ["*"], "instanceProfiles": ["*"],
+            "launchTemplates": ["*"], "buckets": ["*"], "parameterPaths": ["*"],
+        })
     }
 
     /// Makes an AwsAccount that this scene's controllers look at, named as the namespace.

@@ -67,7 +67,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [apps]
   resources: [controllerrevisions]
   verbs: [get, list, create, patch, delete]
-# Values of parameters are taken from these: read by name, and watched where they have the label muster.dev/watch=true.
+# User data and values of parameters are taken from these: read by name, and watched where they have the label muster.dev/watch=true.
 - apiGroups: [""]
   resources: [configmaps, secrets]
   verbs: [get, list, watch]

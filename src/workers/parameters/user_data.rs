@@ -21,7 +21,7 @@ const KINDS: &[(&str, &str)] = &[
 ];
 
 /// User data that cannot stand beside the part that fetches the parameters.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Uncombinable {
     #[error(
         "template.userData is a MIME message, and spec.parameters adds a part of its own: write one script that begins \

@@ -1,13 +1,22 @@
 //! Where in the network workers are.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which subnets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+use super::selector_tags_schema;
+
+/// Which subnets. Exactly one of `ids` and `tags`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.ids) != has(self.tags)",
+    "message": "subnets needs exactly one of ids or tags",
+}]))]
 pub struct Subnets {
     /// The ids of the subnets, all of one VPC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 32),
         inner(length(max = 24)),
@@ -17,6 +26,10 @@ pub struct Subnets {
         }])
     )]
     pub ids: Vec<String>,
+    /// All subnets that have these tags. They must be of one VPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector_tags_schema")]
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 /// How workers are placed.
@@ -27,11 +40,16 @@ pub enum Placement {
     Ordered,
 }
 
-/// Which security groups.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Which security groups. Exactly one of `ids` and `tags`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.ids) != has(self.tags)",
+    "message": "securityGroups needs exactly one of ids or tags",
+}]))]
 pub struct SecurityGroups {
     /// The ids of the security groups, of the subnets' VPC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 16),
         inner(length(max = 20)),
@@ -41,4 +59,9 @@ pub struct SecurityGroups {
         }])
     )]
     pub ids: Vec<String>,
+    /// All security groups of the subnets' VPC that have these tags. When others come to have them, new workers get those;
+    /// running workers stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector_tags_schema")]
+    pub tags: Option<BTreeMap<String, String>>,
 }

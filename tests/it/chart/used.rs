@@ -90,6 +90,10 @@ async fn a_controller_takes_every_right_that_the_chart_gives() {
         })
         .await;
 
+    let script = json!({"metadata": {"name": "boot"}, "data": {"script": "#!/bin/sh\n"}});
+    let script: ConfigMap = serde_json::from_value(script).expect("a ConfigMap");
+    scene.api::<ConfigMap>().create(&PostParams::default(), &script).await.expect("a ConfigMap");
+    let user_data = json!({"userData": {"configMapKeyRef": {"name": "boot", "key": "script"}}});
     // Of two revisions that no machine has, one goes when none is kept.
     let values = json!([
         {"name": "password", "valueFrom": {"secretKeyRef": {"name": "app", "key": "a"}}},
@@ -101,7 +105,7 @@ async fn a_controller_takes_every_right_that_the_chart_gives() {
     scene.api::<ConfigMap>().create(&PostParams::default(), &map.expect("a ConfigMap")).await.expect("a ConfigMap");
     let store = json!({"s3": {"bucket": "reports"}});
     let more = json!({"revisionHistoryLimit": 0, "parameters": {"store": store, "values": values}});
-    let spec = fleet::with(fleet::spec(&scene, 2, json!({})), more);
+    let spec = fleet::with(fleet::spec(&scene, 2, user_data), more);
     scene.create::<WorkerFleet>("web", spec).await;
     fleet::wait_settled(&scene, "web", 2).await;
     scene

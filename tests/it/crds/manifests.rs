@@ -11,6 +11,17 @@ pub(super) fn all() -> Vec<Value> {
         worker_fleet(),
         worker_fleet_with_parameter_store(1),
         worker_fleet_with_parameter_store(2),
+        worker_fleet_with(json!({
+            "ami": {"ssmParameter": "/ami/worker", "onChange": "Replace"},
+            "subnets": {"tags": {"tier": "workers"}},
+            "securityGroups": {"tags": {"app": "web"}},
+            "userData": {"configMapKeyRef": {"name": "boot", "key": "script"}},
+        })),
+        worker_fleet_with(json!({
+            "ami": {"selector": {"owners": ["self"], "name": "app-*", "description": "*", "tags": {"app": "web"}}},
+            "launchTemplate": {"name": "web", "version": "$Latest", "onChange": "Keep"},
+        })),
+        worker_fleet_with(json!({"launchTemplate": {"id": "lt-0123456789abcdef0"}})),
     ]
 }
 
@@ -33,6 +44,7 @@ fn aws_account() -> Value {
                 "namespaces": {"names": ["ml"], "selector": {"matchLabels": {"team": "ml"}}},
                 "kinds": ["WorkerFleet"],
                 "instanceProfiles": ["worker"],
+                "launchTemplates": ["web"],
                 "buckets": ["reports"],
                 "parameterPaths": ["/app"],
             }],
@@ -77,6 +89,14 @@ fn fleet_report_with(expected: Value) -> Value {
     manifest
 }
 
+/// With some fields of the template said in another way.
+fn worker_fleet_with(fields: Value) -> Value {
+    let mut manifest = worker_fleet();
+    let template = manifest["spec"]["template"].as_object_mut().expect("a template");
+    template.extend(fields.as_object().expect("fields").clone());
+    manifest
+}
+
 fn worker_fleet() -> Value {
     json!({
         "apiVersion": "muster.dev/v1alpha1",
@@ -89,6 +109,7 @@ fn worker_fleet() -> Value {
             "template": {
                 "ami": {"id": "ami-0123456789abcdef0"},
                 "instanceTypes": ["m6i.large", "m5.large"],
+                "capacityType": "Spot",
                 "keyName": "ops",
                 "instanceProfile": "worker",
                 "subnets": {"ids": ["subnet-0123456789abcdef0"]},

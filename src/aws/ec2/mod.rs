@@ -1,4 +1,9 @@
-//! EC2: launching, describing and ending instances.
+//! EC2: launching, describing and ending instances, and what they are launched from.
+
+mod images;
+mod launch_templates;
+mod network;
+mod run;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,23 +12,22 @@ use std::{
 
 use aws_sdk_ec2::{
     Client,
-    types::{
-        BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
-        InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceMetadataTagsState,
-        InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType as SdkInstanceType, ResourceType,
-        SummaryStatus, Tag, TagSpecification, VolumeType,
-    },
+    types::{Filter, InstanceStateName, SummaryStatus, Tag},
 };
 use jiff::Timestamp;
 
+pub use self::{
+    images::{ImageRow, ImageState},
+    launch_templates::{InterfaceRow, TemplateRow},
+    network::SubnetRow,
+};
 use crate::{
     aws::{Bucket, Class, Error, Session},
-    ids::{ClientToken, InstanceId, SubnetId, Zone},
+    ids::{ClientToken, InstanceId, SubnetId},
     workers::{
         instance::{Instance, InstanceState},
-        launch::{LaunchIntent, Termination},
+        launch::Termination,
         ownership::{CLUSTER_TAG, TAG_PREFIX},
-        request::{Device, LaunchRequest},
     },
     write_ahead::Acknowledged,
 };
@@ -55,52 +59,6 @@ impl Ec2 {
             Client::from_conf(config)
         };
         Self { client: client(session.sdk()), once: client(&session.sdk_single_attempt()), session: session.clone() }
-    }
-
-    /// Launches what `intent` says, once, within `budget`. The same intent and request make the same call, whenever it is
-    /// made, and then EC2 gives the same answer.
-    pub async fn run_instances(
-        &self,
-        intent: &Acknowledged<LaunchIntent>,
-        request: &LaunchRequest,
-        budget: Duration,
-    ) -> Result<Vec<InstanceId>, Error> {
-        const OPERATION: &str = "ec2:RunInstances";
-        let intent = intent.intent();
-        let mut call = self
-            .once
-            .run_instances()
-            .client_token(intent.token.as_str())
-            .min_count(1)
-            .max_count(i32::try_from(intent.count).unwrap_or(1))
-            .image_id(intent.image_id.as_str())
-            .instance_type(SdkInstanceType::from(intent.instance_type.as_str()))
-            .set_key_name(request.key_name.clone())
-            .set_user_data(request.user_data.clone())
-            .metadata_options(metadata_options(request))
-            .set_block_device_mappings(Some(request.devices.iter().map(device).collect()))
-            .set_tag_specifications(Some(tag_specifications(&request.tags)));
-        if let Some(name) = &request.instance_profile {
-            call = call.iam_instance_profile(IamInstanceProfileSpecification::builder().name(name).build());
-        }
-        let groups = request.security_groups.iter().map(ToString::to_string);
-        // EC2 takes the subnet and groups either in the request or in an interface, and the public address only there.
-        call = match request.associate_public_ip_address {
-            None => call
-                .subnet_id(intent.subnet.as_str())
-                .set_security_group_ids(Some(groups.collect::<Vec<_>>()).filter(|groups| !groups.is_empty())),
-            Some(public) => call.network_interfaces(
-                InstanceNetworkInterfaceSpecification::builder()
-                    .device_index(0)
-                    .subnet_id(intent.subnet.as_str())
-                    .set_groups(Some(groups.collect::<Vec<_>>()).filter(|groups| !groups.is_empty()))
-                    .associate_public_ip_address(public)
-                    .delete_on_termination(true)
-                    .build(),
-            ),
-        };
-        let answer = within(OPERATION, budget, Box::pin(call.send())).await?;
-        answer.instances().iter().map(|row| id(OPERATION, row.instance_id())).collect()
     }
 
     /// Asks `ids` to end, as far as they are recorded victims. One id that EC2 refuses fails a whole call, so a refused
@@ -242,19 +200,6 @@ impl Ec2 {
         }
         Ok(found)
     }
-
-    /// The zones that these subnets are in.
-    pub async fn zones(&self, subnets: &[SubnetId]) -> Result<BTreeMap<SubnetId, Zone>, Error> {
-        const OPERATION: &str = "ec2:DescribeSubnets";
-        let ids = subnets.iter().map(ToString::to_string).collect();
-        let answer = self.client.describe_subnets().set_subnet_ids(Some(ids)).send().await;
-        let answer = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
-        let zone = |row: &aws_sdk_ec2::types::Subnet| {
-            let subnet = SubnetId::try_from(row.subnet_id().unwrap_or_default()).ok()?;
-            Some((subnet, Zone::try_from(row.availability_zone().unwrap_or_default()).ok()?))
-        };
-        Ok(answer.subnets().iter().filter_map(zone).collect())
-    }
 }
 
 /// Whether a refused batch may be fine but for one of its ids: one that vanished (which tag-scoped permissions answer with
@@ -333,37 +278,11 @@ fn state(name: &InstanceStateName) -> Option<InstanceState> {
     }
 }
 
-fn metadata_options(request: &LaunchRequest) -> InstanceMetadataOptionsRequest {
-    let metadata = &request.metadata;
-    let tokens = if metadata.http_tokens_required { HttpTokensState::Required } else { HttpTokensState::Optional };
-    // Always said: the account's default may be another one.
-    let tags =
-        if metadata.instance_tags { InstanceMetadataTagsState::Enabled } else { InstanceMetadataTagsState::Disabled };
-    InstanceMetadataOptionsRequest::builder()
-        .http_endpoint(InstanceMetadataEndpointState::Enabled)
-        .http_tokens(tokens)
-        .http_put_response_hop_limit(metadata.hop_limit)
-        .instance_metadata_tags(tags)
-        .build()
+fn garbled(operation: &'static str, message: impl Into<String>) -> Error {
+    Error { operation, class: Class::Transient, code: "BadResponse".into(), message: message.into() }
 }
 
-fn device(device: &Device) -> BlockDeviceMapping {
-    let ebs = EbsBlockDevice::builder()
-        .set_volume_size(device.size_gib)
-        .volume_type(VolumeType::from(device.volume_type.as_str()))
-        .set_encrypted(device.encrypted)
-        .set_kms_key_id(device.kms_key_id.clone())
-        .set_iops(device.iops)
-        .set_throughput(device.throughput)
-        .delete_on_termination(device.delete_on_termination)
-        .build();
-    BlockDeviceMapping::builder().device_name(&device.name).ebs(ebs).build()
-}
-
-fn tag_specifications(tags: &BTreeMap<String, String>) -> Vec<TagSpecification> {
-    let tags: Vec<_> = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-    [ResourceType::Instance, ResourceType::Volume, ResourceType::NetworkInterface]
-        .into_iter()
-        .map(|resource| TagSpecification::builder().resource_type(resource).set_tags(Some(tags.clone())).build())
-        .collect()
+/// Filters for things that have all of `tags`. In a value `*` stands for any text and `?` for any character.
+fn tag_filters(tags: &BTreeMap<String, String>) -> impl Iterator<Item = Filter> + '_ {
+    tags.iter().map(|(key, value)| Filter::builder().name(format!("tag:{key}")).values(value).build())
 }

@@ -1,0 +1,91 @@
+//! Machine images.
+
+use aws_sdk_ec2::types::{Filter, Image, ImageState as SdkImageState};
+use jiff::Timestamp;
+
+use super::{Ec2, garbled, tag_filters};
+use crate::{
+    aws::{Class, Error},
+    ids::{AccountId, ImageId},
+    workers::template::AmiSelector,
+};
+
+const OPERATION: &str = "ec2:DescribeImages";
+/// The largest page of DescribeImages.
+const PAGE: i32 = 1000;
+
+/// An image as EC2 shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRow {
+    pub id: ImageId,
+    pub name: Option<String>,
+    pub owner: AccountId,
+    /// What AWS calls itself as an owner: `amazon`, `aws-marketplace`.
+    pub owner_alias: Option<String>,
+    pub state: ImageState,
+    pub created_at: Timestamp,
+    /// When its owner begins to advise against it.
+    pub deprecated_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageState {
+    Available,
+    Pending,
+    /// One that nothing can be launched from, as EC2 names it: `failed`, `disabled`, `deregistered`.
+    Unusable(String),
+}
+
+impl Ec2 {
+    /// What EC2 shows of an image.
+    ///
+    /// # Errors
+    /// [`Class::NotFound`], with EC2's own code, for an image that does not exist or that this account may not use.
+    pub async fn image(&self, id: &ImageId) -> Result<ImageRow, Error> {
+        let answer = self.client.describe_images().image_ids(id.as_str()).send().await;
+        let answer = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
+        // EC2 answers with an empty list for some images that it no longer has.
+        answer.images().first().map(row).transpose()?.ok_or_else(|| Error {
+            operation: OPERATION,
+            class: Class::NotFound,
+            code: "InvalidAMIID.NotFound".into(),
+            message: format!("The image id '{id}' does not exist"),
+        })
+    }
+
+    /// The images of these owners that have all marks of `selector`, in any state.
+    pub async fn images(&self, selector: &AmiSelector) -> Result<Vec<ImageRow>, Error> {
+        let AmiSelector { owners, name, description, tags } = selector;
+        let filter = |key: &str, value: &String| Filter::builder().name(key).values(value).build();
+        let mut filters: Vec<_> = tags.iter().flat_map(tag_filters).collect();
+        filters.extend(name.iter().map(|name| filter("name", name)));
+        filters.extend(description.iter().map(|description| filter("description", description)));
+        let call = self.client.describe_images().set_owners(Some(owners.clone())).set_filters(Some(filters));
+        let mut pages = call.include_deprecated(true).max_results(PAGE).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            for image in page.map_err(|e| Error::from_sdk(OPERATION, &e))?.images() {
+                found.push(row(image)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn row(image: &Image) -> Result<ImageRow, Error> {
+    let bad = |error: crate::ids::InvalidId| garbled(OPERATION, error.to_string());
+    let time = |text: &str| text.parse::<Timestamp>().map_err(|error| garbled(OPERATION, error.to_string()));
+    Ok(ImageRow {
+        id: ImageId::try_from(image.image_id().unwrap_or_default()).map_err(bad)?,
+        name: image.name().map(str::to_owned),
+        owner: AccountId::try_from(image.owner_id().unwrap_or_default()).map_err(bad)?,
+        owner_alias: image.image_owner_alias().map(str::to_owned),
+        state: match image.state() {
+            Some(SdkImageState::Available) => ImageState::Available,
+            Some(SdkImageState::Pending) => ImageState::Pending,
+            other => ImageState::Unusable(other.map_or("unknown", |state| state.as_str()).to_owned()),
+        },
+        created_at: time(image.creation_date().unwrap_or_default())?,
+        deprecated_at: image.deprecation_time().map(time).transpose()?,
+    })
+}

@@ -1,0 +1,125 @@
+//! RunInstances, from an intent and the request that it names.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use aws_sdk_ec2::types::{
+    BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification, InstanceInterruptionBehavior,
+    InstanceMarketOptionsRequest, InstanceMetadataEndpointState, InstanceMetadataOptionsRequest,
+    InstanceMetadataTagsState, InstanceNetworkInterfaceSpecification, InstanceType, LaunchTemplateSpecification,
+    MarketType, ResourceType, SpotInstanceType, SpotMarketOptions, Tag, TagSpecification, VolumeType,
+};
+
+use super::{Ec2, id, within};
+use crate::{
+    aws::Error,
+    ids::InstanceId,
+    workers::{
+        launch::LaunchIntent,
+        request::{Device, LaunchRequest, Metadata, Network},
+    },
+    write_ahead::Acknowledged,
+};
+
+impl Ec2 {
+    /// Launches what `intent` says, once, within `budget`. The same intent and request make the same call, whenever it is
+    /// made, and then EC2 gives the same answer.
+    pub async fn run_instances(
+        &self,
+        intent: &Acknowledged<LaunchIntent>,
+        request: &LaunchRequest,
+        budget: Duration,
+    ) -> Result<Vec<InstanceId>, Error> {
+        const OPERATION: &str = "ec2:RunInstances";
+        let intent = intent.intent();
+        let tags = tag_specifications(&request.tags);
+        let profile = request.instance_profile.as_ref();
+        let call = self
+            .once
+            .run_instances()
+            .client_token(intent.token.as_str())
+            .min_count(1)
+            .max_count(i32::try_from(intent.count).unwrap_or(1))
+            .set_launch_template(launch_template(intent, request))
+            .image_id(intent.image_id.as_str())
+            .instance_type(InstanceType::from(intent.instance_type.as_str()))
+            .set_key_name(request.key_name.clone())
+            .set_user_data(request.user_data.clone())
+            .set_iam_instance_profile(profile.map(|name| IamInstanceProfileSpecification::builder().name(name).build()))
+            .set_instance_market_options(request.spot.then(spot))
+            .set_metadata_options(metadata_options(&request.metadata))
+            .set_block_device_mappings(Some(request.devices.iter().map(device).collect()))
+            .set_tag_specifications(Some(tags));
+        let groups: Vec<_> = request.security_groups.iter().map(ToString::to_string).collect();
+        let groups = Some(groups).filter(|groups| !groups.is_empty());
+        // Revisions of earlier versions do not say that the public address needs an interface.
+        let call = match (request.network, request.associate_public_ip_address) {
+            (Network::Arguments, None) => call.subnet_id(intent.subnet.as_str()).set_security_group_ids(groups),
+            (Network::Interface, public) | (Network::Arguments, public @ Some(_)) => {
+                let own = request.launch_template_id.is_none();
+                call.network_interfaces(
+                    InstanceNetworkInterfaceSpecification::builder()
+                        .device_index(0)
+                        .subnet_id(intent.subnet.as_str())
+                        .set_groups(groups)
+                        .set_associate_public_ip_address(public)
+                        .set_delete_on_termination(own.then_some(true))
+                        .build(),
+                )
+            }
+            (Network::LaunchTemplate, _) => call,
+        };
+        let answer = within(OPERATION, budget, Box::pin(call.send())).await?;
+        answer.instances().iter().map(|row| id(OPERATION, row.instance_id())).collect()
+    }
+}
+
+fn launch_template(intent: &LaunchIntent, request: &LaunchRequest) -> Option<LaunchTemplateSpecification> {
+    let (id, version) = (request.launch_template_id.as_ref()?, intent.launch_template_version?);
+    Some(LaunchTemplateSpecification::builder().launch_template_id(id.as_str()).version(version.to_string()).build())
+}
+
+/// One-time, so that EC2 itself never launches another when one is taken back.
+fn spot() -> InstanceMarketOptionsRequest {
+    let options = SpotMarketOptions::builder()
+        .spot_instance_type(SpotInstanceType::OneTime)
+        .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate)
+        .build();
+    InstanceMarketOptionsRequest::builder().market_type(MarketType::Spot).spot_options(options).build()
+}
+
+fn metadata_options(metadata: &Metadata) -> Option<InstanceMetadataOptionsRequest> {
+    if metadata.is_empty() {
+        return None;
+    }
+    let tokens = |required| if required { HttpTokensState::Required } else { HttpTokensState::Optional };
+    let tags = |on| if on { InstanceMetadataTagsState::Enabled } else { InstanceMetadataTagsState::Disabled };
+    Some(
+        InstanceMetadataOptionsRequest::builder()
+            .http_endpoint(InstanceMetadataEndpointState::Enabled)
+            .set_http_tokens(metadata.http_tokens_required.map(tokens))
+            .set_http_put_response_hop_limit(metadata.hop_limit)
+            .set_instance_metadata_tags(metadata.instance_tags.map(tags))
+            .build(),
+    )
+}
+
+fn device(device: &Device) -> BlockDeviceMapping {
+    let ebs = EbsBlockDevice::builder()
+        .set_volume_size(device.size_gib)
+        .set_volume_type(device.volume_type.as_deref().map(VolumeType::from))
+        .set_encrypted(device.encrypted)
+        .set_kms_key_id(device.kms_key_id.clone())
+        .set_iops(device.iops)
+        .set_throughput(device.throughput)
+        .set_delete_on_termination(device.delete_on_termination)
+        .build();
+    BlockDeviceMapping::builder().device_name(&device.name).ebs(ebs).build()
+}
+
+fn tag_specifications(tags: &BTreeMap<String, String>) -> Vec<TagSpecification> {
+    let tags: Vec<_> = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+    [ResourceType::Instance, ResourceType::Volume, ResourceType::NetworkInterface]
+        .into_iter()
+        .map(|resource| TagSpecification::builder().resource_type(resource).set_tags(Some(tags.clone())).build())
+        .collect()
+}

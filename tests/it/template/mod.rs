@@ -1,0 +1,53 @@
+//! Each way to say what a worker is, said to the API server and seen in EC2.
+
+mod base;
+mod image;
+mod places;
+
+use muster::worker_fleet::{WorkerFleet, WorkerFleetStatus};
+use muster_sandbox::{Call, CallQuery};
+use serde_json::{Value, json};
+
+use crate::{
+    fleet::{self, status},
+    scene::{Scene, condition},
+};
+
+/// A fleet of `replicas`, whose template has `fields` in place of those of the same name; null leaves one out.
+fn wish(scene: &Scene, replicas: u32, fields: &Value) -> Value {
+    let mut spec = fleet::spec(scene, replicas, json!({}));
+    let template = spec["template"].as_object_mut().unwrap();
+    template.extend(fields.as_object().unwrap().clone());
+    template.retain(|_, value| !value.is_null());
+    spec
+}
+
+fn says(fleet: &WorkerFleet, type_: &str) -> (String, String, String) {
+    condition(&status(fleet).common.conditions, type_).unwrap_or_default()
+}
+
+/// Waits until a condition is False for `reason`, and returns its message.
+async fn told(scene: &Scene, name: &str, type_: &'static str, reason: &'static str) -> String {
+    let is = move |fleet: &WorkerFleet| {
+        let (truth, why, _) = says(fleet, type_);
+        truth == "False" && why == reason
+    };
+    says(&scene.wait(name, &format!("{type_} is False: {reason}"), is).await, type_).2
+}
+
+fn image(status: &WorkerFleetStatus) -> (String, Option<String>, bool) {
+    let ami = status.ami.clone().unwrap();
+    (ami.id.to_string(), ami.name, ami.deprecated)
+}
+
+fn launches(scene: &Scene) -> Vec<Call> {
+    scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances"))
+}
+
+/// Waits until EC2 was asked `operation` once more.
+async fn asked_again(scene: &Scene, operation: &str) {
+    let last = scene.sandbox.calls(&CallQuery::default()).last().map_or(0, |call| call.number);
+    let query = CallQuery { after: Some(last), ..CallQuery::operation("ec2", operation) };
+    let asked = scene.sandbox.wait_for_calls(&query, |calls| !calls.is_empty());
+    tokio::time::timeout(crate::scene::PATIENCE, asked).await.expect("another call");
+}
