@@ -43,7 +43,7 @@ pub(super) fn check(
             Claim::ParameterPath(path) => ("parameter path", "parameterPaths", |g| &g.parameter_paths, path),
         };
         let grants = match claim {
-            Claim::InstanceProfile(_) | Claim::Bucket(_) => listed,
+            Claim::InstanceProfile(_) | Claim::LaunchTemplate(_) | Claim::Bucket(_) => listed,
             Claim::ParameterPath(_) => covers_path,
         };
         if !ours.iter().any(|g| grants(list(g), value)) {

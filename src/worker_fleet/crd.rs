@@ -9,7 +9,7 @@ use super::cpu::{CpuStatus, Metrics};
 pub use crate::workers::health::ReadinessCheck;
 use crate::{
     fields::{AwsRef, AwsStatus, CommonStatus},
-    ids::InstanceId,
+    ids::{ImageId, InstanceId},
     workers::{
         launch::{LaunchIntent, Termination},
         ledger::{Provisioned, Replacements},
@@ -48,6 +48,7 @@ use crate::{
     printcolumn(name = "Ready-Workers", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Up-To-Date", type_ = "integer", json_path = ".status.updatedReplicas"),
     printcolumn(name = "Cpu", type_ = "integer", json_path = ".status.cpu.averagePercent"),
+    printcolumn(name = "AMI", type_ = "string", json_path = ".status.ami.id", priority = 1),
     printcolumn(name = "Suspend", type_ = "boolean", json_path = ".spec.suspend"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must be at most 63 characters")
@@ -374,6 +375,9 @@ pub struct WorkerFleetStatus {
     /// What muster would do now. Present while the annotation `muster.dev/plan-only` is `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Preview>,
+    /// The machine image that new workers start from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ami: Option<AmiStatus>,
     /// The revision that most workers run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -452,6 +456,22 @@ pub struct Preview {
     /// True when there are more steps than are shown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+}
+
+/// A machine image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AmiStatus {
+    /// The id of the image.
+    #[schemars(with = "String", length(max = 21))]
+    pub id: ImageId,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub name: Option<String>,
+    /// Whether its owner advises against it. It can still be launched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deprecated: bool,
 }
 
 /// One worker.

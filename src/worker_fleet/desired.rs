@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::{
     fields::{InvalidDuration, duration},
-    ids::{ImageId, InstanceId, InvalidId, Role, Uid},
+    ids::{InstanceId, InvalidId, Role, Uid},
     worker_fleet::{
         cpu::{self, InvalidMetrics},
         crd::{self, OnStopped, ScaleDownPolicy, WorkerFleetSpec},
@@ -16,10 +16,8 @@ use crate::{
         health::{Criteria, ReadinessCheck},
         ownership::Owner,
         parameters::Synced,
-        pools::Places,
-        request::Unrenderable,
-        resolve::Resolution,
-        revision::Revision,
+        request::{Unrenderable, check},
+        supply::Supplied,
         template::WorkerTemplate,
     },
 };
@@ -157,9 +155,9 @@ impl Readiness {
 pub(super) struct Group {
     pub role: Role,
     pub replicas: u32,
-    pub places: Places,
-    pub image: ImageId,
-    pub revision: Revision,
+    pub template: WorkerTemplate,
+    /// Filled in once the template is resolved.
+    pub supplied: Supplied,
 }
 
 /// Whether the plan is asked for instead of the deed.
@@ -175,9 +173,8 @@ fn total(groups: &[Group]) -> u32 {
     groups.iter().map(|group| group.replicas).sum()
 }
 
-fn groups(spec: &WorkerFleetSpec, owner: &Owner, parameters: &Synced) -> Result<Vec<Group>, Invalid> {
-    let main = Group::parse(Role::main(), spec.replicas, &spec.template, owner, parameters)?;
-    let mut groups = vec![main];
+fn groups(spec: &WorkerFleetSpec) -> Result<Vec<Group>, Invalid> {
+    let mut groups = vec![Group::parse(Role::main(), spec.replicas, spec.template.clone())?];
     for role in &spec.roles {
         let mut template = spec.template.clone();
         if let Some(user_data) = &role.user_data {
@@ -186,8 +183,7 @@ fn groups(spec: &WorkerFleetSpec, owner: &Owner, parameters: &Synced) -> Result<
         if !role.instance_types.is_empty() {
             template.instance_types.clone_from(&role.instance_types);
         }
-        let name = Role::try_from(role.name.as_str())?;
-        groups.push(Group::parse(name, role.replicas, &template, owner, parameters)?);
+        groups.push(Group::parse(Role::try_from(role.name.as_str())?, role.replicas, template)?);
     }
     Ok(groups)
 }
@@ -224,9 +220,11 @@ impl Desired {
 
     /// The revisions to launch with.
     pub(super) fn revisions(&self) -> BTreeSet<String> {
-        self.groups.iter().map(|group| group.revision.name.clone()).collect()
+        let supplies = self.groups.iter().filter_map(|group| group.supplied.supply.as_ref());
+        supplies.map(|supply| supply.revision.name.clone()).collect()
     }
 
+    /// Without what the templates come to.
     pub(super) fn parse(
         spec: &WorkerFleetSpec,
         owner: Owner,
@@ -234,7 +232,7 @@ impl Desired {
         annotation: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, Invalid> {
         let plan_only = is_plan_only(&annotation);
-        let groups = groups(spec, &owner, &parameters)?;
+        let groups = groups(spec)?;
         let uids = |name| uids(name, annotation(name));
         Ok(Self {
             suspended: spec.suspend || plan_only,
@@ -259,22 +257,22 @@ impl Desired {
     }
 }
 
+#[cfg(test)]
+impl Desired {
+    /// With what the templates come to, where they name all by id.
+    pub(super) fn supplied(mut self) -> Self {
+        for group in &mut self.groups {
+            group.supplied = Supplied::of_ids(&self.owner, &group.role, &group.template);
+        }
+        self
+    }
+}
+
 impl Group {
-    fn parse(
-        role: Role,
-        replicas: i32,
-        template: &WorkerTemplate,
-        owner: &Owner,
-        parameters: &Synced,
-    ) -> Result<Self, Invalid> {
-        let resolution = Resolution::of_ids(template)?;
-        Ok(Self {
-            replicas: u32::try_from(replicas).unwrap_or_default(),
-            places: resolution.places(template.placement),
-            image: resolution.image.id.clone(),
-            revision: Revision::new(owner, &role, template, &resolution, parameters.reference(role.as_str()))?,
-            role,
-        })
+    fn parse(role: Role, replicas: i32, template: WorkerTemplate) -> Result<Self, Invalid> {
+        check(&template)?;
+        let replicas = u32::try_from(replicas).unwrap_or_default();
+        Ok(Self { role, replicas, template, supplied: Supplied::default() })
     }
 }
 

@@ -89,7 +89,9 @@ impl Insight {
         let all = heads(&observed.roster, ledger);
         let outdated = desired.groups.iter().map(|group| {
             let names = all.iter().filter(|head| head.role == group.role.as_str()).map(|head| head.revision);
-            (group.role.clone(), memory.revisions.superseded(&group.revision, names))
+            let supply = group.supplied.supply.as_ref();
+            let outdated = supply.map(|supply| memory.revisions.superseded(&supply.revision, names));
+            (group.role.clone(), outdated.unwrap_or_default())
         });
         let cpu = self.cpu.as_ref().map(|cpu| cpu.samples.clone()).unwrap_or_default();
         self.state = State { cpu, health, outdated: outdated.collect(), adoptable: observed.adoptable.clone() };

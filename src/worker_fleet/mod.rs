@@ -45,6 +45,7 @@ use crate::{
         observe::live_owner,
         parameters::{self, Ask, Parameters},
         roster::Known,
+        supply::supply,
     },
 };
 
@@ -59,6 +60,7 @@ impl Kind for WorkerFleet {
     const UNKNOWN_WHILE_STALLED: &'static [ConditionType] = &[
         ConditionType::Available,
         ConditionType::Progressing,
+        ConditionType::AmiResolved,
         ConditionType::CapacityAvailable,
         ConditionType::Healthy,
         ConditionType::OrphansFound,
@@ -75,8 +77,8 @@ impl Kind for WorkerFleet {
     async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<WorkerFleetStatus>, Failure> {
         let owner = live_owner(ctx, live);
         let spec = live.object().spec.clone();
-        let profile = spec.template.instance_profile.iter().cloned().map(Claim::InstanceProfile);
-        let claims: Vec<_> = profile.chain(spec.parameters.as_ref().and_then(Parameters::claim)).collect();
+        let mut claims = spec.template.claims();
+        claims.extend(spec.parameters.as_ref().and_then(Parameters::claim));
         let session = session(ctx, live, &claims).await?;
         let memory = ctx.workers.of(live.uid());
         let mut memory = memory.lock().await;
@@ -86,13 +88,19 @@ impl Kind for WorkerFleet {
         let act = !spec.suspend && !plan_only;
         let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles, act };
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
-        let desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
+        let mut desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
             .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
-        for group in &desired.groups {
-            memory.revisions.ensure(ctx, live, &group.revision, FIELD_MANAGER).await?;
+        for group in &mut desired.groups {
+            let values = desired.parameters.reference(group.role.as_str());
+            let (role, template) = (&group.role, &group.template);
+            group.supplied = supply(ctx, &session, &owner, role, template, values, &mut memory).await;
+            if let Some(supply) = &group.supplied.supply {
+                memory.revisions.ensure(ctx, live, &supply.revision, FIELD_MANAGER).await?;
+            }
         }
         let history = usize::try_from(spec.revision_history_limit).unwrap_or_default();
-        let places: Vec<_> = desired.groups.iter().map(|group| &group.places).collect();
+        let supplies = desired.groups.iter().filter_map(|group| group.supplied.supply.as_ref());
+        let places: Vec<_> = supplies.map(|supply| &supply.places).collect();
         let revisions = desired.revisions();
         let status_checks = desired.readiness.criteria.check == ReadinessCheck::StatusChecks;
         let scope = Scope { status_checks, places: &places, revisions: &revisions };
@@ -105,6 +113,7 @@ impl Kind for WorkerFleet {
         let found = found.await?;
         let named = look.named(&found, &revisions);
         look.prune(named.as_ref(), history).await?;
+        doubt(ctx, &session, &desired, &found);
         let in_use = named.and_then(|named| look.memory.revisions.parameters(&named));
         let mut outcome = outcome(&mut look, &desired, &found, insight);
         let leftover = parameters::tidy(ctx, &session, live, &ask, in_use.as_ref()).await?;
@@ -190,6 +199,16 @@ async fn session(ctx: &Context, live: &Live<WorkerFleet>, claims: &[Claim]) -> R
     let status = live.status();
     let aws = &live.object().spec.aws;
     authorize(ctx, WorkerFleet::NAME, live.namespace(), aws, status.aws.as_ref(), claims).await
+}
+
+/// What a launch shows about an image goes before what was known of it.
+fn doubt(ctx: &Context, session: &Session, desired: &Desired, found: &Found) {
+    for supply in desired.groups.iter().filter_map(|group| group.supplied.supply.as_ref()) {
+        let refusal = found.answer.observed.lessons.refusals.get(&supply.revision.name);
+        if refusal.is_some_and(|refusal| refusal.cause.code.starts_with("InvalidAMIID.")) {
+            ctx.resolver.doubt(session, &supply.image.id);
+        }
+    }
 }
 
 type FleetLook<'a> = Look<'a, WorkerFleet>;

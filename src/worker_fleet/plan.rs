@@ -179,15 +179,17 @@ fn launch(draft: &mut Draft<'_, '_>, desired: &Desired, group: &Group, wanted: u
     if desired.parameters.problem.is_some() {
         return Some(Hold::Parameters);
     }
+    let Some(supply) = group.supplied.usable() else { return Some(Hold::Unresolved) };
     let lost = draft.ledger.provisioned(&group.role).saturating_sub(existing).min(wanted);
     let allowed = desired.max_replacements.saturating_sub(draft.ledger.replaced(draft.pass.now));
     let replaces = lost.min(allowed);
     let order = Order {
         owner: &desired.owner.uid,
         role: &group.role,
-        revision: &group.revision.name,
-        image: &group.image,
-        places: &group.places,
+        revision: &supply.revision.name,
+        image: &supply.image.id,
+        launch_template_version: supply.launch_template_version,
+        places: &supply.places,
         replaces,
     };
     let before = draft.ledger.launches.len();

@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
-    aws::{self, Class},
+    aws,
     condition::{ConditionType, Reason, Truth, Verdict, second},
     ids::{InstanceId, Role, Uid},
     worker_fleet::{
-        crd::{RoleStatus, WorkerFleetStatus, WorkerSummary},
+        crd::{AmiStatus, RoleStatus, WorkerFleetStatus, WorkerSummary},
         desired::{ADOPT, Desired, Group, IGNORE},
         plan::{State, failure},
     },
@@ -24,8 +24,11 @@ use crate::{
         launch::TerminationReason,
         ledger::Ledger,
         parameters::Problem,
+        refusal,
+        resolve::Image,
         revisions::LABEL,
         roster::Sighting,
+        supply::Supplied,
     },
 };
 
@@ -70,7 +73,8 @@ impl View<'_> {
     }
 
     fn refusal(&self) -> Option<&Refusal> {
-        self.desired.groups.iter().find_map(|group| self.observed.lessons.refusals.get(&group.revision.name))
+        let supplies = self.desired.groups.iter().filter_map(|group| group.supplied.supply.as_ref());
+        supplies.into_iter().find_map(|supply| self.observed.lessons.refusals.get(&supply.revision.name))
     }
 
     /// Of all groups together.
@@ -96,7 +100,7 @@ impl View<'_> {
             counts.outdated += if outdated { head.count } else { 0 };
             counts.ready += u32::from(health.ready);
             counts.available += u32::from(health.available);
-            counts.updated += u32::from(head.seen.is_some() && !outdated);
+            counts.updated += u32::from(head.seen.is_some() && !outdated && group.supplied.supply.is_some());
         }
         counts
     }
@@ -116,6 +120,7 @@ impl View<'_> {
             && counts.existing == counts.desired
             && counts.available == counts.desired
             && counts.outdated == 0
+            && self.desired.groups.iter().all(|group| group.supplied.supply.is_some())
     }
 
     /// `before` with everything that this view tells of, but for the record and the conditions.
@@ -131,8 +136,9 @@ impl View<'_> {
             desired_replicas: whole(counts.desired),
             roles: self.desired.groups[1..].iter().map(|group| self.role(group)).collect(),
             selector: format!("{LABEL}={}", self.desired.owner.uid),
-            current_revision: Some(self.current_revision()),
-            update_revision: Some(self.main().revision.name.clone()),
+            ami: self.main().supplied.image().map(ami).or(before.ami),
+            current_revision: self.current_revision().or(before.current_revision),
+            update_revision: self.update_revision().map(str::to_owned).or(before.update_revision),
             instances_truncated: total > instances.len(),
             instances_total: i32::try_from(total).unwrap_or(i32::MAX),
             instances,
@@ -154,20 +160,41 @@ impl View<'_> {
     }
 
     /// The one that most workers run.
-    fn current_revision(&self) -> String {
+    fn current_revision(&self) -> Option<String> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for worker in workers(&self.observed.roster, self.ledger) {
             *counts.entry(worker.instance.revision()).or_default() += 1;
         }
-        let wanted = self.main().revision.name.as_str();
+        let wanted = self.update_revision();
         let most = counts.into_iter().filter(|(name, _)| !name.is_empty());
-        most.max_by_key(|(name, count)| (*count, *name == wanted)).map_or(wanted, |(name, _)| name).to_owned()
+        let most = most.max_by_key(|(name, count)| (*count, Some(*name) == wanted)).map(|(name, _)| name);
+        most.or(wanted).map(str::to_owned)
+    }
+
+    fn update_revision(&self) -> Option<&str> {
+        self.main().supplied.supply.as_ref().map(|supply| supply.revision.name.as_str())
+    }
+
+    /// What keeps a group that lacks something from launching.
+    fn unresolved(&self) -> Option<&Supplied> {
+        let lacks = |group: &&Group| {
+            let counts = self.counts_of(group);
+            group.supplied.supply.is_none() || counts.existing < counts.desired || counts.outdated > 0
+        };
+        let supplied = self.desired.groups.iter().filter(lacks).map(|group| &group.supplied);
+        supplied.into_iter().find(|supplied| supplied.unresolved.is_some())
     }
 
     pub(super) fn verdicts(&self) -> Vec<Verdict> {
         let ready = self.ready();
-        let mut verdicts =
-            vec![self.available(), self.progressing(&ready), self.capacity(), self.healthy(), self.orphans()];
+        let mut verdicts = vec![
+            self.available(),
+            self.progressing(&ready),
+            self.ami(),
+            self.capacity(),
+            self.healthy(),
+            self.orphans(),
+        ];
         if ready.truth != Truth::True && !self.desired.suspended {
             let condition = if self.is_stalled() { ConditionType::Stalled } else { ConditionType::Reconciling };
             verdicts.push(Verdict::new(condition, true, ready.reason, ready.message.clone()));
@@ -193,24 +220,30 @@ impl View<'_> {
             }
             Some(Hold::NoZones) => {
                 if let Zones::Unknown(error) = &self.observed.zones {
-                    return say(false, refused(error), format!("{so_far}; {error}"));
+                    return say(false, refusal::reason(error), format!("{so_far}; {error}"));
                 }
             }
             Some(Hold::Unhealthy | Hold::ReplacementLimit) => {
                 let healthy = self.healthy();
                 return say(false, healthy.reason, format!("{so_far}; {}", healthy.message));
             }
-            Some(Hold::Parameters | Hold::Refused | Hold::Suspended | Hold::Busy) | None => {}
+            Some(Hold::Parameters | Hold::Unresolved | Hold::Refused | Hold::Suspended | Hold::Busy) | None => {}
         }
         if let Some(problem) = &self.desired.parameters.problem {
             return say(false, problem.reason(), format!("{so_far}; {}", problem.message()));
         }
+        if let Some(unresolved) = self.unresolved().and_then(|supplied| supplied.unresolved.as_ref()) {
+            return say(false, unresolved.reason(), format!("{so_far}; {}", unresolved.message()));
+        }
         if let (Some(refusal), true) = (self.refusal(), existing < desired) {
-            let message = format!("{so_far}; {}{}", refusal.cause, advice(&refusal.cause));
-            return say(false, refused(&refusal.cause), message);
+            let message = format!("{so_far}; {}{}", refusal.cause, refusal::advice(&refusal.cause));
+            return say(false, refusal::reason(&refusal.cause), message);
         }
         if self.is_settled() {
-            return say(true, Reason::AllReady, so_far);
+            // All that is wanted is there; but nothing that is lost could be replaced.
+            let unresolved = self.desired.groups.iter().find_map(|group| group.supplied.unresolved.as_ref());
+            let told = unresolved.map(|unresolved| format!("; none can be launched now: {}", unresolved.message()));
+            return say(true, Reason::AllReady, format!("{so_far}{}", told.unwrap_or_default()));
         }
         if self.late {
             let deadline = self.desired.update.progress_deadline.as_secs();
@@ -231,18 +264,15 @@ impl View<'_> {
     }
 
     fn is_stalled(&self) -> bool {
-        let stalls = |error: &aws::Error| match error.class {
-            Class::Denied | Class::InvalidInput | Class::NotFound => true,
-            Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => false,
-        };
         let zones = match (&self.observed.zones, self.hold()) {
-            (Zones::Unknown(error), Some(Hold::NoZones)) => stalls(error),
+            (Zones::Unknown(error), Some(Hold::NoZones)) => refusal::stalls(error),
             (Zones::Unknown(_) | Zones::Known(_), _) => false,
         };
-        let refusal = self.refusal().is_some_and(|refusal| stalls(&refusal.cause));
+        let refusal = self.refusal().is_some_and(|refusal| refusal::stalls(&refusal.cause));
         let counts = self.counts();
         self.hold() == Some(Hold::Orphans)
             || zones
+            || self.unresolved().is_some_and(Supplied::stalls)
             || (refusal && counts.existing < counts.desired)
             || !self.undying.is_empty()
             || self.late && !self.is_settled()
@@ -273,6 +303,30 @@ impl View<'_> {
         } else {
             say(!held, ready.reason, ready.message.clone())
         }
+    }
+
+    fn ami(&self) -> Verdict {
+        let say = |truth: bool, reason, message| Verdict::new(ConditionType::AmiResolved, truth, reason, message);
+        let failed = self.desired.groups.iter().filter_map(|group| group.supplied.unresolved.as_ref());
+        if let Some(unresolved) = failed.into_iter().find(|unresolved| unresolved.is_about_image()) {
+            let message = format!("{}; none is launched meanwhile, and running workers stay", unresolved.message());
+            return say(false, unresolved.reason(), message);
+        }
+        let Some(image) = self.main().supplied.image() else {
+            return Verdict::new(
+                ConditionType::AmiResolved,
+                Truth::Unknown,
+                Reason::TemplateUnresolved,
+                "not known yet",
+            );
+        };
+        let name = image.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        let deprecated = if image.deprecated {
+            ", which its owner has deprecated: name a newer one before it is deregistered"
+        } else {
+            ""
+        };
+        say(true, Reason::AmiFound, format!("new workers start from {}{name}{deprecated}", image.id))
     }
 
     fn capacity(&self) -> Verdict {
@@ -399,23 +453,8 @@ impl View<'_> {
     }
 }
 
-fn refused(error: &aws::Error) -> Reason {
-    match error.class {
-        Class::Denied => Reason::AwsDenied,
-        Class::InvalidInput => Reason::AwsInvalid,
-        Class::NotFound => Reason::AwsNotFound,
-        Class::Throttled => Reason::AwsThrottled,
-        Class::NoCapacity => Reason::NoCapacity,
-        Class::Conflict | Class::Transient => Reason::AwsUnavailable,
-    }
-}
-
-fn advice(error: &aws::Error) -> String {
-    match error.class {
-        Class::Denied => format!("; allow {} to the role that muster uses here", error.operation),
-        Class::InvalidInput | Class::NotFound => "; change spec.template accordingly".into(),
-        Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => String::new(),
-    }
+fn ami(image: &Image) -> AmiStatus {
+    AmiStatus { id: image.id.clone(), name: image.name.clone(), deprecated: image.deprecated }
 }
 
 fn list<'a>(ids: impl ExactSizeIterator<Item = &'a InstanceId>) -> String {

@@ -87,6 +87,7 @@ pub struct Plan {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most actions are launches, and there are at most a hundred")]
 pub enum Action {
     Launch(LaunchIntent),
     Terminate(Vec<InstanceId>),
@@ -99,6 +100,8 @@ pub enum Hold {
     Orphans,
     /// The parameters that workers would read are not there.
     Parameters,
+    /// The template comes to nothing that could be launched.
+    Unresolved,
     NoZones,
     Refused,
     NoCapacity,
@@ -119,6 +122,7 @@ pub struct Order<'a> {
     pub role: &'a Role,
     pub revision: &'a str,
     pub image: &'a ImageId,
+    pub launch_template_version: Option<i64>,
     pub places: &'a Places,
 }
 
@@ -213,6 +217,7 @@ impl<'a, 'p> Draft<'a, 'p> {
                 subnet: pool.subnet,
                 instance_type: pool.instance_type,
                 image_id: order.image.clone(),
+                launch_template_version: order.launch_template_version,
                 count,
                 replaces: replaced,
                 instance_ids: Vec::new(),

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     aws::{self, Class},
     clock::Timings,
-    ids::{ClientToken, InstanceId, SubnetId, Uid, Zone},
+    ids::{ClientToken, InstanceId, Role, SubnetId, Uid, Zone},
     workers::{
         draft::{Lessons, Refusal},
         health::Pulse,
@@ -19,6 +19,7 @@ use crate::{
         revisions::Revisions,
         roster::Known,
         settle::Standing,
+        supply::Supplies,
     },
 };
 
@@ -46,6 +47,8 @@ pub struct Memory {
     pub pulse: Pulse,
     progress: Option<(u64, Instant)>,
     pub zones: BTreeMap<SubnetId, Zone>,
+    /// What the template of each group came to last.
+    pub supplies: BTreeMap<Role, Supplies>,
     /// How often in a row nothing happened although something was awaited.
     pub idle_looks: u32,
     launches: BTreeMap<ClientToken, Launch>,
@@ -234,11 +237,12 @@ mod tests {
             token: ClientToken::new(&uid, 7),
             holder: "me".into(),
             attempts: 1,
-            role: crate::ids::Role::main(),
+            role: Role::main(),
             revision: "web-1".into(),
             subnet: SubnetId::try_from("subnet-0000000a").unwrap(),
             instance_type: InstanceType::try_from("m6i.large").unwrap(),
             image_id: ImageId::try_from("ami-00000001").unwrap(),
+            launch_template_version: None,
             count: 1,
             replaces: 0,
             instance_ids: vec![],

@@ -63,7 +63,12 @@ pub struct TemplateVersion {
 
 impl Resolved {
     /// Only what the template itself does not say.
-    fn new(owner: &Owner, template: &WorkerTemplate, resolution: &Resolution, parameters: Option<&ParametersRef>) -> Self {
+    fn new(
+        owner: &Owner,
+        template: &WorkerTemplate,
+        resolution: &Resolution,
+        parameters: Option<&ParametersRef>,
+    ) -> Self {
         let by_tags = template.security_groups.as_ref().is_some_and(|groups| groups.tags.is_some());
         let from_config_map = template.user_data.as_ref().is_some_and(|data| data.config_map_key_ref.is_some());
         let text = resolution.user_data.as_ref().filter(|_| from_config_map);

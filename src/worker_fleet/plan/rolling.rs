@@ -66,8 +66,8 @@ impl<'a> Census<'a> {
     pub(super) fn ends(&self, desired: &Desired, group: &Group) -> (Vec<InstanceId>, TerminationReason) {
         let ids =
             |chosen: &[(&Sighting, Health)]| chosen.iter().map(|(w, _)| w.instance.id.clone()).collect::<Vec<_>>();
-        if !self.is_rolling() {
-            let mut workers = self.seen_current.clone();
+        if !self.is_rolling() || group.supplied.unresolved.is_some() {
+            let mut workers = [&self.seen_current[..], &self.seen_outdated].concat();
             by_policy(&mut workers, desired.scale_down, self.cpu);
             // Only those that are seen: a machine that may never come costs no worker its life.
             workers.truncate((workers.len() as u32).saturating_sub(group.replicas) as usize);

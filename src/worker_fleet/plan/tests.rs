@@ -45,7 +45,7 @@ pub(super) fn desired(replicas: i32, extra: serde_json::Value) -> Desired {
     let spec: WorkerFleetSpec = serde_json::from_value(spec).unwrap();
     let owner =
         Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid: Uid::try_from(UID).unwrap() };
-    Desired::parse(&spec, owner, Synced::default(), |_| None).unwrap()
+    Desired::parse(&spec, owner, Synced::default(), |_| None).unwrap().supplied()
 }
 
 pub(super) fn id(n: u32) -> InstanceId {
@@ -107,6 +107,7 @@ fn intent(n: u64, holder: &str, count: u32, ids: &[u32]) -> LaunchIntent {
         subnet: subnet('a'),
         instance_type: crate::ids::InstanceType::try_from("m6i.large").unwrap(),
         image_id: crate::ids::ImageId::try_from("ami-00000001").unwrap(),
+        launch_template_version: None,
         count,
         replaces: 0,
         instance_ids: ids.iter().copied().map(id).collect(),
@@ -183,6 +184,29 @@ fn a_first_fill_records_what_it_sends_and_nothing_else() {
     let sent: Vec<_> = plan.ledger.launches.iter().cloned().map(Action::Launch).collect();
     assert_eq!(plan.actions, sent);
     assert_eq!(hold(&plan), None);
+}
+
+#[test]
+fn while_a_template_is_unresolved_nothing_is_launched_and_nothing_rolled() {
+    use crate::workers::resolve::{Field, Unresolved, Why};
+    for known in [true, false] {
+        let mut wish = desired(3, json!({}));
+        let why = Why::Nothing("no image matches".into());
+        wish.groups[0].supplied.unresolved = Some(Unresolved { field: Field::Ami, why, image: None });
+        if !known {
+            wish.groups[0].supplied.supply = None;
+        }
+        let short = planned(&wish, &running([1, 2]), &Ledger::default());
+        assert_eq!((short.actions.len(), hold(&short)), (0, Some(Hold::Unresolved)));
+        let world = running([1, 2, 3]);
+        let outdated = BTreeMap::from([(Role::main(), BTreeSet::from([String::new()]))]);
+        let state = State { outdated, ..at_once(&wish, &world) };
+        let rolling = pass(|pass| plan(&wish, &state, &world, &Ledger::default(), pass));
+        assert_eq!(rolling.actions, []);
+        // Who wants fewer gets fewer.
+        let surplus = planned(&wish, &running([1, 2, 3, 4]), &Ledger::default());
+        assert_eq!(terminated(&surplus).len(), 1);
+    }
 }
 
 #[test]
@@ -373,7 +397,7 @@ fn without_capacity_the_next_pool_is_used_and_without_any_pool_it_is_said() {
     };
     let wish = desired(2, json!({}));
     let mut world = running([]);
-    let pools: Vec<_> = wish.groups[0].places.pools().collect();
+    let pools: Vec<_> = wish.groups[0].supplied.supply.as_ref().unwrap().places.pools().collect();
     world.lessons.cooling.insert(pools[0].clone(), cause("InsufficientInstanceCapacity"));
     let plan = planned(&wish, &world, &Ledger::default());
     assert_eq!(launched(&plan), [(&subnet('a'), "m5.large", 1), (&subnet('b'), "m6i.large", 1)]);
@@ -384,7 +408,7 @@ fn without_capacity_the_next_pool_is_used_and_without_any_pool_it_is_said() {
 
 #[test]
 fn a_refused_launch_is_not_sent_again_before_its_time() {
-    let revision = desired(2, json!({})).groups[0].revision.name.clone();
+    let revision = desired(2, json!({})).groups[0].supplied.supply.as_ref().unwrap().revision.name.clone();
     let cause = aws::Error {
         operation: "ec2:RunInstances",
         class: aws::Class::Denied,

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::aws::Class;
 use crate::{
     ids::{ClientToken, ImageId, InstanceType, SubnetId},
     worker_fleet::crd::WorkerFleetSpec,
@@ -29,7 +30,7 @@ fn desired(replicas: i32) -> Desired {
     .unwrap();
     let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
     let owner = Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid };
-    Desired::parse(&spec, owner, Synced::default(), |_| None).unwrap()
+    Desired::parse(&spec, owner, Synced::default(), |_| None).unwrap().supplied()
 }
 
 fn id(n: u32) -> InstanceId {
@@ -84,6 +85,7 @@ fn launching() -> Ledger {
         subnet,
         instance_type,
         image_id: ImageId::try_from("ami-00000001").unwrap(),
+        launch_template_version: None,
         count: 1,
         replaces: 0,
         instance_ids: vec![],
@@ -107,7 +109,10 @@ fn conditions_say_what_is_so_and_what_to_do() {
     let none = Ledger::default();
     let mut refused = world(0, 0);
     let refusal = Refusal { cause: cause(Class::Denied, "UnauthorizedOperation"), retry: false };
-    refused.lessons.refusals.insert(desired(4).groups[0].revision.name.clone(), refusal);
+    refused
+        .lessons
+        .refusals
+        .insert(desired(4).groups[0].supplied.supply.as_ref().unwrap().revision.name.clone(), refusal);
     let mut full = world(1, 0);
     full.lessons = Lessons {
         cooling: BTreeMap::from([(pool(), cause(Class::NoCapacity, "InsufficientInstanceCapacity"))]),
@@ -151,7 +156,10 @@ fn counts_and_lists_are_of_what_is_there() {
     assert_eq!((status.instances.len(), status.instances_total, status.instances_truncated), (50, 70, true));
     assert!(status.instances[..5].iter().all(|worker| !worker.ready), "those that are not ready come first");
     assert_eq!(status.current_revision.as_deref(), Some("new"));
-    assert_eq!(status.update_revision.as_deref(), Some(wish.groups[0].revision.name.as_str()));
+    assert_eq!(
+        status.update_revision.as_deref(),
+        Some(wish.groups[0].supplied.supply.as_ref().unwrap().revision.name.as_str())
+    );
     assert_eq!(status.updated_replicas, 0);
     let stored = serde_json::to_vec(&status).unwrap();
     assert!(stored.len() < 64 * 1024, "{} bytes", stored.len());

@@ -62,7 +62,7 @@ impl Unresolved {
             (Why::Nothing(_), Field::Ami) => Reason::AmiNotFound,
             (Why::Pending(_) | Why::Nothing(_) | Why::Unrenderable(_) | Why::Kubernetes(_), _) => {
                 Reason::TemplateUnresolved
-            },
+            }
         }
     }
 

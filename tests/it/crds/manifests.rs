@@ -94,6 +94,7 @@ fn worker_fleet_with(fields: Value) -> Value {
     let mut manifest = worker_fleet();
     let template = manifest["spec"]["template"].as_object_mut().expect("a template");
     template.extend(fields.as_object().expect("fields").clone());
+    manifest["spec"]["roles"][0]["userData"] = json!({"configMapKeyRef": {"name": "boot", "key": "leader"}});
     manifest
 }
 
