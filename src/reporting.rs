@@ -9,7 +9,10 @@ use crate::{ids::InstanceId, workers::health::Reporting};
 
 /// The FleetReports by namespace and name. One that is not collected is not in here.
 #[derive(Clone, Debug, Default)]
-pub struct Reporters(Arc<RwLock<HashMap<(String, String), Arc<Fresh>>>>);
+pub struct Reporters(Arc<RwLock<HashMap<Report, Arc<Fresh>>>>);
+
+/// The namespace and the name of a FleetReport.
+type Report = (String, String);
 
 /// The instances whose newest report is fresh.
 #[derive(Debug, Default)]
