@@ -483,7 +483,9 @@ async fn the_example_does_what_its_readme_says() {
     scene.create::<WorkerFleet>("web", fleet).await;
     wait_settled(&scene, "web", 2).await;
     for worker in live(&scene) {
-        let made = scene.sandbox.worker(&worker.id).unwrap().folder.join("opt/web/app.conf");
+        let is_it = |info: &muster_sandbox::WorkerInfo| info.instance_id == worker.id;
+        let workers = scene.sandbox.wait_for_workers(|workers| workers.iter().any(is_it)).await;
+        let made = workers.into_iter().find(is_it).unwrap().folder.join("opt/web/app.conf");
         let expected = "model = red-1.8.5\npassword = correct-horse-battery-staple\n";
         let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));
         let written = async {
