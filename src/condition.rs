@@ -43,6 +43,10 @@ names!(
         Degraded,
         UpToDate,
         Truncated,
+        /// All indexes of a job succeeded.
+        Complete,
+        /// A job ended otherwise.
+        Failed,
     }
 );
 
@@ -62,7 +66,9 @@ impl ConditionType {
             | Self::Collected
             | Self::Degraded
             | Self::UpToDate
-            | Self::Truncated => false,
+            | Self::Truncated
+            | Self::Complete
+            | Self::Failed => false,
         }
     }
 }
@@ -124,6 +130,13 @@ names!(
         ValueMissing,
         ParameterTaken,
         StoreChanged,
+        // WorkerJob
+        Running,
+        CompletionsReached,
+        FailedIndexes,
+        MaxFailedIndexesExceeded,
+        DeadlineExceeded,
+        ResultsReadable,
         // FleetReport
         AllSourcesCollected,
         SomeSourcesFailed,

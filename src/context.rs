@@ -21,6 +21,7 @@ use crate::{
     reconcile::{Backoff, Failure, Kind},
     references::References,
     reporting::Reporters,
+    worker_job,
     workers::{memory::Memories, parameters, resolve::Resolver},
 };
 
@@ -43,6 +44,7 @@ pub struct Context {
     /// Whose reports are fresh.
     pub reporting: Reporters,
     pub workers: Memories,
+    pub worker_jobs: worker_job::Memories,
     pub backoff: Arc<Backoff>,
     pub written: Written,
     pub clock: Clock,

@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     reconcile,
     worker_fleet::WorkerFleet,
+    worker_job::WorkerJob,
     workers::resolve::Resolver,
 };
 
@@ -93,6 +94,7 @@ pub async fn run(
         reporting: Default::default(),
         workers: Default::default(),
         resolver: Arc::new(Resolver::new(config.timings)),
+        worker_jobs: Default::default(),
         backoff: Default::default(),
         written: Default::default(),
         clock: Clock,
@@ -125,6 +127,7 @@ async fn run_kinds(ctx: &Context, shutdown: &CancellationToken) {
             reconcile::run::<AwsAccount>(ctx.clone(), ctx.config.account_selector.clone(), shutdown.clone()),
             reconcile::run::<FleetReport>(ctx.clone(), None, shutdown.clone()),
             reconcile::run::<WorkerFleet>(ctx.clone(), None, shutdown.clone()),
+            reconcile::run::<WorkerJob>(ctx.clone(), None, shutdown.clone()),
         );
     };
     tokio::select! {

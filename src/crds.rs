@@ -11,14 +11,16 @@ use kube::CustomResourceExt;
 use serde_json::Value;
 
 pub use self::reference::reference;
-use crate::{aws_account::AwsAccount, fleet_report::FleetReport, worker_fleet::WorkerFleet};
+use crate::{
+    aws_account::AwsAccount, fleet_report::FleetReport, worker_fleet::WorkerFleet, worker_job::WorkerJob,
+};
 
 /// First line of every file that [`render`] makes.
 const HEADER: &str = "# Generated from the Rust types by `make generate`. Do not edit.\n";
 
 /// Every kind that this version of muster serves, by name.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![AwsAccount::crd(), FleetReport::crd(), WorkerFleet::crd()];
+    let mut crds = vec![AwsAccount::crd(), FleetReport::crd(), WorkerFleet::crd(), WorkerJob::crd()];
     crds.iter_mut().for_each(finish::finish);
     crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     crds

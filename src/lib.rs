@@ -33,5 +33,6 @@ pub mod reconcile;
 pub mod references;
 pub mod reporting;
 pub mod worker_fleet;
+pub mod worker_job;
 pub mod workers;
 pub mod write_ahead;

@@ -19,7 +19,7 @@ use crate::{
     ids::{AccountId, InstanceId, Region, Uid},
     workers::{
         instance::Instance,
-        ownership::{OWNER_TAG, OWNER_UID_TAG, Owner},
+        ownership::{JOB_TAG, OWNER_TAG, OWNER_UID_TAG, Owner},
     },
 };
 
@@ -35,7 +35,7 @@ impl Snapshot {
     fn new(begun: Instant, instances: Vec<Instance>) -> Self {
         let mut by_tag: HashMap<String, Vec<Arc<Instance>>> = HashMap::new();
         for instance in instances.into_iter().map(Arc::new) {
-            for value in [OWNER_TAG, OWNER_UID_TAG].iter().filter_map(|tag| instance.tags.get(*tag)) {
+            for value in [OWNER_TAG, JOB_TAG, OWNER_UID_TAG].iter().filter_map(|tag| instance.tags.get(*tag)) {
                 by_tag.entry(value.clone()).or_default().push(instance.clone());
             }
         }

@@ -99,7 +99,7 @@ fn granted_kinds(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         "minItems": 1,
         "maxItems": 16,
         "x-kubernetes-list-type": "set",
-        "items": {"type": "string", "enum": ["*", "FleetReport", "WorkerFleet"]},
+        "items": {"type": "string", "enum": ["*", "FleetReport", "WorkerFleet", "WorkerJob"]},
     })
 }
 

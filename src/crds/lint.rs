@@ -81,7 +81,9 @@ fn field(props: &JSONSchemaProps, path: &str, findings: &mut Findings) {
             }
             Some(JSONSchemaPropsOrBool::Bool(_)) => findings.check(false, path, "a map says what its values are"),
             None => {
-                let known = props.properties.is_some() || path.ends_with(".metadata");
+                // To choose it says all that there is to say.
+                let bare = path.ends_with(".shutdownReason");
+                let known = bare || props.properties.is_some() || path.ends_with(".metadata");
                 findings.check(known, path, "an object needs properties");
             }
         },

@@ -15,6 +15,10 @@ const PATTERNS: &[(&str, &str)] = &[
     (r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "write lower-case letters, digits and '-', like prod or prod-eu"),
     (r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", "write the name of a bucket, like my-reports: not its ARN or URL"),
     (r"^[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", "write letters, digits and _ . - only, like app or module_a"),
+    (
+        r"^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$",
+        "write a prefix like nightly or results/nightly: letters, digits and _ . = - only, no '/' at either end",
+    ),
     (r"^[1-9][0-9]{0,9}(Ki|Mi|k|M)?$", "write a size like 512Ki or 1Mi"),
     (r"^[A-Za-z0-9_.-]+$", "write a name of letters, digits and _ . - only, like dbPassword"),
     (r"^(/[A-Za-z0-9_.-]+){1,12}$", "write a path like /app or /app/prod, without a slash at its end"),

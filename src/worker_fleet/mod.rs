@@ -43,8 +43,9 @@ use crate::{
         ledger::Ledger,
         look::{Found, Look, Scope, WorkerKind, aws_status},
         observe::live_owner,
+        ownership::OWNER_TAG,
         parameters::{self, Ask, Parameters},
-        roster::Known,
+        roster::{Known, Roster},
         supply::supply,
     },
 };
@@ -108,8 +109,8 @@ impl Kind for WorkerFleet {
         let cpu = cpu::observe(ctx, &session, &owner, &adopted, desired.cpu).await;
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
         let mut insight = Insight::new(ctx, look.live, cpu);
-        let found =
-            look.rounds(scope, |observed, ledger, memory, pass| insight.plan(&desired, observed, ledger, memory, pass));
+        let found = look
+            .rounds(scope, |observed, _, ledger, memory, pass| insight.plan(&desired, observed, ledger, memory, pass));
         let found = found.await?;
         let named = look.named(&found, &revisions);
         look.prune(named.as_ref(), history).await?;
@@ -143,7 +144,7 @@ impl Kind for WorkerFleet {
         let policy = live.object().spec.deletion_policy;
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
         let scope = Scope { status_checks: false, places: &[], revisions: &BTreeSet::new() };
-        let found = look.rounds(scope, |observed, ledger, _, pass| plan_end(policy, observed, ledger, pass)).await?;
+        let found = look.rounds(scope, |observed, _, ledger, _, pass| plan_end(policy, observed, ledger, pass)).await?;
         if has_ended(policy, &found.answer.observed, &found.ledger) {
             match policy {
                 DeletionPolicy::Terminate => parameters::remove(ctx, &session, live, &live_owner(ctx, live)).await?,
@@ -162,6 +163,10 @@ impl Kind for WorkerFleet {
 }
 
 impl WorkerKind for WorkerFleet {
+    type Sight = ();
+
+    const OWNER_TAG: &'static str = OWNER_TAG;
+
     fn ledger(status: &WorkerFleetStatus) -> Ledger {
         Ledger {
             launches: status.launches.clone(),
@@ -169,11 +174,12 @@ impl WorkerKind for WorkerFleet {
             adopted: status.adopted.clone(),
             provisioned: status.provisioned.clone(),
             replacements: status.replacements.clone(),
+            ..Ledger::default()
         }
     }
 
     fn with_ledger(status: WorkerFleetStatus, session: &Session, ledger: Ledger) -> WorkerFleetStatus {
-        let Ledger { launches, terminations, adopted, provisioned, replacements } = ledger;
+        let Ledger { launches, terminations, adopted, provisioned, replacements, progress: _ } = ledger;
         let aws = status.aws.or_else(|| Some(aws_status(session)));
         WorkerFleetStatus { launches, terminations, adopted, provisioned, replacements, aws, ..status }
     }
@@ -193,6 +199,10 @@ impl WorkerKind for WorkerFleet {
         };
         status.instances.iter().map(known).collect()
     }
+
+    async fn see(_: &Context, _: &Session, _: &Live<Self>, _: &Ledger, _: &Roster) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 async fn session(ctx: &Context, live: &Live<WorkerFleet>, claims: &[Claim]) -> Result<Session, Failure> {
@@ -202,7 +212,7 @@ async fn session(ctx: &Context, live: &Live<WorkerFleet>, claims: &[Claim]) -> R
 }
 
 /// What a launch shows about an image goes before what was known of it.
-fn doubt(ctx: &Context, session: &Session, desired: &Desired, found: &Found) {
+fn doubt(ctx: &Context, session: &Session, desired: &Desired, found: &Found<()>) {
     for supply in desired.groups.iter().filter_map(|group| group.supplied.supply.as_ref()) {
         let refusal = found.answer.observed.lessons.refusals.get(&supply.revision.name);
         if refusal.is_some_and(|refusal| refusal.cause.code.starts_with("InvalidAMIID.")) {
@@ -213,7 +223,12 @@ fn doubt(ctx: &Context, session: &Session, desired: &Desired, found: &Found) {
 
 type FleetLook<'a> = Look<'a, WorkerFleet>;
 
-fn outcome(look: &mut FleetLook<'_>, desired: &Desired, found: &Found, insight: Insight) -> Outcome<WorkerFleetStatus> {
+fn outcome(
+    look: &mut FleetLook<'_>,
+    desired: &Desired,
+    found: &Found<()>,
+    insight: Insight,
+) -> Outcome<WorkerFleetStatus> {
     let undying = look.memory.undying.clone();
     let mut view = View {
         desired,
@@ -240,7 +255,7 @@ fn outcome(look: &mut FleetLook<'_>, desired: &Desired, found: &Found, insight: 
 }
 
 /// What a fleet that is being deleted tells.
-fn parting(look: &FleetLook<'_>, found: &Found) -> Outcome<WorkerFleetStatus> {
+fn parting(look: &FleetLook<'_>, found: &Found<()>) -> Outcome<WorkerFleetStatus> {
     let victims = found.ledger.victims().len();
     let launches = found.ledger.launches.len();
     let (condition, reason, message) = match look.memory.undying.iter().next() {

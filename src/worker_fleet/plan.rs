@@ -191,6 +191,7 @@ fn launch(draft: &mut Draft<'_, '_>, desired: &Desired, group: &Group, wanted: u
         launch_template_version: supply.launch_template_version,
         places: &supply.places,
         replaces,
+        indexes: &[],
     };
     let before = draft.ledger.launches.len();
     let hold = draft.launch(&order, wanted - (lost - replaces));

@@ -396,7 +396,12 @@ impl View<'_> {
             Some(TerminationReason::Stopped) => Some("Stopped"),
             Some(TerminationReason::StartupDeadline) => Some("StartupDeadlineExceeded"),
             Some(TerminationReason::ChecksFailed) => Some("StatusChecksFailed"),
-            Some(TerminationReason::ScaleDown | TerminationReason::Update | TerminationReason::Deleted) => None,
+            Some(
+                TerminationReason::ScaleDown
+                | TerminationReason::Update
+                | TerminationReason::Finished
+                | TerminationReason::Deleted,
+            ) => None,
             None if health.is_sick() && !worker.instance.state.is_stopped() => Some("NoLongerReady"),
             None => None,
         }

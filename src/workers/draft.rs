@@ -12,9 +12,10 @@ use crate::{
     ids::{ClientToken, ImageId, InstanceId, Role, SubnetId, Uid, Zone},
     workers::{
         headcount::workers,
+        indexes::Indexes,
         launch::{LaunchIntent, Termination, TerminationReason},
         ledger::{Ledger, MAX_ADOPTED, MAX_OPEN_CALLS, MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS},
-        pools::{Places, Pool},
+        pools::{MAX_PER_CALL, Places, Pool},
         roster::{Roster, Sighting},
         settle::{Standing, settle},
     },
@@ -124,6 +125,8 @@ pub struct Order<'a> {
     pub image: &'a ImageId,
     pub launch_template_version: Option<i64>,
     pub places: &'a Places,
+    /// What the workers run, one each, in order. Empty where they are all alike.
+    pub indexes: &'a [u32],
 }
 
 /// A plan in the making.
@@ -205,7 +208,7 @@ impl<'a, 'p> Draft<'a, 'p> {
         let calls: Vec<_> = calls.into_iter().take(MAX_OPEN_CALLS.saturating_sub(self.ledger.launches.len())).collect();
         let launched: u32 = calls.iter().map(|(_, count)| count).sum();
         let mut replaces = order.replaces;
-        for (pool, count) in calls {
+        for (pool, count, indexes) in split(calls, order.indexes) {
             let replaced = replaces.min(count);
             replaces -= replaced;
             let intent = LaunchIntent {
@@ -218,6 +221,7 @@ impl<'a, 'p> Draft<'a, 'p> {
                 instance_type: pool.instance_type,
                 image_id: order.image.clone(),
                 launch_template_version: order.launch_template_version,
+                indexes,
                 count,
                 replaces: replaced,
                 instance_ids: Vec::new(),
@@ -260,4 +264,21 @@ impl<'a, 'p> Draft<'a, 'p> {
         }
         Plan { ledger: self.ledger, actions, holds }
     }
+}
+
+/// Hands the indexes out to the calls, in order. A call whose indexes make too long a tag becomes several.
+fn split(calls: Vec<(Pool, u32)>, indexes: &[u32]) -> Vec<(Pool, u32, Option<Indexes>)> {
+    let mut left = indexes;
+    let mut split = Vec::new();
+    for (pool, count) in calls {
+        if indexes.is_empty() {
+            split.push((pool, count, None));
+            continue;
+        }
+        let (own, rest) = left.split_at((count as usize).min(left.len()));
+        left = rest;
+        let sets = Indexes::for_tags(own, MAX_PER_CALL);
+        split.extend(sets.into_iter().map(|set| (pool.clone(), set.len(), Some(set))));
+    }
+    split
 }

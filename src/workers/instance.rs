@@ -21,6 +21,10 @@ pub struct Instance {
     pub client_token: String,
     /// The tags that start with `muster.dev:`.
     pub tags: BTreeMap<String, String>,
+    /// Its place among those that the same call launched, counted from 0.
+    pub launch_index: u32,
+    /// The code of why it ended or stopped, like `Client.InstanceInitiatedShutdown`; empty while it runs.
+    pub state_reason: String,
 }
 
 impl Instance {

@@ -5,7 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClientToken, ImageId, InstanceId, InstanceType, Role, SubnetId};
+use crate::{
+    ids::{ClientToken, ImageId, InstanceId, InstanceType, Role, SubnetId},
+    workers::indexes::Indexes,
+};
 
 /// A RunInstances call that was made, is being made or is about to be made. It stays until its outcome is certain. With
 /// the revision that it names it is the whole request, and is repeated from these alone.
@@ -42,6 +45,9 @@ pub struct LaunchIntent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub launch_template_version: Option<i64>,
+    /// The indexes that the workers run, one each: a worker's AmiLaunchIndex says which is its own. Of jobs only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indexes: Option<Indexes>,
     /// How many to launch at most; at least one.
     #[schemars(with = "i32", range(min = 1, max = 100))]
     pub count: u32,
@@ -110,5 +116,7 @@ pub enum TerminationReason {
     ChecksFailed,
     /// A newer revision takes its place.
     Update,
+    /// Its work is done or wanted no longer.
+    Finished,
     Deleted,
 }

@@ -11,6 +11,7 @@ use crate::{
     ids::{ClientToken, InstanceId, Role},
     workers::{
         launch::{LaunchIntent, Termination},
+        progress::Progress,
         roster::Known,
     },
 };
@@ -53,6 +54,8 @@ pub struct Ledger {
     pub launches: Vec<LaunchIntent>,
     pub terminations: Vec<Termination>,
     pub adopted: Vec<InstanceId>,
+    /// How far the work is, where there are indexes to be worked through.
+    pub progress: Progress,
     pub provisioned: Vec<Provisioned>,
     pub replacements: Vec<Replacements>,
 }

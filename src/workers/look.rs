@@ -23,7 +23,7 @@ use crate::{
         observe::{Answer, Question, live_owner, observe},
         ownership::REVISION_TAG,
         pools::Places,
-        roster::Known,
+        roster::{Known, Roster},
     },
 };
 
@@ -33,6 +33,12 @@ const MAX_ROUNDS: usize = 10;
 
 /// A kind that runs workers: where its status holds what safety rests on.
 pub trait WorkerKind: Kind + kube::Resource<Scope = NamespaceResourceScope> {
+    /// What it sees beside its machines.
+    type Sight: Send + Sync + std::fmt::Debug;
+
+    /// The tag that holds the owner's namespace and name.
+    const OWNER_TAG: &'static str;
+
     /// The record that `status` holds.
     fn ledger(status: &Self::Status) -> Ledger;
 
@@ -45,6 +51,15 @@ pub trait WorkerKind: Kind + kube::Resource<Scope = NamespaceResourceScope> {
 
     /// The workers that `status` lists one by one.
     fn listed(status: &Self::Status) -> BTreeMap<InstanceId, Known>;
+
+    /// Looks at what this kind needs beside its machines, after those were looked at.
+    fn see(
+        ctx: &Context,
+        session: &Session,
+        live: &Live<Self>,
+        ledger: &Ledger,
+        roster: &Roster,
+    ) -> impl Future<Output = Result<Self::Sight, Failure>> + Send;
 }
 
 /// The account and region of a session, as a status holds them.
@@ -62,8 +77,9 @@ pub struct Scope<'a> {
 
 /// What a look came to.
 #[derive(Debug)]
-pub struct Found {
+pub struct Found<S> {
     pub answer: Answer,
+    pub sight: S,
     pub ledger: Ledger,
     pub holds: BTreeMap<Role, Hold>,
     /// EC2's rate was used up: how long until there is more.
@@ -85,17 +101,17 @@ impl<K: WorkerKind> Look<'_, K> {
     pub async fn rounds(
         &mut self,
         scope: Scope<'_>,
-        mut plan: impl FnMut(&Observed, &Ledger, &mut Memory, &mut Pass<'_>) -> Plan,
-    ) -> Result<Found, Failure> {
+        mut plan: impl FnMut(&Observed, &K::Sight, &Ledger, &mut Memory, &mut Pass<'_>) -> Plan,
+    ) -> Result<Found<K::Sight>, Failure> {
         let started = self.ctx.clock.monotonic();
         let stored = K::ledger(&self.live.status());
         let mut ledger = stored.clone();
-        let mut answer = self.observe(scope, &ledger, self.not_before(started, &ledger)).await?;
-        let mut next = self.pass(|memory, pass| plan(&answer.observed, &ledger, memory, pass));
+        let (mut answer, mut sight) = self.observe(scope, &ledger, self.not_before(started, &ledger)).await?;
+        let mut next = self.pass(|memory, pass| plan(&answer.observed, &sight, &ledger, memory, pass));
         // What is shared may be older than the record that was read; whoever acts looks for himself.
         if !next.actions.is_empty() && answer.begun < started {
-            answer = self.observe(scope, &ledger, started).await?;
-            next = self.pass(|memory, pass| plan(&answer.observed, &ledger, memory, pass));
+            (answer, sight) = self.observe(scope, &ledger, started).await?;
+            next = self.pass(|memory, pass| plan(&answer.observed, &sight, &ledger, memory, pass));
         }
         let mut wait = None;
         for _ in 0..MAX_ROUNDS {
@@ -107,12 +123,12 @@ impl<K: WorkerKind> Look<'_, K> {
             (ledger, wait) = (applied.ledger, applied.wait);
             let now = self.ctx.clock.monotonic();
             answer.observed.lessons = self.memory.lessons(scope.revisions, now, &self.ctx.config.timings);
-            next = self.pass(|memory, pass| plan(&answer.observed, &ledger, memory, pass));
+            next = self.pass(|memory, pass| plan(&answer.observed, &sight, &ledger, memory, pass));
         }
         // A plan that was not carried out is not recorded either.
         let ledger = if next.actions.is_empty() { next.ledger } else { ledger };
         let moved = ledger != stored;
-        Ok(Found { answer, moved, ledger, holds: next.holds, wait })
+        Ok(Found { answer, sight, moved, ledger, holds: next.holds, wait })
     }
 
     fn pass(&mut self, plan: impl FnOnce(&mut Memory, &mut Pass<'_>) -> Plan) -> Plan {
@@ -137,7 +153,12 @@ impl<K: WorkerKind> Look<'_, K> {
         started.checked_sub(age).unwrap_or(started)
     }
 
-    async fn observe(&mut self, scope: Scope<'_>, ledger: &Ledger, not_before: Instant) -> Result<Answer, Failure> {
+    async fn observe(
+        &mut self,
+        scope: Scope<'_>,
+        ledger: &Ledger,
+        not_before: Instant,
+    ) -> Result<(Answer, K::Sight), Failure> {
         let owner = live_owner(self.ctx, self.live);
         let Scope { status_checks, places, revisions } = scope;
         let question = Question { owner: &owner, status_checks, places, revisions, not_before };
@@ -147,11 +168,12 @@ impl<K: WorkerKind> Look<'_, K> {
         for name in named.iter().filter(|name| !name.is_empty()) {
             self.memory.revisions.learn(self.ctx, self.live, name).await?;
         }
-        Ok(answer)
+        let sight = K::see(self.ctx, self.session, self.live, ledger, &answer.observed.roster).await?;
+        Ok((answer, sight))
     }
 
     /// The revisions in use: those `wanted`, and those that a launch or a live machine names. `None` when nobody can say.
-    pub fn named(&self, found: &Found, wanted: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+    pub fn named(&self, found: &Found<K::Sight>, wanted: &BTreeSet<String>) -> Option<BTreeSet<String>> {
         let roster = &found.answer.observed.roster;
         let machines = roster.machines.values();
         let mut named: BTreeSet<String> = machines.filter_map(|m| m.instance.tags.get(REVISION_TAG).cloned()).collect();
@@ -178,7 +200,7 @@ impl<K: WorkerKind> Look<'_, K> {
     }
 
     /// When to look again.
-    pub fn requeue(&self, found: &Found) -> Duration {
+    pub fn requeue(&self, found: &Found<K::Sight>) -> Duration {
         let timings = &self.ctx.config.timings;
         let now = self.ctx.clock.monotonic();
         let next = match self.memory.idle_looks {

@@ -243,6 +243,7 @@ mod tests {
             instance_type: InstanceType::try_from("m6i.large").unwrap(),
             image_id: ImageId::try_from("ami-00000001").unwrap(),
             launch_template_version: None,
+            indexes: None,
             count: 1,
             replaces: 0,
             instance_ids: vec![],

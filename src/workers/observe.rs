@@ -164,6 +164,7 @@ async fn resolve_missing<K: WorkerKind>(
 pub fn live_owner<K: WorkerKind>(ctx: &Context, live: &Live<K>) -> Owner {
     Owner {
         cluster: ctx.config.cluster_name.clone(),
+        tag: K::OWNER_TAG,
         namespace: live.namespace().into(),
         name: live.name().into(),
         uid: live.uid().clone(),

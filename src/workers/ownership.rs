@@ -13,24 +13,32 @@ use crate::{
 /// Every tag of muster starts with this; users' tags must not.
 pub const TAG_PREFIX: &str = "muster.dev:";
 pub const CLUSTER_TAG: &str = "muster.dev:cluster";
-/// Namespace and name of the owner.
+/// Namespace and name of the owner, if that is a WorkerFleet.
 pub const OWNER_TAG: &str = "muster.dev:fleet";
+/// The same of a WorkerJob, so that a fleet and a job of one name are not taken for one another.
+pub const JOB_TAG: &str = "muster.dev:job";
 pub const OWNER_UID_TAG: &str = "muster.dev:fleet-uid";
 /// The group of the owner that a machine is for.
 pub const ROLE_TAG: &str = "muster.dev:role";
 pub const REVISION_TAG: &str = "muster.dev:revision";
+/// The indexes that the machines of one launch run, as a list of ranges.
+pub const INDEXES_TAG: &str = "muster.dev:indexes";
+/// Where a machine writes what came of its index.
+pub const RESULT_TAG: &str = "muster.dev:result";
 
 /// Who launches, as the tags of its machines name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub cluster: String,
+    /// The tag that holds its namespace and name.
+    pub tag: &'static str,
     pub namespace: String,
     pub name: String,
     pub uid: Uid,
 }
 
 impl Owner {
-    /// The value of [`OWNER_TAG`].
+    /// Namespace and name.
     pub fn path(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
@@ -39,7 +47,7 @@ impl Owner {
     pub fn tags(&self, role: &Role, revision: &str) -> BTreeMap<String, String> {
         BTreeMap::from([
             (CLUSTER_TAG.into(), self.cluster.clone()),
-            (OWNER_TAG.into(), self.path()),
+            (self.tag.into(), self.path()),
             (OWNER_UID_TAG.into(), self.uid.to_string()),
             (ROLE_TAG.into(), role.to_string()),
             (REVISION_TAG.into(), revision.into()),
@@ -64,7 +72,7 @@ impl Owner {
                     Claim::Stranger
                 }
             }
-            Some(Ok(uid)) if tag(OWNER_TAG) == Some(self.path().as_str()) => {
+            Some(Ok(uid)) if tag(self.tag) == Some(self.path().as_str()) => {
                 if launched_by(&uid) {
                     Claim::Orphan(uid)
                 } else {
@@ -73,7 +81,7 @@ impl Owner {
             }
             Some(Ok(_)) => Claim::None,
             Some(Err(_)) | None => {
-                if tag(OWNER_TAG) == Some(self.path().as_str()) {
+                if tag(self.tag) == Some(self.path().as_str()) {
                     Claim::Stranger
                 } else {
                     Claim::None
@@ -104,7 +112,13 @@ mod tests {
     const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
 
     fn owner() -> Owner {
-        Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid: Uid::try_from(OURS).unwrap() }
+        Owner {
+            cluster: "c".into(),
+            tag: OWNER_TAG,
+            namespace: "ns".into(),
+            name: "web".into(),
+            uid: Uid::try_from(OURS).unwrap(),
+        }
     }
 
     fn instance(cluster: &str, path: &str, uid: &str, token_uid: Option<&str>) -> Instance {
@@ -119,6 +133,8 @@ mod tests {
             launched_at: None,
             client_token: token.unwrap_or_default(),
             tags: tags.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            launch_index: 0,
+            state_reason: String::new(),
         }
     }
 

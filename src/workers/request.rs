@@ -46,6 +46,9 @@ pub struct LaunchRequest {
     /// In base64, as the API wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
+    /// What becomes of the machine when it is shut down from inside. EC2's default, which is to stop, when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown_behavior: Option<ShutdownBehavior>,
     /// For the instance, its volumes and its network interfaces.
     pub tags: BTreeMap<String, String>,
 }
@@ -66,6 +69,14 @@ impl Network {
     fn is_arguments(&self) -> bool {
         *self == Self::Arguments
     }
+}
+
+/// What becomes of a machine that is shut down from inside (`InstanceInitiatedShutdownBehavior`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShutdownBehavior {
+    Stop,
+    Terminate,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +155,7 @@ pub fn render(
         metadata: metadata(template, bare),
         spot: template.capacity_type == Some(CapacityType::Spot),
         user_data: resolution.user_data.as_deref().map(user_data).transpose()?,
+        shutdown_behavior: None,
         tags,
     })
 }

@@ -156,7 +156,13 @@ mod tests {
     };
 
     fn owner(uid: &str) -> Owner {
-        Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid: Uid::try_from(uid).unwrap() }
+        Owner {
+            cluster: "c".into(),
+            tag: crate::workers::ownership::OWNER_TAG,
+            namespace: "ns".into(),
+            name: "web".into(),
+            uid: Uid::try_from(uid).unwrap(),
+        }
     }
 
     fn template(types: &[&str]) -> WorkerTemplate {

@@ -254,7 +254,13 @@ mod tests {
         });
         let template = serde_json::from_value(template).unwrap();
         let uid = crate::ids::Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
-        let owner = Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid };
+        let owner = Owner {
+            cluster: "c".into(),
+            tag: crate::workers::ownership::OWNER_TAG,
+            namespace: "ns".into(),
+            name: "web".into(),
+            uid,
+        };
         let resolution = Resolution::of_ids(&template).unwrap();
         let revision = Revision::new(&owner, &Role::main(), &template, &resolution, None).unwrap();
         let content = Arc::new(revision.content);

@@ -164,7 +164,13 @@ impl Scene {
         fleets.patch_status(&name, &PatchParams::default(), &seen).await.unwrap();
 
         let uid = Uid::try_from(fleet.uid().unwrap().as_str()).unwrap();
-        let owner = Owner { cluster: "test".into(), namespace: self.namespace.clone(), name, uid: uid.clone() };
+        let owner = Owner {
+            cluster: "test".into(),
+            tag: muster::workers::ownership::OWNER_TAG,
+            namespace: self.namespace.clone(),
+            name,
+            uid: uid.clone(),
+        };
         let (role, template) = (Role::main(), &fleet.spec.template);
         let revision = Revision::new(&owner, &role, template, &Resolution::of_ids(template).unwrap(), None).unwrap();
         let mut form: Vec<(String, String)> = vec![

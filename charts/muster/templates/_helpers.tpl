@@ -58,11 +58,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [fleetreports, workerfleets]
   verbs: [list, watch, patch]
 - apiGroups: [muster.dev]
-  resources: [fleetreports/status, workerfleets/status]
+  resources: [fleetreports/status, workerfleets/status, workerjobs/status]
   verbs: [update]
+# A job is deleted when its ttlSecondsAfterFinished is over.
+- apiGroups: [muster.dev]
+  resources: [workerjobs]
+  verbs: [list, watch, patch, delete]
 # Where OwnerReferencesPermissionEnforcement is on, who makes a revision that blocks its owner's deletion needs this.
 - apiGroups: [muster.dev]
-  resources: [workerfleets/finalizers]
+  resources: [workerfleets/finalizers, workerjobs/finalizers]
   verbs: [update]
 - apiGroups: [apps]
   resources: [controllerrevisions]

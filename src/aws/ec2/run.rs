@@ -6,7 +6,8 @@ use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification, InstanceInterruptionBehavior,
     InstanceMarketOptionsRequest, InstanceMetadataEndpointState, InstanceMetadataOptionsRequest,
     InstanceMetadataTagsState, InstanceNetworkInterfaceSpecification, InstanceType, LaunchTemplateSpecification,
-    MarketType, ResourceType, SpotInstanceType, SpotMarketOptions, Tag, TagSpecification, VolumeType,
+    MarketType, ResourceType, ShutdownBehavior as SdkShutdownBehavior, SpotInstanceType, SpotMarketOptions, Tag,
+    TagSpecification, VolumeType,
 };
 
 use super::{Ec2, id, within};
@@ -15,7 +16,8 @@ use crate::{
     ids::InstanceId,
     workers::{
         launch::LaunchIntent,
-        request::{Device, LaunchRequest, Metadata, Network},
+        ownership::INDEXES_TAG,
+        request::{Device, LaunchRequest, Metadata, Network, ShutdownBehavior},
     },
     write_ahead::Acknowledged,
 };
@@ -31,7 +33,7 @@ impl Ec2 {
     ) -> Result<Vec<InstanceId>, Error> {
         const OPERATION: &str = "ec2:RunInstances";
         let intent = intent.intent();
-        let tags = tag_specifications(&request.tags);
+        let tags = tag_specifications(&tags(intent, request));
         let profile = request.instance_profile.as_ref();
         let call = self
             .once
@@ -48,6 +50,7 @@ impl Ec2 {
             .set_instance_market_options(request.spot.then(spot))
             .set_metadata_options(metadata_options(&request.metadata))
             .set_block_device_mappings(Some(request.devices.iter().map(device).collect()))
+            .set_instance_initiated_shutdown_behavior(request.shutdown_behavior.map(shutdown_behavior))
             .set_tag_specifications(Some(tags));
         let groups: Vec<_> = request.security_groups.iter().map(ToString::to_string).collect();
         let groups = Some(groups).filter(|groups| !groups.is_empty());
@@ -114,6 +117,19 @@ fn device(device: &Device) -> BlockDeviceMapping {
         .set_delete_on_termination(device.delete_on_termination)
         .build();
     BlockDeviceMapping::builder().device_name(&device.name).ebs(ebs).build()
+}
+
+/// What differs from launch to launch is in the intent.
+fn tags(intent: &LaunchIntent, request: &LaunchRequest) -> BTreeMap<String, String> {
+    let indexes = intent.indexes.iter().map(|indexes| (INDEXES_TAG.to_owned(), indexes.to_string()));
+    request.tags.clone().into_iter().chain(indexes).collect()
+}
+
+fn shutdown_behavior(behavior: ShutdownBehavior) -> SdkShutdownBehavior {
+    match behavior {
+        ShutdownBehavior::Stop => SdkShutdownBehavior::Stop,
+        ShutdownBehavior::Terminate => SdkShutdownBehavior::Terminate,
+    }
 }
 
 fn tag_specifications(tags: &BTreeMap<String, String>) -> Vec<TagSpecification> {

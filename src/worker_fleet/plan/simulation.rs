@@ -115,6 +115,8 @@ impl World {
                 instance_type: "m6i.large".into(),
                 launched_at: None,
                 client_token: machine.token.to_string(),
+                launch_index: 0,
+                state_reason: String::new(),
                 tags: BTreeMap::new(),
             };
             roster.machines.insert(id.clone(), Sighting { instance, swept: true, checks_passed: true });

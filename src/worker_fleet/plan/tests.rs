@@ -43,8 +43,13 @@ pub(super) fn desired(replicas: i32, extra: serde_json::Value) -> Desired {
     });
     spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     let spec: WorkerFleetSpec = serde_json::from_value(spec).unwrap();
-    let owner =
-        Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid: Uid::try_from(UID).unwrap() };
+    let owner = Owner {
+        cluster: "c".into(),
+        tag: crate::workers::ownership::OWNER_TAG,
+        namespace: "ns".into(),
+        name: "web".into(),
+        uid: Uid::try_from(UID).unwrap(),
+    };
     Desired::parse(&spec, owner, Synced::default(), |_| None).unwrap().supplied()
 }
 
@@ -75,6 +80,8 @@ fn machine(n: u32, state: InstanceState) -> Sighting {
             instance_type: "m6i.large".into(),
             launched_at: Some(Timestamp::from_second(1_000 + i64::from(n)).unwrap()),
             client_token: token(900 + u64::from(n)).to_string(),
+            launch_index: 0,
+            state_reason: String::new(),
             tags: BTreeMap::new(),
         },
         swept: true,
@@ -108,6 +115,7 @@ fn intent(n: u64, holder: &str, count: u32, ids: &[u32]) -> LaunchIntent {
         instance_type: crate::ids::InstanceType::try_from("m6i.large").unwrap(),
         image_id: crate::ids::ImageId::try_from("ami-00000001").unwrap(),
         launch_template_version: None,
+        indexes: None,
         count,
         replaces: 0,
         instance_ids: ids.iter().copied().map(id).collect(),

@@ -29,7 +29,13 @@ fn desired(replicas: i32) -> Desired {
     }))
     .unwrap();
     let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
-    let owner = Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid };
+    let owner = Owner {
+        cluster: "c".into(),
+        tag: crate::workers::ownership::OWNER_TAG,
+        namespace: "ns".into(),
+        name: "web".into(),
+        uid,
+    };
     Desired::parse(&spec, owner, Synced::default(), |_| None).unwrap().supplied()
 }
 
@@ -48,6 +54,8 @@ fn world(running: u32, pending: u32) -> Observed {
             instance_type: "m6i.large".into(),
             launched_at: None,
             client_token: String::new(),
+            launch_index: 0,
+            state_reason: String::new(),
             tags: BTreeMap::from([(REVISION_TAG.into(), if n <= 2 { "old" } else { "new" }.to_owned())]),
         };
         observed.roster.machines.insert(id(n), Sighting { instance, swept: true, checks_passed: true });
@@ -86,6 +94,7 @@ fn launching() -> Ledger {
         instance_type,
         image_id: ImageId::try_from("ami-00000001").unwrap(),
         launch_template_version: None,
+        indexes: None,
         count: 1,
         replaces: 0,
         instance_ids: vec![],

@@ -21,6 +21,9 @@ pub(super) const WATCHED: &[(&str, &str, &[&str])] = &[
     ("muster.dev", "workerfleets", &["list", "watch", "patch"]),
     ("muster.dev", "workerfleets/status", &["update"]),
     ("muster.dev", "workerfleets/finalizers", &["update"]),
+    ("muster.dev", "workerjobs", &["list", "watch", "patch", "delete"]),
+    ("muster.dev", "workerjobs/status", &["update"]),
+    ("muster.dev", "workerjobs/finalizers", &["update"]),
     ("muster.dev", "fleetreports", &["list", "watch", "patch"]),
     ("muster.dev", "fleetreports/status", &["update"]),
     ("apps", "controllerrevisions", &["get", "list", "create", "patch", "delete"]),
@@ -44,7 +47,8 @@ pub(super) fn rights(tables: &[&[(&str, &str, &[&str])]]) -> BTreeSet<Right> {
 /// Every resource that the API server serves, with its subresources.
 async fn resources() -> BTreeSet<(String, String)> {
     let client = KubeApi::shared().await.admin().await.expect("a client");
-    let mut found = BTreeSet::from([("muster.dev".to_owned(), "workerfleets/finalizers".to_owned())]);
+    let finalizers = |kind| ("muster.dev".to_owned(), format!("{kind}/finalizers"));
+    let mut found = BTreeSet::from([finalizers("workerfleets"), finalizers("workerjobs")]);
     let mut collect = |group: &str, list: APIResourceList| {
         found.extend(list.resources.into_iter().map(|resource| (group.to_owned(), resource.name)));
     };

@@ -15,6 +15,7 @@ use kube::{
 };
 use muster::{
     aws_account::AwsAccount, clock::Timings, config::LeaseName, fleet_report::FleetReport, worker_fleet::WorkerFleet,
+    worker_job::WorkerJob,
 };
 use serde_json::json;
 
@@ -119,6 +120,10 @@ async fn a_controller_takes_every_right_that_the_chart_gives() {
     scene.api::<FleetReport>().delete("web", &DeleteParams::default()).await.expect("a deletion");
     scene.wait_gone::<WorkerFleet>("web").await;
     scene.wait_gone::<FleetReport>("web").await;
+    // Nothing is to be done, so it is over at once.
+    let spec = crate::job::spec(&scene, 1, 1, json!({"activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 0}));
+    scene.create::<WorkerJob>("web", spec).await;
+    scene.wait_gone::<WorkerJob>("web").await;
     let accounts = kube::Api::<AwsAccount>::all(scene.kube.clone());
     let account = accounts.get(&scene.namespace).await.expect("an AwsAccount");
     accounts.delete(&scene.namespace, &DeleteParams::default()).await.expect("a deletion");
@@ -139,6 +144,7 @@ async fn a_controller_takes_every_right_that_the_chart_gives() {
     let seldom = rights(&[&[
         // The API server itself asks for it, where OwnerReferencesPermissionEnforcement is on.
         ("muster.dev", "workerfleets/finalizers", &["update"]),
+        ("muster.dev", "workerjobs/finalizers", &["update"]),
         // A launch on record names a revision that is not among those of its fleet.
         ("apps", "controllerrevisions", &["get"]),
     ]]);

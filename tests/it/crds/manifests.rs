@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 pub(super) fn all() -> Vec<Value> {
-    vec![
+    let mut all = vec![
         aws_account(),
         fleet_report(),
         fleet_report_with(json!({"field": "moduleA", "oneOf": ["red-1.8.5", "red-1.8.6"]})),
@@ -22,7 +22,12 @@ pub(super) fn all() -> Vec<Value> {
             "launchTemplate": {"name": "web", "version": "$Latest", "onChange": "Keep"},
         })),
         worker_fleet_with(json!({"launchTemplate": {"id": "lt-0123456789abcdef0"}})),
-    ]
+    ];
+    let s3 = json!({"s3": {"bucket": "results", "prefix": "nightly"}});
+    let fleets: Vec<_> = all.iter().filter(|manifest| manifest["kind"] == "WorkerFleet").cloned().collect();
+    all.extend(fleets.iter().map(|fleet| worker_job(s3.clone(), fleet)));
+    all.extend(fleets.first().map(|fleet| worker_job(json!({"shutdownReason": {}}), fleet)));
+    all
 }
 
 /// The one that mistakes are made in.
@@ -181,4 +186,30 @@ fn worker_fleet_with_parameter_store(value: usize) -> Value {
     let roles = &mut manifest["spec"]["roles"];
     roles[0]["parameters"] = json!([roles[0]["parameters"][value]]);
     manifest
+}
+
+/// A job has the template and the parameters of a fleet.
+fn worker_job(result: Value, fleet: &Value) -> Value {
+    let mut template = fleet["spec"]["template"].clone();
+    if result.get("shutdownReason").is_some() {
+        template["capacityType"] = json!("OnDemand");
+    }
+    json!({
+        "apiVersion": "muster.dev/v1alpha1",
+        "kind": "WorkerJob",
+        "metadata": {"name": "whole"},
+        "spec": {
+            "completions": 10,
+            "parallelism": 5,
+            "backoffLimitPerIndex": 1,
+            "maxFailedIndexes": 2,
+            "activeDeadlineSeconds": 7200,
+            "ttlSecondsAfterFinished": 600,
+            "result": result,
+            "suspend": true,
+            "aws": {"region": "eu-west-1", "accountRef": {"name": "default"}},
+            "template": template,
+            "parameters": fleet["spec"]["parameters"],
+        },
+    })
 }

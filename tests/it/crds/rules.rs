@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Kind, bounds, installed, kinds, manifests, offer, offer_new};
 
 /// A whole manifest with some fields changed, and the message that must come back.
+#[derive(Clone)]
 struct Mistake {
     kind: &'static str,
     /// Whether the object is there already, as the whole manifest has it.
@@ -31,7 +32,7 @@ fn mistakes() -> Vec<Mistake> {
     let mistake =
         |kind, on, edits: &[(&'static str, Value)], message| Mistake { kind, on, edits: edits.to_vec(), message };
     let account = "the account of an AwsAccount cannot change: make a new AwsAccount with another name and point accountRef at it";
-    vec![
+    let mut all = vec![
         mistake(
             "AwsAccount",
             Create,
@@ -481,7 +482,90 @@ fn mistakes() -> Vec<Mistake> {
             &[("/spec/parameters/values/1/valueFrom/secretKeyRef", json!(null))],
             "valueFrom needs exactly one of secretKeyRef or configMapKeyRef",
         ),
-    ]
+        mistake(
+            "WorkerJob",
+            Create,
+            &[("/metadata/name", json!("a".repeat(64)))],
+            "metadata.name must be at most 63 characters",
+        ),
+        mistake(
+            "WorkerJob",
+            Create,
+            &[("/spec/maxFailedIndexes", json!(11))],
+            "maxFailedIndexes must not be more than completions",
+        ),
+        mistake(
+            "WorkerJob",
+            Create,
+            &[("/spec/template/metadataOptions/instanceMetadataTags", json!("disabled"))],
+            "a worker of a WorkerJob reads its index from its tags: remove template.metadataOptions.instanceMetadataTags",
+        ),
+        mistake(
+            "WorkerJob",
+            Create,
+            &[("/spec/result", json!({"shutdownReason": {}})), ("/spec/template/capacityType", json!("Spot"))],
+            "result.shutdownReason needs On-Demand machines, since Spot ones are never stopped",
+        ),
+        mistake(
+            "WorkerJob",
+            Create,
+            &[("/spec/result", json!({}))],
+            "say how a worker tells its result: exactly one of s3 or shutdownReason",
+        ),
+        mistake(
+            "WorkerJob",
+            Create,
+            &[("/spec/result/shutdownReason", json!({}))],
+            "say how a worker tells its result: exactly one of s3 or shutdownReason",
+        ),
+        mistake(
+            "WorkerJob",
+            Update,
+            &[("/spec/result/s3/bucket", json!("another"))],
+            "result cannot change: make a new WorkerJob with another name",
+        ),
+        mistake(
+            "WorkerJob",
+            Update,
+            &[("/spec/aws/region", json!("us-east-1"))],
+            "aws cannot change: make a new WorkerJob with another name",
+        ),
+        mistake(
+            "WorkerJob",
+            Update,
+            &[("/spec/template/keyName", json!("another"))],
+            "template cannot change: make a new WorkerJob with another name",
+        ),
+        mistake(
+            "WorkerJob",
+            Update,
+            &[("/spec/parameters/values/0/value", json!("another"))],
+            "parameters cannot change: make a new WorkerJob with another name",
+        ),
+    ];
+    let frozen = "only suspend and parallelism of a WorkerJob can change: make a new one with another name";
+    for (field, value) in [
+        ("/spec/completions", json!(11)),
+        ("/spec/backoffLimitPerIndex", json!(2)),
+        ("/spec/maxFailedIndexes", json!(3)),
+        ("/spec/maxFailedIndexes", json!(null)),
+        ("/spec/activeDeadlineSeconds", json!(1)),
+        ("/spec/activeDeadlineSeconds", json!(null)),
+        ("/spec/ttlSecondsAfterFinished", json!(1)),
+        ("/spec/ttlSecondsAfterFinished", json!(null)),
+    ] {
+        all.push(mistake("WorkerJob", Update, &[(field, value)], frozen));
+    }
+    // A job has the template and the parameters of a fleet.
+    let of_template = |m: &&Mistake| {
+        m.kind == "WorkerFleet"
+            && m.edits
+                .iter()
+                .all(|(place, _)| place.starts_with("/spec/template/") || place.starts_with("/spec/parameters/"))
+    };
+    let of_template: Vec<_> = all.iter().filter(of_template).cloned().collect();
+    all.extend(of_template.into_iter().map(|m| Mistake { kind: "WorkerJob", ..m }));
+    all
 }
 
 fn edited(mut manifest: Value, edits: &[(&str, Value)]) -> Value {

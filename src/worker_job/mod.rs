@@ -1,0 +1,338 @@
+//! WorkerJob: run each index of this work to completion on workers that end themselves.
+//!
+//! ```text
+//!                launched, tag and launch index        a result of this job's own
+//!   free index ────────────────────────────► held ───────────────────────────────► completed
+//!        ▲                                    │
+//!        │ reclaimed, ended by somebody       │ machine is seen to have ended without one
+//!        └────────────────────────────────────┤
+//!        ▲ failure within backoffLimitPerIndex│
+//!        └────────────────────────────────────┴──► failed: more often than that
+//! ```
+//!
+//! Completed and failed indexes and the counts of failures stand in the status, written before the machine that they are
+//! about is ended. Who holds what, EC2 tells.
+
+mod account;
+mod crd;
+mod desired;
+mod plan;
+mod reader;
+mod results;
+mod sight;
+mod status;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use kube::api::{DeleteParams, Preconditions};
+
+pub use self::crd::{IndexFailures, ResultSource, S3Result, ShutdownReason, WorkerJob, WorkerJobSpec, WorkerJobStatus};
+use self::{
+    desired::{Desired, ResultsFrom, results_from},
+    plan::{has_ended, plan, plan_end},
+    results::folder,
+    sight::{Memory, Sight},
+    status::{View, progress_of, with_progress},
+};
+use crate::{
+    aws::{Session, ec2::Ec2},
+    aws_account::{Claim, authorize},
+    condition::{ConditionType, Reason, Verdict},
+    context::Context,
+    ids::{InstanceId, Uid},
+    live::Live,
+    reconcile::{Chain, Failure, Finalized, Kind, Outcome, escape},
+    workers::{
+        launch::{LaunchIntent, Termination},
+        ledger::Ledger,
+        look::{Found, Look, Scope, WorkerKind, aws_status},
+        observe::live_owner,
+        ownership::JOB_TAG,
+        parameters::{self, Ask, MAIN, Parameters},
+        roster::{Known, Roster},
+        supply::supply,
+    },
+};
+
+/// Who writes what the jobs own.
+const FIELD_MANAGER: &str = "muster-workerjob";
+/// How many revisions that nothing names are kept.
+const REVISION_HISTORY: usize = 2;
+
+/// The memories of all jobs.
+#[derive(Clone, Debug, Default)]
+pub struct Memories(Arc<Mutex<HashMap<Uid, Arc<tokio::sync::Mutex<Memory>>>>>);
+
+impl Memories {
+    fn of(&self, uid: &Uid) -> Arc<tokio::sync::Mutex<Memory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.clone()).or_default().clone()
+    }
+
+    fn forget(&self, uid: &Uid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+impl Kind for WorkerJob {
+    type Status = WorkerJobStatus;
+
+    const NAME: &'static str = "WorkerJob";
+    const FINALIZER: &'static str = "muster.dev/workerjob";
+    const AWS_REFS: &'static [&'static str] = &["/aws"];
+    const UNKNOWN_WHILE_STALLED: &'static [ConditionType] =
+        &[ConditionType::CapacityAvailable, ConditionType::OrphansFound, ConditionType::Degraded];
+
+    fn status(&self) -> Option<&WorkerJobStatus> {
+        self.status.as_ref()
+    }
+
+    fn suspended(&self) -> bool {
+        self.spec.suspend
+    }
+
+    async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<WorkerJobStatus>, Failure> {
+        let owner = live_owner(ctx, live);
+        let spec = live.object().spec.clone();
+        let session = session(ctx, live, &claims(&spec)).await?;
+        let memory = ctx.workers.of(live.uid());
+        let mut memory = memory.lock().await;
+        memory.revisions.check_cluster(ctx, live).await?;
+        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles: vec![], act: !spec.suspend };
+        let synced = parameters::sync(ctx, &session, live, &ask).await?;
+        let mut desired = Desired::parse(&spec, owner.clone(), synced, live.annotation(desired::IGNORE))
+            .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
+        let values = desired.parameters.reference(MAIN);
+        let mut supplied = supply(ctx, &session, &owner, &desired.role, &spec.template, values, &mut memory).await;
+        if let Some(supply) = &mut supplied.supply {
+            desired.dress(&mut supply.revision);
+            memory.revisions.ensure(ctx, live, &supply.revision, FIELD_MANAGER).await?;
+        }
+        desired.supplied = supplied;
+        let supply = desired.supplied.supply.as_ref();
+        let places: Vec<_> = supply.iter().map(|supply| &supply.places).collect();
+        let revisions: BTreeSet<_> = supply.iter().map(|supply| supply.revision.name.clone()).collect();
+        let scope = Scope { status_checks: false, places: &places, revisions: &revisions };
+        let mut look = Look { ctx, session: &session, live, memory: &mut memory };
+        let found = look
+            .rounds(scope, |observed, sight, ledger, _, pass| plan(&desired, observed, sight, ledger, pass))
+            .await?;
+        let named = look.named(&found, &revisions);
+        look.prune(named.as_ref(), REVISION_HISTORY).await?;
+        doubt(ctx, &session, &desired, &found);
+        let in_use = named.and_then(|named| look.memory.revisions.parameters(&named));
+        let mut outcome = outcome(&mut look, &desired, &found).await;
+        let leftover = parameters::tidy(ctx, &session, live, &ask, in_use.as_ref()).await?;
+        // What it changed of the status is what stays of it.
+        outcome.status.parameters = live.status().parameters;
+        let mut synced = desired.parameters;
+        synced.leftover = leftover;
+        outcome.verdicts.extend(synced.verdict(&live.status().common.conditions));
+        outcome.requeue = synced.requeue(&ctx.config.timings).map_or(outcome.requeue, |next| next.min(outcome.requeue));
+        delete_when_due(ctx, live, &found.ledger).await?;
+        Ok(outcome)
+    }
+
+    async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerJobStatus>, Failure> {
+        let session = match session(ctx, live, &[]).await {
+            Ok(session) => session,
+            // The account is recorded with the first intent. So nothing was launched, unless the status was lost since
+            // (etcd restored from a backup): then a look tells, and where there can be none, there never was one.
+            Err(error) if live.status().aws.is_none() && !matches!(error, Failure::NotYet(_)) => {
+                tracing::info!(error = %Chain(&error), "let go without a look: nothing was ever launched");
+                return Ok(Finalized::Done);
+            }
+            Err(error) => return Err(error),
+        };
+        let memory = ctx.workers.of(live.uid());
+        let mut memory = memory.lock().await;
+        memory.revisions.check_cluster(ctx, live).await?;
+        let revisions = BTreeSet::new();
+        let scope = Scope { status_checks: false, places: &[], revisions: &revisions };
+        let mut look = Look { ctx, session: &session, live, memory: &mut memory };
+        let found = look.rounds(scope, |observed, _, ledger, _, pass| plan_end(observed, ledger, pass)).await?;
+        if has_ended(&found.answer.observed, &found.ledger) {
+            parameters::remove(ctx, &session, live, &live_owner(ctx, live)).await?;
+            return Ok(Finalized::Done);
+        }
+        Ok(Finalized::Waiting(parting(&look, &found)))
+    }
+
+    fn forget(ctx: &Context, uid: &Uid) {
+        ctx.workers.forget(uid);
+        ctx.worker_jobs.forget(uid);
+        ctx.parameters.forget(uid);
+    }
+}
+
+impl WorkerKind for WorkerJob {
+    type Sight = Sight;
+
+    const OWNER_TAG: &'static str = JOB_TAG;
+
+    fn ledger(status: &WorkerJobStatus) -> Ledger {
+        Ledger {
+            launches: status.launches.clone(),
+            terminations: status.terminations.clone(),
+            progress: progress_of(status),
+            ..Ledger::default()
+        }
+    }
+
+    fn with_ledger(status: WorkerJobStatus, session: &Session, ledger: Ledger) -> WorkerJobStatus {
+        let Ledger { launches, terminations, progress, .. } = ledger;
+        let aws = status.aws.clone().or_else(|| Some(aws_status(session)));
+        WorkerJobStatus { launches, terminations, aws, ..with_progress(status, &progress) }
+    }
+
+    fn launches(status: &WorkerJobStatus) -> &[LaunchIntent] {
+        &status.launches
+    }
+
+    fn terminations(status: &WorkerJobStatus) -> &Vec<Termination> {
+        &status.terminations
+    }
+
+    fn listed(_: &WorkerJobStatus) -> BTreeMap<InstanceId, Known> {
+        BTreeMap::new()
+    }
+
+    /// Results are listed after EC2 was asked: a machine that is seen to have ended wrote its result before that.
+    async fn see(
+        ctx: &Context,
+        session: &Session,
+        live: &Live<Self>,
+        ledger: &Ledger,
+        roster: &Roster,
+    ) -> Result<Sight, Failure> {
+        let memory = ctx.worker_jobs.of(live.uid());
+        let mut memory = memory.lock().await;
+        let before = progress_of(&live.status());
+        let asked = memory.follow(roster, ledger, &before);
+        let mut described = BTreeMap::new();
+        if !asked.is_empty() {
+            let answer = Ec2::new(session).describe_by_id(&asked).await?;
+            described.extend(answer.into_iter().map(|instance| (instance.id.clone(), instance)));
+        }
+        let mut sight = memory.see(&asked, &described, ledger, before);
+        let needed = sight.before.finished.is_none() && !live.is_being_deleted();
+        let spec = &live.object().spec;
+        if let (Ok(ResultsFrom::S3(at)), true) = (results_from(spec), needed) {
+            let job = (live.uid(), u32::try_from(spec.completions).unwrap_or_default());
+            let results = reader::read(ctx, session, &at, job, &sight.before, &mut memory.read).await?;
+            Memory::judge(&mut sight, &folder(at.prefix.as_deref(), live.uid()), results);
+        }
+        let (now, timings) = (ctx.clock.monotonic(), &ctx.config.timings);
+        memory.linger(&mut sight, now, timings.sweep);
+        memory.rest(&mut sight, now);
+        Ok(sight)
+    }
+}
+
+fn claims(spec: &WorkerJobSpec) -> Vec<Claim> {
+    let bucket = spec.result.s3.iter().map(|s3| Claim::Bucket(s3.bucket.clone()));
+    spec.template
+        .claims()
+        .into_iter()
+        .chain(bucket)
+        .chain(spec.parameters.as_ref().and_then(Parameters::claim))
+        .collect()
+}
+
+async fn session(ctx: &Context, live: &Live<WorkerJob>, claims: &[Claim]) -> Result<Session, Failure> {
+    let status = live.status();
+    let aws = &live.object().spec.aws;
+    authorize(ctx, WorkerJob::NAME, live.namespace(), aws, status.aws.as_ref(), claims).await
+}
+
+/// What a launch shows about an image goes before what was known of it.
+fn doubt(ctx: &Context, session: &Session, desired: &Desired, found: &Found<Sight>) {
+    if let Some(supply) = &desired.supplied.supply {
+        let refusal = found.answer.observed.lessons.refusals.get(&supply.revision.name);
+        if refusal.is_some_and(|refusal| refusal.cause.code.starts_with("InvalidAMIID.")) {
+            ctx.resolver.doubt(session, &supply.image.id);
+        }
+    }
+}
+
+async fn outcome(look: &mut Look<'_, WorkerJob>, desired: &Desired, found: &Found<Sight>) -> Outcome<WorkerJobStatus> {
+    let (now, timings) = (look.ctx.clock.monotonic(), &look.ctx.config.timings);
+    let memory = look.ctx.worker_jobs.of(look.live.uid());
+    memory.lock().await.told(&found.sight, &found.ledger.progress, now, timings);
+    let view = View {
+        desired,
+        observed: &found.answer.observed,
+        sight: &found.sight,
+        ledger: &found.ledger,
+        hold: found.holds.get(&desired.role).copied(),
+        undying: &look.memory.undying,
+    };
+    let status = view.status(WorkerJob::with_ledger(look.live.status(), look.session, found.ledger.clone()));
+    let (verdicts, settled) = (view.verdicts(), view.is_settled());
+    look.rest(settled || desired.suspended, found.moved);
+    let requeue = look.requeue(found);
+    let due = [until_deadline(look.ctx, desired, &found.ledger), until_deletion(look.ctx, look.live, &found.ledger)];
+    let requeue = due.into_iter().flatten().fold(requeue, |sooner, due| sooner.min(due.max(timings.progress / 50)));
+    Outcome { status, verdicts, requeue }
+}
+
+fn until_deadline(ctx: &Context, desired: &Desired, ledger: &Ledger) -> Option<Duration> {
+    let started = ledger.progress.started.filter(|_| ledger.progress.finished.is_none() && !desired.suspended)?;
+    let running = ctx.clock.now().duration_since(started);
+    Some(desired.deadline?.saturating_sub(running.unsigned_abs()))
+}
+
+/// How long until the job is to be deleted; zero when it is time.
+fn until_deletion(ctx: &Context, live: &Live<WorkerJob>, ledger: &Ledger) -> Option<Duration> {
+    let spec = &live.object().spec;
+    let ttl = spec.ttl_seconds_after_finished.filter(|_| !spec.suspend)?;
+    let ttl = Duration::from_secs(u64::try_from(ttl).unwrap_or_default());
+    let since = ctx.clock.now().duration_since(ledger.progress.finished?.at);
+    Some(if since.is_negative() { ttl } else { ttl.saturating_sub(since.unsigned_abs()) })
+}
+
+/// Deletes a job that finished long enough ago. What is deleted is this very object, in the state that was looked at; the
+/// finalizer ends what is left of it.
+async fn delete_when_due(ctx: &Context, live: &Live<WorkerJob>, ledger: &Ledger) -> Result<(), Failure> {
+    // That it finished must be on record, so that another look comes to the same.
+    let on_record = progress_of(&live.status()).finished.is_some();
+    if !on_record || until_deletion(ctx, live, ledger) != Some(Duration::ZERO) {
+        return Ok(());
+    }
+    let preconditions = Preconditions {
+        uid: Some(live.uid().to_string()),
+        resource_version: live.raw().metadata.resource_version.clone(),
+    };
+    let params = DeleteParams::background().preconditions(preconditions);
+    let api = live.api::<WorkerJob>(ctx);
+    let operation = format!("delete the WorkerJob {}, whose ttlSecondsAfterFinished is over", live.name());
+    match ctx.kube_call(&operation, api.delete(live.name(), &params)).await {
+        Ok(_) => Ok(()),
+        Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 404) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a job that is being deleted tells.
+fn parting(look: &Look<'_, WorkerJob>, found: &Found<Sight>) -> Outcome<WorkerJobStatus> {
+    let victims = found.ledger.victims().len();
+    let launches = found.ledger.launches.len();
+    let (condition, reason, message) = match look.memory.undying.iter().next() {
+        Some((id, error)) => {
+            (ConditionType::Stalled, Reason::DeletionBlocked, format!("{id} is not ended: {error}{}", escape()))
+        }
+        None => {
+            let message = format!("{victims} workers are ending, {launches} launches are being settled");
+            (ConditionType::Reconciling, Reason::Deleting, message)
+        }
+    };
+    let verdicts = vec![
+        Verdict::new(ConditionType::Ready, false, reason, message.clone()),
+        Verdict::new(condition, true, reason, message),
+    ];
+    let status = WorkerJob::with_ledger(look.live.status(), look.session, found.ledger.clone());
+    Outcome { status, verdicts, requeue: look.ctx.config.timings.progress.max(found.wait.unwrap_or_default()) }
+}

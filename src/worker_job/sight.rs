@@ -1,0 +1,191 @@
+//! Who runs which index, and what came of those who ran one before.
+//!
+//! EC2 tells it: a machine has the indexes of its launch as a tag, and its launch index says which of them is its own.
+//! What is remembered here only bridges the time until EC2 says that a machine has ended.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::Timings,
+    ids::InstanceId,
+    worker_job::{
+        reader::Cache,
+        results::{Rejection, Results},
+    },
+    workers::{
+        indexes::Indexes,
+        instance::{Instance, InstanceState},
+        ledger::Ledger,
+        ownership::INDEXES_TAG,
+        progress::Progress,
+        roster::Roster,
+    },
+};
+
+/// What a job sees beside its machines.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// The progress on record when this was seen. A plan starts from it, so that planning twice counts nothing twice.
+    pub before: Progress,
+    /// The machines that run an index or may, those on their way out included. `None`: nobody knows which index.
+    pub(super) holders: BTreeMap<InstanceId, Option<u32>>,
+    /// The machines that have ended for certain and are not accounted for.
+    pub(super) ends: Vec<End>,
+    /// The indexes of the launches that were open then, of which nobody knows yet which machines they brought.
+    pub(super) launching: BTreeSet<u32>,
+    pub(super) results: Results,
+    /// Machines whose index needs them no longer, for a while already.
+    pub(super) lingering: BTreeSet<InstanceId>,
+    /// Indexes that are not run again at once.
+    pub(super) resting: BTreeSet<u32>,
+}
+
+/// A machine that is no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub id: InstanceId,
+    pub index: Option<u32>,
+    /// The code of EC2's StateReason; empty where EC2 does not tell any more.
+    pub reason: String,
+}
+
+/// What this process remembers of a job. Lost with the process.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    holders: BTreeMap<InstanceId, Option<u32>>,
+    /// What the last look began with: the progress on record, and the ends that it did not have in it.
+    begun: Option<(Progress, BTreeSet<InstanceId>)>,
+    /// The progress that the last look came to.
+    expected: Option<Progress>,
+    /// Since when a machine is known to be needed no longer.
+    done_since: BTreeMap<InstanceId, Instant>,
+    rests: BTreeMap<u32, Rest>,
+    /// What was read of each result, by key.
+    pub(super) read: Cache,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    until: Instant,
+    wait: Duration,
+}
+
+impl Memory {
+    /// Takes in what EC2 shows. Returns the machines to ask for by id: those that are not shown any more.
+    pub(super) fn follow(&mut self, roster: &Roster, ledger: &Ledger, before: &Progress) -> Vec<InstanceId> {
+        // Whatever this process put on record since has these ends in it; and if the look came to what is on record, they
+        // changed nothing.
+        let on_record = |then: &Progress| then != before || self.expected.as_ref() == Some(before);
+        if let Some((_, accounted)) = self.begun.take().filter(|(then, _)| on_record(then)) {
+            self.holders.retain(|id, _| !accounted.contains(id));
+        }
+        self.expected = None;
+        for (id, machine) in &roster.machines {
+            if machine.instance.state != InstanceState::Terminated {
+                let known = self.holders.get(id).copied().flatten();
+                self.holders.insert(id.clone(), known.or_else(|| index_of(&machine.instance, ledger)));
+            }
+        }
+        let launched: BTreeSet<_> = ledger.launches.iter().flat_map(|intent| &intent.instance_ids).collect();
+        for id in roster.unseen.keys().filter(|id| !launched.contains(id)) {
+            self.holders.entry(id.clone()).or_insert(None);
+        }
+        let shown = |id: &InstanceId| {
+            roster.unseen.contains_key(id)
+                || roster.machines.get(id).is_some_and(|m| m.instance.state != InstanceState::Terminated)
+        };
+        let died_young = roster.gone.iter().filter(|id| launched.contains(id));
+        let asked: BTreeSet<_> = self.holders.keys().chain(died_young).filter(|id| !shown(id)).cloned().collect();
+        asked.into_iter().collect()
+    }
+
+    /// Puts together what is seen. `described` is what EC2 answered for the ids that [`Memory::follow`] asked for.
+    pub(super) fn see(
+        &mut self,
+        asked: &[InstanceId],
+        described: &BTreeMap<InstanceId, Instance>,
+        ledger: &Ledger,
+        before: Progress,
+    ) -> Sight {
+        let mut holders = self.holders.clone();
+        let mut ends = Vec::new();
+        for id in asked {
+            let known = holders.get(id).copied().flatten();
+            match described.get(id) {
+                Some(instance) if instance.state != InstanceState::Terminated => {
+                    holders.insert(id.clone(), known.or_else(|| index_of(instance, ledger)));
+                }
+                Some(instance) => {
+                    holders.remove(id);
+                    let index = known.or_else(|| index_of(instance, ledger));
+                    ends.push(End { id: id.clone(), index, reason: instance.state_reason.clone() });
+                }
+                // It was on its way out before, or is not known to EC2 after the grace.
+                None => {
+                    holders.remove(id);
+                    ends.push(End { id: id.clone(), index: known, reason: String::new() });
+                }
+            }
+        }
+        self.begun = Some((before.clone(), ends.iter().map(|end| end.id.clone()).collect()));
+        let launching =
+            ledger.launches.iter().filter_map(|intent| intent.indexes.as_ref()).flat_map(Indexes::iter).collect();
+        Sight { before, holders, ends, launching, ..Sight::default() }
+    }
+
+    /// Results of machines that EC2 knows to have run another index do not count.
+    pub(super) fn judge(sight: &mut Sight, folder: &str, results: Results) {
+        let ended = sight.ends.iter().map(|end| (&end.id, end.index));
+        let known = sight.holders.iter().map(|(id, index)| (id, *index)).chain(ended);
+        let known: BTreeMap<&InstanceId, u32> = known.filter_map(|(id, index)| Some((id, index?))).collect();
+        sight.results = results.only(folder, |index, id| match known.get(id) {
+            Some(own) if *own != index => Err(Rejection::AnotherIndexIsItsOwn(*own)),
+            Some(_) | None => Ok(()),
+        });
+    }
+
+    /// Remembers since when machines are needed no longer, and names those that had time enough to end by themselves.
+    pub(super) fn linger(&mut self, sight: &mut Sight, now: Instant, grace: Duration) {
+        let done = |id: &InstanceId, index: u32| sight.before.is_final(index) || sight.results.of(index, id).is_some();
+        let holders = sight.holders.iter();
+        let done: BTreeSet<_> =
+            holders.filter(|(id, i)| i.is_some_and(|i| done(id, i))).map(|(id, _)| id.clone()).collect();
+        self.done_since.retain(|id, _| done.contains(id));
+        for id in done {
+            let since = *self.done_since.entry(id.clone()).or_insert(now);
+            if now.saturating_duration_since(since) >= grace {
+                sight.lingering.insert(id);
+            }
+        }
+    }
+
+    /// Indexes whose machine has ended without a result wait a little longer each time before they are run again.
+    pub(super) fn rest(&mut self, sight: &mut Sight, now: Instant) {
+        self.rests.retain(|index, _| !sight.before.is_final(*index));
+        sight.resting = self.rests.iter().filter(|(_, rest)| rest.until > now).map(|(index, _)| *index).collect();
+    }
+
+    /// Remembers what a look came to.
+    pub(super) fn told(&mut self, sight: &Sight, progress: &Progress, now: Instant, timings: &Timings) {
+        for index in sight.ends.iter().filter_map(|end| end.index) {
+            let wait = self.rests.get(&index).map_or(timings.progress, |rest| rest.wait.saturating_mul(2));
+            let wait = wait.min(timings.sweep.saturating_mul(5));
+            self.rests.insert(index, Rest { until: now + wait, wait });
+        }
+        self.expected = Some(progress.clone());
+    }
+}
+
+/// Which index a machine runs, as its launch says. While the launch is on record that tells, too, whatever became of the
+/// tag since.
+fn index_of(instance: &Instance, ledger: &Ledger) -> Option<u32> {
+    let intent = ledger.launches.iter().find(|intent| intent.token.as_str() == instance.client_token);
+    let indexes = match intent.and_then(|intent| intent.indexes.clone()) {
+        Some(indexes) => indexes,
+        None => instance.tags.get(INDEXES_TAG)?.parse::<Indexes>().ok()?,
+    };
+    indexes.nth(instance.launch_index)
+}
