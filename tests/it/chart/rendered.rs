@@ -33,6 +33,7 @@ async fn by_default_two_replicas_share_a_lease_and_look_after_all_namespaces() {
         "CustomResourceDefinition",
         "CustomResourceDefinition",
         "CustomResourceDefinition",
+        "CustomResourceDefinition",
         "Deployment",
         "PodDisruptionBudget",
         "Role",
