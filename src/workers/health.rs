@@ -76,6 +76,8 @@ struct Beat {
     since: Instant,
     before: Duration,
     ready_at: Option<Timestamp>,
+    /// When it was seen to be ready no more.
+    failed_at: Option<Timestamp>,
 }
 
 /// What is told to the pulse at each look.
@@ -117,9 +119,16 @@ impl Pulse {
                 (beat.ready, beat.since, beat.before) = (ready, look.now, Duration::ZERO);
                 if ready {
                     beat.ready_at = Some(look.wall);
+                } else {
+                    beat.failed_at = Some(look.wall);
                 }
             } else if !ready && waits_in_vain {
                 beat.since = look.now;
+            }
+            // Another process may have seen it first, and what is on record stays.
+            let recorded = look.listed.get(id).copied().flatten();
+            if let Some(at) = recorded.filter(|at| ready && beat.failed_at.is_none_or(|failed| failed <= *at)) {
+                beat.ready_at = Some(at);
             }
             let age = look.now.saturating_duration_since(beat.since).saturating_add(beat.before);
             let was_ready = beat.ready_at.is_some();
@@ -143,14 +152,17 @@ impl Pulse {
 
 impl Beat {
     fn remembered(first: bool, id: &InstanceId, ready: bool, look: &Sight<'_>) -> Self {
-        let fresh = Self { ready, since: look.now, before: Duration::ZERO, ready_at: ready.then_some(look.wall) };
-        if !first {
-            return fresh;
-        }
+        let fresh = Self {
+            ready,
+            since: look.now,
+            before: Duration::ZERO,
+            ready_at: ready.then_some(look.wall),
+            failed_at: None,
+        };
         let ready_at = match look.listed.get(id) {
             Some(ready_at) => *ready_at,
             // Left out of a list that names those that are not available first.
-            None if !look.listed.is_empty() && ready => Some(Timestamp::UNIX_EPOCH),
+            None if first && !look.listed.is_empty() && ready => Some(Timestamp::UNIX_EPOCH),
             None => None,
         };
         match (ready, ready_at) {

@@ -201,39 +201,29 @@ async fn what_dies_or_is_stopped_is_replaced() {
 }
 
 #[tokio::test]
-async fn an_edit_holds_for_new_launches_and_old_revisions_are_pruned() {
+async fn an_edit_replaces_what_runs_and_old_revisions_are_pruned() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
-    let mut wish = with(spec(&scene, 1, json!({})), json!({"revisionHistoryLimit": 0, "scaleDownPolicy": "Newest"}));
+    let mut wish = with(spec(&scene, 1, json!({})), json!({"revisionHistoryLimit": 0}));
     scene.create::<WorkerFleet>("web", wish.clone()).await;
     let first = status(&wait_settled(&scene, "web", 1).await).update_revision.unwrap();
-    let edit = async |wish: &Value| scene.change::<WorkerFleet>("web", json!({"spec": wish})).await;
     wish["template"]["tags"] = json!({"edit": "1"});
-    edit(&wish).await;
-    let revised = |revision: String| {
-        move |fleet: &WorkerFleet| {
-            status(fleet).update_revision.is_some_and(|name| name != revision) && settled(fleet, 1)
-        }
-    };
-    let fleet = scene.wait("web", "a new revision", revised(first.clone())).await;
+    scene.change::<WorkerFleet>("web", json!({"spec": wish})).await;
+    let revised =
+        |fleet: &WorkerFleet| status(fleet).update_revision.is_some_and(|name| name != first) && settled(fleet, 1);
+    let fleet = scene.wait("web", "the worker of the new revision", revised).await;
     let second = status(&fleet).update_revision.unwrap();
-    assert_eq!(status(&fleet).current_revision.as_ref(), Some(&first));
-    let (_, _, message) = condition(&status(&fleet).common.conditions, "Progressing").unwrap();
-    assert_eq!(message, "1 of 1 workers run an earlier revision: a change holds for new launches");
-    assert_eq!(status(&fleet).updated_replicas, 0);
-    assert_eq!(live(&scene).len(), 1, "running workers stay");
-
-    wish["template"]["tags"] = json!({"edit": "2"});
-    wish["replicas"] = json!(2);
-    edit(&wish).await;
-    let fleet = wait_settled(&scene, "web", 2).await;
-    let third = status(&fleet).update_revision.unwrap();
-    let tags: BTreeSet<_> = live(&scene).iter().map(|i| i.tags["muster.dev:revision"].clone()).collect();
-    assert_eq!(tags, BTreeSet::from([first.clone(), third.clone()]));
+    assert_eq!(status(&fleet).current_revision.as_ref(), Some(&second));
+    let workers = live(&scene);
+    assert_eq!(workers.len(), 1);
+    assert_eq!(workers[0].tags["edit"], "1");
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/requested-at": "now"}}})).await;
+    let asked = |fleet: &WorkerFleet| status(fleet).common.last_handled_requested_at.as_deref() == Some("now");
+    scene.wait("web", "another look", asked).await;
     let revisions = scene.api::<ControllerRevision>();
-    let names: BTreeSet<_> =
+    let names: Vec<_> =
         revisions.list(&Default::default()).await.unwrap().items.iter().map(ResourceExt::name_any).collect();
-    assert_eq!(names, BTreeSet::from([first, third]), "{second} names nothing any more");
+    assert_eq!(names, [second], "{first} names nothing any more");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     fleet::{ids, launches, live, ready, settled, spec, status, wait_settled, with},
-    scene::Scene,
+    scene::{Scene, condition},
 };
 
 /// How long describe calls are blind for a write: less than the grace that the controllers of a scene give.
@@ -82,9 +82,10 @@ async fn an_edit_during_a_launch_changes_only_what_comes_after() {
     scene.change::<WorkerFleet>("web", edit).await;
     scene.sandbox.release_fault(hold);
     wait_settled(&scene, "web", 3).await;
-    assert_eq!(ever(&scene), 3);
-    let edited = live(&scene).iter().filter(|worker| worker.tags.contains_key("edit")).count();
-    assert_eq!(edited, 1, "the launch under way stays as it was recorded");
+    assert!(live(&scene).iter().all(|worker| worker.tags.contains_key("edit")));
+    let all = scene.sandbox.instances_of(&scene.account);
+    assert_eq!(all.len(), 5, "the launch under way was carried out as it was recorded, and then replaced");
+    assert_eq!(all.iter().filter(|worker| worker.tags.contains_key("edit")).count(), 3);
     let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances"));
     assert!(calls.iter().all(|call| call.outcome != Outcome::Error("IdempotentParameterMismatch".into())));
 }
@@ -177,9 +178,10 @@ async fn a_launch_whose_revision_is_lost_is_settled_by_a_search_after_the_full_w
     scene.api::<ControllerRevision>().delete(&open.revision, &DeleteParams::default()).await.unwrap();
     let _successor = scene.start().await;
     wait_settled(&scene, "web", 2).await;
-    assert_eq!(ever(&scene), 2);
+    assert_eq!(ever(&scene), 4, "two that were found, and two of the new revision in their place");
     let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances"));
-    assert_eq!(calls.len(), 1, "it was not repeated with anything else: {calls:#?}");
+    let repeated = calls.iter().filter(|call| call.parameters["ClientToken"] == open.token.as_str());
+    assert_eq!(repeated.count(), 1, "it was not repeated with anything else: {calls:#?}");
 }
 
 #[tokio::test]
@@ -301,17 +303,27 @@ async fn a_fleet_with_a_revision_keeps_it_while_a_worker_runs_it() {
     let wish = with(one_call(&scene, 1), json!({"revisionHistoryLimit": 0}));
     scene.create::<WorkerFleet>("web", wish).await;
     let first = status(&wait_settled(&scene, "web", 1).await).update_revision;
+    // The new revision is never launched, so the old one stays.
+    let refused = scene.sandbox.add_fault(Fault::always("ec2", "RunInstances", error("InsufficientInstanceCapacity")));
     let edit = json!({"spec": {"template": {"tags": {"edit": "1"}, "ami": {"id": AMAZON_LINUX_X86_64}}}});
     scene.change::<WorkerFleet>("web", edit).await;
-    scene.wait::<WorkerFleet>("web", "a new revision", |f| status(f).update_revision != first && settled(f, 1)).await;
+    let held = |f: &WorkerFleet| {
+        status(f).update_revision != first
+            && condition(&status(f).common.conditions, "CapacityAvailable").is_some_and(|c| c.0 == "False")
+    };
+    scene.wait::<WorkerFleet>("web", "a new revision that cannot be launched", held).await;
     let stored = scene.api::<ControllerRevision>().list(&ListParams::default()).await.unwrap();
     assert_eq!(stored.items.len(), 2);
-    scene.sandbox.terminate_instance(&live(&scene)[0].id).unwrap();
+    assert_eq!(live(&scene).len(), 1);
+    scene.sandbox.remove_fault(refused);
     scene
         .wait::<WorkerFleet>("web", "replaced", |f| {
             status(f).current_revision == status(f).update_revision && settled(f, 1)
         })
         .await;
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/requested-at": "now"}}})).await;
+    let asked = |f: &WorkerFleet| status(f).common.last_handled_requested_at.as_deref() == Some("now");
+    scene.wait::<WorkerFleet>("web", "another look", asked).await;
     let names: Vec<_> = scene.api::<ControllerRevision>().list(&ListParams::default()).await.unwrap().items;
     let names: Vec<_> = names.iter().map(ResourceExt::name_any).map(Some).collect();
     assert!(!names.contains(&first), "{names:?}");

@@ -138,8 +138,10 @@ fn walk(schema: &JSONSchemaProps, field: &str, pointer: &str, value: &Value, vis
             }
         }
         Value::Array(list) => {
-            let (Some(inner), Some(first)) = (items(schema), list.first()) else { return };
-            walk(inner, &format!("{field}[]"), &format!("{pointer}/0"), first, visit);
+            let Some(inner) = items(schema) else { return };
+            for (index, item) in list.iter().enumerate() {
+                walk(inner, &format!("{field}[]"), &format!("{pointer}/{index}"), item, visit);
+            }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
