@@ -321,12 +321,7 @@ async fn a_fleet_with_a_revision_keeps_it_while_a_worker_runs_it() {
             status(f).current_revision == status(f).update_revision && settled(f, 1)
         })
         .await;
-    scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/requested-at": "now"}}})).await;
-    let asked = |f: &WorkerFleet| status(f).common.last_handled_requested_at.as_deref() == Some("now");
-    scene.wait::<WorkerFleet>("web", "another look", asked).await;
-    let names: Vec<_> = scene.api::<ControllerRevision>().list(&ListParams::default()).await.unwrap().items;
-    let names: Vec<_> = names.iter().map(ResourceExt::name_any).map(Some).collect();
-    assert!(!names.contains(&first), "{names:?}");
+    scene.wait_gone::<ControllerRevision>(&first.unwrap()).await;
 }
 
 #[tokio::test]
