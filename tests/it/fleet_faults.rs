@@ -3,10 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::{
-    ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
-};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use muster::worker_fleet::WorkerFleet;
 use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, Fault, FaultAction, Lifecycle, Moment, Outcome, SandboxConfig};
 use serde_json::json;
