@@ -6,6 +6,7 @@ mod chart;
 mod cpu;
 mod crash;
 mod crds;
+mod examples;
 mod fleet;
 mod fleet_faults;
 mod fleet_orphans;

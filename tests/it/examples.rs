@@ -1,0 +1,165 @@
+//! The examples, each applied as its README says, to an account that has what the README asks for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::Duration,
+};
+
+use muster::worker_fleet::WorkerFleet;
+use muster_sandbox::{CapacitySpec, Instance, Market, SandboxConfig, SubnetSpec, WorkersConfig};
+use serde_json::{Value, json};
+
+use crate::{
+    fleet::{live, status},
+    scene::{PATIENCE, Scene, condition},
+};
+
+/// An example, in a scene where its AwsAccount exists.
+struct Example {
+    scene: Scene,
+    region: String,
+    folder: &'static str,
+}
+
+impl Example {
+    async fn begin(folder: &'static str) -> Self {
+        let workers = WorkersConfig { user_data: true, ..WorkersConfig::default() };
+        let config = SandboxConfig { throttling: false, workers: Some(workers), ..SandboxConfig::default() };
+        let scene = Scene::without_account(config).await;
+        let mut account = manifest(folder, "10-account.yaml")["spec"].clone();
+        let region = account["regions"][0].as_str().unwrap().to_owned();
+        // Names of the place where a reader applies it.
+        account["grants"][0]["namespaces"]["names"] = json!([scene.namespace]);
+        scene.create_account(account).await;
+        Self { scene, region, folder }
+    }
+
+    /// The spec of one of its objects, which leads to this scene's account.
+    fn spec(&self, file: &str) -> Value {
+        let mut spec = manifest(self.folder, file)["spec"].clone();
+        spec["aws"]["accountRef"]["name"] = json!(self.scene.namespace);
+        spec
+    }
+
+    /// Waits for all of a fleet.
+    async fn wait_ready(&self, name: &str, workers: usize) -> Vec<Instance> {
+        let ready = |fleet: &WorkerFleet| {
+            let status = status(fleet);
+            condition(&status.common.conditions, "Ready").is_some_and(|(truth, ..)| truth == "True")
+                && status.instances_total as usize == workers
+        };
+        self.scene.wait::<WorkerFleet>(name, &format!("{workers} ready"), ready).await;
+        live(&self.scene)
+    }
+
+    /// Waits until a file on a worker's disk holds a text.
+    async fn wait_written(&self, worker: &Instance, file: &str, expected: &str) {
+        let is_it = |info: &muster_sandbox::WorkerInfo| info.instance_id == worker.id;
+        let workers = self.scene.sandbox.wait_for_workers(|workers| workers.iter().any(is_it)).await;
+        let file = workers.into_iter().find(is_it).unwrap().folder.join(file);
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+        let written = async {
+            while fs::read_to_string(&file).ok().as_deref() != Some(expected) {
+                ticks.tick().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, written).await;
+        assert!(waited.is_ok(), "{}: {:?}", file.display(), fs::read_to_string(&file));
+    }
+}
+
+fn manifest(folder: &str, file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(folder).join(file);
+    serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_service_on_spot_takes_the_next_type_and_replaces_what_is_taken_back() {
+    let example = Example::begin("spot").await;
+    let (scene, region) = (&example.scene, &example.region);
+    for (zone, cidr) in [("a", "172.31.96.0/24"), ("b", "172.31.97.0/24")] {
+        let subnet = SubnetSpec {
+            account: scene.account.clone(),
+            region: region.clone(),
+            vpc_id: None,
+            zone: zone.into(),
+            cidr: cidr.into(),
+            tags: [("tier".to_owned(), "workers".to_owned())].into(),
+        };
+        scene.sandbox.add_subnet(subnet).unwrap();
+        scene.sandbox.set_capacity(CapacitySpec {
+            account: Some(scene.account.clone()),
+            zone: format!("{region}{zone}"),
+            instance_type: "m6i.large".into(),
+            market: Some(Market::Spot),
+            limit: Some(0),
+        });
+    }
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("crawler", example.spec("20-fleet.yaml")).await;
+    let told = |fleet: &WorkerFleet| {
+        let capacity = condition(&status(fleet).common.conditions, "CapacityAvailable");
+        capacity.is_some_and(|(truth, _, message)| truth == "True" && message.contains("m6i.large in subnet-"))
+    };
+    scene.wait::<WorkerFleet>("crawler", "what there is no capacity for", told).await;
+    let workers = example.wait_ready("crawler", 6).await;
+    assert!(workers.iter().all(|w| w.market == Market::Spot && w.instance_type == "m5.large"), "{workers:#?}");
+    let mut zones: BTreeMap<_, usize> = BTreeMap::new();
+    workers.iter().for_each(|worker| *zones.entry(worker.zone.clone()).or_default() += 1);
+    assert_eq!(zones, [(format!("{region}a"), 3), (format!("{region}b"), 3)].into());
+
+    scene.sandbox.reclaim_spot_instance(&workers[0].id).unwrap();
+    let replaced = |fleet: &WorkerFleet| {
+        let status = status(fleet);
+        let listed: BTreeSet<_> = status.instances.iter().map(|worker| worker.id.as_str()).collect();
+        !listed.contains(workers[0].id.as_str()) && status.ready_replicas == 6 && listed.len() == 6
+    };
+    scene.wait::<WorkerFleet>("crawler", "another in its place", replaced).await;
+    assert_eq!(live(scene).len(), 6);
+}
+
+#[tokio::test]
+async fn roles_have_types_and_user_data_of_their_own_and_are_updated_alone() {
+    let example = Example::begin("roles").await;
+    let (scene, region) = (&example.scene, &example.region);
+    let _controller = scene.start().await;
+    let mut spec = example.spec("20-fleet.yaml");
+    spec["template"]["subnets"]["ids"] = json!([scene.sandbox.subnets(&scene.account, region).remove(0).id]);
+    let leads = spec["roles"][0]["userData"]["inline"].as_str().unwrap().to_owned();
+    scene.create::<WorkerFleet>("render", spec).await;
+    let before = example.wait_ready("render", 4).await;
+    let of = |role: &str, all: &[Instance]| -> Vec<Instance> {
+        all.iter().filter(|worker| worker.tags["muster.dev:role"] == role).cloned().collect()
+    };
+    for (role, count, instance_type, text) in
+        [("main", 3, "m6i.large", "mode = work\n"), ("leader", 1, "c6i.xlarge", "mode = lead\n")]
+    {
+        let group = of(role, &before);
+        assert_eq!(group.len(), count, "{role}");
+        for worker in group {
+            assert_eq!(worker.instance_type, instance_type, "{role}");
+            example.wait_written(&worker, "opt/render/render.conf", text).await;
+        }
+    }
+    let fleet = scene.api::<WorkerFleet>().get("render").await.unwrap();
+    assert_eq!((status(&fleet).ready_replicas, status(&fleet).roles[0].ready_replicas), (3, 1));
+
+    // The README: a change of the leader's user data replaces the leader only.
+    let mut edit = example.spec("20-fleet.yaml")["roles"].clone();
+    edit[0]["userData"]["inline"] = json!(leads.replace("mode = lead", "mode = lead, again"));
+    scene.change::<WorkerFleet>("render", json!({"spec": {"roles": edit}})).await;
+    let old = of("leader", &before).remove(0).id;
+    let replaced = |fleet: &WorkerFleet| {
+        let status = status(fleet);
+        status.instances.len() == 4
+            && status.terminations.is_empty()
+            && status.instances.iter().all(|worker| worker.ready && worker.id.as_str() != old)
+    };
+    scene.wait::<WorkerFleet>("render", "another leader", replaced).await;
+    let after = live(scene);
+    let ids = |all: Vec<Instance>| all.into_iter().map(|worker| worker.id).collect::<BTreeSet<_>>();
+    assert_eq!(ids(of("main", &before)), ids(of("main", &after)), "the workers stay");
+    example.wait_written(&of("leader", &after)[0], "opt/render/render.conf", "mode = lead, again\n").await;
+}
