@@ -1,7 +1,7 @@
 # Few verbs; each says what it does, and how long it takes where that is long.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test scale dev check generate kube audit agent-release clean tools tools-python
+.PHONY: help demo test simulate scale dev check generate kube audit agent-release clean tools tools-python
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/muster
 # Outlives the checkout, so that a second clone builds in minutes.
@@ -23,6 +23,10 @@ test: tools-python ## Run every test: about 4 minutes, the first time about 20
 	@hack/kube/build.sh >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
 	@cargo test --workspace
+
+# Optimized as far as muster itself goes: its dependencies stay as the other tests have built them.
+simulate: tools ## Play a million random histories against models of EC2 and the API server: minutes
+	@cargo test --config 'profile.dev.package.muster.opt-level=1' -p muster --lib million_histories -- --ignored --nocapture
 
 scale: tools-python kube ## A thousand fleets and ten thousand machines at rest: too long for `make test`, about 5 minutes
 	@cargo test -p muster --test it scale:: -- --include-ignored --test-threads 1

@@ -195,8 +195,8 @@ fn launch(draft: &mut Draft<'_, '_>, desired: &Desired, group: &Group, wanted: u
     };
     let before = draft.ledger.launches.len();
     let hold = draft.launch(&order, wanted - (lost - replaces));
-    let launched: u32 = draft.ledger.launches[before..].iter().map(|intent| intent.count).sum();
-    let provisioned = draft.ledger.provisioned(&group.role).max(existing + launched).min(group.replicas);
+    let new: u32 = draft.ledger.launches[before..].iter().map(|intent| intent.count - intent.replaces).sum();
+    let provisioned = (draft.ledger.provisioned(&group.role).max(existing) + new).min(group.replicas);
     draft.ledger.set_provisioned(&group.role, provisioned);
     if lost > replaces { Some(Hold::ReplacementLimit) } else { hold }
 }

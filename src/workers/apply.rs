@@ -1,11 +1,16 @@
 //! Carries a plan out: permits, the record, then the calls. What each call came to goes into the memory and the ledger.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, stream};
 
 use crate::{
     aws::{Bucket, Class, Error, NotNow, Permit, Session, ec2::Ec2},
+    clock::Timings,
     condition::Reason,
     context::Context,
     ids::{ClientToken, InstanceId},
@@ -152,67 +157,11 @@ impl Hands<'_> {
         let all_sent = sent.iter().all(|(_, answer)| answer.is_some());
         let settled = sent.into_iter().map(|(intent, answer)| {
             let intent = intent.intent();
-            (intent.token.clone(), self.learn_of_launch(memory, intent, answer))
+            let now = self.ctx.clock.monotonic();
+            let timings = &self.ctx.config.timings;
+            (intent.token.clone(), learn_of_launch(memory, intent, answer, self.places, now, timings))
         });
         (settled.collect(), all_sent)
-    }
-
-    /// What a call came to. `None` is a call that was not made.
-    fn learn_of_launch(
-        &self,
-        memory: &mut Memory,
-        intent: &LaunchIntent,
-        answer: Option<Result<Vec<InstanceId>, Error>>,
-    ) -> Settlement {
-        let timings = &self.ctx.config.timings;
-        let now = self.ctx.clock.monotonic();
-        let first = intent.attempts == 1;
-        let pool = Pool { subnet: intent.subnet.clone(), instance_type: intent.instance_type.clone() };
-        let error = match answer {
-            Some(Ok(ids)) => {
-                memory.launched(&intent.revision, &pool);
-                return Settlement::Launched(ids);
-            }
-            None if first => return Settlement::NothingLaunched,
-            None => return Settlement::Unknown,
-            Some(Err(error)) => error,
-        };
-        tracing::info!(token = %intent.token, subnet = %intent.subnet, instance_type = %intent.instance_type,
-            count = intent.count, attempts = intent.attempts, %error, "a launch was refused or not answered");
-        let definite = match error.class {
-            Class::NoCapacity => {
-                memory.cool(&pool, self.places, &error, now + timings.capacity_cooldown);
-                true
-            }
-            Class::NotFound | Class::Denied | Class::InvalidInput => {
-                memory.refused(&intent.revision, &error, now, timings);
-                true
-            }
-            Class::Throttled => {
-                memory.refused(&intent.revision, &error, now, timings);
-                memory.not_before(&intent.token, now + timings.progress);
-                // Said before EC2 looks at the token, so of an earlier call it tells nothing.
-                return if first { Settlement::NothingLaunched } else { Settlement::Unknown };
-            }
-            Class::Conflict => {
-                // The token was used. Only a search tells for what.
-                memory.cannot_be_repeated(&intent.token);
-                false
-            }
-            Class::Transient => {
-                memory.unanswered(&intent.token, now, now + timings.progress);
-                false
-            }
-        };
-        match (definite, first) {
-            (true, true) => Settlement::NothingLaunched,
-            // A refusal of a repeated call speaks of this call, and the first may have launched. So search, after the wait.
-            (true, false) => {
-                memory.cannot_be_repeated(&intent.token);
-                Settlement::Unknown
-            }
-            (false, _) => Settlement::Unknown,
-        }
     }
 
     fn learn_of_terminations(&self, memory: &mut Memory, outcomes: Vec<(InstanceId, Result<(), Error>)>) {
@@ -237,6 +186,64 @@ impl Hands<'_> {
                 }
             }
         }
+    }
+}
+
+/// What a call came to. `None` is a call that was not made.
+pub fn learn_of_launch(
+    memory: &mut Memory,
+    intent: &LaunchIntent,
+    answer: Option<Result<Vec<InstanceId>, Error>>,
+    places: &[&Places],
+    now: Instant,
+    timings: &Timings,
+) -> Settlement {
+    let first = intent.attempts == 1;
+    let pool = Pool { subnet: intent.subnet.clone(), instance_type: intent.instance_type.clone() };
+    let error = match answer {
+        Some(Ok(ids)) => {
+            memory.launched(&intent.revision, &pool);
+            return Settlement::Launched(ids);
+        }
+        None if first => return Settlement::NothingLaunched,
+        None => return Settlement::Unknown,
+        Some(Err(error)) => error,
+    };
+    tracing::info!(token = %intent.token, subnet = %intent.subnet, instance_type = %intent.instance_type,
+        count = intent.count, attempts = intent.attempts, %error, "a launch was refused or not answered");
+    let definite = match error.class {
+        Class::NoCapacity => {
+            memory.cool(&pool, places, &error, now + timings.capacity_cooldown);
+            true
+        }
+        Class::NotFound | Class::Denied | Class::InvalidInput => {
+            memory.refused(&intent.revision, &error, now, timings);
+            true
+        }
+        Class::Throttled => {
+            memory.refused(&intent.revision, &error, now, timings);
+            memory.not_before(&intent.token, now + timings.progress);
+            // Said before EC2 looks at the token, so of an earlier call it tells nothing.
+            return if first { Settlement::NothingLaunched } else { Settlement::Unknown };
+        }
+        Class::Conflict => {
+            // The token was used. Only a search tells for what.
+            memory.cannot_be_repeated(&intent.token);
+            false
+        }
+        Class::Transient => {
+            memory.unanswered(&intent.token, now, now + timings.progress);
+            false
+        }
+    };
+    match (definite, first) {
+        (true, true) => Settlement::NothingLaunched,
+        // A refusal of a repeated call speaks of this call, and the first may have launched. So search, after the wait.
+        (true, false) => {
+            memory.cannot_be_repeated(&intent.token);
+            Settlement::Unknown
+        }
+        (false, _) => Settlement::Unknown,
     }
 }
 

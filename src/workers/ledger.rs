@@ -95,20 +95,30 @@ impl Ledger {
 
     /// Takes in what calls came to.
     pub fn settle(&mut self, outcomes: &BTreeMap<ClientToken, Settlement>) {
+        let mut told = Vec::new();
         self.launches.retain_mut(|intent| match outcomes.get(&intent.token) {
             Some(Settlement::Launched(ids)) => {
                 intent.instance_ids.clone_from(ids);
-                count(&mut self.replacements, intent, ids.len());
+                told.push((intent.clone(), ids.len()));
                 true
             }
-            Some(Settlement::NothingLaunched) => false,
+            Some(Settlement::NothingLaunched) => {
+                told.push((intent.clone(), 0));
+                false
+            }
             Some(Settlement::Unknown) | None => true,
         });
+        told.iter().for_each(|(intent, launched)| self.count_launched(intent, *launched));
     }
 
-    /// Counts the replacements of a launch that is settled by what was seen of it.
-    pub fn count_replacements(&mut self, intent: &LaunchIntent, launched: usize) {
+    /// Counts what a launch came to: what it replaced, and what its group is not filled up to after all.
+    pub fn count_launched(&mut self, intent: &LaunchIntent, launched: usize) {
         count(&mut self.replacements, intent, launched);
+        let new = (launched as u32).saturating_sub(intent.replaces);
+        let missing = intent.count.saturating_sub(intent.replaces).saturating_sub(new);
+        if missing > 0 {
+            self.set_provisioned(&intent.role, self.provisioned(&intent.role).saturating_sub(missing));
+        }
     }
 
     /// How many were replaced in the hour before `now`, with those that open launches may still bring.
@@ -146,7 +156,8 @@ impl Ledger {
 
 impl Replacements {
     fn is_within_the_hour(&self, now: Timestamp) -> bool {
-        now.as_second() - self.since.0.as_second() < 6 * SPAN
+        // The span's last second counts for an hour too.
+        now.as_second() - self.since.0.as_second() < 7 * SPAN
     }
 }
 

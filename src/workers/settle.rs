@@ -41,7 +41,10 @@ pub fn settle(
         }
         match standing.get(&intent.token).unwrap_or(&Standing::Repeatable) {
             Standing::Waiting => true,
-            Standing::Searched(found) if found.is_empty() => false,
+            Standing::Searched(found) if found.is_empty() => {
+                seen.push((intent.clone(), 0));
+                false
+            }
             Standing::Searched(found) => {
                 seen.push((intent.clone(), found.len()));
                 intent.instance_ids.clone_from(found);
@@ -58,7 +61,7 @@ pub fn settle(
         }
     });
     for (intent, launched) in seen {
-        ledger.count_replacements(&intent, launched);
+        ledger.count_launched(&intent, launched);
     }
     repeats
 }

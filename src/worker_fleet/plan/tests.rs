@@ -70,7 +70,7 @@ fn token(n: u64) -> ClientToken {
     ClientToken::new(&uid(UID), n)
 }
 
-fn machine(n: u32, state: InstanceState) -> Sighting {
+pub(super) fn machine(n: u32, state: InstanceState) -> Sighting {
     Sighting {
         instance: Instance {
             id: id(n),

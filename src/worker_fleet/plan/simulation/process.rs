@@ -1,0 +1,173 @@
+//! A process of the controller: what it remembers, what it sees of EC2, and a reconcile that can be paused.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::{
+    super::{State, tests::zones},
+    Broken,
+    ec2::Ec2,
+    history::{Fate, Stage},
+};
+use crate::{
+    clock::Timings,
+    ids::InstanceId,
+    worker_fleet::desired::Desired,
+    workers::{
+        draft::{Observed, Plan},
+        headcount::heads,
+        health::Sight,
+        ledger::Ledger,
+        memory::Memory,
+        ownership::Claim,
+        roster::{Known, Roster, Sighting},
+    },
+};
+
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+pub(super) static TIMINGS: LazyLock<Timings> = LazyLock::new(Timings::default);
+
+pub(super) fn at(seconds: u64) -> Instant {
+    *BEGINNING + Duration::from_secs(seconds)
+}
+
+pub(super) fn wall(seconds: u64) -> Timestamp {
+    Timestamp::from_second(seconds as i64).unwrap()
+}
+
+/// The fleet as the API server has it.
+#[derive(Clone)]
+pub(super) struct Object {
+    pub version: u64,
+    pub desired: Rc<Desired>,
+    pub deleting: bool,
+    pub ledger: Ledger,
+    /// The workers that the status lists, and since when they are ready.
+    pub listed: Listed,
+}
+
+pub(super) type Listed = BTreeMap<InstanceId, (Known, Option<Timestamp>)>;
+
+pub(super) struct Process {
+    pub holder: String,
+    pub memory: Memory,
+    pub leads: bool,
+    pub task: Option<Task>,
+}
+
+/// A reconcile under way.
+pub(super) struct Task {
+    pub read: Object,
+    pub observed: Observed,
+    pub ledger: Ledger,
+    pub listed: Listed,
+    /// What is to be recorded and sent next.
+    pub plan: Option<Plan>,
+    pub stage: Stage,
+    pub rounds: usize,
+    pub acknowledged: u64,
+    pub fates: [Fate; 4],
+    pub called: usize,
+}
+
+impl Task {
+    pub(super) fn fate(&mut self) -> Fate {
+        self.called += 1;
+        self.fates.get(self.called - 1).copied().unwrap_or(Fate::Works)
+    }
+}
+
+impl Process {
+    pub(super) fn new(n: usize) -> Self {
+        Self { holder: format!("muster-{n}"), memory: Memory::default(), leads: true, task: None }
+    }
+
+    /// What `observe` makes of EC2, with the same rules about what is not shown.
+    pub(super) fn observe(&mut self, read: &Object, ec2: &Ec2, now: u64, broken: Option<Broken>) -> Observed {
+        let ledger = &read.ledger;
+        self.memory.follow(ledger, at(now));
+        let owner = &read.desired.owner;
+        let mut roster = Roster::default();
+        for instance in ec2.sweep(now) {
+            let id = instance.id.clone();
+            match owner.claim(&instance, &BTreeSet::new()) {
+                Claim::Owned => {}
+                Claim::Stranger if broken == Some(Broken::TagIsEnough) => {}
+                Claim::Stranger => {
+                    roster.strangers.insert(id);
+                    continue;
+                }
+                Claim::Orphan(_) | Claim::None => continue,
+            }
+            let checks_passed = ec2.passes_checks(&id, now);
+            roster.machines.insert(id, Sighting { instance, swept: true, checks_passed });
+        }
+        self.resolve_missing(read, &mut roster, now, broken);
+        for intent in ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty()) {
+            if !intent.is_remembered(wall(now)) {
+                self.memory.cannot_be_repeated(&intent.token);
+            }
+        }
+        let patience = match broken {
+            Some(Broken::SearchAtOnce) => {
+                let none = Duration::ZERO;
+                Timings { lease: none, call_deadline: none, describe_grace: none, ..*TIMINGS }
+            }
+            _ => *TIMINGS,
+        };
+        for token in self.memory.searches(at(now), &patience) {
+            let found = ec2.sweep(now).filter(|i| i.client_token == token.as_str() && !i.state.is_over());
+            let found = found.map(|instance| instance.id).collect();
+            self.memory.found(&token, found);
+        }
+        let lessons = self.lessons(&read.desired, now);
+        Observed { roster, zones: zones(), lessons, ..Observed::default() }
+    }
+
+    pub(super) fn lessons(&mut self, desired: &Desired, now: u64) -> crate::workers::draft::Lessons {
+        self.memory.lessons(&desired.revisions(), at(now), &TIMINGS)
+    }
+
+    fn resolve_missing(&mut self, read: &Object, roster: &mut Roster, now: u64, broken: Option<Broken>) {
+        let listed = || read.listed.iter().map(|(id, (known, _))| (id.clone(), known.clone())).collect();
+        let mut missing = read.ledger.named();
+        missing.extend(self.memory.known.clone().unwrap_or_else(listed));
+        missing.retain(|id, _| !roster.machines.contains_key(id));
+        self.memory.missing_since.retain(|id, _| missing.contains_key(id));
+        for (id, known) in missing {
+            let since = *self.memory.missing_since.entry(id.clone()).or_insert(at(now));
+            let waited = at(now).saturating_duration_since(since) >= TIMINGS.describe_grace;
+            if waited || broken == Some(Broken::UnseenIsGone) {
+                roster.gone.insert(id);
+            } else {
+                roster.unseen.insert(id, known);
+            }
+        }
+        let alive = roster.machines.values().map(|machine| &machine.instance).filter(|i| !i.state.is_over());
+        let alive = alive.map(|instance| (instance.id.clone(), Known::of(instance)));
+        self.memory.known = Some(alive.chain(roster.unseen.clone()).collect());
+    }
+
+    /// How the workers are, as `Insight` finds it.
+    pub(super) fn state(&mut self, task: &Task, now: u64) -> State {
+        let listed = task.read.listed.iter().map(|(id, (_, ready_at))| (id.clone(), *ready_at)).collect();
+        let sight =
+            Sight { roster: &task.observed.roster, reporting: None, listed: &listed, now: at(now), wall: wall(now) };
+        let desired = &task.read.desired;
+        let (health, _) = self.memory.pulse.feel(&sight, &desired.readiness.criteria);
+        let all = heads(&task.observed.roster, &task.ledger);
+        let outdated = desired.groups.iter().map(|group| {
+            let current = group.supplied.supply.as_ref().map_or("", |supply| supply.revision.name.as_str());
+            let names = all.iter().filter(|head| head.role == group.role.as_str()).map(|head| head.revision);
+            let outdated = names.filter(|name| !name.is_empty() && *name != current).map(str::to_owned);
+            (group.role.clone(), outdated.collect())
+        });
+        State { outdated: outdated.collect(), health, ..State::default() }
+    }
+}
