@@ -7,12 +7,14 @@ use std::{
     time::Duration,
 };
 
-use muster::worker_fleet::WorkerFleet;
+use muster::{worker_fleet::WorkerFleet, worker_job::WorkerJob};
 use muster_sandbox::{CapacitySpec, Instance, Market, SandboxConfig, SubnetSpec, WorkersConfig};
 use serde_json::{Value, json};
 
 use crate::{
     fleet::{live, status},
+    job,
+    job_script::Cli,
     scene::{PATIENCE, Scene, condition},
 };
 
@@ -25,11 +27,23 @@ struct Example {
 
 impl Example {
     async fn begin(folder: &'static str) -> Self {
-        let workers = WorkersConfig { user_data: true, ..WorkersConfig::default() };
+        Self::begin_with(folder, WorkersConfig { user_data: true, ..WorkersConfig::default() }).await
+    }
+
+    async fn begin_with(folder: &'static str, workers: WorkersConfig) -> Self {
         let config = SandboxConfig { throttling: false, workers: Some(workers), ..SandboxConfig::default() };
         let scene = Scene::without_account(config).await;
         let mut account = manifest(folder, "10-account.yaml")["spec"].clone();
         let region = account["regions"][0].as_str().unwrap().to_owned();
+        let granted = |what: &str| -> Vec<String> {
+            serde_json::from_value(account["grants"][0].get(what).cloned().unwrap_or_default()).unwrap_or_default()
+        };
+        for bucket in granted("buckets") {
+            scene.sandbox.s3().ensure_bucket(scene.account.as_str(), &region, &bucket).unwrap();
+        }
+        for profile in granted("instanceProfiles") {
+            scene.sandbox.put_instance_profile(&scene.account, &profile, "worker");
+        }
         // Names of the place where a reader applies it.
         account["grants"][0]["namespaces"]["names"] = json!([scene.namespace]);
         scene.create_account(account).await;
@@ -41,6 +55,11 @@ impl Example {
         let mut spec = manifest(self.folder, file)["spec"].clone();
         spec["aws"]["accountRef"]["name"] = json!(self.scene.namespace);
         spec
+    }
+
+    /// A subnet of this scene's account, in place of one of the reader's.
+    fn subnets(&self) -> Value {
+        json!([self.scene.sandbox.subnets(&self.scene.account, &self.region).remove(0).id])
     }
 
     /// Waits for all of a fleet.
@@ -123,10 +142,10 @@ async fn a_service_on_spot_takes_the_next_type_and_replaces_what_is_taken_back()
 #[tokio::test]
 async fn roles_have_types_and_user_data_of_their_own_and_are_updated_alone() {
     let example = Example::begin("roles").await;
-    let (scene, region) = (&example.scene, &example.region);
+    let scene = &example.scene;
     let _controller = scene.start().await;
     let mut spec = example.spec("20-fleet.yaml");
-    spec["template"]["subnets"]["ids"] = json!([scene.sandbox.subnets(&scene.account, region).remove(0).id]);
+    spec["template"]["subnets"]["ids"] = example.subnets();
     let leads = spec["roles"][0]["userData"]["inline"].as_str().unwrap().to_owned();
     scene.create::<WorkerFleet>("render", spec).await;
     let before = example.wait_ready("render", 4).await;
@@ -162,4 +181,26 @@ async fn roles_have_types_and_user_data_of_their_own_and_are_updated_alone() {
     let ids = |all: Vec<Instance>| all.into_iter().map(|worker| worker.id).collect::<BTreeSet<_>>();
     assert_eq!(ids(of("main", &before)), ids(of("main", &after)), "the workers stay");
     example.wait_written(&of("leader", &after)[0], "opt/render/render.conf", "mode = lead, again\n").await;
+}
+
+#[tokio::test]
+async fn a_job_of_twenty_names_the_one_that_fails() {
+    let cli = Cli::new();
+    let example = Example::begin_with("job", cli.workers()).await;
+    let scene = &example.scene;
+    let mut spec = example.spec("20-job.yaml");
+    spec["template"]["subnets"]["ids"] = example.subnets();
+    let bucket = spec["result"]["s3"]["bucket"].as_str().unwrap().to_owned();
+    let _carrier = cli.carry(scene, bucket.clone());
+    let _controller = scene.start().await;
+    scene.create::<WorkerJob>("squares", spec).await;
+    let ended = job::wait_ended(scene, "squares", "Failed", "FailedIndexes").await;
+    let status = job::status(&ended);
+    assert_eq!((status.succeeded, status.failed), (19, 1));
+    assert_eq!(
+        (status.completed_indexes.to_string(), status.failed_indexes.to_string()),
+        ("0-6,8-19".into(), "7".into())
+    );
+    assert_eq!(scene.sandbox.s3().keys(&bucket, "squares/").unwrap().len(), 21);
+    assert_eq!(live(scene).len(), 0);
 }

@@ -4,6 +4,7 @@
 mod bounds;
 mod kubectl;
 mod manifests;
+mod pages;
 mod rules;
 
 use std::{fs, path::Path};
