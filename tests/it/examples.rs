@@ -181,6 +181,20 @@ async fn roles_have_types_and_user_data_of_their_own_and_are_updated_alone() {
     let ids = |all: Vec<Instance>| all.into_iter().map(|worker| worker.id).collect::<BTreeSet<_>>();
     assert_eq!(ids(of("main", &before)), ids(of("main", &after)), "the workers stay");
     example.wait_written(&of("leader", &after)[0], "opt/render/render.conf", "mode = lead, again\n").await;
+
+    // A change of the template's replaces the workers only, since the leader has user data of its own.
+    let works = example.spec("20-fleet.yaml")["template"]["userData"]["inline"].as_str().unwrap().to_owned();
+    let inline = works.replace("mode = work", "mode = work, again");
+    scene.change::<WorkerFleet>("render", json!({"spec": {"template": {"userData": {"inline": inline}}}})).await;
+    let old = ids(of("main", &after));
+    let replaced = |fleet: &WorkerFleet| {
+        let status = status(fleet);
+        status.instances.len() == 4
+            && status.terminations.is_empty()
+            && status.instances.iter().all(|worker| worker.ready && !old.contains(worker.id.as_str()))
+    };
+    scene.wait::<WorkerFleet>("render", "other workers", replaced).await;
+    assert_eq!(ids(of("leader", &live(scene))), ids(of("leader", &after)), "the leader stays");
 }
 
 #[tokio::test]
