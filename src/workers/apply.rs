@@ -80,18 +80,19 @@ impl Hands<'_> {
             }
         }
         let mut ledger = plan.ledger;
-        let (settlements, all_sent) = self.launch(memory, launches).await;
-        ledger.settle(&settlements);
-        if !all_sent {
-            // The lease is about to end, or everything is slow. To record and not send again and again helps nobody.
-            wait = wait.max(Some(self.ctx.config.timings.progress));
-        }
+        // Who ends makes room first, so that an update has at no moment more machines than it may.
         for (recorded, ids) in victims {
             let now = self.ctx.clock.monotonic();
             if let Ok(budget) = recorded.sendable(now, &self.ctx.leadership, &self.ctx.config.timings) {
                 let outcomes = Ec2::new(self.session).terminate_instances(&recorded, &ids, budget).await;
                 self.learn_of_terminations(memory, outcomes);
             }
+        }
+        let (settlements, all_sent) = self.launch(memory, launches).await;
+        ledger.settle(&settlements);
+        if !all_sent {
+            // The lease is about to end, or everything is slow. To record and not send again and again helps nobody.
+            wait = wait.max(Some(self.ctx.config.timings.progress));
         }
         Ok(Applied { ledger, wait })
     }

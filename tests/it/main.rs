@@ -18,6 +18,8 @@ mod job_script;
 mod lease;
 mod parameters;
 mod report;
+mod roles;
+mod rolling;
 mod scale;
 mod scene;
 mod shell;
