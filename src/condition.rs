@@ -37,6 +37,8 @@ names!(
         CapacityAvailable,
         Healthy,
         OrphansFound,
+        /// Machines that are to be taken over cannot be. Present only while True.
+        AdoptionBlocked,
         /// Nothing is known of how busy the workers are. Present only while True.
         CpuUnknown,
         Collected,
@@ -54,7 +56,7 @@ impl ConditionType {
     /// kstatus reads the first two as "something is going on" by their mere presence.
     fn only_while_true(self) -> bool {
         match self {
-            Self::Reconciling | Self::Stalled | Self::Suspended | Self::CpuUnknown => true,
+            Self::Reconciling | Self::Stalled | Self::Suspended | Self::AdoptionBlocked | Self::CpuUnknown => true,
             Self::Ready
             | Self::Available
             | Self::Progressing
@@ -115,6 +117,8 @@ names!(
         OrphansFound,
         NoOrphans,
         StrangersFound,
+        NotAdoptable,
+        TagsRefused,
         TerminationRefused,
         Updating,
         ProgressDeadlineExceeded,

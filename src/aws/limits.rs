@@ -19,6 +19,7 @@ pub enum Bucket {
     RunInstancesResources,
     TerminateInstances,
     TerminateInstancesResources,
+    CreateTags,
     Describe,
     /// GetParameter, GetParameters and GetParametersByPath.
     ParameterReads,
@@ -36,6 +37,7 @@ impl Bucket {
             Self::RunInstancesResources => (1000 - 1, 2),
             Self::TerminateInstances => (100 - 3, 5),
             Self::TerminateInstancesResources => (1000 - 10, 20),
+            Self::CreateTags => (100, 10),
             Self::Describe => (100, 20),
             Self::ParameterReads => (40, 40),
             Self::ParameterWrites => (3, 3),

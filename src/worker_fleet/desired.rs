@@ -224,6 +224,12 @@ impl Desired {
         supplies.map(|supply| supply.revision.name.clone()).collect()
     }
 
+    /// The revision that new workers of a group are launched with.
+    pub(super) fn revision(&self, role: &Role) -> Option<String> {
+        let group = self.groups.iter().find(|group| &group.role == role)?;
+        group.supplied.supply.as_ref().map(|supply| supply.revision.name.clone())
+    }
+
     /// Without what the templates come to.
     pub(super) fn parse(
         spec: &WorkerFleetSpec,

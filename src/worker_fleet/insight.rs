@@ -1,7 +1,7 @@
 //! What a fleet makes of what is observed before it plans: how its workers are, and which of them an update replaces.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use crate::{
     },
     workers::{
         draft::{Action, Observed, Pass, Plan},
-        headcount::heads,
+        headcount::{Head, heads},
         health::{Reporting, Sight},
         ledger::Ledger,
         memory::Memory,
@@ -38,18 +38,25 @@ pub(super) struct Insight {
     /// What would be done, while nothing is.
     pub preview: Option<Preview>,
     pub cpu: Option<Cpu>,
+    adoptable: BTreeSet<InstanceId>,
     reporting: Option<Arc<dyn Reporting>>,
     listed: BTreeMap<InstanceId, Option<Timestamp>>,
     now: Instant,
 }
 
 impl Insight {
-    pub(super) fn new(ctx: &Context, live: &Live<WorkerFleet>, cpu: Option<Cpu>) -> Self {
+    pub(super) fn new(
+        ctx: &Context,
+        live: &Live<WorkerFleet>,
+        adoptable: BTreeSet<InstanceId>,
+        cpu: Option<Cpu>,
+    ) -> Self {
         let report = live.object().spec.readiness.report_ref.as_ref();
         let reporting = report.and_then(|report| ctx.reporting.of(live.namespace(), &report.name));
         let listed = live.status().instances;
         let listed = listed.into_iter().map(|worker| (worker.id, worker.ready_at.map(|time| time.0))).collect();
-        Self { state: State::default(), next: None, preview: None, cpu, reporting, listed, now: ctx.clock.monotonic() }
+        let (state, now) = (State::default(), ctx.clock.monotonic());
+        Self { state, next: None, preview: None, cpu, adoptable, reporting, listed, now }
     }
 
     pub(super) fn plan(
@@ -87,14 +94,21 @@ impl Insight {
         };
         let (health, next) = memory.pulse.feel(&sight, &desired.readiness.criteria);
         let all = heads(&observed.roster, ledger);
+        let adopted = ledger.adopted();
+        // Who was taken over is as it is, until the tag of the revision of that moment tells from when on it is not.
+        let untold = |head: &Head<'_>| {
+            let taken = head.seen.is_some_and(|worker| adopted.contains(&worker.instance.id));
+            taken && !memory.revisions.knows(head.revision)
+        };
         let outdated = desired.groups.iter().map(|group| {
-            let names = all.iter().filter(|head| head.role == group.role.as_str()).map(|head| head.revision);
+            let heads = all.iter().filter(|head| head.role == group.role.as_str() && !untold(head));
+            let names = heads.map(|head| head.revision);
             let supply = group.supplied.supply.as_ref();
             let outdated = supply.map(|supply| memory.revisions.superseded(&supply.revision, names));
             (group.role.clone(), outdated.unwrap_or_default())
         });
         let cpu = self.cpu.as_ref().map(|cpu| cpu.samples.clone()).unwrap_or_default();
-        self.state = State { cpu, health, outdated: outdated.collect(), adoptable: observed.adoptable.clone() };
+        self.state = State { cpu, health, outdated: outdated.collect(), adoptable: self.adoptable.clone() };
         self.next = next;
     }
 }

@@ -20,7 +20,7 @@ mod status;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::crd::{
-    DeletionPolicy, OnStopped, Readiness, ReadinessCheck, ScaleDownPolicy, WorkerFleet, WorkerFleetSpec,
+    DeletionPolicy, OnStopped, Readiness, ReadinessCheck, RoleStatus, ScaleDownPolicy, WorkerFleet, WorkerFleetSpec,
     WorkerFleetStatus, WorkerSummary,
 };
 use self::{
@@ -39,6 +39,7 @@ use crate::{
     live::Live,
     reconcile::{Chain, Failure, Finalized, Kind, Outcome, escape},
     workers::{
+        adoption,
         launch::{LaunchIntent, Termination},
         ledger::Ledger,
         look::{Found, Look, Scope, WorkerKind, aws_status},
@@ -105,18 +106,28 @@ impl Kind for WorkerFleet {
         let revisions = desired.revisions();
         let status_checks = desired.readiness.criteria.check == ReadinessCheck::StatusChecks;
         let scope = Scope { status_checks, places: &places, revisions: &revisions };
-        let adopted = live.status().adopted.into_iter().collect();
+        let adopted: BTreeSet<_> = live.status().adopted.into_iter().collect();
+        let wanted = &desired.adopt_ids;
+        let candidates = adoption::candidates(ctx, &session, live, &owner, wanted, &mut memory.adoption).await?;
         let cpu = cpu::observe(ctx, &session, &owner, &adopted, desired.cpu).await;
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
-        let mut insight = Insight::new(ctx, look.live, cpu);
+        let mut insight = Insight::new(ctx, look.live, candidates.adoptable, cpu);
         let found = look
             .rounds(scope, |observed, _, ledger, memory, pass| insight.plan(&desired, observed, ledger, memory, pass));
         let found = found.await?;
+        let tagged = act && {
+            let roster = &found.answer.observed.roster;
+            adoption::tag(ctx, &session, &owner, &adopted, roster, look.memory, |role| desired.revision(role)).await
+        };
         let named = look.named(&found, &revisions);
         look.prune(named.as_ref(), history).await?;
         doubt(ctx, &session, &desired, &found);
         let in_use = named.and_then(|named| look.memory.revisions.parameters(&named));
         let mut outcome = outcome(&mut look, &desired, &found, insight);
+        outcome.verdicts.extend(look.memory.adoption.verdict());
+        if tagged {
+            outcome.requeue = outcome.requeue.min(ctx.config.timings.progress);
+        }
         let leftover = parameters::tidy(ctx, &session, live, &ask, in_use.as_ref()).await?;
         // What it changed of the status is what stays of it.
         outcome.status.parameters = live.status().parameters;

@@ -57,8 +57,11 @@ pub(super) fn plan(
     if desired.suspended {
         return draft.finish(everywhere(Hold::Suspended));
     }
+    let adopted = draft.ledger.adopted.len();
     draft.adopt(&desired.adopt);
     draft.adopt_ids(&state.adoptable);
+    // Of which group they are, only the next look tells.
+    let adopting = draft.ledger.adopted.len() > adopted && desired.groups.len() > 1;
     let mut holds = BTreeMap::new();
     if let Some(hold) = end_unhealthy(&mut draft, desired, state) {
         holds = everywhere(hold);
@@ -73,7 +76,9 @@ pub(super) fn plan(
         let ended = census.existing - left.existing;
         let provisioned = draft.ledger.provisioned(&group.role).saturating_sub(ended).max(left.existing);
         draft.ledger.set_provisioned(&group.role, provisioned.min(group.replicas));
-        if let Some(hold) = launch(&mut draft, desired, group, left.wanted(desired, group), left.existing) {
+        if adopting {
+            holds.insert(group.role.clone(), Hold::Busy);
+        } else if let Some(hold) = launch(&mut draft, desired, group, left.wanted(desired, group), left.existing) {
             holds.insert(group.role.clone(), hold);
         }
     }

@@ -25,8 +25,6 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     pub roster: Roster,
-    /// Machines that were asked to be taken over and can be.
-    pub adoptable: BTreeSet<InstanceId>,
     /// The zones of the subnets, or why they are not known.
     pub zones: Zones,
     /// What this process learned from calls that it made.

@@ -37,7 +37,7 @@ pub fn heads<'a>(roster: &'a Roster, ledger: &'a Ledger) -> Vec<Head<'a>> {
     let unseen = roster.unseen.iter().filter(|(id, _)| !victims.contains(*id));
     let unseen =
         unseen.map(|(_, known)| Head { role: known.role.as_str(), revision: &known.revision, count: 1, seen: None });
-    let adopted = ledger.adopted.iter().filter(|id| roster.orphans.contains_key(*id) && !victims.contains(*id));
+    let adopted = ledger.adopted.iter().filter(|id| !roster.knows(id) && !victims.contains(*id));
     let adopted = adopted.map(|_| Head { role: MAIN_ROLE, revision: "", count: 1, seen: None });
     let untold = ledger.launches.iter().map(|intent| Head {
         role: intent.role.as_str(),

@@ -12,6 +12,7 @@ use crate::{
     clock::Timings,
     ids::{ClientToken, InstanceId, Role, SubnetId, Uid, Zone},
     workers::{
+        adoption::AdoptionMemory,
         draft::{Lessons, Refusal},
         health::Pulse,
         ledger::Ledger,
@@ -45,6 +46,7 @@ pub struct Memory {
     pub missing_since: BTreeMap<InstanceId, Instant>,
     pub revisions: Revisions,
     pub pulse: Pulse,
+    pub adoption: AdoptionMemory,
     progress: Option<(u64, Instant)>,
     pub zones: BTreeMap<SubnetId, Zone>,
     /// What the template of each group came to last.

@@ -1,6 +1,7 @@
 //! What the kinds that run EC2 workers share: the template, what it renders to, the write protocol, whose machine is
 //! whose, and one look at all of it.
 
+pub mod adoption;
 pub mod apply;
 pub mod cpu;
 pub mod draft;

@@ -55,10 +55,13 @@ impl Owner {
     }
 
     pub fn claim(&self, instance: &Instance, adopted: &BTreeSet<InstanceId>) -> Claim {
-        if adopted.contains(&instance.id) {
-            return Claim::Owned;
-        }
         let tag = |key| instance.tags.get(key).map(String::as_str);
+        if adopted.contains(&instance.id) {
+            // Of two that took it over at once, it is the one's whose tags it has.
+            let ours = tag(CLUSTER_TAG) == Some(self.cluster.as_str()) && tag(OWNER_TAG) == Some(self.path().as_str());
+            let anothers = tag(OWNER_UID_TAG).is_some_and(|uid| uid != self.uid.as_str()) && !ours;
+            return if anothers { Claim::None } else { Claim::Owned };
+        }
         if tag(CLUSTER_TAG) != Some(self.cluster.as_str()) {
             return Claim::None;
         }
@@ -157,8 +160,15 @@ mod tests {
     }
 
     #[test]
-    fn an_adopted_machine_is_ours_whoever_launched_it() {
-        let machine = instance("c", "ns/web", EARLIER, Some(EARLIER));
-        assert_eq!(owner().claim(&machine, &BTreeSet::from([machine.id.clone()])), Claim::Owned);
+    fn an_adopted_machine_is_ours_whoever_launched_it_but_not_once_another_tagged_it() {
+        for (case, machine, claim) in [
+            ("of an earlier object of our name", instance("c", "ns/web", EARLIER, Some(EARLIER)), Claim::Owned),
+            ("launched by other means", Instance { tags: BTreeMap::new(), ..instance("", "", "", None) }, Claim::Owned),
+            ("tagged by us", instance("c", "ns/web", OURS, None), Claim::Owned),
+            ("tagged by another that took it over", instance("c", "ns/db", EARLIER, None), Claim::None),
+            ("tagged by one of our name in another cluster", instance("d", "ns/web", EARLIER, None), Claim::None),
+        ] {
+            assert_eq!(owner().claim(&machine, &BTreeSet::from([machine.id.clone()])), claim, "{case}");
+        }
     }
 }

@@ -134,6 +134,11 @@ impl Revisions {
         Ok(())
     }
 
+    /// Whether `name` is a revision of this object.
+    pub fn knows(&self, name: &str) -> bool {
+        self.stored.contains_key(name)
+    }
+
     /// What the parameters of these revisions are known by. `None` when not all of the revisions are known.
     pub fn parameters(&self, named: &BTreeSet<String>) -> Option<BTreeSet<String>> {
         let stored: Option<Vec<_>> = named.iter().map(|name| self.stored.get(name)).collect();

@@ -4,6 +4,7 @@ mod images;
 mod launch_templates;
 mod network;
 mod run;
+mod tags;
 
 use std::{
     collections::{BTreeMap, HashMap},

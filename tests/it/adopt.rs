@@ -1,0 +1,175 @@
+//! Machines that were launched by other means and are taken over.
+
+use std::collections::BTreeSet;
+
+use kube::{ResourceExt, api::DeleteParams};
+use muster::worker_fleet::WorkerFleet;
+use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, Fault, FaultAction, Instance};
+use serde_json::{Value, json};
+
+use crate::{
+    fleet::{calls_at_rest, ids, live, settled, spec, status, wait_settled, with},
+    scene::{REGION, Scene, condition},
+};
+
+/// Machines that nobody manages.
+fn launched_by_hand(scene: &Scene, count: usize) -> Vec<String> {
+    let subnet = scene.sandbox.subnets(&scene.account, REGION).remove(0).id;
+    let count = count.to_string();
+    let parameters = [
+        ("ImageId", AMAZON_LINUX_X86_64),
+        ("InstanceType", "m6i.large"),
+        ("MinCount", &count),
+        ("MaxCount", &count),
+        ("SubnetId", &subnet),
+    ];
+    scene.sandbox.launch(&scene.account, REGION, &parameters).unwrap()
+}
+
+fn adopting(scene: &Scene, replicas: u32, ids: &[String]) -> Value {
+    with(spec(scene, replicas, json!({})), json!({"adopt": {"instanceIDs": ids}}))
+}
+
+fn blocked(fleet: &WorkerFleet) -> Option<(String, String)> {
+    let (_, reason, message) = condition(&status(fleet).common.conditions, "AdoptionBlocked")?;
+    Some((reason, message))
+}
+
+fn named(scene: &Scene, ids: &[String]) -> Vec<Instance> {
+    live(scene).into_iter().filter(|machine| ids.contains(&machine.id)).collect()
+}
+
+/// What was called that changes something.
+fn writes(scene: &Scene) -> BTreeSet<String> {
+    let calls = scene.sandbox.calls(&CallQuery { service: Some("ec2".into()), ..CallQuery::default() });
+    calls.into_iter().map(|call| call.operation).filter(|name| !name.starts_with("Describe")).collect()
+}
+
+#[tokio::test]
+async fn named_machines_are_shown_in_the_plan_then_taken_over_tagged_and_are_workers_like_any_other() {
+    let scene = Scene::new().await;
+    let machines = launched_by_hand(&scene, 2);
+    let _controller = scene.start().await;
+    let object = json!({
+        "apiVersion": "muster.dev/v1alpha1", "kind": "WorkerFleet",
+        "metadata": {"name": "web", "annotations": {"muster.dev/plan-only": "true"}},
+        "spec": adopting(&scene, 3, &machines),
+    });
+    let object: WorkerFleet = serde_json::from_value(object).unwrap();
+    scene.api::<WorkerFleet>().create(&Default::default(), &object).await.unwrap();
+    let previewed =
+        scene.wait::<WorkerFleet>("web", "a plan", |f| status(f).plan.is_some_and(|p| p.steps.len() == 2)).await;
+    let steps = status(&previewed).plan.unwrap().steps;
+    assert!(steps[0].starts_with("take over ") && machines.iter().all(|id| steps[0].contains(id)), "{steps:?}");
+    assert!(steps[1].starts_with("launch 1 "), "{steps:?}");
+    assert_eq!(writes(&scene), BTreeSet::new());
+
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/plan-only": null}}})).await;
+    let fleet = wait_settled(&scene, "web", 3).await;
+    let adopted: BTreeSet<_> = status(&fleet).adopted.iter().map(ToString::to_string).collect();
+    assert_eq!(adopted, machines.iter().cloned().collect());
+    let tagged = |fleet: &WorkerFleet| {
+        status(fleet).instances.iter().filter(|w| machines.contains(&w.id.to_string())).all(|w| !w.revision.is_empty())
+    };
+    let fleet = scene.wait::<WorkerFleet>("web", "the tags", |fleet| settled(fleet, 3) && tagged(fleet)).await;
+    for machine in named(&scene, &machines) {
+        let tags: Vec<_> = machine.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let (path, uid) = (format!("{}/web", scene.namespace), fleet.uid().unwrap());
+        let revision = status(&fleet).update_revision.unwrap();
+        let expected = [
+            ("muster.dev:cluster", "test"),
+            ("muster.dev:fleet", &path),
+            ("muster.dev:fleet-uid", &uid),
+            ("muster.dev:revision", &revision),
+            ("muster.dev:role", "main"),
+        ];
+        assert_eq!(tags, expected);
+    }
+    assert_eq!(live(&scene).len(), 3);
+    assert_eq!(blocked(&fleet), None);
+    assert_eq!(calls_at_rest(&scene).await, BTreeSet::from(["DescribeInstances".to_owned()]));
+
+    // A later change replaces them, and then they are no longer there to be taken over.
+    scene.change::<WorkerFleet>("web", json!({"spec": {"template": {"tags": {"edit": "1"}}}})).await;
+    let fleet = scene
+        .wait::<WorkerFleet>("web", "others", |f| {
+            settled(f, 3) && status(f).updated_replicas == 3 && blocked(f).is_some()
+        })
+        .await;
+    assert_eq!((named(&scene, &machines).len(), status(&fleet).adopted.len()), (0, 0));
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(live(&scene).len(), 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_over_is_told_with_the_reason_and_never_touched() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("db", spec(&scene, 1, json!({}))).await;
+    wait_settled(&scene, "db", 1).await;
+    let anothers = live(&scene).remove(0);
+    let over = launched_by_hand(&scene, 1).remove(0);
+    scene.sandbox.terminate_instance(&over).unwrap();
+    let unknown = "i-0123456789abcdef0".to_owned();
+    let wanted = [anothers.id.clone(), over.clone(), unknown.clone()];
+    scene.create::<WorkerFleet>("web", adopting(&scene, 1, &wanted)).await;
+    let fleet = wait_settled(&scene, "web", 1).await;
+    let (reason, message) = blocked(&fleet).unwrap();
+    assert_eq!(reason, "NotAdoptable");
+    let path = format!("{} belongs to {}/db of cluster test", anothers.id, scene.namespace);
+    for text in [path, format!("{unknown} is not in this account"), format!("{over} is ")] {
+        assert!(message.contains(&text), "{text} is not in: {message}");
+    }
+    assert_eq!(status(&fleet).adopted, []);
+    assert_eq!(named(&scene, &wanted)[0].tags, anothers.tags);
+    assert_eq!(live(&scene).len(), 2);
+    let rest = calls_at_rest(&scene).await;
+    assert_eq!(rest, BTreeSet::from(["DescribeInstances".to_owned()]));
+}
+
+#[tokio::test]
+async fn of_two_fleets_that_name_a_machine_exactly_one_gets_it() {
+    let scene = Scene::new().await;
+    let machine = launched_by_hand(&scene, 1);
+    let _controller = scene.start().await;
+    for name in ["web", "db"] {
+        scene.create::<WorkerFleet>(name, adopting(&scene, 1, &machine)).await;
+    }
+    let one_each =
+        |fleet: &WorkerFleet| settled(fleet, 1) && (blocked(fleet).is_some() != (status(fleet).adopted.len() == 1));
+    let mut owners = Vec::new();
+    for _ in 0..2 {
+        // The second may take it from the first as long as no tag of either is seen.
+        owners.clear();
+        for name in ["web", "db"] {
+            let fleet = scene.wait::<WorkerFleet>(name, "the machine or another", one_each).await;
+            owners.extend((status(&fleet).adopted.len() == 1).then(|| fleet.uid().unwrap()));
+        }
+        calls_at_rest(&scene).await;
+    }
+    assert_eq!(owners.len(), 1);
+    assert_eq!(named(&scene, &machine)[0].tags["muster.dev:fleet-uid"], owners[0]);
+    assert_eq!(live(&scene).len(), 2);
+}
+
+#[tokio::test]
+async fn a_machine_that_may_not_be_tagged_is_a_worker_all_the_same_and_the_refusal_is_told() {
+    let scene = Scene::new().await;
+    let machine = launched_by_hand(&scene, 1);
+    let denied = FaultAction::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
+    let fault = scene.sandbox.add_fault(Fault::always("ec2", "CreateTags", denied));
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", adopting(&scene, 2, &machine)).await;
+    let told = scene
+        .wait::<WorkerFleet>("web", "the refusal", |f| {
+            blocked(f).is_some_and(|(r, _)| r == "TagsRefused") && settled(f, 2)
+        })
+        .await;
+    let (_, message) = blocked(&told).unwrap();
+    assert!(message.contains("UnauthorizedOperation") && message.contains("ec2:CreateTags"), "{message}");
+    assert!(ids(&live(&scene)).contains(&machine[0]) && live(&scene).len() == 2);
+    scene.sandbox.remove_fault(fault);
+    scene.wait::<WorkerFleet>("web", "no complaint", |fleet| blocked(fleet).is_none() && settled(fleet, 2)).await;
+    assert!(named(&scene, &machine)[0].tags.contains_key("muster.dev:revision"));
+}
