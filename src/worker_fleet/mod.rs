@@ -14,6 +14,7 @@ mod cpu;
 mod crd;
 mod desired;
 mod insight;
+mod last_words;
 mod plan;
 mod status;
 
@@ -110,11 +111,14 @@ impl Kind for WorkerFleet {
         let wanted = &desired.adopt_ids;
         let candidates = adoption::candidates(ctx, &session, live, &owner, wanted, &mut memory.adoption).await?;
         let cpu = cpu::observe(ctx, &session, &owner, &adopted, desired.cpu).await;
+        let victims = Self::ledger(&live.status()).victims();
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
         let mut insight = Insight::new(ctx, look.live, candidates.adoptable, cpu);
         let found = look
             .rounds(scope, |observed, _, ledger, memory, pass| insight.plan(&desired, observed, ledger, memory, pass));
         let found = found.await?;
+        let late = last_words::late(&victims, &found.ledger);
+        last_words::tell(ctx, &session, look.live, &late, desired.readiness.criteria.startup_deadline).await;
         let tagged = act && {
             let roster = &found.answer.observed.roster;
             adoption::tag(ctx, &session, &owner, &adopted, roster, look.memory, |role| desired.revision(role)).await

@@ -24,7 +24,7 @@ use crate::{
         instance::{Instance, InstanceState},
         look::WorkerKind,
         memory::Memory,
-        ownership::{CLUSTER_TAG, Claim, OWNER_TAG, OWNER_UID_TAG, Owner, REVISION_TAG},
+        ownership::{CLUSTER_TAG, Claim, JOB_TAG, OWNER_TAG, OWNER_UID_TAG, Owner, REVISION_TAG},
         revisions::Revisions,
         roster::Roster,
     },
@@ -141,10 +141,11 @@ fn judge(owner: &Owner, instance: Option<&Instance>) -> Result<bool, Refused> {
         Claim::Orphan(uid) => return Err(Refused::Earlier(uid)),
         Claim::Stranger | Claim::None => {}
     }
-    let tag = |key: &str| instance.tags.get(key).cloned().unwrap_or_default();
+    let tag = |key: &str| instance.tags.get(key).cloned();
     let other = |uid: &str| uid != owner.uid.as_str();
     if instance.tags.get(OWNER_UID_TAG).is_some_and(|uid| other(uid)) {
-        return Err(Refused::Another { owner: tag(OWNER_TAG), cluster: tag(CLUSTER_TAG) });
+        let owner = tag(OWNER_TAG).or_else(|| tag(JOB_TAG)).unwrap_or_default();
+        return Err(Refused::Another { owner, cluster: tag(CLUSTER_TAG).unwrap_or_default() });
     }
     Ok(true)
 }
@@ -203,7 +204,7 @@ fn missing_tags(
     revision: impl Fn(&Role) -> Option<String>,
 ) -> Option<BTreeMap<String, String>> {
     let has = |key: &str, value: &str| instance.tags.get(key).is_some_and(|tag| tag == value);
-    let ours = has(CLUSTER_TAG, &owner.cluster) && has(OWNER_TAG, &owner.path());
+    let ours = has(CLUSTER_TAG, &owner.cluster) && has(owner.tag, &owner.path());
     let named = ours && instance.tags.contains_key(OWNER_UID_TAG);
     if named && revisions.knows(instance.revision()) {
         return None;
@@ -251,7 +252,8 @@ mod tests {
     const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
 
     fn owner() -> Owner {
-        Owner { cluster: "c".into(), namespace: "ns".into(), name: "web".into(), uid: Uid::try_from(OURS).unwrap() }
+        let (namespace, name) = ("ns".into(), "web".into());
+        Owner { cluster: "c".into(), tag: OWNER_TAG, namespace, name, uid: Uid::try_from(OURS).unwrap() }
     }
 
     fn instance(state: InstanceState, tags: &[(&str, &str)], token_of: Option<&str>) -> Instance {
@@ -265,6 +267,8 @@ mod tests {
             launched_at: None,
             client_token: token.unwrap_or_default(),
             tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            launch_index: 0,
+            state_reason: String::new(),
         }
     }
 

@@ -58,7 +58,7 @@ impl Owner {
         let tag = |key| instance.tags.get(key).map(String::as_str);
         if adopted.contains(&instance.id) {
             // Of two that took it over at once, it is the one's whose tags it has.
-            let ours = tag(CLUSTER_TAG) == Some(self.cluster.as_str()) && tag(OWNER_TAG) == Some(self.path().as_str());
+            let ours = tag(CLUSTER_TAG) == Some(self.cluster.as_str()) && tag(self.tag) == Some(self.path().as_str());
             let anothers = tag(OWNER_UID_TAG).is_some_and(|uid| uid != self.uid.as_str()) && !ours;
             return if anothers { Claim::None } else { Claim::Owned };
         }

@@ -13,6 +13,7 @@ mod fleet_faults;
 mod fleet_orphans;
 mod fleet_two;
 mod grants;
+mod guards;
 mod job;
 mod job_crash;
 mod job_script;

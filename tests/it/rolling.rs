@@ -82,8 +82,8 @@ async fn an_edit_replaces_all_workers_and_there_are_never_too_many_nor_too_few()
         for (event, existing, running) in &seen {
             assert!(*existing <= most && *running >= fewest, "{existing} there, {running} running at {event:?}");
         }
-        let events = &seen;
-        assert!(events.iter().any(|(_, existing, _)| *existing == most), "{surge} allows {most}");
+        let surged = seen.iter().any(|(_, existing, _)| *existing > 4);
+        assert_eq!(surged, most > 4, "a surge of {surge}");
     }
 }
 

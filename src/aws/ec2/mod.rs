@@ -1,5 +1,6 @@
 //! EC2: launching, describing and ending instances, and what they are launched from.
 
+mod console;
 mod images;
 mod launch_templates;
 mod network;

@@ -6,7 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{sources::Source, sync::Synced};
+use super::{
+    plan::Groups,
+    redact::{Given, redact},
+    sources::Source,
+    sync::Synced,
+};
 use crate::ids::Uid;
 
 /// The memories of all objects.
@@ -16,6 +21,13 @@ pub struct Memories(Arc<Mutex<HashMap<Uid, Arc<tokio::sync::Mutex<Memory>>>>>);
 impl Memories {
     pub(super) fn of(&self, uid: &Uid) -> Arc<tokio::sync::Mutex<Memory>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.clone()).or_default().clone()
+    }
+
+    /// `text` without the values that the object gave to its workers, as far as this process knows of them.
+    pub async fn redact(&self, uid: &Uid, text: &str) -> String {
+        let memory = self.of(uid);
+        let memory = memory.lock().await;
+        redact(text, &memory.given)
     }
 
     pub fn forget(&self, uid: &Uid) {
@@ -31,7 +43,12 @@ pub(super) struct Memory {
     pub last: Option<Look>,
     /// What was compared with the store, and when.
     verified: Option<Verified>,
+    /// The values that workers were given, the latest last. Those that still run may know earlier ones.
+    given: Vec<Given>,
 }
+
+/// So many values are remembered.
+const REMEMBERED: usize = 2048;
 
 #[derive(Clone, Debug)]
 pub(super) struct Look {
@@ -49,6 +66,21 @@ struct Verified {
 }
 
 impl Memory {
+    /// There are no parameters any more, though workers may still know some.
+    pub(super) fn clear(&mut self) {
+        *self = Self { given: std::mem::take(&mut self.given), ..Self::default() };
+    }
+
+    pub(super) fn remember(&mut self, groups: &Groups) {
+        for value in groups.values().flat_map(|values| values.by_name.values()) {
+            let given = Given { value: value.text.clone(), secret: value.secure };
+            self.given.retain(|known| *known != given);
+            self.given.push(given);
+        }
+        let surplus = self.given.len().saturating_sub(REMEMBERED);
+        self.given.drain(..surplus);
+    }
+
     /// For how long something has been missing.
     pub(super) fn missing(&mut self, now: Instant) -> Duration {
         now.saturating_duration_since(*self.missing_since.get_or_insert(now))

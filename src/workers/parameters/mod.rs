@@ -10,6 +10,7 @@ mod crd;
 mod memory;
 mod plan;
 mod problem;
+mod redact;
 mod reference;
 mod sources;
 mod store;

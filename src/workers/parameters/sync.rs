@@ -113,7 +113,7 @@ pub async fn sync<K: WithParameters>(
     let memory = ctx.parameters.of(live.uid());
     let mut memory = memory.lock().await;
     let Some(parameters) = ask.parameters else {
-        *memory = Memory::default();
+        memory.clear();
         return Ok(Synced::default());
     };
     let now = ctx.clock.monotonic();
@@ -136,6 +136,7 @@ pub async fn sync<K: WithParameters>(
         Ok(found) => found,
         Err(stop) => return syncing.stopped(stop),
     };
+    memory.remember(&groups);
     match syncing.write(&mut memory, &groups).await {
         Ok(synced) => {
             let generation = syncing.live.generation();

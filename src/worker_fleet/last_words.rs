@@ -1,0 +1,103 @@
+//! What workers that never became ready said on their consoles, told in events.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use kube::runtime::events::EventType;
+
+use crate::{
+    aws::{Session, ec2::Ec2},
+    context::Context,
+    ids::InstanceId,
+    live::Live,
+    worker_fleet::crd::WorkerFleet,
+    workers::{launch::TerminationReason, ledger::Ledger},
+};
+
+/// So many consoles are read in one look.
+const READ: usize = 3;
+/// So many characters of a console are quoted. A note of an event has room for 1 kB.
+const QUOTED: usize = 600;
+const REASON: &str = "StartupDeadlineExceeded";
+
+/// Who was chosen to end for the startup deadline, and was not among `before`.
+pub(super) fn late(before: &BTreeSet<InstanceId>, ledger: &Ledger) -> Vec<InstanceId> {
+    let late = ledger.terminations.iter().filter(|open| open.reason == TerminationReason::StartupDeadline);
+    late.flat_map(|open| &open.instance_ids).filter(|id| !before.contains(*id)).cloned().collect()
+}
+
+/// One event each for the first few, with the end of its console where EC2 gives it, and one for the rest.
+pub(super) async fn tell(
+    ctx: &Context,
+    session: &Session,
+    live: &Live<WorkerFleet>,
+    late: &[InstanceId],
+    deadline: Duration,
+) {
+    let (read, rest) = late.split_at(late.len().min(READ));
+    let seconds = deadline.as_secs();
+    let why = format!("not ready within {seconds} s of being seen (readiness.startupDeadline), and replaced");
+    for id in read {
+        let words = match Ec2::new(session).console_output(id).await {
+            Ok(words) => ctx.parameters.redact(live.uid(), &words).await,
+            Err(error) => {
+                tracing::info!(instance = %id, %error, "the console of a worker was not read");
+                String::new()
+            }
+        };
+        // Control characters may have been in the midst of a value.
+        let words = ctx.parameters.redact(live.uid(), &printable(&words)).await;
+        let words = tail(&words, QUOTED);
+        let quoted = if words.is_empty() { String::new() } else { format!("; its console ended with: {words}") };
+        ctx.event(live, EventType::Warning, REASON, "Replace", format!("{id}: {why}{quoted}")).await;
+    }
+    if !rest.is_empty() {
+        let named: Vec<_> = rest.iter().map(InstanceId::as_str).collect();
+        ctx.event(live, EventType::Warning, REASON, "Replace", format!("{why}: {}", named.join(", "))).await;
+    }
+}
+
+/// Lines in one, without control characters and the sequences that colour a terminal.
+fn printable(text: &str) -> String {
+    let mut plain = String::new();
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\u{1b}' if characters.peek() == Some(&'[') => {
+                characters.next();
+                // ECMA-48, 5.4: parameters and intermediates, up to a final byte.
+                while characters.next_if(|c| ('\u{20}'..='\u{3f}').contains(c)).is_some() {}
+                characters.next_if(|c| ('\u{40}'..='\u{7e}').contains(c));
+            }
+            '\n' => plain.push('\n'),
+            '\t' => plain.push(' '),
+            other if other.is_control() => {}
+            other => plain.push(other),
+        }
+    }
+    let lines: Vec<_> = plain.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join(" | ")
+}
+
+fn tail(text: &str, characters: usize) -> String {
+    let skipped = text.chars().count().saturating_sub(characters);
+    let end: String = text.chars().skip(skipped).collect();
+    if skipped == 0 { end } else { format!("...{end}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_becomes_one_printable_line() {
+        let console = "[  1.0] boot\r\n\u{1b}[1;31mfailed\u{1b}[0m\tall\r\n\r\n\u{7}exit 7\u{0}\n";
+        assert_eq!(printable(console), "[  1.0] boot | failed all | exit 7");
+        assert_eq!(printable("\u{1b}"), "");
+    }
+
+    #[test]
+    fn the_end_is_quoted_by_characters() {
+        assert_eq!(tail("äöü", 3), "äöü");
+        assert_eq!(tail("äöü", 2), "...öü");
+    }
+}
