@@ -76,7 +76,7 @@ pub async fn observe<K: WorkerKind>(
     search(ctx, &ec2, memory).await?;
     let zones = zones(&ec2, memory, question.places).await;
     let lessons = memory.lessons(question.revisions, now, &ctx.config.timings);
-    Ok(Answer { observed: Observed { roster, zones, lessons, ..Observed::default() }, begun: snapshot.begun })
+    Ok(Answer { observed: Observed { roster, zones, lessons }, begun: snapshot.begun })
 }
 
 fn sort_out(owner: &Owner, snapshot: &Snapshot, ledger: &Ledger) -> Roster {

@@ -232,7 +232,7 @@ impl World {
         }
         Memory::judge(&mut sight, "", results);
         self.memory.linger(&mut sight, std::time::Instant::now(), std::time::Duration::ZERO);
-        let observed = Observed { roster, zones: zones(), lessons: self.lessons(), ..Observed::default() };
+        let observed = Observed { roster, zones: zones(), lessons: self.lessons() };
         (observed, sight)
     }
 

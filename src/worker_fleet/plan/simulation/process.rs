@@ -127,7 +127,7 @@ impl Process {
             self.memory.found(&token, found);
         }
         let lessons = self.lessons(&read.desired, now);
-        Observed { roster, zones: zones(), lessons, ..Observed::default() }
+        Observed { roster, zones: zones(), lessons }
     }
 
     pub(super) fn lessons(&mut self, desired: &Desired, now: u64) -> crate::workers::draft::Lessons {
