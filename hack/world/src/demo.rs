@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     environment,
     objects::{Object, is},
-    progress::Progress,
+    progress::{Progress, Unread, print},
     world::{Options, World},
 };
 
@@ -50,20 +50,22 @@ pub async fn demo(root: &Path, stop: impl Future<Output = ()>) -> Result<Ending>
         () = stop => None,
     };
     if shown.is_none() {
-        println!("\nStopping ...");
+        let _ = print("\nStopping ...");
     }
     let stopped = match world {
         Some(world) => progress.step("Stopping everything", async |_| world.stop().await).await,
         None => Ok(()),
     };
     match shown {
+        // There is nobody left to show anything to, which is as good as Ctrl-C.
+        Some(Err(error)) if error.chain().any(|cause| cause.is::<Unread>()) => stopped.map(|()| Ending::Interrupted),
         Some(shown) => {
             shown.and(stopped).map_err(|error| anyhow!("{error:#}\nEverything is stopped. Logs: {}", logs.keep()))?;
-            println!("Everything is stopped.");
+            let _ = print("Everything is stopped.");
             Ok(Ending::Done)
         }
         None => {
-            println!("Stopped; nothing is left running.");
+            let _ = print("Stopped; nothing is left running.");
             Ok(Ending::Interrupted)
         }
     }
@@ -105,9 +107,9 @@ async fn show(options: &Options, progress: &Progress, world: &mut Option<World>)
         })
         .await?;
 
-    println!("\n$ kubectl get muster --all-namespaces");
-    print!("{}", world.kube.kubectl(&["get", "muster", "--all-namespaces"]).await?);
-    println!("\nWhich versions run where, from the FleetReport's status:\n\n{}", version_table(&first));
+    print("\n$ kubectl get muster --all-namespaces")?;
+    print(world.kube.kubectl(&["get", "muster", "--all-namespaces"]).await?)?;
+    print(format_args!("Which versions run where, from the FleetReport's status:\n\n{}", version_table(&first)))?;
 
     let changed = update_one_worker(world).await?;
     let expected = count(&first, "app", "1.9.0") + 1;
@@ -116,8 +118,8 @@ async fn show(options: &Options, progress: &Progress, world: &mut Option<World>)
             report.wait(WITHIN, |status| count(status, "app", "1.9.0") == expected).await
         })
         .await?;
-    println!("\n{}", version_table(&second));
-    println!(
+    print(format_args!("\n{}", version_table(&second)))?;
+    print(
         "What to try next: the same world, to keep.\n\n    \
          make dev USER_DATA=1                                       # in one shell\n    \
          . .dev/env                                                 # in another, for all that follows\n    \
@@ -125,8 +127,8 @@ async fn show(options: &Options, progress: &Progress, world: &mut Option<World>)
          kubectl scale -n quickstart workerfleet/web --replicas=6\n    \
          kubectl get muster -A --watch\n    \
          kubectl explain workerfleet.spec\n\n\
-         examples/quickstart/README.md tells how to follow the scenario on a cluster and AWS account of your own.\n"
-    );
+         examples/quickstart/README.md tells how to follow the scenario on a cluster and AWS account of your own.\n",
+    )?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use nix::{sys::signal::kill, unistd::Pid};
 use crate::{
     controller,
     objects::{Object, is},
-    progress::Progress,
+    progress::{Progress, print},
     world::{ACCOUNT, Options, REGION, World},
 };
 
@@ -64,21 +64,21 @@ pub async fn dev(root: &Path, folder: &Path, user_data: bool, stop: impl Future<
             .await?;
         let env = folder.write_env(&world)?;
         let user_data = if user_data { "runs on this machine, as you" } else { "is stored, not run" };
-        println!(
+        print(format_args!(
             "\nThe world is up. In another shell:\n\n    . {env}\n    kubectl get muster -A\n    aws ec2 describe-subnets\n\n\
              The AwsAccount `default` grants everything to the namespace `default`. Workers report to the bucket \
              `{BUCKET}`;\ntheir user data {user_data}. Logs: {logs}\n\
              Ctrl-C ends all of it.",
             env = env.display(),
             logs = options.logs.display(),
-        );
+        ))?;
         anyhow::Ok(world)
     };
     let mut stop = std::pin::pin!(stop);
     let mut world = tokio::select! {
         world = work => world?,
         () = &mut stop => {
-            println!("Stopped; nothing is left running.");
+            let _ = print("Stopped; nothing is left running.");
             return Ok(());
         }
     };
@@ -86,7 +86,7 @@ pub async fn dev(root: &Path, folder: &Path, user_data: bool, stop: impl Future<
         Err(error) = world.keep_controller() => Err(error.context("the controller does not start again")),
         () = stop => Ok(()),
     };
-    println!("\nStopping ...");
+    let _ = print("\nStopping ...");
     let stopped = world.stop().await;
     drop(folder);
     kept.and(stopped)

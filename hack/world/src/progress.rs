@@ -1,6 +1,10 @@
 //! What somebody who waits gets to see: a spinner on a terminal, plain lines elsewhere.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -23,7 +27,7 @@ pub struct Step {
 impl Progress {
     /// For the standard output of this process.
     pub fn new() -> Self {
-        Self { terminal: std::io::stdout().is_terminal() }
+        Self { terminal: io::stdout().is_terminal() }
     }
 
     /// Runs one step under a title such as "Starting a Kubernetes API server". An error names the step.
@@ -36,7 +40,7 @@ impl Progress {
             bar.set_prefix(title.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
         } else {
-            println!("{title} ...");
+            print(format_args!("{title} ..."))?;
         }
         let step = Step { bar, terminal: self.terminal, last: std::cell::RefCell::default() };
         let started = Instant::now();
@@ -45,16 +49,37 @@ impl Progress {
         step.bar.finish_and_clear();
         match done {
             Ok(done) if self.terminal => {
-                println!("✓ {title} ({seconds:.1} s)");
+                print(format_args!("✓ {title} ({seconds:.1} s)"))?;
                 Ok(done)
             }
             Ok(done) => {
-                println!("  done in {seconds:.1} s");
+                print(format_args!("  done in {seconds:.1} s"))?;
                 Ok(done)
             }
             Err(error) => Err(error).with_context(|| format!("{title}: failed after {seconds:.1} s")),
         }
     }
+}
+
+/// Nobody reads the standard output any more, as after `| head`.
+#[derive(Debug)]
+pub(crate) struct Unread(io::Error);
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot write to the standard output")
+    }
+}
+
+impl std::error::Error for Unread {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// Prints a line. `println!` would panic where nobody reads any more.
+pub(crate) fn print(line: impl fmt::Display) -> Result<(), Unread> {
+    writeln!(io::stdout().lock(), "{line}").map_err(Unread)
 }
 
 impl Default for Progress {
@@ -73,7 +98,8 @@ impl Step {
         if self.terminal {
             self.bar.set_message(text.clone());
         } else {
-            println!("  {text}");
+            // If nobody reads it, the end of the step finds that out too.
+            let _ = print(format_args!("  {text}"));
         }
         self.last.replace(text);
     }

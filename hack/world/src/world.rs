@@ -14,7 +14,7 @@ use crate::{
     KubeApi,
     controller::{Controller, Release, binary},
     environment, kubernetes,
-    progress::Progress,
+    progress::{Progress, print},
 };
 
 /// Where everything is, unless a manifest says otherwise.
@@ -103,10 +103,11 @@ impl World {
     pub async fn keep_controller(&mut self) -> Result<Infallible> {
         loop {
             let status = self.controller.ended().await;
-            println!("The controller has ended ({status}); it is started again.");
+            let _ = print(format_args!("The controller has ended ({status}); it is started again."));
             self.controller =
                 self.release.run_replica(&self.kube, 0, &aws_environment(&self.sandbox), &self.logs).await?;
-            println!("The controller runs again, and acts once the lease of the one before is over: within a minute.");
+            let _ =
+                print("The controller runs again, and acts once the lease of the one before is over: within a minute.");
             // One that cannot run is not to be started all the time.
             tokio::time::sleep(RESTART_PAUSE).await;
         }

@@ -130,6 +130,17 @@ fn a_demo_that_is_interrupted_at_any_step_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_demo_that_nobody_reads_any_more_ends_and_leaves_nothing_behind() {
+    let mut demo = Program::start(&["demo"]);
+    demo.wait_for("Starting a Kubernetes API server");
+    // As `| head -1` does: the reading end of the pipe closes.
+    demo.lines = channel().1;
+    let status = demo.child.wait().expect("its end");
+    assert_eq!(status.code(), Some(130));
+    assert!(demo.leftovers().is_empty(), "it has left {:?} behind", demo.leftovers());
+}
+
+#[test]
 fn a_demo_that_is_killed_leaves_nothing_running() {
     let mut demo = Program::start(&["demo"]);
     demo.wait_for("Updating i-");

@@ -76,11 +76,12 @@ async fn calls_at_rest(tap: &Tap) -> BTreeSet<String> {
     since().into_iter().map(|point| point.operation).collect()
 }
 
-/// Waits until the fleet is settled and tells of the very machines that there are.
+/// Waits until the fleet is settled, runs what is wished, and tells of the very machines that there are.
 async fn wait_told(scene: &Scene, workers: u32, case: &str) -> WorkerFleet {
     let told = |fleet: &WorkerFleet| {
-        let told: BTreeSet<_> = status(fleet).instances.iter().map(|worker| worker.id.to_string()).collect();
-        settled(fleet, workers as i32) && told == ids(&live(scene))
+        let status = status(fleet);
+        let told: BTreeSet<_> = status.instances.iter().map(|worker| worker.id.to_string()).collect();
+        settled(fleet, workers as i32) && status.updated_replicas == workers as i32 && told == ids(&live(scene))
     };
     scene.wait("web", &format!("{case}: {workers} workers, settled"), told).await
 }
