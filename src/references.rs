@@ -1,7 +1,10 @@
 //! Who refers to what: so that an AwsAccount is kept while something needs it, and those who need it look again when it
 //! changes.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use kube::{
     ResourceExt,
@@ -9,7 +12,11 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 
-use crate::{aws_account::AwsAccount, reconcile::Kind};
+use crate::{
+    aws_account::AwsAccount,
+    ids::{InstanceId, Uid},
+    reconcile::Kind,
+};
 
 /// The caches of all kinds that can refer to an AwsAccount.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +33,13 @@ impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache").field("kind", &self.kind).finish_non_exhaustive()
     }
+}
+
+/// Whose machines are somebody's.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    pub uids: HashSet<Uid>,
+    pub adopted: HashSet<InstanceId>,
 }
 
 /// The caches are not filled yet, so that nothing is found proves nothing.
@@ -46,6 +60,24 @@ impl References {
             return Err(NotSynced);
         }
         Ok(cache.store.find(|account| account.metadata.name.as_deref() == Some(name)))
+    }
+
+    /// What the objects of all kinds may own.
+    pub fn holdings(&self) -> Result<Holdings, NotSynced> {
+        let caches = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut found = Holdings::default();
+        for cache in &caches {
+            if !is_synced(&cache.store) {
+                return Err(NotSynced);
+            }
+            for object in cache.store.state() {
+                found.uids.extend(object.uid().and_then(|uid| Uid::try_from(uid).ok()));
+                let adopted = object.data.pointer("/status/adopted").and_then(|ids| ids.as_array());
+                let ids = adopted.into_iter().flatten().filter_map(|id| InstanceId::try_from(id.as_str()?).ok());
+                found.adopted.extend(ids);
+            }
+        }
+        Ok(found)
     }
 
     /// The objects that refer to `account`, as `Kind namespace/name`.

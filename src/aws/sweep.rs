@@ -42,6 +42,11 @@ impl Snapshot {
         Self { begun, by_tag }
     }
 
+    /// The uids that tags name as owners, with the machines that carry each.
+    pub fn owners(&self) -> impl Iterator<Item = (Uid, &[Arc<Instance>])> {
+        self.by_tag.iter().filter_map(|(tag, machines)| Some((Uid::try_from(tag.as_str()).ok()?, machines.as_slice())))
+    }
+
     /// The machines whose tags name `owner`, by its name or by its uid.
     pub fn naming(&self, owner: &Owner) -> BTreeMap<InstanceId, Arc<Instance>> {
         let tags = [owner.path(), owner.uid.to_string()];
@@ -108,6 +113,17 @@ impl Sweeps {
             Ok(Snapshot::new(begun, Ec2::new(session).sweep(cluster).await?))
         })
         .await
+    }
+
+    /// What was last seen in `account`, region by region, without looking again.
+    pub fn last_seen(&self, account: &AccountId) -> Vec<(Region, Arc<Snapshot>)> {
+        let lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_account = lanes.iter().filter(|((owner, _), _)| owner == account);
+        let seen = of_account.filter_map(|((_, region), lane)| {
+            let last = lane.instances.try_lock().ok()?;
+            Some((region.clone(), last.as_ref()?.outcome.as_ref().ok()?.clone()))
+        });
+        seen.collect()
     }
 
     /// The status checks as they were at `not_before` or later.

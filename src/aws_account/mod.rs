@@ -6,6 +6,7 @@
 mod accounts;
 mod crd;
 mod grants;
+mod unowned;
 
 use self::accounts::State;
 pub use self::{
@@ -48,7 +49,8 @@ impl Kind for AwsAccount {
         let (state, verdicts) = match proof {
             Ok(identity) => {
                 status.account_id = Some(identity.account.to_string());
-                let verdicts = vec![ready(true, Reason::IdentityVerified, format!("acts as {}", identity.arn))];
+                let mut verdicts = vec![ready(true, Reason::IdentityVerified, format!("acts as {}", identity.arn))];
+                verdicts.extend(unowned::verdict(ctx, &identity.account, &status.common.conditions));
                 (State::Proven(identity.account), verdicts)
             }
             // A passing fault takes nothing away from an identity that was proven.

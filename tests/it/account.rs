@@ -1,11 +1,17 @@
 //! AwsAccount: nobody acts as anybody before STS has said who that is.
 
-use kube::{Api, ResourceExt, api::DeleteParams};
-use muster::aws_account::AwsAccount;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use muster::{aws_account::AwsAccount, worker_fleet::WorkerFleet};
 use muster_sandbox::{CallQuery, RoleSpec, SandboxConfig};
 use serde_json::json;
 
-use crate::scene::{self, REGION, Scene, condition};
+use crate::{
+    fleet::{live, spec, wait_settled},
+    scene::{self, REGION, Scene, condition},
+};
 
 fn is(account: &AwsAccount, type_: &str, status: &str, reason: &str) -> bool {
     let conditions = account.status.iter().flat_map(|s| &s.common.conditions);
@@ -50,7 +56,7 @@ async fn a_role_is_taken_on_with_its_external_id_and_a_wrong_one_is_refused_with
         "{text}"
     );
 
-    let change = kube::api::Patch::Merge(json!({"spec": spec("right")}));
+    let change = Patch::Merge(json!({"spec": spec("right")}));
     Api::<AwsAccount>::all(scene.kube.clone()).patch(&scene.namespace, &Default::default(), &change).await.unwrap();
     let ready = wait(&scene, "Ready", |a| is(a, "Ready", "True", "IdentityVerified")).await;
     assert_eq!(ready.status.as_ref().unwrap().account_id.as_deref(), Some("222222222222"));
@@ -73,7 +79,7 @@ async fn a_role_can_be_added_and_taken_back_but_not_one_of_another_account() {
     wait(&scene, "Ready", |a| is(a, "Ready", "True", "IdentityVerified")).await;
     let accounts = Api::<AwsAccount>::all(scene.kube.clone());
     let change = async |role: Option<&str>| {
-        let change = kube::api::Patch::Merge(json!({"spec": {"roleARN": role}}));
+        let change = Patch::Merge(json!({"spec": {"roleARN": role}}));
         accounts.patch(&scene.namespace, &Default::default(), &change).await
     };
     let refused = change(Some("arn:aws:iam::222222222222:role/muster")).await.expect_err("another account");
@@ -105,7 +111,7 @@ async fn a_request_to_look_now_is_echoed() {
     wait(&scene, "Ready", |a| is(a, "Ready", "True", "IdentityVerified")).await;
     let ask = json!({"metadata": {"annotations": {"muster.dev/requested-at": "noon"}}});
     let accounts = Api::<AwsAccount>::all(scene.kube.clone());
-    accounts.patch(&scene.namespace, &Default::default(), &kube::api::Patch::Merge(ask)).await.unwrap();
+    accounts.patch(&scene.namespace, &Default::default(), &Patch::Merge(ask)).await.unwrap();
     wait(&scene, "the echo", |a| {
         a.status.as_ref().and_then(|s| s.common.last_handled_requested_at.as_deref()) == Some("noon")
     })
@@ -137,4 +143,27 @@ async fn credentials_that_are_revoked_show_and_recover() {
     assert!(message(&stalled, "Stalled").contains("sts:GetCallerIdentity"), "{}", message(&stalled, "Stalled"));
     scene.sandbox.restore_key(&key);
     wait(&scene, "Ready again", |a| is(a, "Ready", "True", "IdentityVerified")).await;
+}
+
+#[tokio::test]
+async fn machines_whose_owner_is_gone_are_reported_and_left_alone() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    scene.create::<WorkerFleet>("other", spec(&scene, 1, json!({}))).await;
+    for fleet in ["web", "other"] {
+        wait_settled(&scene, fleet, 1).await;
+    }
+    let path = format!("{}/web", scene.namespace);
+    let left = live(&scene).into_iter().find(|worker| worker.tags["muster.dev:fleet"] == path).unwrap().id;
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}})).await;
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    let accounts = Api::<AwsAccount>::all(scene.kube.clone());
+    let look = json!({"metadata": {"annotations": {"muster.dev/requested-at": "now"}}});
+    accounts.patch(&scene.namespace, &PatchParams::default(), &Patch::Merge(look)).await.unwrap();
+    let told = wait(&scene, "the machine", |a| is(a, "OrphansFound", "True", "OrphansFound")).await;
+    let told = message(&told, "OrphansFound");
+    assert!(told.contains(&format!("{left} in {REGION} (of {path})")) && !told.contains("/other"), "{told}");
+    assert_eq!(live(&scene).len(), 2);
 }

@@ -74,6 +74,7 @@ pub(crate) fn settled(fleet: &WorkerFleet, replicas: i32) -> bool {
         && status.common.observed_generation == fleet.metadata.generation
         && status.replicas == replicas
         && status.ready_replicas == replicas
+        && status.updated_replicas == replicas
         && status.launches.is_empty()
         && status.terminations.is_empty()
 }

@@ -77,6 +77,21 @@ const SCALE_DOWN: Scenario = Scenario {
     calls: &["TerminateInstances", "PUT workerfleets/status"],
 };
 
+const UPDATE: Scenario = Scenario {
+    name: "update",
+    workers: Some(2),
+    act: |scene| {
+        async {
+            scene.change::<WorkerFleet>("web", json!({"spec": {"template": {"tags": {"edit": "1"}}}})).await;
+            fleet(scene).await
+        }
+        .boxed()
+    },
+    end: End::Workers(2),
+    launched: 4,
+    calls: &["PATCH controllerrevisions", "RunInstances", "TerminateInstances", "PUT workerfleets/status"],
+};
+
 const DELETE: Scenario = Scenario {
     name: "delete",
     workers: Some(3),
@@ -106,6 +121,11 @@ async fn killed_before_and_after_every_call_of_a_replacement_each_loss_is_made_g
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_and_after_every_call_of_a_scale_down_exactly_the_surplus_ends() {
     SCALE_DOWN.survives_every_kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_and_after_every_call_of_an_update_each_worker_is_replaced_once() {
+    UPDATE.survives_every_kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
