@@ -11,9 +11,7 @@ use kube::CustomResourceExt;
 use serde_json::Value;
 
 pub use self::reference::reference;
-use crate::{
-    aws_account::AwsAccount, fleet_report::FleetReport, worker_fleet::WorkerFleet, worker_job::WorkerJob,
-};
+use crate::{aws_account::AwsAccount, fleet_report::FleetReport, worker_fleet::WorkerFleet, worker_job::WorkerJob};
 
 /// First line of every file that [`render`] makes.
 const HEADER: &str = "# Generated from the Rust types by `make generate`. Do not edit.\n";
