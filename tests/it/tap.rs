@@ -62,6 +62,8 @@ pub(crate) struct Tap {
 /// What a controller at rest calls, and what it calls once in a while to prove its accounts anew.
 pub(crate) const LOOK: &str = "DescribeInstances";
 pub(crate) const PROOF: &str = "GetCallerIdentity";
+/// And whether an image is still what it was.
+pub(crate) const IMAGE: &str = "DescribeImages";
 
 /// So many whole looks that found nothing to do make a rest. After one, there may still be things to ask for by id.
 const LOOKS_OF_A_REST: u32 = 2;
@@ -86,7 +88,9 @@ impl State {
 
     fn name(&mut self, operation: String) -> Point {
         let is_look = operation.starts_with("Describe");
-        let repeats = if is_look {
+        let repeats = if operation == IMAGE {
+            self.counts.contains_key(IMAGE)
+        } else if is_look {
             self.sweeps += u32::from(operation == LOOK);
             !self.looks.insert(operation.clone())
         } else {
@@ -274,7 +278,8 @@ impl Tap {
 /// `PUT workerfleets/status` and the like. `None` for what comes when it likes: watches with the lists that they begin
 /// with, leases and events.
 fn kube_operation(request: &Request<Body>) -> Option<String> {
-    const WATCHED: [&str; 6] = ["workerfleets", "awsaccounts", "fleetreports", "namespaces", "secrets", "configmaps"];
+    const WATCHED: [&str; 7] =
+        ["workerfleets", "workerjobs", "awsaccounts", "fleetreports", "namespaces", "secrets", "configmaps"];
     let path = request.uri().path();
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     let mut rest = match parts.as_slice() {
