@@ -1,6 +1,7 @@
 //! Random histories against small models of the API server and of EC2, with the real plan, memory, health and judgement of
 //! answers. A rule of the write protocol that is switched off must be missed, or the histories prove nothing.
 
+mod broken;
 mod ec2;
 mod history;
 mod oracle;
@@ -11,62 +12,11 @@ mod world;
 use std::time::Instant;
 
 use self::{
+    broken::{BROKEN, Broken},
     history::{Fate, History, Lag, Step},
     wish::Wish,
     world::World,
 };
-
-/// A rule that is not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Broken {
-    /// Rule 1: the record is written after the calls.
-    RecordLast,
-    /// Rule 1: the record is written whatever version there is by now.
-    BlindWrites,
-    /// Rule 2: a launch is repeated with what is wanted today.
-    RepeatOfToday,
-    /// Rule 3: a launch is repeated under a new token.
-    NewToken,
-    /// Rule 3: a launch is repeated in another subnet.
-    OtherSubnet,
-    /// Rule 4: a call is made however long ago it was recorded, and by whoever leads no longer.
-    SendLate,
-    /// Rule 5: a launch without an answer is taken for one that did nothing.
-    NoAnswerIsNo,
-    /// Rule 5: the refusal of a repeated launch is taken for one of the first.
-    RefusalIsNo,
-    /// Rule 5: a launch is struck once it is answered, before it is seen.
-    AnsweredIsSeen,
-    /// Rule 5: a search is believed before its wait is over.
-    SearchAtOnce,
-    /// Rule 6: who carries the tags is ours.
-    TagIsEnough,
-    /// Rule 7: what is not shown is gone.
-    UnseenIsGone,
-    SurgeBound,
-    UnavailabilityBound,
-    ReplacementLimit,
-    UnhealthyLimit,
-}
-
-const BROKEN: [Broken; 16] = [
-    Broken::RecordLast,
-    Broken::BlindWrites,
-    Broken::RepeatOfToday,
-    Broken::NewToken,
-    Broken::OtherSubnet,
-    Broken::SendLate,
-    Broken::NoAnswerIsNo,
-    Broken::RefusalIsNo,
-    Broken::AnsweredIsSeen,
-    Broken::SearchAtOnce,
-    Broken::TagIsEnough,
-    Broken::UnseenIsGone,
-    Broken::SurgeBound,
-    Broken::UnavailabilityBound,
-    Broken::ReplacementLimit,
-    Broken::UnhealthyLimit,
-];
 
 /// What is wrong with a history, if anything.
 fn violation(history: &History, broken: Option<Broken>) -> Option<String> {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     super::{State, tests::zones},
-    Broken,
+    broken::Broken,
     ec2::Ec2,
     history::{Fate, Stage},
 };
@@ -71,6 +71,8 @@ pub(super) struct Task {
     pub plan: Option<Plan>,
     pub stage: Stage,
     pub rounds: usize,
+    /// How workers are is judged as of when the look began.
+    pub begun: u64,
     pub acknowledged: u64,
     pub fates: [Fate; 4],
     pub called: usize,
@@ -155,7 +157,8 @@ impl Process {
     }
 
     /// How the workers are, as `Insight` finds it.
-    pub(super) fn state(&mut self, task: &Task, now: u64) -> State {
+    pub(super) fn state(&mut self, task: &Task) -> State {
+        let now = task.begun;
         let listed = task.read.listed.iter().map(|(id, (_, ready_at))| (id.clone(), *ready_at)).collect();
         let sight =
             Sight { roster: &task.observed.roster, reporting: None, listed: &listed, now: at(now), wall: wall(now) };

@@ -3,25 +3,21 @@
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use super::{
-    super::{Pass, has_ended, plan, plan_end, tests::UID, tests::uid},
-    Broken,
+    super::{Pass, has_ended, plan, plan_end},
+    broken::Broken,
     ec2::Ec2,
     history::{Edit, Fate, Stage, Step},
     oracle::Tally,
     process::{Object, Process, TIMINGS, Task, at, wall},
-    wish::{Wish, boundless},
+    wish::Wish,
 };
 use crate::{
     aws::Class,
-    ids::{ClientToken, MAIN_ROLE, SubnetId},
-    worker_fleet::{
-        crd::DeletionPolicy,
-        desired::{Desired, Share},
-    },
+    ids::MAIN_ROLE,
+    worker_fleet::crd::DeletionPolicy,
     workers::{
         apply::learn_of_launch,
         draft::Action,
-        launch::LaunchIntent,
         ledger::{Ledger, Settlement},
         pools::Places,
         roster::Known,
@@ -30,6 +26,8 @@ use crate::{
 
 const POLICY: DeletionPolicy = DeletionPolicy::Terminate;
 const MAX_ROUNDS: usize = 10;
+/// A cache is behind for at most so many seconds.
+const STALE: u64 = 60;
 
 pub(super) struct World {
     pub broken: Option<Broken>,
@@ -40,6 +38,7 @@ pub(super) struct World {
     pub object: Object,
     /// As a cache that is behind has it.
     before: Object,
+    touched: u64,
     pub gone: bool,
     pub ec2: Ec2,
     leader: Option<Process>,
@@ -62,6 +61,7 @@ impl World {
             tally: Tally::new(&wish),
             wish,
             before: object.clone(),
+            touched: 0,
             object,
             gone: false,
             ec2,
@@ -150,6 +150,7 @@ impl World {
 
     fn touch(&mut self) {
         self.before = self.object.clone();
+        self.touched = self.now;
         self.object.version += 1;
     }
 
@@ -178,7 +179,8 @@ impl World {
         if self.gone || process.task.is_some() {
             return true;
         }
-        let read = if stale { self.before.clone() } else { self.object.clone() };
+        let behind = stale && self.now <= self.touched + STALE;
+        let read = if behind { self.before.clone() } else { self.object.clone() };
         let observed = process.observe(&read, &self.ec2, self.now, self.broken);
         let mut task = Task {
             ledger: read.ledger.clone(),
@@ -188,6 +190,7 @@ impl World {
             plan: None,
             stage: Stage::Finish,
             rounds: 0,
+            begun: self.now,
             acknowledged: self.now,
             fates,
             called: 0,
@@ -245,8 +248,8 @@ impl World {
         let next = if task.read.deleting {
             plan_end(POLICY, &task.observed, &task.ledger, &mut pass)
         } else {
-            let state = process.state(task, self.now);
-            let next = match self.unguarded(&task.read.desired) {
+            let state = process.state(task);
+            let next = match self.broken.and_then(|broken| broken.unguarded(&task.read.desired)) {
                 Some(unguarded) => plan(&unguarded, &state, &task.observed, &task.ledger, &mut pass),
                 None => plan(&task.read.desired, &state, &task.observed, &task.ledger, &mut pass),
             };
@@ -268,33 +271,6 @@ impl World {
         }
     }
 
-    /// The wish that a planner without one of its guards would follow.
-    fn unguarded(&self, desired: &Desired) -> Option<Desired> {
-        let free = |change: fn(&mut Desired)| {
-            let mut desired = desired.clone();
-            change(&mut desired);
-            Some(desired)
-        };
-        match self.broken? {
-            Broken::SurgeBound => free(|desired| desired.update = boundless(true)),
-            Broken::UnavailabilityBound => free(|desired| desired.update = boundless(false)),
-            Broken::ReplacementLimit => free(|desired| desired.max_replacements = 1000),
-            Broken::UnhealthyLimit => free(|desired| desired.max_unhealthy = Share::Percent(100)),
-            Broken::RecordLast
-            | Broken::BlindWrites
-            | Broken::RepeatOfToday
-            | Broken::NewToken
-            | Broken::OtherSubnet
-            | Broken::SendLate
-            | Broken::NoAnswerIsNo
-            | Broken::RefusalIsNo
-            | Broken::AnsweredIsSeen
-            | Broken::SearchAtOnce
-            | Broken::TagIsEnough
-            | Broken::UnseenIsGone => None,
-        }
-    }
-
     /// Makes the calls; `None` is the end of the process, and false that something was not sent.
     fn send(&mut self, process: &mut Process, task: &mut Task) -> Option<bool> {
         let plan = task.plan.take()?;
@@ -311,7 +287,10 @@ impl World {
             }
             match action {
                 Action::Launch(intent) => {
-                    let sent = self.rendered(&intent, &desired);
+                    let sent = match self.broken {
+                        Some(broken) => broken.rendered(&intent, &desired, &mut self.nonce),
+                        None => intent.clone(),
+                    };
                     let answer = sendable.then(|| self.ec2.run_instances(&sent, fate, self.now));
                     let class = answer.as_ref().and_then(|answer| answer.as_ref().err()).map(|error| error.class);
                     let outcome =
@@ -345,34 +324,6 @@ impl World {
         }
         task.ledger = ledger;
         Some(sendable)
-    }
-
-    /// The call that an intent becomes.
-    fn rendered(&mut self, intent: &LaunchIntent, desired: &Desired) -> LaunchIntent {
-        let mut sent = intent.clone();
-        if intent.attempts == 1 {
-            return sent;
-        }
-        match self.broken {
-            Some(Broken::RepeatOfToday) => {
-                let group = desired.groups.iter().find(|group| group.role == intent.role);
-                if let Some(supply) = group.and_then(|group| group.supplied.supply.as_ref()) {
-                    sent.revision = supply.revision.name.clone();
-                    sent.image_id = supply.image.id.clone();
-                }
-            }
-            Some(Broken::NewToken) => {
-                self.nonce += 1_000_000;
-                sent.token = ClientToken::new(&uid(UID), self.nonce);
-            }
-            Some(Broken::OtherSubnet) => {
-                let subnets = ["subnet-0000000a", "subnet-0000000b"];
-                let other = subnets.into_iter().find(|subnet| *subnet != intent.subnet.as_str());
-                sent.subnet = SubnetId::try_from(other.unwrap_or_default()).unwrap();
-            }
-            _ => {}
-        }
-        sent
     }
 
     fn finish(&mut self, task: &mut Task) {
