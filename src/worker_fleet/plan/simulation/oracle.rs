@@ -115,9 +115,11 @@ impl World {
             .then(|| format!("{unhealthy} are unhealthy, and some are replaced all the same"))
     }
 
-    /// The first fill, scaling and updates are no replacements.
+    /// The first fill and scaling are no replacements. Updates are left out: after crashes in one, the limit may hold
+    /// launches for a while that replace nothing.
     fn held_without_loss(&self, next: &Plan) -> Option<String> {
         let held = next.holds.values().any(|hold| *hold == Hold::ReplacementLimit);
-        (held && !self.tally.harmed).then(|| "held by the limit of replacements, although no machine was lost".into())
+        (held && !self.tally.harmed && !self.tally.edited)
+            .then(|| "held by the limit of replacements, although no machine was lost".into())
     }
 }
