@@ -19,7 +19,7 @@ demo: tools-python kube ## See muster at work on this machine alone: about 1 min
 	@"$$CARGO_TARGET_DIR/debug/muster-world" demo
 
 # Whatever cluster the tests use, some start servers of their own, with more than envtest has.
-test: tools-python ## Run every test: about 4 minutes, the first time about 20
+test: tools-python ## Run every test: about 7 minutes, the first time about 25
 	@hack/kube/build.sh >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
 	@cargo test --workspace
