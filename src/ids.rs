@@ -167,6 +167,13 @@ id!(
     |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic())
 );
 
+/// The first `limit` of `ids` for people to read, and how many more there are.
+pub fn list<'a>(ids: impl ExactSizeIterator<Item = &'a InstanceId>, limit: usize) -> String {
+    let more = ids.len().saturating_sub(limit);
+    let named: Vec<_> = ids.take(limit).map(InstanceId::as_str).collect();
+    if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
+}
+
 impl Role {
     /// The group that `replicas` counts.
     pub fn main() -> Self {

@@ -29,7 +29,7 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    /// Burst, and refill a second. What launches and ends machines keeps about half a second's worth of AWS's burst in
+    /// Burst, and refill a second. What launches and ends machines, or writes, keeps half a second's worth of AWS's burst in
     /// hand, since calls may reach AWS closer together than they were sent, and one that AWS throttles costs a look more.
     fn size(self) -> (u32, u32) {
         match self {
@@ -40,7 +40,7 @@ impl Bucket {
             Self::CreateTags => (100, 10),
             Self::Describe => (100, 20),
             Self::ParameterReads => (40, 40),
-            Self::ParameterWrites => (3, 3),
+            Self::ParameterWrites => (3 - 2, 3),
             Self::GetMetricData => (50, 50),
         }
     }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     context::Context,
-    ids::InstanceId,
+    ids::{InstanceId, list},
     live::Live,
     worker_fleet::{
         cpu::Cpu,
@@ -29,6 +29,8 @@ use crate::{
 
 /// So many steps of a plan are shown.
 const SHOWN: usize = 32;
+/// So many ids are named in one.
+const NAMED: usize = 20;
 
 #[derive(Debug)]
 pub(super) struct Insight {
@@ -118,7 +120,7 @@ fn preview(before: &Ledger, plan: &Plan) -> Preview {
     let mut steps = Vec::new();
     let adopted: Vec<_> = plan.ledger.adopted.iter().filter(|id| !before.adopted.contains(id)).collect();
     if !adopted.is_empty() {
-        steps.push(format!("take over {}", names(adopted.into_iter())));
+        steps.push(format!("take over {}", list(adopted.into_iter(), NAMED)));
     }
     for action in &plan.actions {
         match action {
@@ -129,21 +131,14 @@ fn preview(before: &Ledger, plan: &Plan) -> Preview {
             Action::Terminate(_) => {}
         }
     }
+    let known = before.victims();
     for termination in &plan.ledger.terminations {
-        let known: Vec<_> = before.victims().into_iter().collect();
         let new: Vec<_> = termination.instance_ids.iter().filter(|id| !known.contains(id)).collect();
         if !new.is_empty() {
-            steps.push(format!("end {} ({:?})", names(new.into_iter()), termination.reason));
+            steps.push(format!("end {} ({:?})", list(new.into_iter(), NAMED), termination.reason));
         }
     }
     let truncated = steps.len() > SHOWN;
     steps.truncate(SHOWN);
     Preview { steps, truncated }
-}
-
-fn names<'a>(ids: impl ExactSizeIterator<Item = &'a InstanceId>) -> String {
-    const NAMED: usize = 20;
-    let more = ids.len().saturating_sub(NAMED);
-    let named: Vec<_> = ids.take(NAMED).map(InstanceId::as_str).collect();
-    if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
 }

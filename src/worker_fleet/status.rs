@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     aws,
     condition::{ConditionType, Reason, Truth, Verdict, second},
-    ids::{InstanceId, Role, Uid},
+    ids::{InstanceId, Role, Uid, list},
     worker_fleet::{
         crd::{AmiStatus, RoleStatus, WorkerFleetStatus, WorkerSummary},
         desired::{ADOPT, Desired, Group, IGNORE},
@@ -443,14 +443,14 @@ impl View<'_> {
             let message = format!(
                 "{} run for an earlier WorkerFleet of this name with uid {uid}, so none is launched beside them; annotate \
                  this one with {ADOPT}={uid} to take them over, or with {IGNORE}={uid} to start beside them",
-                list(ids.into_iter())
+                list(ids.into_iter(), NAMED)
             );
             return say(true, Reason::OrphansFound, message);
         }
         if !roster.strangers.is_empty() {
             let message = format!(
                 "{} carry the tags of this fleet and were not launched by it: they are not counted and not touched",
-                list(roster.strangers.iter())
+                list(roster.strangers.iter(), NAMED)
             );
             return say(true, Reason::StrangersFound, message);
         }
@@ -460,12 +460,6 @@ impl View<'_> {
 
 fn ami(image: &Image) -> AmiStatus {
     AmiStatus { id: image.id.clone(), name: image.name.clone(), deprecated: image.deprecated }
-}
-
-fn list<'a>(ids: impl ExactSizeIterator<Item = &'a InstanceId>) -> String {
-    let more = ids.len().saturating_sub(NAMED);
-    let named: Vec<_> = ids.take(NAMED).map(InstanceId::as_str).collect();
-    if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
 }
 
 #[cfg(test)]

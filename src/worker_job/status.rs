@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     aws::{self, Class},
     condition::{ConditionType, Reason, Truth, Verdict},
-    ids::{InstanceId, Uid},
+    ids::{InstanceId, Uid, list},
     worker_job::{
         crd::{IndexFailures, WorkerJobStatus},
         desired::{Desired, IGNORE},
@@ -302,14 +302,14 @@ impl View<'_> {
             let message = format!(
                 "{} run for an earlier WorkerJob of this name with uid {uid}, so none is launched beside them; they end \
                  with their work, or end them; or annotate this one with {IGNORE}={uid} to start beside them",
-                list(ids.into_iter())
+                list(ids.into_iter(), NAMED)
             );
             return say(true, Reason::OrphansFound, message);
         }
         if !roster.strangers.is_empty() {
             let message = format!(
                 "{} carry the tags of this job and were not launched by it: they are not counted and not touched",
-                list(roster.strangers.iter())
+                list(roster.strangers.iter(), NAMED)
             );
             return say(true, Reason::StrangersFound, message);
         }
@@ -352,12 +352,6 @@ fn advice(error: &aws::Error) -> String {
         Class::InvalidInput | Class::NotFound => "; make the job again with a template that EC2 takes".into(),
         Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => String::new(),
     }
-}
-
-fn list<'a>(ids: impl ExactSizeIterator<Item = &'a InstanceId>) -> String {
-    let more = ids.len().saturating_sub(NAMED);
-    let named: Vec<_> = ids.take(NAMED).map(InstanceId::as_str).collect();
-    if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
 }
 
 /// The beginning of a list of indexes.
