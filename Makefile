@@ -18,11 +18,11 @@ demo: tools-python kube ## See muster at work on this machine alone: about 1 min
 	@cargo build --workspace --all-targets
 	@"$$CARGO_TARGET_DIR/debug/muster-world" demo
 
-# Whatever cluster the tests use, some start servers of their own, with more than envtest has.
-test: tools-python ## Run every test: about 7 minutes, the first time about 25
+# Tests wait more than they compute, so four at once suit two cores. Whatever cluster they use, some start servers of their own, with more than envtest has.
+test: tools-python ## Run every test: about 5 minutes, the first time about 25
 	@hack/kube/build.sh >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
-	@cargo test --workspace
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --workspace
 
 # Optimized as far as muster itself goes: its dependencies stay as the other tests have built them.
 simulate: tools ## Play a million random histories against models of EC2 and the API server: minutes

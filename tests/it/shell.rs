@@ -43,16 +43,17 @@ async fn a_standby_takes_over_when_the_leader_dies() {
 async fn a_controller_ends_when_told_and_when_its_lease_is_taken() {
     let scene = Scene::new().await;
     let lease = LeaseName { namespace: scene.namespace.clone(), name: "muster".into() };
-    let config = || muster::config::Config { lease: Some(lease.clone()), ..scene.config() };
+    let config =
+        |pod: &str| muster::config::Config { lease: Some(lease.clone()), pod_name: pod.into(), ..scene.config() };
     let accounts = Api::<AwsAccount>::all(scene.kube.clone());
-    let told = Controller::start(config(), scene.connection(), |client| client).await;
+    let told = Controller::start(config("told"), scene.connection(), |client| client).await;
     scene::wait(accounts.clone(), &scene.namespace, "Ready", ready).await;
     told.stop().await.unwrap();
 
-    let robbed = Controller::start(config(), scene.connection(), |client| client).await;
+    let robbed = Controller::start(config("robbed"), scene.connection(), |client| client).await;
     let leases = scene.api::<k8s_openapi::api::coordination::v1::Lease>();
-    scene::wait(leases, "muster", "held again", |lease| {
-        lease.spec.as_ref().and_then(|s| s.holder_identity.as_deref()).is_some_and(|h| !h.is_empty())
+    scene::wait(leases, "muster", "held by the second", |lease| {
+        lease.spec.as_ref().and_then(|s| s.holder_identity.as_deref()).is_some_and(|h| h.starts_with("robbed"))
     })
     .await;
     let theft = serde_json::json!({"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 3600}});
