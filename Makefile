@@ -4,8 +4,8 @@ SHELL := /bin/sh
 .PHONY: help demo test simulate scale dev check generate kube audit agent-release clean tools tools-python
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/muster
-# Outlives the checkout, so that a second clone builds in minutes.
-export CARGO_TARGET_DIR ?= $(CACHE)/target
+# Each checkout's own: cargo takes what another checkout has built since for its own.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -18,7 +18,8 @@ demo: tools-python kube ## See muster at work on this machine alone: about 1 min
 	@cargo build --workspace --all-targets
 	@"$$CARGO_TARGET_DIR/debug/muster-world" demo
 
-# Tests wait more than they compute, so four at once suit two cores. Whatever cluster they use, some start servers of their own, with more than envtest has.
+# Tests wait more than they compute, so two cores run four at once. Whatever cluster they use, some start servers of their
+# own, with more than envtest has.
 test: tools-python ## Run every test: about 5 minutes, the first time about 25
 	@hack/kube/build.sh >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."

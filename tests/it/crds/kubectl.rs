@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use serde_json::{Value, json};
 
@@ -50,9 +51,11 @@ async fn explain_knows_every_field() {
         let mut paths = Vec::new();
         objects(&kind.schema, &kind.plural, &mut paths);
         assert!(paths.len() > 3, "{paths:?}");
-        for path in paths {
-            let text =
-                published(async || kube.kubectl(&["explain", &path, "--api-version=muster.dev/v1alpha1"]).await).await;
+        let explained = stream::iter(paths).map(|path| async move {
+            let explain = ["explain", &path, "--api-version=muster.dev/v1alpha1"];
+            (published(async || kube.kubectl(&explain).await).await, path)
+        });
+        for (text, path) in explained.buffer_unordered(8).collect::<Vec<_>>().await {
             assert!(text.contains("FIELDS:"), "{path}: {text}");
             assert!(!text.contains("<no description>") && !text.contains("<empty>"), "{path}: {text}");
         }

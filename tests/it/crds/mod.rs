@@ -7,7 +7,7 @@ mod manifests;
 mod pages;
 mod rules;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::LazyLock};
 
 use http::{Request, StatusCode};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
@@ -25,7 +25,6 @@ async fn installed() -> &'static KubeApi {
 }
 
 /// A kind as the tests see it: its schema, and where its objects are.
-#[derive(Clone)]
 struct Kind {
     name: String,
     plural: String,
@@ -33,16 +32,17 @@ struct Kind {
     schema: JSONSchemaProps,
 }
 
-fn kinds() -> Vec<Kind> {
-    muster::crds::all()
-        .into_iter()
-        .map(|crd| Kind {
+fn kinds() -> &'static [Kind] {
+    static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+        let kinds = muster::crds::all().into_iter().map(|crd| Kind {
             name: crd.spec.names.kind,
             plural: crd.spec.names.plural,
             namespaced: crd.spec.scope == "Namespaced",
             schema: crd.spec.versions[0].schema.clone().and_then(|s| s.open_api_v3_schema).expect("a schema"),
-        })
-        .collect()
+        });
+        kinds.collect()
+    });
+    &KINDS
 }
 
 impl Kind {
@@ -51,9 +51,9 @@ impl Kind {
         format!("/apis/muster.dev/v1alpha1{namespace}/{}", self.plural)
     }
 
-    fn of(manifest: &Value) -> Self {
+    fn of(manifest: &Value) -> &'static Self {
         let name = manifest["kind"].as_str().expect("a kind");
-        kinds().into_iter().find(|kind| kind.name == name).unwrap_or_else(|| panic!("there is no kind {name}"))
+        kinds().iter().find(|kind| kind.name == name).unwrap_or_else(|| panic!("there is no kind {name}"))
     }
 }
 
