@@ -57,13 +57,17 @@ pub(crate) struct Tap {
     resumed: watch::Sender<bool>,
     /// Whether changes of fleets are kept from the controller.
     stale: watch::Sender<bool>,
+    /// The resources that it watches, having listed them.
+    watched: watch::Sender<BTreeSet<String>>,
 }
 
 /// What a controller at rest calls, and what it calls once in a while to prove its accounts anew.
 pub(crate) const LOOK: &str = "DescribeInstances";
-pub(crate) const PROOF: &str = "GetCallerIdentity";
+const PROOF: &str = "GetCallerIdentity";
 /// And whether an image is still what it was.
-pub(crate) const IMAGE: &str = "DescribeImages";
+const IMAGE: &str = "DescribeImages";
+/// What a controller at rest calls once in a while, which is up to the clock.
+pub(crate) const SELDOM: &[&str] = &[PROOF, IMAGE];
 
 /// So many whole looks that found nothing to do make a rest. After one, there may still be things to ask for by id.
 const LOOKS_OF_A_REST: u32 = 2;
@@ -131,6 +135,7 @@ impl Tap {
             paused: watch::Sender::new(false),
             resumed: watch::Sender::new(false),
             stale: watch::Sender::new(false),
+            watched: watch::Sender::default(),
         }
     }
 
@@ -252,6 +257,14 @@ impl Tap {
         }
     }
 
+    /// Returns once the controller has listed all of `resource`, and hears of changes from then on.
+    pub(crate) async fn watches(&self, resource: &str) {
+        let mut watched = self.watched.subscribe();
+        let watches = watched.wait_for(|watched| watched.contains(resource));
+        let waited = tokio::time::timeout(crate::scene::PATIENCE, watches).await;
+        drop(waited.expect("a watch").expect("the tap is there"));
+    }
+
     /// `client` behind this tap.
     pub(crate) fn kube(&self, client: Client) -> Client {
         let namespace = client.default_namespace().to_owned();
@@ -259,8 +272,11 @@ impl Tap {
         let service = tower::service_fn(move |request: Request<Body>| {
             let (tap, client) = (tap.clone(), client.clone());
             async move {
-                if is_watch_of_fleets(&request) {
-                    let _ = tap.stale.subscribe().wait_for(|stale| !*stale).await;
+                if let Some(resource) = watched(&request) {
+                    tap.watched.send_if_modified(|all| all.insert(resource.to_owned()));
+                    if resource == "workerfleets" {
+                        let _ = tap.stale.subscribe().wait_for(|stale| !*stale).await;
+                    }
                 }
                 tap.pass(kube_operation(&request), client.send(request)).await
             }
@@ -300,9 +316,11 @@ fn kube_operation(request: &Request<Body>) -> Option<String> {
     }
 }
 
-fn is_watch_of_fleets(request: &Request<Body>) -> bool {
+/// The resource that a request begins or goes on to watch.
+fn watched(request: &Request<Body>) -> Option<&str> {
     let uri = request.uri();
-    uri.path().ends_with("/workerfleets") && uri.query().is_some_and(|query| query.contains("watch=true"))
+    uri.query().filter(|query| query.contains("watch=true"))?;
+    uri.path().rsplit('/').next()
 }
 
 #[derive(Debug)]

@@ -1,0 +1,103 @@
+//! Parameters in S3: one document for each group of workers and each content.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, PostParams},
+};
+use muster::worker_fleet::WorkerFleet;
+use serde_json::{Value, json};
+
+use super::{
+    change_secret, create_secret, documents, fleet_spec, in_s3, newest, parameters, password, read_on_worker, scene,
+    synced,
+};
+use crate::fleet::{self, live, settled, status, wait_settled, with};
+
+#[tokio::test]
+async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_goes_with_the_fleet() {
+    let scene = scene().await;
+    create_secret(&scene, "first", true).await;
+    let map = json!({"metadata": {"name": "app"}, "data": {"model": "red-1.8.5"}});
+    scene.api::<ConfigMap>().create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
+    let model = json!({"name": "model", "valueFrom": {"configMapKeyRef": {"name": "app", "key": "model"}}});
+    let values = json!([password(), model, {"name": "threads", "value": "4"}]);
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_s3(), values))).await;
+    let before = wait_settled(&scene, "web", 1).await;
+    assert!(synced(&before, "True", "ParametersWritten"), "{:?}", before.status);
+    let hash = status(&before).parameters.parameters_hash.unwrap();
+    let key = |hash: &str| format!("app/{}/main/{hash}.json", before.uid().unwrap());
+    let document = |password: &str| json!({"dbPassword": password, "model": "red-1.8.5", "threads": "4"});
+    let found = documents(&scene);
+    assert_eq!(found.keys().collect::<Vec<_>>(), [&key(&hash)]);
+    assert_eq!(serde_json::from_str::<Value>(&found[&key(&hash)]).unwrap(), document("first"));
+    let first = newest(&scene);
+    assert_eq!(read_on_worker(&scene, &first).await, (document("first"), 0o600, 0o700));
+
+    // A change is for workers to come, and the one that runs may boot again and read its own.
+    change_secret(&scene, "second").await;
+    let after = scene
+        .wait::<WorkerFleet>("web", "another hash", |fleet| {
+            status(fleet).parameters.parameters_hash.is_some_and(|now| now != hash) && settled(fleet, 1)
+        })
+        .await;
+    let other = status(&after).parameters.parameters_hash.unwrap();
+    assert_eq!(newest(&scene), first);
+    assert_eq!(documents(&scene).into_keys().collect::<BTreeSet<_>>(), BTreeSet::from([key(&hash), key(&other)]));
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
+    wait_settled(&scene, "web", 2).await;
+    assert_eq!(read_on_worker(&scene, &newest(&scene)).await.0, document("second"));
+
+    // With the last worker that could read it, the first document goes.
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 1}})).await;
+    scene
+        .wait::<WorkerFleet>("web", "one document", |fleet| {
+            settled(fleet, 1) && status(fleet).parameters.parameters.is_some_and(|p| p.written.len() == 1)
+        })
+        .await;
+    assert_eq!(documents(&scene).into_keys().collect::<Vec<_>>(), [key(&other)]);
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(documents(&scene), BTreeMap::new());
+}
+
+#[tokio::test]
+async fn a_role_reads_its_own_values_and_a_change_replaces_those_that_run_where_the_user_wants_it() {
+    let scene = scene().await;
+    create_secret(&scene, "first", true).await;
+    let _controller = scene.start().await;
+    let values = json!([password(), {"name": "threads", "value": "4"}]);
+    let leader = json!({"name": "leader", "replicas": 1, "parameters": [{"name": "threads", "value": "8"}]});
+    let more = json!({"roles": [leader, {"name": "helper", "replicas": 1}], "parameters": {"onChange": "Replace"}});
+    scene.create::<WorkerFleet>("web", with(fleet_spec(&scene, 1, parameters(in_s3(), values)), more)).await;
+    let complete = |earlier: BTreeSet<String>| {
+        let scene = &scene;
+        move |fleet: &WorkerFleet| {
+            let now = fleet::ids(&live(scene));
+            let written = status(fleet).parameters.parameters.map_or(0, |parameters| parameters.written.len());
+            settled(fleet, 1) && now.len() == 3 && now.is_disjoint(&earlier) && written == 2
+        }
+    };
+    let by_role = || {
+        let role = |worker: &muster_sandbox::Instance| (worker.tags["muster.dev:role"].clone(), worker.id.clone());
+        live(&scene).iter().map(role).collect::<BTreeMap<_, _>>()
+    };
+    scene.wait::<WorkerFleet>("web", "a worker of each role", complete(BTreeSet::new())).await;
+    let first = by_role();
+    for (password, earlier) in [("first", BTreeSet::new()), ("second", first.values().cloned().collect())] {
+        if password == "second" {
+            change_secret(&scene, password).await;
+        }
+        scene.wait::<WorkerFleet>("web", &format!("all read the {password}"), complete(earlier)).await;
+        let workers = by_role();
+        for (role, threads) in [("main", "4"), ("leader", "8"), ("helper", "4")] {
+            let document = json!({"dbPassword": password, "threads": threads});
+            assert_eq!(read_on_worker(&scene, &workers[role]).await.0, document, "{role}");
+        }
+    }
+    let names: Vec<_> = documents(&scene).into_keys().map(|key| key.split('/').nth(2).unwrap().to_owned()).collect();
+    assert_eq!(names, ["leader", "main"]);
+}

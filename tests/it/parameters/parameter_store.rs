@@ -1,0 +1,106 @@
+//! Parameters in Parameter Store: one each, and only those that differ are written.
+
+use kube::{ResourceExt, api::DeleteParams};
+use muster::worker_fleet::WorkerFleet;
+use muster_sandbox::{CallQuery, ParameterKind, SandboxConfig};
+use serde_json::json;
+
+use super::{
+    create_secret, fleet_spec, in_parameter_store, newest, parameters, password, read_on_worker, scene, stored, synced,
+    value,
+};
+use crate::{
+    fleet::{self, ready, status, wait_settled, with},
+    scene::{REGION, Scene},
+};
+
+#[tokio::test]
+async fn workers_read_parameter_store_where_only_what_differs_is_written_and_only_what_is_ours_removed() {
+    let scene = scene().await;
+    create_secret(&scene, "first", true).await;
+    let values = |threads: &str| json!([password(), {"name": "threads", "value": threads}]);
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_parameter_store(), values("4")))).await;
+    let fleet = wait_settled(&scene, "web", 1).await;
+    let found = stored(&scene);
+    assert_eq!(value(&found["/app/dbPassword"]), ("first", ParameterKind::SecureString, 1));
+    assert_eq!(value(&found["/app/threads"]), ("4", ParameterKind::String, 1));
+    let path = format!("{}/web", scene.namespace);
+    for parameter in found.values() {
+        let tags: Vec<_> = parameter.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let uid = fleet.uid().unwrap();
+        let expected =
+            [("muster.dev:cluster", "test"), ("muster.dev:fleet", path.as_str()), ("muster.dev:fleet-uid", &uid)];
+        assert_eq!(tags, expected);
+    }
+    let document = json!({"dbPassword": "first", "threads": "4"});
+    assert_eq!(read_on_worker(&scene, &newest(&scene)).await, (document, 0o600, 0o700));
+
+    // A look at what is as it is to be writes nothing.
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/requested-at": "1"}}})).await;
+    scene
+        .wait::<WorkerFleet>("web", "looked at", |fleet| {
+            status(fleet).common.last_handled_requested_at.as_deref() == Some("1")
+        })
+        .await;
+    assert_eq!(value(&stored(&scene)["/app/dbPassword"]).2, 1);
+
+    // One differs, one is new, one is gone.
+    let values = json!([{"name": "threads", "value": "8"}, {"name": "model", "value": "red"}]);
+    scene.change::<WorkerFleet>("web", json!({"spec": {"parameters": {"values": values}}})).await;
+    wait_settled(&scene, "web", 1).await;
+    let found = stored(&scene);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["/app/model", "/app/threads"]);
+    assert_eq!(value(&found["/app/threads"]), ("8", ParameterKind::String, 2));
+
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(stored(&scene).len(), 0);
+}
+
+#[tokio::test]
+async fn a_parameter_of_somebody_else_is_never_touched() {
+    let scene = scene().await;
+    let _controller = scene.start().await;
+    let theirs = json!([{"name": "threads", "value": "theirs"}]);
+    let retained =
+        with(fleet_spec(&scene, 0, parameters(in_parameter_store(), theirs)), json!({"deletionPolicy": "Retain"}));
+    scene.create::<WorkerFleet>("theirs", retained).await;
+    wait_settled(&scene, "theirs", 0).await;
+    let ours = json!([{"name": "threads", "value": "ours"}, {"name": "model", "value": "red"}]);
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_parameter_store(), ours))).await;
+    let fleet = scene
+        .wait::<WorkerFleet>("web", "told of the other's parameter", |fleet| synced(fleet, "False", "ParameterTaken"))
+        .await;
+    let (truth, reason, message) = ready(&fleet).unwrap();
+    assert_eq!((truth.as_str(), reason.as_str()), ("False", "ParameterTaken"));
+    assert!(message.contains("/app/threads exist in Parameter Store and were not made for this object"), "{message}");
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    // What is retained stays when its fleet goes.
+    scene.api::<WorkerFleet>().delete("theirs", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("theirs").await;
+    let found = stored(&scene);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["/app/threads"]);
+    assert_eq!(value(&found["/app/threads"]), ("theirs", ParameterKind::String, 1));
+    assert_eq!(fleet::launches(&scene), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_granted_is_not_called() {
+    let scene = Scene::without_account(SandboxConfig::default()).await;
+    let grant = json!({"namespaces": {"names": [scene.namespace]}, "kinds": ["*"], "instanceProfiles": ["*"],
+        "parameterPaths": ["/other"]});
+    scene.create_account(json!({"regions": [REGION], "grants": [grant]})).await;
+    let _controller = scene.start().await;
+    let values = json!([{"name": "a", "value": "1"}]);
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_parameter_store(), values))).await;
+    let fleet = scene
+        .wait::<WorkerFleet>("web", "refused", |fleet| {
+            ready(fleet).is_some_and(|(_, reason, _)| reason == "NotGranted")
+        })
+        .await;
+    let (_, _, message) = ready(&fleet).unwrap();
+    assert!(message.contains("parameterPaths: [/app]"), "{message}");
+    assert_eq!(scene.sandbox.calls(&CallQuery { service: Some("ssm".into()), ..CallQuery::default() }).len(), 0);
+}

@@ -1,0 +1,136 @@
+//! A Secret's value is where it belongs, and nowhere else.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Secret, events::v1::Event};
+use kube::api::ListParams;
+use muster::worker_fleet::WorkerFleet;
+use muster_sandbox::CallQuery;
+use serde_json::json;
+
+use super::{
+    create_secret, documents, fleet_spec, in_parameter_store, in_s3, parameters, password, scene, stored, synced, value,
+};
+use crate::{
+    fleet::{wait_settled, with},
+    scene::Scene,
+};
+
+/// Searched for everywhere. Short ones would be found by chance.
+const SECRET: &str = "correct-horse-battery-staple-7f3a";
+
+/// Hears every line that muster logs, at any level, and remembers whether the secret was in one.
+#[derive(Clone, Debug, Default)]
+struct Ear {
+    lines: Arc<AtomicUsize>,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl io::Write for Ear {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+        let text = String::from_utf8_lossy(line);
+        if forms().iter().any(|form| text.contains(form)) {
+            self.heard.lock().unwrap().push(text.into_owned());
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn ear() -> &'static Ear {
+    static EAR: OnceLock<Ear> = OnceLock::new();
+    EAR.get_or_init(|| {
+        let ear = Ear::default();
+        let writer = ear.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter("muster=trace")
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).expect("no other test listens");
+        ear
+    })
+}
+
+/// The secret as it is and as it is often written.
+fn forms() -> [String; 3] {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    [SECRET.into(), BASE64_STANDARD.encode(SECRET), hex::encode(SECRET)]
+}
+
+/// All that anybody without a right to the Secret or the store may see.
+async fn seen(scene: &Scene) -> Vec<(String, String)> {
+    let mut seen = Vec::new();
+    let mut see = |what: &str, text: String| seen.push((what.to_owned(), text));
+    for fleet in scene.api::<WorkerFleet>().list(&ListParams::default()).await.unwrap() {
+        see("the fleet", serde_json::to_string(&fleet).unwrap());
+    }
+    for revision in scene.api::<ControllerRevision>().list(&ListParams::default()).await.unwrap() {
+        see("a revision", serde_json::to_string(&revision).unwrap());
+    }
+    for event in scene.api::<Event>().list(&ListParams::default()).await.unwrap() {
+        see("an event", serde_json::to_string(&event).unwrap());
+    }
+    for instance in scene.sandbox.instances_of(&scene.account) {
+        see("user data", String::from_utf8(instance.decoded_user_data().unwrap()).unwrap());
+        see("an instance", serde_json::to_string(&instance).unwrap());
+    }
+    for parameter in stored(scene).into_values() {
+        see("a parameter's name and tags", format!("{} {:?}", parameter.name, parameter.tags));
+    }
+    for key in documents(scene).into_keys() {
+        see("a key", key);
+    }
+    for call in scene.sandbox.calls(&CallQuery::default()) {
+        see("a call", serde_json::to_string(&call).unwrap());
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_secrets_value_is_found_nowhere_but_where_it_belongs() {
+    let ear = ear();
+    let scene = scene().await;
+    create_secret(&scene, SECRET, true).await;
+    let _controller = scene.start().await;
+    for (name, store) in [("documents", in_s3()), ("parameters", in_parameter_store())] {
+        scene.create::<WorkerFleet>(name, fleet_spec(&scene, 1, parameters(store, json!([password()])))).await;
+        wait_settled(&scene, name, 1).await;
+    }
+    // A value that its store refuses, and a Secret that is not text, are told of too.
+    let nested = json!({"name": "nested", "valueFrom": {"secretKeyRef": {"name": "db", "key": "long"}}});
+    let long = SECRET.repeat(400);
+    scene.change::<Secret>("db", json!({"stringData": {"long": long}})).await;
+    let refused = with(
+        fleet_spec(&scene, 1, parameters(json!({"parameterStore": {"path": "/long"}}), json!([nested]))),
+        json!({"deletionPolicy": "Retain"}),
+    );
+    scene.create::<WorkerFleet>("refused", refused).await;
+    scene.wait::<WorkerFleet>("refused", "refused", |fleet| synced(fleet, "False", "InvalidSpec")).await;
+
+    assert_eq!(value(&stored(&scene)["/app/dbPassword"]).0, SECRET);
+    assert!(documents(&scene).into_values().all(|document| document.contains(SECRET)));
+    let seen = seen(&scene).await;
+    for kind in
+        ["the fleet", "a revision", "an event", "user data", "an instance", "a parameter's name and tags", "a key"]
+    {
+        assert!(seen.iter().any(|(what, _)| what == kind), "{kind} was not looked at");
+    }
+    for (what, text) in seen {
+        for form in forms() {
+            assert!(!text.contains(&form), "{what} shows the secret: {text}");
+        }
+    }
+    assert!(ear.lines.load(Ordering::Relaxed) > 0, "nothing was logged at all");
+    assert_eq!(*ear.heard.lock().unwrap(), Vec::<String>::new());
+}
