@@ -5,29 +5,29 @@ use std::{collections::BTreeSet, time::Duration};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use muster::worker_fleet::WorkerFleet;
-use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, Fault, FaultAction, Lifecycle, Moment, Outcome, SandboxConfig};
+use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, Fault, FaultAction, Moment, Outcome};
 use serde_json::json;
 
 use crate::{
-    fleet::{ids, launches, live, ready, settled, spec, status, wait_settled, with},
+    fleet::{launches, live, settled, spec, status, wait_settled, with},
     scene::{Scene, condition},
 };
 
 /// How long describe calls are blind for a write: less than the grace that the controllers of a scene give.
-const LAG: Duration = Duration::from_millis(400);
+pub(crate) const LAG: Duration = Duration::from_millis(400);
 
-fn error(code: &str) -> FaultAction {
+pub(crate) fn error(code: &str) -> FaultAction {
     FaultAction::Error { code: code.into(), message: None, status: None }
 }
 
 /// One subnet, so that one call launches all.
-fn one_call(scene: &Scene, replicas: u32) -> serde_json::Value {
+pub(crate) fn one_call(scene: &Scene, replicas: u32) -> serde_json::Value {
     let mut wish = spec(scene, replicas, json!({}));
     wish["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(1);
     wish
 }
 
-fn ever(scene: &Scene) -> usize {
+pub(crate) fn ever(scene: &Scene) -> usize {
     scene.sandbox.instances_of(&scene.account).len()
 }
 
@@ -182,92 +182,6 @@ async fn a_launch_whose_revision_is_lost_is_settled_by_a_search_after_the_full_w
 }
 
 #[tokio::test]
-async fn one_id_that_cannot_be_ended_does_not_keep_the_others() {
-    for (code, rule) in
-        [("InvalidInstanceID.NotFound", "bad id"), ("UnauthorizedOperation", "vanished under tag-scoped IAM")]
-    {
-        let scene = Scene::new().await;
-        let _controller = scene.start().await;
-        scene.create::<WorkerFleet>("web", spec(&scene, 4, json!({}))).await;
-        wait_settled(&scene, "web", 4).await;
-        let gone = live(&scene).remove(0);
-        // Whatever call names this one fails, for as long as it is named.
-        for place in 1..=4 {
-            let named = Fault::always("ec2", "TerminateInstances", error(code));
-            scene.sandbox.add_fault(named.parameter(&format!("InstanceId.{place}"), &gone.id));
-        }
-        scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 0}})).await;
-        scene
-            .wait::<WorkerFleet>("web", "the others' end", |fleet| {
-                status(fleet).terminations.iter().map(|t| t.instance_ids.len()).sum::<usize>() == 1
-                    && status(fleet).replicas == 0
-            })
-            .await;
-        assert_eq!(ids(&live(&scene)), BTreeSet::from([gone.id.clone()]), "{rule}");
-        scene.sandbox.terminate_instance(&gone.id).unwrap();
-        wait_settled(&scene, "web", 0).await;
-    }
-}
-
-#[tokio::test]
-async fn a_denied_end_is_told_with_its_code() {
-    let scene = Scene::new().await;
-    let _controller = scene.start().await;
-    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
-    wait_settled(&scene, "web", 1).await;
-    let denied = scene.sandbox.add_fault(Fault::always("ec2", "TerminateInstances", error("UnauthorizedOperation")));
-    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
-    scene
-        .wait::<WorkerFleet>("web", "the refusal", |fleet| {
-            ready(fleet).is_some_and(|(_, _, message)| message.contains("UnauthorizedOperation"))
-        })
-        .await;
-    assert_eq!(live(&scene).len(), 1);
-    scene.sandbox.remove_fault(denied);
-    scene.wait_gone::<WorkerFleet>("web").await;
-    assert_eq!(live(&scene).len(), 0);
-}
-
-#[tokio::test]
-async fn victims_are_ended_by_a_successor_and_nobody_else_is() {
-    let scene = Scene::new().await;
-    let controller = scene.start().await;
-    scene.create::<WorkerFleet>("web", spec(&scene, 4, json!({}))).await;
-    wait_settled(&scene, "web", 4).await;
-    let hold = scene.sandbox.add_fault(Fault::once("ec2", "TerminateInstances", FaultAction::DropBefore));
-    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
-    scene.sandbox.wait_for_hits(hold, 1).await;
-    controller.kill().await;
-    let chosen: BTreeSet<_> = status(&scene.api::<WorkerFleet>().get("web").await.unwrap())
-        .terminations
-        .iter()
-        .flat_map(|t| t.instance_ids.iter().map(ToString::to_string))
-        .collect();
-    assert_eq!(chosen.len(), 2);
-    scene.change::<WorkerFleet>("web", json!({"spec": {"scaleDownPolicy": "Newest"}})).await;
-    let _successor = scene.start().await;
-    wait_settled(&scene, "web", 2).await;
-    assert!(ids(&live(&scene)).is_disjoint(&chosen));
-    assert_eq!(ever(&scene), 4);
-}
-
-#[tokio::test]
-async fn deletion_waits_for_a_launch_that_nobody_knows_the_outcome_of() {
-    let scene = Scene::new().await;
-    let controller = scene.start().await;
-    let hold = scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", FaultAction::DropAfter));
-    scene.create::<WorkerFleet>("web", one_call(&scene, 3)).await;
-    scene.sandbox.wait_for_hits(hold, 1).await;
-    controller.kill().await;
-    scene.sandbox.set_describe_lag(LAG);
-    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
-    let _successor = scene.start().await;
-    scene.wait_gone::<WorkerFleet>("web").await;
-    assert_eq!(live(&scene).len(), 0);
-    assert!(ever(&scene) <= 3);
-}
-
-#[tokio::test]
 async fn a_sweep_that_fails_proves_nothing() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
@@ -319,102 +233,4 @@ async fn a_fleet_with_a_revision_keeps_it_while_a_worker_runs_it() {
         })
         .await;
     scene.wait_gone::<ControllerRevision>(&first.unwrap()).await;
-}
-
-#[tokio::test]
-async fn a_worker_that_takes_long_to_end_is_replaced_meanwhile() {
-    let lifecycle = Lifecycle { shutting_down: Duration::from_secs(3600), ..Lifecycle::default() };
-    let scene = Scene::with(SandboxConfig { lifecycle, throttling: false, ..SandboxConfig::default() }).await;
-    let _controller = scene.start().await;
-    scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;
-    wait_settled(&scene, "web", 2).await;
-    let ended = live(&scene)[0].id.clone();
-    scene.sandbox.terminate_instance(&ended).unwrap();
-    scene
-        .wait::<WorkerFleet>("web", "a replacement", |fleet| {
-            settled(fleet, 2) && status(fleet).instances.iter().all(|worker| worker.id.as_str() != ended)
-        })
-        .await;
-    assert_eq!((live(&scene).len(), ever(&scene)), (2, 3));
-}
-
-#[tokio::test]
-async fn a_deletion_that_ec2_does_not_allow_says_so_and_names_the_way_out() {
-    let scene = Scene::new().await;
-    let _controller = scene.start().await;
-    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
-    wait_settled(&scene, "web", 1).await;
-    scene.sandbox.add_fault(Fault::always("ec2", "TerminateInstances", error("UnauthorizedOperation")));
-    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
-    let kept = scene
-        .wait::<WorkerFleet>("web", "blocked", |fleet| {
-            ready(fleet).is_some_and(|(_, reason, _)| reason == "DeletionBlocked")
-        })
-        .await;
-    let (_, _, message) = ready(&kept).unwrap();
-    assert!(message.contains("UnauthorizedOperation") && message.contains("muster.dev/orphan=true"), "{message}");
-    let orphan = json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}});
-    scene.change::<WorkerFleet>("web", orphan).await;
-    scene.wait_gone::<WorkerFleet>("web").await;
-    assert_eq!(live(&scene).len(), 1);
-}
-
-#[tokio::test]
-async fn an_object_that_cannot_be_read_is_let_go_by_its_annotation() {
-    let scene = Scene::new().await;
-    let controller = scene.start().await;
-    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
-    wait_settled(&scene, "web", 1).await;
-    controller.kill().await;
-    let garbled = json!({"status": {"launches": [{
-        "token": "", "holder": "x", "attempts": 1, "revision": "x", "subnet": "x", "instanceType": "x", "imageID": "x",
-        "count": 1, "startedAt": "2026-01-01T00:00:00Z",
-    }]}});
-    let params = PatchParams::default();
-    let raw = kube::core::ApiResource::erase::<WorkerFleet>(&());
-    let raw = kube::Api::<kube::core::DynamicObject>::namespaced_with(scene.kube.clone(), &scene.namespace, &raw);
-    raw.patch_status("web", &params, &Patch::Merge(garbled)).await.unwrap();
-    raw.delete("web", &DeleteParams::default()).await.unwrap();
-    let _controller = scene.start().await;
-    let told = |object: &kube::core::DynamicObject| {
-        let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.iter().any(|c| c["message"].as_str().is_some_and(|m| m.contains("muster.dev/orphan=true")))
-    };
-    let patience = tokio::time::timeout(crate::scene::PATIENCE, async {
-        while !told(&raw.get("web").await.unwrap()) {
-            tokio::task::yield_now().await;
-        }
-    });
-    patience.await.expect("the way out is named");
-    let orphan = json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}});
-    raw.patch("web", &params, &Patch::Merge(orphan)).await.unwrap();
-    tokio::time::timeout(crate::scene::PATIENCE, async {
-        while raw.get_opt("web").await.unwrap().is_some() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("it is gone");
-    assert_eq!(live(&scene).len(), 1);
-}
-
-#[tokio::test]
-async fn a_right_to_end_workers_that_was_taken_away_costs_no_storm_of_calls() {
-    let scene = Scene::new().await;
-    let _controller = scene.start().await;
-    scene.create::<WorkerFleet>("web", spec(&scene, 300, json!({}))).await;
-    wait_settled(&scene, "web", 300).await;
-    let denied = scene.sandbox.add_fault(Fault::always("ec2", "TerminateInstances", error("UnauthorizedOperation")));
-    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 0}})).await;
-    scene
-        .wait::<WorkerFleet>("web", "refused", |fleet| {
-            ready(fleet).is_some_and(|(_, reason, _)| reason == "TerminationRefused")
-        })
-        .await;
-    let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "TerminateInstances")).len();
-    // A burst of 100 and what is refilled meanwhile; to ask for each of 300 alone takes 599.
-    assert!(calls < 150, "{calls} calls");
-    scene.sandbox.remove_fault(denied);
-    wait_settled(&scene, "web", 0).await;
-    assert_eq!(live(&scene).len(), 0);
 }

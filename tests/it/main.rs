@@ -9,6 +9,7 @@ mod crash;
 mod crds;
 mod examples;
 mod fleet;
+mod fleet_ends;
 mod fleet_faults;
 mod fleet_orphans;
 mod fleet_two;
