@@ -37,6 +37,8 @@ pub struct Timings {
     pub progress: Duration,
     /// How long a missing reference may be on its way before the object counts as stalled.
     pub reference_grace: Duration,
+    /// How long a worker may take to end itself once it is needed no longer.
+    pub exit_grace: Duration,
     /// For how long a pool without capacity is left alone.
     pub capacity_cooldown: Duration,
     /// A minute of `metrics.cpu.period`, as far as it says how often CloudWatch is asked.
@@ -53,6 +55,7 @@ impl Default for Timings {
             sweep: Duration::from_secs(60),
             progress: Duration::from_secs(5),
             reference_grace: Duration::from_secs(120),
+            exit_grace: Duration::from_secs(60),
             capacity_cooldown: Duration::from_secs(180),
             minute: Duration::from_secs(60),
         }

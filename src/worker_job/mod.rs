@@ -132,7 +132,10 @@ impl Kind for WorkerJob {
         synced.leftover = leftover;
         outcome.verdicts.extend(synced.verdict(&live.status().common.conditions));
         outcome.requeue = synced.requeue(&ctx.config.timings).map_or(outcome.requeue, |next| next.min(outcome.requeue));
-        delete_when_due(ctx, live, &found.ledger).await?;
+        if delete_when_due(ctx, live, &found.ledger).await? {
+            // The watch brings what follows.
+            outcome.requeue = ctx.config.timings.sweep;
+        }
         Ok(outcome)
     }
 
@@ -226,7 +229,7 @@ impl WorkerKind for WorkerJob {
             Memory::judge(&mut sight, &folder(at.prefix.as_deref(), live.uid()), results);
         }
         let (now, timings) = (ctx.clock.monotonic(), &ctx.config.timings);
-        memory.linger(&mut sight, now, timings.sweep);
+        memory.linger(&mut sight, now, timings.exit_grace);
         memory.rest(&mut sight, now);
         Ok(sight)
     }
@@ -294,13 +297,13 @@ fn until_deletion(ctx: &Context, live: &Live<WorkerJob>, ledger: &Ledger) -> Opt
     Some(if since.is_negative() { ttl } else { ttl.saturating_sub(since.unsigned_abs()) })
 }
 
-/// Deletes a job that finished long enough ago. What is deleted is this very object, in the state that was looked at; the
+/// Deletes a job that finished long enough ago, and tells whether it has. What is deleted is this very object, in the state that was looked at; the
 /// finalizer ends what is left of it.
-async fn delete_when_due(ctx: &Context, live: &Live<WorkerJob>, ledger: &Ledger) -> Result<(), Failure> {
+async fn delete_when_due(ctx: &Context, live: &Live<WorkerJob>, ledger: &Ledger) -> Result<bool, Failure> {
     // That it finished must be on record, so that another look comes to the same.
     let on_record = progress_of(&live.status()).finished.is_some();
     if !on_record || until_deletion(ctx, live, ledger) != Some(Duration::ZERO) {
-        return Ok(());
+        return Ok(false);
     }
     let preconditions = Preconditions {
         uid: Some(live.uid().to_string()),
@@ -310,8 +313,8 @@ async fn delete_when_due(ctx: &Context, live: &Live<WorkerJob>, ledger: &Ledger)
     let api = live.api::<WorkerJob>(ctx);
     let operation = format!("delete the WorkerJob {}, whose ttlSecondsAfterFinished is over", live.name());
     match ctx.kube_call(&operation, api.delete(live.name(), &params)).await {
-        Ok(_) => Ok(()),
-        Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 404) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 404) => Ok(true),
         Err(error) => Err(error),
     }
 }

@@ -7,9 +7,10 @@ use std::{
 
 use kube::{ResourceExt, api::DeleteParams};
 use muster::worker_job::{WorkerJob, WorkerJobStatus};
-use muster_sandbox::{Control, Instance, InstanceState, ShutdownBehavior};
+use muster_sandbox::{Control, Instance, InstanceEvent, InstanceState, ShutdownBehavior};
 use muster_world::KubeApi;
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
 
 use crate::{
     fleet::{calls_at_rest, launches, live, with},
@@ -31,7 +32,7 @@ pub(crate) fn spec(scene: &Scene, completions: u32, parallelism: u32, fields: Va
     with(spec, fields)
 }
 
-fn by_shutdown(mut spec: Value) -> Value {
+pub(crate) fn by_shutdown(mut spec: Value) -> Value {
     spec["result"] = json!({"shutdownReason": {}});
     spec
 }
@@ -59,6 +60,45 @@ pub(crate) enum Deed {
 }
 
 /// Machines that work as soon as they run: what each does is up to its index and how often that was run before.
+pub(crate) struct Crew {
+    control: Control,
+    bucket: String,
+    events: broadcast::Receiver<InstanceEvent>,
+    deed: Box<dyn Fn(u32, u32) -> Deed + Send>,
+    runs: Arc<Mutex<BTreeMap<u32, u32>>>,
+}
+
+impl Crew {
+    pub(crate) fn new(scene: &Scene, deed: impl Fn(u32, u32) -> Deed + Send + 'static) -> Self {
+        let control = scene.sandbox.control();
+        let events = control.instance_events();
+        Self { control, bucket: bucket(scene), events, deed: Box::new(deed), runs: Arc::default() }
+    }
+
+    /// All that has come to run since does its work.
+    pub(crate) fn work(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.hear(&event);
+        }
+    }
+
+    fn hear(&self, event: &InstanceEvent) {
+        if event.state != InstanceState::Running {
+            return;
+        }
+        let instance = self.control.instance(&event.instance_id).unwrap();
+        let index = index(&instance);
+        let before = {
+            let mut counted = self.runs.lock().unwrap();
+            let runs = counted.entry(index).or_insert(0);
+            *runs += 1;
+            *runs - 1
+        };
+        act(&self.control, &self.bucket, &instance, (self.deed)(index, before));
+    }
+}
+
+/// A crew that works until it is dropped, each machine the moment it runs.
 pub(crate) struct Workers {
     runs: Arc<Mutex<BTreeMap<u32, u32>>>,
     task: tokio::task::JoinHandle<()>,
@@ -66,23 +106,11 @@ pub(crate) struct Workers {
 
 impl Workers {
     pub(crate) fn start(scene: &Scene, deed: impl Fn(u32, u32) -> Deed + Send + 'static) -> Self {
-        let (control, bucket) = (scene.sandbox.control(), bucket(scene));
-        let runs = Arc::new(Mutex::new(BTreeMap::new()));
-        let counted = runs.clone();
-        let mut events = control.instance_events();
+        let mut crew = Crew::new(scene, deed);
+        let runs = crew.runs.clone();
         let task = tokio::spawn(async move {
-            while let Ok(event) = events.recv().await {
-                if event.state == InstanceState::Running {
-                    let instance = control.instance(&event.instance_id).unwrap();
-                    let index = index(&instance);
-                    let before = {
-                        let mut counted = counted.lock().unwrap();
-                        let runs = counted.entry(index).or_insert(0);
-                        *runs += 1;
-                        *runs - 1
-                    };
-                    act(&control, &bucket, &instance, deed(index, before));
-                }
+            while let Ok(event) = crew.events.recv().await {
+                crew.hear(&event);
             }
         });
         Self { runs, task }
@@ -146,7 +174,7 @@ pub(crate) fn status(job: &WorkerJob) -> WorkerJobStatus {
     job.status.clone().unwrap_or_default()
 }
 
-fn is(job: &WorkerJob, type_: &str, truth: &str, reason: &str) -> bool {
+pub(crate) fn is(job: &WorkerJob, type_: &str, truth: &str, reason: &str) -> bool {
     condition(&status(job).common.conditions, type_).is_some_and(|(t, r, _)| t == truth && r == reason)
 }
 
@@ -160,7 +188,7 @@ pub(crate) async fn wait_ended(scene: &Scene, name: &str, type_: &str, reason: &
     scene.wait::<WorkerJob>(name, &format!("{type_} {reason}, and nothing left"), |job| ended(job, type_, reason)).await
 }
 
-fn lists(job: &WorkerJob) -> (String, String) {
+pub(crate) fn lists(job: &WorkerJob) -> (String, String) {
     (status(job).completed_indexes.to_string(), status(job).failed_indexes.to_string())
 }
 

@@ -1,94 +1,339 @@
 //! The controller is killed before and after every call of a job's life, whichever calls these are: each index is launched
 //! as often as its results ask for, and no more.
+//!
+//! Machines work in the step of EC2's time in which they come to run, so what they have done by a look is not up to how
+//! fast this machine is.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use futures::{StreamExt, stream};
-use muster::worker_job::WorkerJob;
-use serde_json::json;
-
-use crate::{
-    crash::{laggard, start},
-    fleet::live,
-    job::{self, Deed, Workers},
-    scene::Scene,
-    tap::{Moment, Point, Tap},
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
-const SIDE_BY_SIDE: usize = 6;
+use kube::{ResourceExt, api::DeleteParams};
+use muster::{clock::Timings, config::Config, worker_job::WorkerJob};
+use muster_sandbox::{Instance, InstanceState, Lifecycle, SandboxConfig};
+use serde_json::{Value, json};
 
-/// Index 1 fails once, and what index 2 has done it does not end by itself.
-async fn begin() -> (Scene, Workers) {
-    let scene = Scene::with(laggard()).await;
-    let workers = Workers::start(&scene, |index, before| match (index, before) {
-        (1, 0) => Deed::Exits(3),
-        (2, _) => Deed::ExitsAndStays(0),
-        _ => Deed::Exits(0),
-    });
-    (scene, workers)
+use crate::{
+    crash::{Bystanders, STEP, Scenario, assert_at_rest, config, start_with, stepped, survives_every_kill},
+    fleet::live,
+    job::{self, Crew, Deed},
+    scene::{Controller, PATIENCE, Scene},
+    tap::{LISTING, LOOK, Moment, Point, SELDOM, Tap},
+};
+
+/// How often a job at rest is looked at.
+const SWEEP: Duration = Duration::from_millis(80);
+/// The key of an object without which workers hang.
+const BEGIN: &str = "begin";
+/// By then EC2's time has gone on by more than its lag.
+const LOOKS_UNTIL_SEEN: usize = 4;
+
+struct Part {
+    name: &'static str,
+    completions: u32,
+    parallelism: u32,
+    /// Further fields of the spec.
+    fields: fn() -> Value,
+    by_shutdown: bool,
+    /// A worker does not end by itself, and is not waited for.
+    lingers: bool,
+    /// What a worker does, by its index and how often that was run before.
+    deed: fn(u32, u32) -> Deed,
+    act: Act,
+    end: End,
+    /// How often each index is launched in all.
+    launched: &'static [(u32, u32)],
+    calls: &'static [&'static str],
 }
 
-async fn create(scene: &Scene) {
-    let mut spec = job::spec(scene, 4, 3, json!({"backoffLimitPerIndex": 1}));
-    spec["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(1);
-    scene.create::<WorkerJob>("work", spec).await;
+#[derive(Clone, Copy)]
+enum Act {
+    IsCreated,
+    /// All of its workers run, and then they begin to work.
+    Works,
+    /// All of its workers run, and then it is deleted.
+    IsDeleted,
+    /// All of its workers run, and then so many shall.
+    Runs(u32),
 }
 
-async fn assert_done(scene: &Scene, case: &str) {
-    let job = job::wait_ended(scene, "work", "Complete", "CompletionsReached").await;
-    assert_eq!(job::status(&job).completed_indexes.to_string(), "0-3", "{case}");
-    assert_eq!(job::launched(scene), BTreeMap::from([(0, 1), (1, 2), (2, 1), (3, 1)]), "{case}: launched");
-    assert_eq!(live(scene).len(), 0, "{case}: live");
+#[derive(Clone, Copy)]
+enum End {
+    /// This condition for this reason, with these indexes completed and those failed.
+    Finished(&'static str, &'static str, &'static str, &'static str),
+    /// So many work on.
+    Running(usize),
+    Gone,
 }
 
-async fn points() -> BTreeSet<Point> {
-    let (scene, _workers) = begin().await;
-    let tap = Tap::new();
-    let _controller = start(&scene, &tap).await;
-    create(&scene).await;
-    assert_done(&scene, "undisturbed").await;
-    tap.points().into_iter().collect()
+/// From now on workers do what they are to do.
+fn let_work(scene: &Scene) {
+    scene.sandbox.s3().put(&job::bucket(scene), BEGIN, "").unwrap();
 }
 
-/// Whether the point was hit.
-async fn run(point: &Point, moment: Moment) -> bool {
-    let case = format!("killed {moment:?} {point}");
-    let (scene, _workers) = begin().await;
-    let tap = Tap::stopping(point.clone(), moment);
-    let victim = start(&scene, &tap).await;
-    create(&scene).await;
-    let hit = tokio::select! {
-        () = tap.stopped() => true,
-        () = assert_done(&scene, &case) => false,
-    };
-    victim.kill().await;
-    let _successor = start(&scene, &Tap::new()).await;
-    assert_done(&scene, &case).await;
-    hit
+fn is_settled(machine: &Instance) -> bool {
+    matches!(machine.state, InstanceState::Running | InstanceState::Terminated)
 }
+
+fn looks(points: &[Point]) -> usize {
+    points.iter().filter(|point| point.operation == LOOK).count()
+}
+
+impl Part {
+    async fn create(&self, scene: &Scene) {
+        let mut spec = job::spec(scene, self.completions, self.parallelism, (self.fields)());
+        if self.by_shutdown {
+            spec = job::by_shutdown(spec);
+        }
+        // One call launches all that are free, so that which machine is named first is all the same.
+        spec["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(1);
+        scene.create::<WorkerJob>("work", spec).await;
+    }
+
+    async fn wait_running(&self, scene: &Scene, workers: usize, case: &str) -> WorkerJob {
+        let runs = |job: &WorkerJob| {
+            let status = job::status(job);
+            let open = !status.launches.is_empty() || !status.terminations.is_empty();
+            status.active as usize == workers && !open && live(scene).len() == workers
+        };
+        scene.wait("work", &format!("{case}: {workers} workers"), runs).await
+    }
+
+    fn assert_launched(&self, scene: &Scene, case: &str) {
+        assert_eq!(job::launched(scene), BTreeMap::from_iter(self.launched.iter().copied()), "{case}: launched");
+    }
+
+    /// Whatever it looks at, it changes nothing any more.
+    async fn assert_at_rest(&self, scene: &Scene, tap: &Tap, job: &WorkerJob, case: &str) {
+        // A machine on its way out is looked at until it is seen to have ended.
+        tap.until(|_| scene.sandbox.instances_of(&scene.account).iter().all(is_settled)).await;
+        let so_far = looks(&tap.points());
+        tap.until(|points| looks(points) >= so_far + LOOKS_UNTIL_SEEN).await;
+        assert_at_rest(tap, case).await;
+        let later = scene.api::<WorkerJob>().get("work").await.unwrap();
+        assert_eq!(later.resource_version(), job.resource_version(), "{case}: written at rest");
+        self.assert_launched(scene, case);
+    }
+}
+
+impl Scenario for Part {
+    type Object = ();
+
+    fn name(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn calls(&self) -> &[&str] {
+        self.calls
+    }
+
+    /// Where there were workers before, these were made, and when again is up to the clock.
+    fn unpredictable(&self) -> &[&str] {
+        match self.act {
+            Act::IsCreated => &[],
+            Act::Works | Act::IsDeleted | Act::Runs(_) => SELDOM,
+        }
+    }
+
+    async fn scene(&self) -> Scene {
+        let lifecycle = Lifecycle { pending: STEP, shutting_down: STEP, ..stepped().lifecycle };
+        Scene::with(SandboxConfig { lifecycle, ..stepped() }).await
+    }
+
+    fn bystanders(&self, scene: &Scene) -> Bystanders {
+        let (s3, bucket) = (scene.sandbox.s3(), job::bucket(scene));
+        let mut crew = Crew::new(scene, self.deed);
+        Arc::new(Mutex::new(move || {
+            if s3.keys(&bucket, BEGIN).is_ok_and(|keys| !keys.is_empty()) {
+                crew.work();
+            }
+        }))
+    }
+
+    fn config(&self, scene: &Scene) -> Config {
+        let config = config(scene);
+        // Whether a worker ends in time is not to be up to this machine.
+        let exit_grace = if self.lingers { SWEEP } else { PATIENCE };
+        Config { timings: Timings { sweep: SWEEP, exit_grace, ..config.timings }, ..config }
+    }
+
+    async fn begin(&self, scene: &Scene, tap: &Tap, stop: Option<(Point, Moment)>) -> Controller {
+        match self.act {
+            Act::IsCreated => {
+                tap.begin(stop);
+                start_with(self.config(scene), scene, tap).await
+            }
+            Act::Works | Act::IsDeleted | Act::Runs(_) => {
+                let controller = start_with(self.config(scene), scene, tap).await;
+                self.create(scene).await;
+                self.wait_running(scene, self.parallelism as usize, self.name).await;
+                tap.begin(stop);
+                // Otherwise it would be up to the clock whether there is a look before the act.
+                tokio::select! {
+                    () = tap.until(|points| looks(points) > 0) => {}
+                    () = tap.stopped() => {}
+                }
+                controller
+            }
+        }
+    }
+
+    async fn act(&self, scene: &Scene) {
+        match self.act {
+            Act::IsCreated => {
+                self.create(scene).await;
+                let_work(scene);
+            }
+            Act::Works => let_work(scene),
+            Act::IsDeleted => {
+                scene.api::<WorkerJob>().delete("work", &DeleteParams::default()).await.unwrap();
+            }
+            Act::Runs(workers) => {
+                scene.change::<WorkerJob>("work", json!({"spec": {"parallelism": workers}})).await;
+            }
+        }
+    }
+
+    async fn assert_ended(&self, scene: &Scene, tap: &Tap, (): &(), case: &str) {
+        match self.end {
+            End::Finished(condition, reason, completed, failed) => {
+                tap.until(|points| looks(points) > 0).await;
+                let what = format!("{case}: {condition} {reason}, and nothing left");
+                let job = scene.wait("work", &what, |job| job::ended(job, condition, reason)).await;
+                assert_eq!(job::lists(&job), (completed.to_owned(), failed.to_owned()), "{case}");
+                assert_eq!(live(scene), [], "{case}: live");
+                self.assert_at_rest(scene, tap, &job, case).await;
+            }
+            End::Running(workers) => {
+                tap.until(|points| looks(points) > 0).await;
+                let job = self.wait_running(scene, workers, case).await;
+                self.assert_at_rest(scene, tap, &job, case).await;
+            }
+            End::Gone => {
+                scene.wait_gone::<WorkerJob>("work").await;
+                assert_eq!(live(scene), [], "{case}: live");
+                self.assert_launched(scene, case);
+            }
+        }
+    }
+}
+
+const RUN: Part = Part {
+    name: "a job of three indexes, one of which fails at first",
+    completions: 3,
+    parallelism: 2,
+    fields: || json!({"backoffLimitPerIndex": 1}),
+    by_shutdown: false,
+    lingers: false,
+    deed: |index, before| Deed::Exits(i32::from((index, before) == (1, 0))),
+    act: Act::IsCreated,
+    end: End::Finished("Complete", "CompletionsReached", "0-2", ""),
+    launched: &[(0, 1), (1, 2), (2, 1)],
+    calls: &[LISTING, "GET object", "RunInstances", "PUT workerjobs/status", "PATCH controllerrevisions"],
+};
+
+/// The one that is done is ended after a while.
+const LINGER: Part = Part {
+    name: "a worker that stays after its result",
+    completions: 1,
+    parallelism: 1,
+    fields: || json!({}),
+    by_shutdown: false,
+    lingers: true,
+    deed: |_, _| Deed::ExitsAndStays(0),
+    act: Act::Works,
+    end: End::Finished("Complete", "CompletionsReached", "0", ""),
+    launched: &[(0, 1)],
+    calls: &["GET object", "TerminateInstances", "PUT workerjobs/status"],
+};
+
+const GIVE_UP: Part = Part {
+    name: "a job that fails with a worker at work",
+    completions: 3,
+    parallelism: 2,
+    fields: || json!({"maxFailedIndexes": 0}),
+    by_shutdown: false,
+    lingers: false,
+    deed: |index, _| if index == 0 { Deed::Exits(1) } else { Deed::Hangs },
+    act: Act::Works,
+    end: End::Finished("Failed", "MaxFailedIndexesExceeded", "", "0"),
+    launched: &[(0, 1), (1, 1)],
+    calls: &["GET object", "TerminateInstances", "PUT workerjobs/status"],
+};
+
+const SHUTDOWN: Part = Part {
+    name: "a job whose workers tell by their shutdown",
+    completions: 2,
+    parallelism: 2,
+    fields: || json!({}),
+    by_shutdown: true,
+    lingers: false,
+    deed: |index, before| if (index, before) == (0, 0) { Deed::IsTerminated } else { Deed::ShutsDown },
+    act: Act::Works,
+    end: End::Finished("Complete", "CompletionsReached", "0,1", ""),
+    launched: &[(0, 2), (1, 1)],
+    calls: &["RunInstances", "TerminateInstances", "PUT workerjobs/status"],
+};
+
+const FEWER: Part = Part {
+    name: "less parallelism",
+    completions: 3,
+    parallelism: 3,
+    fields: || json!({}),
+    by_shutdown: false,
+    lingers: false,
+    deed: |_, _| Deed::Hangs,
+    act: Act::Runs(1),
+    end: End::Running(1),
+    launched: &[(0, 1), (1, 1), (2, 1)],
+    calls: &["TerminateInstances", "PUT workerjobs/status"],
+};
+
+const DELETION: Part = Part {
+    name: "deletion of a job at work",
+    completions: 3,
+    parallelism: 2,
+    fields: || json!({}),
+    by_shutdown: false,
+    lingers: false,
+    deed: |_, _| Deed::Hangs,
+    act: Act::IsDeleted,
+    end: End::Gone,
+    launched: &[(0, 1), (1, 1)],
+    calls: &["TerminateInstances", "PUT workerjobs/status", "PATCH workerjobs"],
+};
+
+const TTL: Part = Part {
+    name: "a job that is deleted once it has finished",
+    completions: 1,
+    parallelism: 1,
+    fields: || json!({"ttlSecondsAfterFinished": 0}),
+    by_shutdown: false,
+    lingers: false,
+    deed: |_, _| Deed::Exits(0),
+    act: Act::Works,
+    end: End::Gone,
+    launched: &[(0, 1)],
+    calls: &["GET object", "DELETE workerjobs", "PATCH workerjobs"],
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_and_after_every_call_of_a_job_each_index_is_run_as_often_as_its_results_ask_for() {
-    let (one, other) = tokio::join!(points(), points());
-    // How often it looks is up to the clock; what it does is not.
-    let points: Vec<_> = one
-        .intersection(&other)
-        .filter(|point| {
-            point.ordinal < 6 && !point.operation.contains("workerjobs") || point.operation.contains("status")
-        })
-        .collect();
-    for expected in ["RunInstances", "TerminateInstances", "PUT workerjobs/status"] {
-        assert!(points.iter().any(|point| point.operation == expected), "{expected} is not in {points:?}");
-    }
-    let runs: Vec<_> =
-        points.iter().flat_map(|point| [Moment::Before, Moment::After].map(|moment| (*point, moment))).collect();
-    let total = runs.len();
-    let hit: usize = stream::iter(runs)
-        .map(|(point, moment)| async move { usize::from(run(point, moment).await) })
-        .buffer_unordered(SIDE_BY_SIDE)
-        .fold(0, async |all, one| all + one)
-        .await;
-    println!("{hit} of {total} kills hit");
-    // Which page or object comes in which order is up to the clock, so a few points are met in some runs only.
-    assert!(hit * 2 >= total, "{hit} of {total} kills hit");
+    survives_every_kill(&RUN).await;
+    survives_every_kill(&SHUTDOWN).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_and_after_every_call_what_is_needed_no_longer_is_ended_once() {
+    survives_every_kill(&LINGER).await;
+    survives_every_kill(&GIVE_UP).await;
+    survives_every_kill(&FEWER).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_and_after_every_call_of_a_jobs_deletion_nothing_is_left() {
+    survives_every_kill(&DELETION).await;
+    survives_every_kill(&TTL).await;
 }

@@ -52,6 +52,7 @@ pub(crate) fn timings() -> Timings {
         sweep: Duration::from_millis(1000),
         progress: Duration::from_millis(100),
         reference_grace: Duration::from_millis(1500),
+        exit_grace: Duration::from_millis(1000),
         capacity_cooldown: Duration::from_millis(1500),
         minute: Duration::from_millis(300),
     }

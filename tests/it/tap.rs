@@ -66,6 +66,8 @@ pub(crate) const LOOK: &str = "DescribeInstances";
 const PROOF: &str = "GetCallerIdentity";
 /// And whether an image is still what it was.
 const IMAGE: &str = "DescribeImages";
+/// What it calls beside its looks while it waits for something to be written to a bucket.
+pub(crate) const LISTING: &str = "GET bucket";
 /// What a controller at rest calls once in a while, which is up to the clock.
 pub(crate) const SELDOM: &[&str] = &[PROOF, IMAGE];
 
@@ -91,7 +93,7 @@ impl State {
     }
 
     fn name(&mut self, operation: String) -> Point {
-        let is_look = operation.starts_with("Describe");
+        let is_look = operation.starts_with("Describe") || operation == LISTING;
         let repeats = if operation == IMAGE {
             self.counts.contains_key(IMAGE)
         } else if is_look {
@@ -351,7 +353,7 @@ impl HttpConnector for TappedConnector {
 }
 
 /// The `Action` of EC2's and STS's query protocol, with what machines it asks for where these are not all; what Parameter
-/// Store names in a header; and the method for S3, whose keys differ from run to run.
+/// Store names in a header; and the method for S3, whose keys differ from run to run, with whether it lists a bucket.
 fn aws_operation(request: &HttpRequest) -> String {
     if let Some((_, operation)) = request.headers().get("x-amz-target").and_then(|target| target.rsplit_once('.')) {
         return operation.to_owned();
@@ -363,6 +365,7 @@ fn aws_operation(request: &HttpRequest) -> String {
         Some(LOOK) if body.contains("InstanceId.1=") => format!("{LOOK} by id"),
         Some(LOOK) if body.contains("client-token") => format!("{LOOK} by token"),
         Some(action) => action.to_owned(),
+        None if request.uri().contains("list-type=2") => LISTING.to_owned(),
         None => format!("{} object", request.method()),
     }
 }
