@@ -120,13 +120,18 @@ impl S3 {
         }
     }
 
-    /// Deletes an object. That it does not exist is no error.
+    /// Deletes an object. That it, or its bucket, does not exist is no error.
     ///
     /// # Errors
     /// When S3 refuses or does not answer, after the SDK's own attempts.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
         let call = self.client.delete_object().bucket(bucket).key(key).send();
-        within(self.deadline, DELETE, Box::pin(call)).await?.map(drop).map_err(|e| Error::from_sdk(DELETE, &e))
+        let answer = within(self.deadline, DELETE, Box::pin(call)).await?.map(drop);
+        match answer.map_err(|e| Error::from_sdk(DELETE, &e)) {
+            // The bucket is gone, with all that was in it.
+            Err(error) if error.class == Class::NotFound => Ok(()),
+            answer => answer,
+        }
     }
 
     async fn read_once(&self, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {

@@ -220,7 +220,7 @@ impl View<'_> {
             }
             Some(Hold::NoZones) => {
                 if let Zones::Unknown(error) = &self.observed.zones {
-                    return say(false, refusal::reason(error), format!("{so_far}; {error}"));
+                    return say(false, refusal::reason(error), format!("{so_far}; {error}{}", refusal::advice(error)));
                 }
             }
             Some(Hold::Unhealthy | Hold::ReplacementLimit) => {

@@ -164,7 +164,7 @@ impl View<'_> {
             }
             Some(Hold::NoZones) => {
                 if let Zones::Unknown(error) = &self.observed.zones {
-                    return say(false, refused(error), format!("{so_far}; {error}"));
+                    return say(false, refused(error), format!("{so_far}; {error}{}", advice(error)));
                 }
             }
             Some(

@@ -120,13 +120,18 @@ impl Metadata {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Unrenderable {
     #[error(
-        "template.userData is {size} bytes with what muster adds to fetch parameters, if there are any, and EC2 takes at most {USER_DATA_LIMIT}: keep a short script there that fetches the rest, for example from S3"
+        "template.userData is {size} bytes{}, and EC2 takes at most {USER_DATA_LIMIT}: keep a short script there that fetches the rest, for example from S3",
+        of_which(*.added)
     )]
-    UserDataTooLong { size: usize },
+    UserDataTooLong { size: usize, added: usize },
     #[error(transparent)]
     UserDataUncombinable(#[from] Uncombinable),
     #[error("template.blockDeviceMappings: {0:?} is not a size that EC2 can make: write whole GiB, like 100Gi")]
     VolumeSize(String),
+}
+
+fn of_which(added: usize) -> String {
+    if added == 0 { String::new() } else { format!(", {added} of them what muster adds to fetch the parameters") }
 }
 
 /// Renders `template` and what it came to, and `owner_tags` over the user's own. The defaults that the schema leaves out are
@@ -201,10 +206,14 @@ fn metadata(template: &WorkerTemplate, bare: bool) -> Metadata {
 }
 
 fn user_data(text: &str) -> Result<String, Unrenderable> {
-    if text.len() > USER_DATA_LIMIT {
-        return Err(Unrenderable::UserDataTooLong { size: text.len() });
-    }
+    check_size(text, 0)?;
     Ok(BASE64_STANDARD.encode(text))
+}
+
+/// `added` bytes of `text` are not the user's.
+pub fn check_size(text: &str, added: usize) -> Result<(), Unrenderable> {
+    let size = text.len();
+    if size > USER_DATA_LIMIT { Err(Unrenderable::UserDataTooLong { size, added }) } else { Ok(()) }
 }
 
 fn device(name: &str, ebs: &Ebs, bare: bool) -> Result<Device, Unrenderable> {
@@ -337,8 +346,10 @@ mod tests {
         let with = |size: usize| template(json!({"userData": {"inline": "x".repeat(size)}}));
         assert!(rendered(&with(16_384)).is_ok());
         let refusal = rendered(&with(16_385)).unwrap_err();
-        assert_eq!(refusal, Unrenderable::UserDataTooLong { size: 16_385 });
-        assert!(refusal.to_string().contains("16385 bytes"));
+        assert_eq!(refusal, Unrenderable::UserDataTooLong { size: 16_385, added: 0 });
+        assert!(refusal.to_string().contains("is 16385 bytes, and EC2 takes"), "{refusal}");
+        let refusal = check_size(&"x".repeat(16_385), 300).unwrap_err();
+        assert!(refusal.to_string().contains("is 16385 bytes, 300 of them what muster adds"), "{refusal}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     workers::{
         ownership::Owner,
         parameters::{ParametersRef, compose},
-        request::{LaunchRequest, Unrenderable, render},
+        request::{LaunchRequest, Unrenderable, check_size, render},
         resolve::Resolution,
         template::{OnChange, WorkerTemplate},
     },
@@ -100,7 +100,10 @@ impl Revision {
             Some(parameters) => {
                 // What fetches them goes before the launch template's user data, which would be gone otherwise.
                 let of_base = resolution.base.as_ref().and_then(|base| base.user_data.as_deref());
-                Some(compose(parameters, resolution.user_data.as_deref().or(of_base))?)
+                let own = resolution.user_data.as_deref().or(of_base);
+                let text = compose(parameters, own)?;
+                check_size(&text, text.len() - own.map_or(0, str::len))?;
+                Some(text)
             }
             None => resolution.user_data.clone(),
         };

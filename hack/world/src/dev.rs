@@ -38,6 +38,8 @@ spec:
       kinds: ["*"]
       instanceProfiles: ["*"]
       buckets: ["*"]
+      parameterPaths: ["*"]
+      launchTemplates: ["*"]
 "#;
 
 /// Starts the world, writes `env` into `folder`, and keeps all of it up until `stop` resolves.

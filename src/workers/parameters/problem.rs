@@ -99,7 +99,13 @@ impl Problem {
 fn advice(error: &aws::Error) -> String {
     match error.class {
         Class::Denied => format!("; allow {} to the role that muster uses here", error.operation),
-        Class::InvalidInput | Class::NotFound => "; change spec.parameters accordingly".into(),
+        Class::NotFound => {
+            "; make what is missing, or make a new object with another store, as this one's cannot change".into()
+        }
+        Class::InvalidInput => {
+            "; change spec.parameters.values, or make a new object with another store, as this one's cannot change"
+                .into()
+        }
         Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => String::new(),
     }
 }

@@ -14,7 +14,7 @@ use super::{
     change_secret, create_secret, documents, fleet_spec, in_s3, newest, parameters, password, read_on_worker, scene,
     synced,
 };
-use crate::fleet::{self, live, settled, status, wait_settled, with};
+use crate::fleet::{self, live, ready, settled, status, wait_settled, with};
 
 #[tokio::test]
 async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_goes_with_the_fleet() {
@@ -62,6 +62,21 @@ async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_go
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
     scene.wait_gone::<WorkerFleet>("web").await;
     assert_eq!(documents(&scene), BTreeMap::new());
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_told_of_and_keeps_nobody_from_deleting_the_fleet() {
+    let scene = scene().await;
+    let _controller = scene.start().await;
+    let store = json!({"s3": {"bucket": "no-such-bucket"}});
+    let values = json!([{"name": "model", "value": "red"}]);
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(store, values))).await;
+    let fleet = scene.wait::<WorkerFleet>("web", "told", |fleet| synced(fleet, "False", "AwsNotFound")).await;
+    let (_, _, message) = ready(&fleet).unwrap();
+    assert!(message.contains("NoSuchBucket") && message.contains("make what is missing"), "{message}");
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(fleet::launches(&scene), 0);
 }
 
 #[tokio::test]
