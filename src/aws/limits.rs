@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _, clock::DefaultClock};
 
 use crate::ids::{AccountId, Region};
@@ -56,8 +58,18 @@ pub struct Permit(());
 #[error("the request rate allowed for this account and region is used up for another {0:?}")]
 pub struct NotNow(pub Duration);
 
+/// So many objects write parameters of an account and region at once. The rate is so low that more would only wait for each
+/// other, and keep others from being looked after meanwhile.
+const PARAMETER_WRITERS: usize = 2;
+
+/// Allows to write parameters, at the rate that [`Bucket::ParameterWrites`] gives.
+#[derive(Debug)]
+#[must_use]
+pub struct ParameterWriter(#[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit);
+
 #[derive(Debug, Default)]
 pub struct Limits {
+    writers: Mutex<HashMap<(AccountId, Region), Arc<Semaphore>>>,
     buckets: Mutex<HashMap<(AccountId, Region, Bucket), Arc<DefaultDirectRateLimiter>>>,
 }
 
@@ -72,6 +84,14 @@ impl Limits {
             Ok(Err(until)) => Err(NotNow(until.wait_time_from(DefaultClock::default().now()))),
             Err(_) => Err(NotNow(Duration::from_secs(1))),
         }
+    }
+
+    /// `None` while enough others write.
+    pub fn parameter_writer(&self, account: &AccountId, region: &Region) -> Option<ParameterWriter> {
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = writers.entry((account.clone(), region.clone()));
+        let all = all.or_insert_with(|| Arc::new(Semaphore::new(PARAMETER_WRITERS)));
+        Arc::clone(all).try_acquire_owned().ok().map(ParameterWriter)
     }
 
     fn limiter(&self, account: &AccountId, region: &Region, bucket: Bucket) -> Arc<DefaultDirectRateLimiter> {
@@ -101,5 +121,18 @@ mod tests {
         assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{wait:?}");
         let elsewhere = Region::try_from("us-east-1").unwrap();
         assert!(limits.take(&account, &elsewhere, Bucket::RunInstancesRequests, 1).is_ok());
+    }
+
+    #[test]
+    fn few_write_parameters_at_once_and_nobody_waits_for_them() {
+        let limits = Limits::default();
+        let account = AccountId::try_from("111111111111").unwrap();
+        let region = |name| Region::try_from(name).unwrap();
+        let writer = |name| limits.parameter_writer(&account, &region(name));
+        let (first, second) = (writer("eu-west-1"), writer("eu-west-1"));
+        assert!(first.is_some() && second.is_some() && writer("eu-west-1").is_none());
+        assert!(writer("us-east-1").is_some(), "each region has a rate of its own");
+        drop(first);
+        assert!(writer("eu-west-1").is_some());
     }
 }

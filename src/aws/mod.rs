@@ -25,7 +25,7 @@ use tokio::sync::Mutex;
 use self::calls::CallCounter;
 pub use self::{
     error::{Class, Error},
-    limits::{Bucket, Limits, NotNow, Permit},
+    limits::{Bucket, Limits, NotNow, ParameterWriter, Permit},
 };
 use crate::{
     clock::Timings,

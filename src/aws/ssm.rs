@@ -13,13 +13,13 @@ use aws_sdk_ssm::{
 };
 
 use crate::{
-    aws::{Bucket, Class, Error, Permit, Session},
+    aws::{Bucket, Class, Error, ParameterWriter, Permit, Session},
     clock::Clock,
     ids::ParameterName,
 };
 
 /// GetParameters and DeleteParameters take no more names, and GetParametersByPath gives no more a page.
-const NAMES_PER_CALL: usize = 10;
+pub const NAMES_PER_CALL: usize = 10;
 /// The largest page of DescribeParameters.
 const DESCRIBED_PER_CALL: i32 = 50;
 /// The rates of Parameter Store are so low that a call waits for its turn, but not for longer than this.
@@ -128,6 +128,21 @@ impl Ssm {
         Ok(found)
     }
 
+    /// Which of `names` exist. Nothing is decrypted, so that it works without the key, too.
+    pub async fn existing(&self, names: &[ParameterName]) -> Result<BTreeSet<ParameterName>, Error> {
+        const OPERATION: &str = "ssm:GetParameters";
+        let mut found = BTreeSet::new();
+        for names in names.chunks(NAMES_PER_CALL) {
+            let _permit = self.turn(OPERATION, Bucket::ParameterReads).await?;
+            let texts = names.iter().map(ToString::to_string).collect();
+            let answer = self.client.get_parameters().set_names(Some(texts)).with_decryption(false).send().await;
+            for row in answer.map_err(|e| Error::from_sdk(OPERATION, &e))?.parameters() {
+                found.insert(name(OPERATION, row.name())?);
+            }
+        }
+        Ok(found)
+    }
+
     /// The names of all parameters below `path`, at any depth.
     pub async fn names_by_path(&self, path: &str) -> Result<BTreeSet<ParameterName>, Error> {
         const OPERATION: &str = "ssm:GetParametersByPath";
@@ -219,16 +234,20 @@ impl Ssm {
         Ok(answer.tag_list.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect())
     }
 
-    /// Deletes parameters, one attempt a call. That one does not exist is no error.
+    /// Deletes at most [`NAMES_PER_CALL`] parameters, in one attempt. That one does not exist is no error.
     pub async fn delete(&self, names: &[ParameterName]) -> Result<(), Error> {
         const OPERATION: &str = "ssm:DeleteParameters";
-        for names in names.chunks(NAMES_PER_CALL) {
-            let _permit = self.turn(OPERATION, Bucket::ParameterWrites).await?;
-            let texts = names.iter().map(ToString::to_string).collect();
-            let answer = self.once.delete_parameters().set_names(Some(texts)).send().await;
-            answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
-        }
-        Ok(())
+        let _permit = self.turn(OPERATION, Bucket::ParameterWrites).await?;
+        let texts = names.iter().map(ToString::to_string).collect();
+        let answer = self.once.delete_parameters().set_names(Some(texts)).send().await;
+        answer.map(drop).map_err(|e| Error::from_sdk(OPERATION, &e))
+    }
+
+    /// To be held while writing, so that few objects wait for the rate at once. An error of class [`Class::Throttled`] while
+    /// enough others write: their turn comes first.
+    pub fn writer(&self) -> Result<ParameterWriter, Error> {
+        let Session { account, region, limits, .. } = &self.session;
+        limits.parameter_writer(account, region).ok_or_else(|| not_sent(PUT))
     }
 
     /// Waits for the turn of a call, as the account's rate allows it.
@@ -239,21 +258,23 @@ impl Ssm {
             match limits.take(account, region, bucket, 1) {
                 Ok(permit) => return Ok(permit),
                 Err(wait) if Clock.monotonic() + wait.0 < end => tokio::time::sleep(wait.0).await,
-                // Without the exact time, which would differ each time that it is told.
-                Err(_) => {
-                    return Err(Error {
-                        operation,
-                        class: Class::Throttled,
-                        code: "NotSent".into(),
-                        message: "the request rate allowed for this account and region is used up".into(),
-                    });
-                }
+                Err(_) => return Err(not_sent(operation)),
             }
         }
     }
 }
 
 const PUT: &str = "ssm:PutParameter";
+
+/// Without the exact time to wait, which would differ each time that it is told.
+fn not_sent(operation: &'static str) -> Error {
+    Error {
+        operation,
+        class: Class::Throttled,
+        code: "NotSent".into(),
+        message: "the request rate allowed for this account and region is used up".into(),
+    }
+}
 
 /// AWS quotes what it finds wrong, and it may be the value.
 fn without(mut error: Error, value: &ParameterValue) -> Error {

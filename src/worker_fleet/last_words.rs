@@ -10,7 +10,7 @@ use crate::{
     ids::InstanceId,
     live::Live,
     worker_fleet::crd::WorkerFleet,
-    workers::{launch::TerminationReason, ledger::Ledger},
+    workers::{launch::TerminationReason, ledger::Ledger, revisions::Revisions, roster::Roster},
 };
 
 /// So many consoles are read in one look.
@@ -31,28 +31,51 @@ pub(super) async fn tell(
     session: &Session,
     live: &Live<WorkerFleet>,
     late: &[InstanceId],
+    knowledge: (&Roster, &Revisions),
     deadline: Duration,
 ) {
     let (read, rest) = late.split_at(late.len().min(READ));
     let seconds = deadline.as_secs();
     let why = format!("not ready within {seconds} s of being seen (readiness.startupDeadline), and replaced");
     for id in read {
-        let words = match Ec2::new(session).console_output(id).await {
-            Ok(words) => ctx.parameters.redact(live.uid(), &words).await,
-            Err(error) => {
-                tracing::info!(instance = %id, %error, "the console of a worker was not read");
-                String::new()
-            }
+        let quoted = if may_quote(ctx, live, id, knowledge).await {
+            quote(session, id).await
+        } else {
+            format!(
+                "; its console may show secret parameters, so it is not quoted: aws ec2 get-console-output --instance-id {id}"
+            )
         };
-        // Control characters may have been in the midst of a value.
-        let words = ctx.parameters.redact(live.uid(), &printable(&words)).await;
-        let words = tail(&words, QUOTED);
-        let quoted = if words.is_empty() { String::new() } else { format!("; its console ended with: {words}") };
         ctx.event(live, EventType::Warning, REASON, "Replace", format!("{id}: {why}{quoted}")).await;
     }
     if !rest.is_empty() {
         let named: Vec<_> = rest.iter().map(InstanceId::as_str).collect();
         ctx.event(live, EventType::Warning, REASON, "Replace", format!("{why}: {}", named.join(", "))).await;
+    }
+}
+
+/// Who may see the events of a namespace may not see what workers were handed as secrets.
+async fn may_quote(
+    ctx: &Context,
+    live: &Live<WorkerFleet>,
+    id: &InstanceId,
+    (roster, revisions): (&Roster, &Revisions),
+) -> bool {
+    let Some(machine) = roster.machines.get(id) else { return false };
+    match revisions.parameters_of(machine.instance.revision()) {
+        None => false,
+        Some(None) => true,
+        Some(Some(hash)) => ctx.parameters.is_plain(live.uid(), hash).await,
+    }
+}
+
+async fn quote(session: &Session, id: &InstanceId) -> String {
+    match Ec2::new(session).console_output(id).await.map(|words| tail(&printable(&words), QUOTED)) {
+        Ok(words) if words.is_empty() => String::new(),
+        Ok(words) => format!("; its console ended with: {words}"),
+        Err(error) => {
+            tracing::info!(instance = %id, %error, "the console of a worker was not read");
+            String::new()
+        }
     }
 }
 

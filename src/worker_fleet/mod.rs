@@ -118,7 +118,8 @@ impl Kind for WorkerFleet {
             .rounds(scope, |observed, _, ledger, memory, pass| insight.plan(&desired, observed, ledger, memory, pass));
         let found = found.await?;
         let late = last_words::late(&victims, &found.ledger);
-        last_words::tell(ctx, &session, look.live, &late, desired.readiness.criteria.startup_deadline).await;
+        let knowledge = (&found.answer.observed.roster, &look.memory.revisions);
+        last_words::tell(ctx, &session, look.live, &late, knowledge, desired.readiness.criteria.startup_deadline).await;
         let tagged = act && {
             let roster = &found.answer.observed.roster;
             adoption::tag(ctx, &session, &owner, &adopted, roster, look.memory, |role| desired.revision(role)).await

@@ -139,6 +139,12 @@ impl Revisions {
         self.stored.contains_key(name)
     }
 
+    /// What the parameters of workers of this revision are known by, if they have any. `None` when it is not known.
+    pub fn parameters_of(&self, name: &str) -> Option<Option<&str>> {
+        let stored = self.stored.get(name)?;
+        Some(stored.content.resolved.parameters.as_ref().map(|parameters| parameters.hash.as_str()))
+    }
+
     /// What the parameters of these revisions are known by. `None` when not all of the revisions are known.
     pub fn parameters(&self, named: &BTreeSet<String>) -> Option<BTreeSet<String>> {
         let stored: Option<Vec<_>> = named.iter().map(|name| self.stored.get(name)).collect();

@@ -6,12 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    plan::Groups,
-    redact::{Given, redact},
-    sources::Source,
-    sync::Synced,
-};
+use super::{plan::Groups, sources::Source, synced::Synced, values::Values};
 use crate::ids::Uid;
 
 /// The memories of all objects.
@@ -23,11 +18,12 @@ impl Memories {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.clone()).or_default().clone()
     }
 
-    /// `text` without the values that the object gave to its workers, as far as this process knows of them.
-    pub async fn redact(&self, uid: &Uid, text: &str) -> String {
+    /// Whether workers that read the parameters of this hash surely know no secret: nobody can take secrets out of a text
+    /// that may hold them in any form, or as they were before this process began.
+    pub async fn is_plain(&self, uid: &Uid, hash: &str) -> bool {
         let memory = self.of(uid);
         let memory = memory.lock().await;
-        redact(text, &memory.given)
+        !memory.had_secret && memory.plain.contains(hash)
     }
 
     pub fn forget(&self, uid: &Uid) {
@@ -43,12 +39,14 @@ pub(super) struct Memory {
     pub last: Option<Look>,
     /// What was compared with the store, and when.
     verified: Option<Verified>,
-    /// The values that workers were given, the latest last. Those that still run may know earlier ones.
-    given: Vec<Given>,
+    /// The hashes of those that hold no secret.
+    plain: BTreeSet<String>,
+    /// Whether this process has seen a secret among them. Workers that read Parameter Store may read it when they boot again.
+    had_secret: bool,
 }
 
-/// So many values are remembered.
-const REMEMBERED: usize = 2048;
+/// So many hashes are remembered, and then only later ones.
+const REMEMBERED: usize = 1000;
 
 #[derive(Clone, Debug)]
 pub(super) struct Look {
@@ -68,17 +66,15 @@ struct Verified {
 impl Memory {
     /// There are no parameters any more, though workers may still know some.
     pub(super) fn clear(&mut self) {
-        *self = Self { given: std::mem::take(&mut self.given), ..Self::default() };
+        *self = Self { plain: std::mem::take(&mut self.plain), had_secret: self.had_secret, ..Self::default() };
     }
 
     pub(super) fn remember(&mut self, groups: &Groups) {
-        for value in groups.values().flat_map(|values| values.by_name.values()) {
-            let given = Given { value: value.text.clone(), secret: value.secure };
-            self.given.retain(|known| *known != given);
-            self.given.push(given);
+        self.had_secret |= groups.values().any(Values::has_secret);
+        if self.plain.len() > REMEMBERED {
+            self.plain.clear();
         }
-        let surplus = self.given.len().saturating_sub(REMEMBERED);
-        self.given.drain(..surplus);
+        self.plain.extend(groups.values().filter(|values| !values.has_secret()).map(Values::hash));
     }
 
     /// For how long something has been missing.

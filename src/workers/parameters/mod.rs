@@ -10,11 +10,12 @@ mod crd;
 mod memory;
 mod plan;
 mod problem;
-mod redact;
 mod reference;
+mod remove;
 mod sources;
 mod store;
 mod sync;
+mod synced;
 mod user_data;
 mod values;
 
@@ -27,7 +28,9 @@ pub use self::{
     plan::MAIN,
     problem::Problem,
     reference::{ParametersRef, Place},
+    remove::{remove, tidy},
     sources::{Changed, Source, WATCH_LABEL, Watched, referring},
-    sync::{Ask, Synced, WithParameters, remove, sync, tidy},
+    sync::{Ask, WithParameters, sync},
+    synced::Synced,
     user_data::{Uncombinable, compose},
 };

@@ -12,7 +12,11 @@ use super::{
     sync::WithParameters,
 };
 use crate::{
-    aws::{self, Class, Session, s3::S3, ssm::Ssm},
+    aws::{
+        self, Class, Session,
+        s3::S3,
+        ssm::{NAMES_PER_CALL, Ssm},
+    },
     condition::Reason,
     context::Context,
     ids::{ParameterName, Uid},
@@ -144,12 +148,14 @@ pub(super) async fn remove_parameters(
     }
     let names: Result<BTreeSet<_>, _> = below.iter().map(|below| plan::name_below(store, below)).collect();
     let names = names.map_err(|what| Stop::Problem(Problem::Unusable(what)))?;
-    let others = not_ours(ssm, uid, names.clone()).await?;
-    let ours: Vec<_> = names.difference(&others).cloned().collect();
-    if ours.is_empty() {
-        return Ok(());
+    // What an earlier look has removed is not asked about one by one.
+    let there = ssm.existing(&names.into_iter().collect::<Vec<_>>()).await?;
+    let others = not_ours(ssm, uid, there.clone()).await?;
+    let ours: Vec<_> = there.difference(&others).cloned().collect();
+    for names in ours.chunks(NAMES_PER_CALL) {
+        guard.call("ssm:DeleteParameters", ssm.delete(names)).await?;
     }
-    guard.call("ssm:DeleteParameters", ssm.delete(&ours)).await
+    Ok(())
 }
 
 /// Removes what `names` names of what was written to a store.
@@ -174,7 +180,11 @@ pub(super) async fn remove<K: WithParameters>(
             }
             Ok(())
         }
-        (None, Some(store)) => remove_parameters(&Ssm::new(session), &guard, store, &owner.uid, names).await,
+        (None, Some(store)) => {
+            let ssm = Ssm::new(session);
+            let _writer = ssm.writer()?;
+            remove_parameters(&ssm, &guard, store, &owner.uid, names).await
+        }
         (None, None) => Ok(()),
     }
 }

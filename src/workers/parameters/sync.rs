@@ -9,17 +9,16 @@ use std::{
 use super::{
     crd::{Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store, Store},
     memory::{Look, Memory},
-    plan::{self, Groups, MAIN, MAX_WRITTEN},
+    plan::{self, Differences, Groups, MAIN, MAX_WRITTEN},
     problem::Problem,
     reference::{ParametersRef, Place},
     sources::{self, News, Source},
     store::{self, Guard, Stop},
+    synced::Synced,
     values,
 };
 use crate::{
     aws::{Class, Session, s3::S3, ssm::Ssm},
-    clock::Timings,
-    condition::{ConditionType, Reason, Verdict},
     context::Context,
     fields::AwsStatus,
     ids::ParameterName,
@@ -54,49 +53,6 @@ pub struct Ask<'a> {
     pub roles: Vec<(&'a str, &'a [Parameter])>,
     /// Whether anything in AWS may be changed.
     pub act: bool,
-}
-
-/// How the parameters of an object stand.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Synced {
-    references: BTreeMap<String, ParametersRef>,
-    /// Why they are not as they are to be. Nothing new may be launched then.
-    pub problem: Option<Problem>,
-    /// Why something that nobody reads any more is still there.
-    pub leftover: Option<Problem>,
-    summary: String,
-}
-
-impl Synced {
-    /// Where workers of `role` that are launched from now on read their parameters. With a problem, where those before
-    /// them do, so that a revision does not change for it.
-    pub fn reference(&self, role: &str) -> Option<&ParametersRef> {
-        self.references.get(role).or_else(|| self.references.get(MAIN))
-    }
-
-    /// `None` where the object has no parameters and never had.
-    pub fn verdict(&self, before: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> Option<Verdict> {
-        let say = |truth: bool, reason, message| Verdict::new(ConditionType::ParametersSynced, truth, reason, message);
-        if let Some(problem) = self.problem.as_ref().or(self.leftover.as_ref()) {
-            return Some(say(false, problem.reason(), problem.message()));
-        }
-        if !self.references.is_empty() {
-            return Some(say(true, Reason::ParametersWritten, self.summary.clone()));
-        }
-        let known = before.iter().any(|c| c.type_ == ConditionType::ParametersSynced.as_str());
-        known.then(|| say(true, Reason::NoParameters, "spec.parameters is not set".into()))
-    }
-
-    /// When to look again although nothing changes.
-    pub fn requeue(&self, timings: &Timings) -> Option<Duration> {
-        match &self.problem {
-            Some(Problem::Unfinished) => Some(timings.progress / 50),
-            // Things are applied together, and may be there the next moment.
-            Some(Problem::Missing { what: _, waited: false }) => Some(timings.progress),
-            Some(_) => Some(timings.sweep),
-            None => None,
-        }
-    }
 }
 
 /// Writes what is to be written. To be done before anything is launched that would read it.
@@ -308,6 +264,8 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         let names: Vec<ParameterName> = wanted.values().map(|wanted| wanted.name.clone()).collect();
         let stored = ssm.get_parameters(&names).await?;
         let differences = plan::compare(&wanted, &stored, written);
+        let surplus = written.iter().any(|below| !wanted.contains_key(below));
+        let _writer = if differences == Differences::default() && !surplus { None } else { Some(ssm.writer()?) };
         let taken = store::not_ours(&ssm, &self.ask.owner.uid, differences.doubtful).await?;
         if !taken.is_empty() {
             let names = taken.iter().map(ToString::to_string).collect();
@@ -363,69 +321,6 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
     }
 }
 
-fn record<K: WithParameters>(live: &Live<K>) -> ParametersRecord {
+pub(super) fn record<K: WithParameters>(live: &Live<K>) -> ParametersRecord {
     live.status().as_ref().clone()
-}
-
-/// Removes what no worker reads any more. `in_use` are the hashes that the revisions of workers and launches name; `None`
-/// when not all of these are known. Gives what is in the way.
-///
-/// # Errors
-/// When the status cannot be written.
-pub async fn tidy<K: WithParameters>(
-    ctx: &Context,
-    session: &Session,
-    live: &mut Live<K>,
-    ask: &Ask<'_>,
-    in_use: Option<&BTreeSet<String>>,
-) -> Result<Option<Problem>, Failure> {
-    let Some(status) = record(live).parameters else { return Ok(None) };
-    let Some(in_use) = in_use.filter(|_| ask.act) else { return Ok(None) };
-    let wanted = ask.parameters.is_some_and(|parameters| parameters.store == status.store);
-    let current = if wanted { status.hashes.iter().map(|of| of.hash.clone()).collect() } else { BTreeSet::new() };
-    let surplus = match (&status.store.s3, wanted) {
-        (Some(_), _) => plan::obsolete(&status.written, &current, in_use),
-        // What is not wanted of those was removed when the others were written.
-        (None, true) => return Ok(None),
-        (None, false) => status.written.iter().cloned().collect(),
-    };
-    match store::remove(ctx, session, live, &status, ask.owner, &surplus).await {
-        Ok(()) => {}
-        Err(Stop::Problem(problem)) => return Ok(Some(problem)),
-        Err(Stop::Failure(failure)) => return Err(failure),
-    }
-    let mut after = live.status();
-    let record: &mut ParametersRecord = after.as_mut();
-    let written = plan::without(&status.written, &surplus);
-    if !wanted {
-        record.parameters_hash = None;
-    }
-    let hashes = if wanted { status.hashes } else { vec![] };
-    let all_gone = !wanted && written.is_empty();
-    record.parameters = (!all_gone).then_some(ParametersStatus { store: status.store, hashes, written });
-    live.record(ctx, after).await?;
-    Ok(None)
-}
-
-/// Removes all that was written for an object that is being deleted. To be done when its workers have ended.
-///
-/// # Errors
-/// What AWS or Kubernetes answered; nothing is forgotten then, and a further call goes on.
-pub async fn remove<K: WithParameters>(
-    ctx: &Context,
-    session: &Session,
-    live: &Live<K>,
-    owner: &Owner,
-) -> Result<(), Failure> {
-    let Some(status) = record(live).parameters else { return Ok(()) };
-    let all = status.written.iter().cloned().collect();
-    match store::remove(ctx, session, live, &status, owner, &all).await {
-        Ok(()) => Ok(()),
-        Err(Stop::Failure(failure)) => Err(failure),
-        Err(Stop::Problem(Problem::Aws(error))) => Err(error.into()),
-        Err(Stop::Problem(problem)) => Err(Failure::Missing {
-            reason: Reason::Deleting,
-            message: format!("removing parameters: {}", problem.message()),
-        }),
-    }
 }

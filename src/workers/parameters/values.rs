@@ -114,6 +114,11 @@ pub(super) fn resolve(
 }
 
 impl Values {
+    /// Whether any of them is to be seen by those only who may read the store.
+    pub(super) fn has_secret(&self) -> bool {
+        !self.secrets.is_empty() || self.by_name.values().any(|value| value.secure)
+    }
+
     /// The document that workers read.
     pub(super) fn document(&self) -> String {
         let plain: BTreeMap<_, _> = self.by_name.iter().map(|(name, value)| (name, value.text.expose())).collect();

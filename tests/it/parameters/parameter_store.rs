@@ -1,7 +1,10 @@
 //! Parameters in Parameter Store: one each, and only those that differ are written.
 
-use kube::{ResourceExt, api::DeleteParams};
-use muster::worker_fleet::WorkerFleet;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams},
+};
+use muster::{clock::Timings, config::Config, worker_fleet::WorkerFleet};
 use muster_sandbox::{CallQuery, ParameterKind, SandboxConfig};
 use serde_json::json;
 
@@ -10,8 +13,8 @@ use super::{
     value,
 };
 use crate::{
-    fleet::{self, ready, status, wait_settled, with},
-    scene::{REGION, Scene},
+    fleet::{self, ready, spec, status, wait_settled, with},
+    scene::{Controller, PATIENCE, REGION, Scene},
 };
 
 #[tokio::test]
@@ -84,6 +87,32 @@ async fn a_parameter_of_somebody_else_is_never_touched() {
     assert_eq!(found.keys().collect::<Vec<_>>(), ["/app/threads"]);
     assert_eq!(value(&found["/app/threads"]), ("theirs", ParameterKind::String, 1));
     assert_eq!(fleet::launches(&scene), 0);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_rate_of_parameter_store_keeps_nobody_else_waiting() {
+    let scene = scene().await;
+    let config = scene.config();
+    let fleets = usize::from(config.concurrency.get()) + 2;
+    // Long enough to write all in one look.
+    let config = Config { timings: Timings { send_window: PATIENCE, ..config.timings }, ..config };
+    let _controller = Controller::start(config, scene.connection(), |client| client).await;
+    for fleet in 0..fleets {
+        let store = json!({"parameterStore": {"path": format!("/app{fleet}")}});
+        let values: Vec<_> = (0..10).map(|n| json!({"name": format!("p{n}"), "value": "1"})).collect();
+        let fleet = (format!("web{fleet}"), fleet_spec(&scene, 0, parameters(store, json!(values))));
+        scene.create::<WorkerFleet>(&fleet.0, fleet.1).await;
+    }
+    let written = || scene.sandbox.calls(&CallQuery::operation("ssm", "PutParameter")).len();
+    let query = CallQuery::operation("ssm", "PutParameter");
+    let begun = scene.sandbox.wait_for_calls(&query, |calls| !calls.is_empty());
+    tokio::time::timeout(PATIENCE, begun).await.expect("a parameter is written");
+    scene.create::<WorkerFleet>("bare", spec(&scene, 1, json!({}))).await;
+    wait_settled(&scene, "bare", 1).await;
+    assert!(written() < 20, "{} were written before anybody else was looked after", written());
+    let waits = |fleet: &WorkerFleet| synced(fleet, "False", "AwsThrottled");
+    let mut all = scene.api::<WorkerFleet>().list(&ListParams::default()).await.unwrap().into_iter();
+    assert!(all.any(|fleet| waits(&fleet)), "nobody says what it waits for");
 }
 
 #[tokio::test]

@@ -1,0 +1,79 @@
+//! Takes away what nobody reads any more, and only what was written for the object.
+
+use std::collections::BTreeSet;
+
+use super::{
+    crd::{ParametersRecord, ParametersStatus},
+    plan,
+    problem::Problem,
+    store::{self, Stop},
+    sync::{Ask, WithParameters, record},
+};
+use crate::{
+    aws::Session, condition::Reason, context::Context, live::Live, reconcile::Failure, workers::ownership::Owner,
+    write_ahead::NotSent,
+};
+
+/// Removes what no worker reads any more. `in_use` are the hashes that the revisions of workers and launches name; `None`
+/// when not all of these are known. Gives what is in the way.
+///
+/// # Errors
+/// When the status cannot be written.
+pub async fn tidy<K: WithParameters>(
+    ctx: &Context,
+    session: &Session,
+    live: &mut Live<K>,
+    ask: &Ask<'_>,
+    in_use: Option<&BTreeSet<String>>,
+) -> Result<Option<Problem>, Failure> {
+    let Some(status) = record(live).parameters else { return Ok(None) };
+    let Some(in_use) = in_use.filter(|_| ask.act) else { return Ok(None) };
+    let wanted = ask.parameters.is_some_and(|parameters| parameters.store == status.store);
+    let current = if wanted { status.hashes.iter().map(|of| of.hash.clone()).collect() } else { BTreeSet::new() };
+    let surplus = match (&status.store.s3, wanted) {
+        (Some(_), _) => plan::obsolete(&status.written, &current, in_use),
+        // What is not wanted of those was removed when the others were written.
+        (None, true) => return Ok(None),
+        (None, false) => status.written.iter().cloned().collect(),
+    };
+    match store::remove(ctx, session, live, &status, ask.owner, &surplus).await {
+        Ok(()) => {}
+        Err(Stop::Problem(problem)) => return Ok(Some(problem)),
+        Err(Stop::Failure(failure)) => return Err(failure),
+    }
+    let mut after = live.status();
+    let record: &mut ParametersRecord = after.as_mut();
+    let written = plan::without(&status.written, &surplus);
+    if !wanted {
+        record.parameters_hash = None;
+    }
+    let hashes = if wanted { status.hashes } else { vec![] };
+    let all_gone = !wanted && written.is_empty();
+    record.parameters = (!all_gone).then_some(ParametersStatus { store: status.store, hashes, written });
+    live.record(ctx, after).await?;
+    Ok(None)
+}
+
+/// Removes all that was written for an object that is being deleted. To be done when its workers have ended.
+///
+/// # Errors
+/// What AWS or Kubernetes answered; nothing is forgotten then, and a further call goes on.
+pub async fn remove<K: WithParameters>(
+    ctx: &Context,
+    session: &Session,
+    live: &Live<K>,
+    owner: &Owner,
+) -> Result<(), Failure> {
+    let Some(status) = record(live).parameters else { return Ok(()) };
+    let all = status.written.iter().cloned().collect();
+    match store::remove(ctx, session, live, &status, owner, &all).await {
+        Ok(()) => Ok(()),
+        Err(Stop::Failure(failure)) => Err(failure),
+        Err(Stop::Problem(Problem::Aws(error))) => Err(error.into()),
+        Err(Stop::Problem(Problem::Unfinished)) => Err(NotSent::WindowPassed.into()),
+        Err(Stop::Problem(problem)) => Err(Failure::Missing {
+            reason: Reason::Deleting,
+            message: format!("removing parameters: {}", problem.message()),
+        }),
+    }
+}
