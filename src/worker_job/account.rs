@@ -8,6 +8,7 @@ use crate::{
     condition::second,
     ids::InstanceId,
     worker_job::{
+        crd::MAX_LISTED,
         desired::{Desired, ResultsFrom},
         results::Told,
         sight::{End, Sight},
@@ -19,6 +20,11 @@ use crate::{
     },
 };
 
+/// The lists of indexes and of holders together take about so many bytes, or the former more alone.
+const ROOM: usize = 20_000;
+/// `{"id":"i-0123456789abcdef0","index":9999},`
+const HOLDER: usize = 44;
+
 /// The machine was shut down from inside (EC2, `StateReason`).
 const SHUT_ITSELF_DOWN: &str = "Client.InstanceInitiatedShutdown";
 /// EC2 could not start it, and could not start another either: a key that may not be used, a snapshot that is gone.
@@ -28,6 +34,7 @@ const CANNOT_START: [&str; 2] = ["Client.InternalError", "Client.InvalidSnapshot
 /// this is worked out.
 pub(super) fn account(desired: &Desired, roster: &Roster, sight: &Sight, now: Timestamp) -> Progress {
     let mut progress = sight.before.clone();
+    list_holders(&mut progress, sight);
     if progress.finished.is_some() {
         return progress;
     }
@@ -54,6 +61,15 @@ pub(super) fn account(desired: &Desired, roster: &Roster, sight: &Sight, now: Ti
     failures.retain(|index, _| !completed.contains(*index) && !failed.contains(*index));
     progress.finished = outcome(desired, &progress, now).map(|outcome| Finish { outcome, at: second(now) });
     progress
+}
+
+/// Puts down who holds an index, as many as there is room for.
+fn list_holders(progress: &mut Progress, sight: &Sight) {
+    let room = ROOM.saturating_sub(progress.size()) / HOLDER;
+    let listed = room.min(MAX_LISTED as usize).min(sight.holders.len());
+    progress.holders = sight.holders.iter().take(listed).map(|(id, index)| (id.clone(), *index)).collect();
+    let unlisted = u32::try_from(sight.holders.len() - listed).unwrap_or(u32::MAX);
+    progress.unlisted = if sight.doubted { unlisted.max(sight.before.unlisted) } else { unlisted };
 }
 
 fn successes(desired: &Desired, roster: &Roster, sight: &Sight) -> BTreeSet<u32> {

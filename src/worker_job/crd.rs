@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fields::{AwsRef, AwsStatus, CommonStatus},
+    ids::InstanceId,
     workers::{
         indexes::Indexes,
         launch::{LaunchIntent, Termination},
@@ -16,6 +17,8 @@ use crate::{
     },
 };
 
+/// So many workers are listed one by one.
+pub(super) const MAX_LISTED: u32 = 400;
 /// The most that `backoffLimitPerIndex` can be.
 const MAX_BACKOFF: u32 = 100;
 
@@ -232,6 +235,16 @@ pub struct WorkerJobStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["token"])
     )]
     pub launches: Vec<LaunchIntent>,
+    /// Who runs which index, those on their way out included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_LISTED), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub instances: Vec<Holder>,
+    /// How many there are to list.
+    #[serde(default)]
+    pub instances_total: i32,
+    /// True when `instances` shows only some of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub instances_truncated: bool,
     /// Workers that were chosen to end and are not seen to have ended yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
@@ -260,6 +273,18 @@ impl AsMut<Option<AwsStatus>> for WorkerJobStatus {
     fn as_mut(&mut self) -> &mut Option<AwsStatus> {
         &mut self.aws
     }
+}
+
+/// A worker and what it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Holder {
+    /// The instance id.
+    #[schemars(with = "String", length(max = 19))]
+    pub id: InstanceId,
+    /// The index. Absent when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<i32>,
 }
 
 /// Indexes that failed the same number of times and may be run again.

@@ -18,6 +18,7 @@ mod crd;
 mod desired;
 mod plan;
 mod reader;
+mod record;
 mod results;
 mod sight;
 mod status;
@@ -30,13 +31,16 @@ use std::{
 
 use kube::api::{DeleteParams, Preconditions};
 
-pub use self::crd::{IndexFailures, ResultSource, S3Result, ShutdownReason, WorkerJob, WorkerJobSpec, WorkerJobStatus};
+pub use self::crd::{
+    Holder, IndexFailures, ResultSource, S3Result, ShutdownReason, WorkerJob, WorkerJobSpec, WorkerJobStatus,
+};
 use self::{
     desired::{Desired, ResultsFrom, results_from},
     plan::{has_ended, plan, plan_end},
+    record::{progress_of, with_progress},
     results::folder,
     sight::{Memory, Sight},
-    status::{View, progress_of, with_progress},
+    status::View,
 };
 use crate::{
     aws::{Session, ec2::Ec2},
@@ -199,8 +203,8 @@ impl WorkerKind for WorkerJob {
         &status.terminations
     }
 
-    fn listed(_: &WorkerJobStatus) -> BTreeMap<InstanceId, Known> {
-        BTreeMap::new()
+    fn listed(status: &WorkerJobStatus) -> BTreeMap<InstanceId, Known> {
+        status.instances.iter().map(|holder| (holder.id.clone(), Known::default())).collect()
     }
 
     /// Results are listed after EC2 was asked: a machine that is seen to have ended wrote its result before that.
@@ -220,7 +224,9 @@ impl WorkerKind for WorkerJob {
             let answer = Ec2::new(session).describe_by_id(&asked).await?;
             described.extend(answer.into_iter().map(|instance| (instance.id.clone(), instance)));
         }
-        let mut sight = memory.see(&asked, &described, ledger, before);
+        let (now, timings) = (ctx.clock.monotonic(), &ctx.config.timings);
+        let grace = (now, timings.describe_grace);
+        let mut sight = memory.see((&asked, &described), &roster.gone, ledger, before, grace);
         let needed = sight.before.finished.is_none() && !live.is_being_deleted();
         let spec = &live.object().spec;
         if let (Ok(ResultsFrom::S3(at)), true) = (results_from(spec), needed) {
@@ -228,7 +234,8 @@ impl WorkerKind for WorkerJob {
             let results = reader::read(ctx, session, &at, job, &sight.before, &mut memory.read).await?;
             Memory::judge(&mut sight, &folder(at.prefix.as_deref(), live.uid()), results);
         }
-        let (now, timings) = (ctx.clock.monotonic(), &ctx.config.timings);
+        let now = ctx.clock.monotonic();
+        memory.doubt(&mut sight, now, timings.describe_grace);
         memory.linger(&mut sight, now, timings.exit_grace);
         memory.rest(&mut sight, now);
         Ok(sight)

@@ -90,13 +90,23 @@ fn end_needless(draft: &mut Draft<'_, '_>, sight: &Sight, progress: &Progress, f
     end(draft, progress, needless, TerminationReason::Finished);
 }
 
-/// More run than shall: the highest indexes end, as Kubernetes has it.
+/// More run than shall: who runs what an older one runs already, and then the highest indexes, as Kubernetes has it.
 fn end_surplus(draft: &mut Draft<'_, '_>, desired: &Desired, sight: &Sight, progress: &Progress) {
-    let mut workers: Vec<_> = draft.workers().map(id).collect();
-    let surplus = workers.len().saturating_sub(desired.parallelism as usize);
-    workers.sort_by_key(|id| std::cmp::Reverse(sight.holders.get(id).copied().flatten()));
-    workers.truncate(surplus);
-    end(draft, progress, workers, TerminationReason::ScaleDown);
+    let mut workers: Vec<_> = draft.workers().collect();
+    workers.sort_by_key(|worker| (worker.instance.launched_at, &worker.instance.id));
+    let mut held = BTreeSet::new();
+    let mut ranked: Vec<_> = workers
+        .into_iter()
+        .map(|worker| {
+            let index = sight.holders.get(&worker.instance.id).copied().flatten();
+            (index.is_some_and(|index| !held.insert(index)), index, id(worker))
+        })
+        .collect();
+    let doubled = ranked.iter().filter(|(doubled, _, _)| *doubled).count();
+    let surplus = ranked.len().saturating_sub(desired.parallelism as usize).max(doubled);
+    ranked.sort_by_key(|(doubled, index, _)| std::cmp::Reverse((*doubled, *index)));
+    let ids = ranked.into_iter().take(surplus).map(|(_, _, id)| id).collect();
+    end(draft, progress, ids, TerminationReason::ScaleDown);
 }
 
 fn end(draft: &mut Draft<'_, '_>, progress: &Progress, mut ids: Vec<InstanceId>, reason: TerminationReason) {
@@ -142,6 +152,9 @@ fn launch(draft: &mut Draft<'_, '_>, desired: &Desired, sight: &Sight, progress:
 /// The indexes that may be run now, in order. One is free only when no machine runs it that is there, believed in, on its
 /// way or on its way out. `None` while there is one of which nobody knows what it runs.
 fn free(desired: &Desired, sight: &Sight, ledger: &Ledger, progress: &Progress) -> Option<Vec<u32>> {
+    if sight.doubted {
+        return None;
+    }
     let mut taken: BTreeSet<u32> = sight.resting.clone();
     for index in sight.holders.values() {
         taken.insert((*index)?);

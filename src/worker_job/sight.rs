@@ -41,6 +41,8 @@ pub struct Sight {
     pub(super) lingering: BTreeSet<InstanceId>,
     /// Indexes that are not run again at once.
     pub(super) resting: BTreeSet<u32>,
+    /// There may be machines of which nobody knows: more were on record when this process began than it sees.
+    pub(super) doubted: bool,
 }
 
 /// A machine that is no more.
@@ -62,7 +64,11 @@ pub(super) struct Memory {
     expected: Option<Progress>,
     /// Since when a machine is known to be needed no longer.
     done_since: BTreeMap<InstanceId, Instant>,
+    /// Since when a machine that was on its way out is not shown.
+    missing_since: BTreeMap<InstanceId, Instant>,
     rests: BTreeMap<u32, Rest>,
+    /// Until when machines that are not listed may still be there. `None` before the first look.
+    doubted_until: Option<Instant>,
     /// What was read of each result, by key.
     pub(super) read: Cache,
 }
@@ -83,6 +89,11 @@ impl Memory {
             self.holders.retain(|id, _| !accounted.contains(id));
         }
         self.expected = None;
+        // Those that another process knew of. What became of them is accounted for as they go from the record.
+        for (id, index) in &before.holders {
+            let known = self.holders.entry(id.clone()).or_default();
+            *known = known.or(*index);
+        }
         for (id, machine) in &roster.machines {
             if machine.instance.state != InstanceState::Terminated {
                 let known = self.holders.get(id).copied().flatten();
@@ -102,14 +113,18 @@ impl Memory {
         asked.into_iter().collect()
     }
 
-    /// Puts together what is seen. `described` is what EC2 answered for the ids that [`Memory::follow`] asked for.
+    /// Puts together what is seen. `described` is what EC2 answered for the ids that [`Memory::follow`] asked for. Of one
+    /// that was on its way out and is not shown, only the grace tells that it has ended, as of any other, which the roster
+    /// tells as `gone`.
     pub(super) fn see(
         &mut self,
-        asked: &[InstanceId],
-        described: &BTreeMap<InstanceId, Instance>,
+        (asked, described): (&[InstanceId], &BTreeMap<InstanceId, Instance>),
+        gone: &BTreeSet<InstanceId>,
         ledger: &Ledger,
         before: Progress,
+        (now, grace): (Instant, Duration),
     ) -> Sight {
+        self.missing_since.retain(|id, _| asked.contains(id) && !described.contains_key(id));
         let mut holders = self.holders.clone();
         let mut ends = Vec::new();
         for id in asked {
@@ -123,10 +138,12 @@ impl Memory {
                     let index = known.or_else(|| index_of(instance, ledger));
                     ends.push(End { id: id.clone(), index, reason: instance.state_reason.clone() });
                 }
-                // It was on its way out before, or is not known to EC2 after the grace.
                 None => {
-                    holders.remove(id);
-                    ends.push(End { id: id.clone(), index: known, reason: String::new() });
+                    let since = *self.missing_since.entry(id.clone()).or_insert(now);
+                    if gone.contains(id) || now.saturating_duration_since(since) >= grace {
+                        holders.remove(id);
+                        ends.push(End { id: id.clone(), index: known, reason: String::new() });
+                    }
                 }
             }
         }
@@ -145,6 +162,16 @@ impl Memory {
             Some(own) if *own != index => Err(Rejection::AnotherIndexIsItsOwn(*own)),
             Some(_) | None => Ok(()),
         });
+    }
+
+    /// A process that starts where not all holders could be listed, and sees fewer than there were, waits before it takes
+    /// the others for gone.
+    pub(super) fn doubt(&mut self, sight: &mut Sight, now: Instant, grace: Duration) {
+        let missing =
+            (sight.holders.len() + sight.ends.len()) < sight.before.holders.len() + sight.before.unlisted as usize;
+        let fewer = sight.before.unlisted > 0 && missing;
+        let until = *self.doubted_until.get_or_insert(if fewer { now + grace } else { now });
+        sight.doubted = until > now;
     }
 
     /// Remembers since when machines are needed no longer, and names those that had time enough to end by themselves.

@@ -1,22 +1,19 @@
 //! What to tell: counts and conditions. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     aws::{self, Class},
     condition::{ConditionType, Reason, Truth, Verdict},
     ids::{InstanceId, Uid, list},
     worker_job::{
-        crd::{IndexFailures, WorkerJobStatus},
+        crd::WorkerJobStatus,
         desired::{Desired, IGNORE},
         sight::Sight,
     },
     workers::{
         draft::{Hold, Observed, Zones},
         headcount::existing,
-        indexes::Indexes,
         ledger::Ledger,
         parameters::Problem,
         progress::{Finish, JobOutcome, Progress},
@@ -37,57 +34,6 @@ pub(super) struct View<'a> {
     pub hold: Option<Hold>,
     /// Instances that EC2 refused to end, and why.
     pub undying: &'a BTreeMap<InstanceId, aws::Error>,
-}
-
-/// The part of a status that is the progress.
-pub(super) fn progress_of(status: &WorkerJobStatus) -> Progress {
-    let failures = status.index_failures.iter().flat_map(|entry| {
-        let count = u32::try_from(entry.count).unwrap_or_default();
-        entry.indexes.iter().map(move |index| (index, count))
-    });
-    let finished = status.outcome.zip(status.completion_time.as_ref());
-    Progress {
-        completed: status.completed_indexes.clone(),
-        failed: status.failed_indexes.clone(),
-        failures: failures.filter(|(_, count)| *count > 0).collect(),
-        started: status.start_time.as_ref().map(|time| time.0),
-        finished: finished.map(|(outcome, at)| Finish { outcome, at: at.0 }),
-    }
-}
-
-/// `status` with `progress` in it.
-pub(super) fn with_progress(status: WorkerJobStatus, progress: &Progress) -> WorkerJobStatus {
-    let mut by_count: BTreeMap<u32, Indexes> = BTreeMap::new();
-    for (index, count) in &progress.failures {
-        by_count.entry(*count).or_default().insert(*index);
-    }
-    let whole = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-    let duration = progress.started.zip(progress.finished).map(|(started, finish)| finish.at.duration_since(started));
-    WorkerJobStatus {
-        succeeded: whole(progress.completed.len()),
-        failed: whole(progress.failed.len()),
-        completed_indexes: progress.completed.clone(),
-        failed_indexes: progress.failed.clone(),
-        index_failures: by_count
-            .into_iter()
-            .map(|(count, indexes)| IndexFailures { count: whole(count), indexes })
-            .collect(),
-        start_time: progress.started.map(Time),
-        completion_time: progress.finished.map(|finish| Time(finish.at)),
-        duration: duration.map(|span| human(span.unsigned_abs())),
-        outcome: progress.finished.map(|finish| finish.outcome),
-        ..status
-    }
-}
-
-/// A span of time as kubectl writes it: its two greatest units.
-fn human(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let (days, hours, minutes, seconds) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let parts = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s")];
-    let greatest = parts.iter().position(|(n, _)| *n > 0).unwrap_or(3);
-    let two = parts[greatest..].iter().take(2).enumerate();
-    two.filter(|(place, (n, _))| *place == 0 || *n > 0).map(|(_, (n, unit))| format!("{n}{unit}")).collect()
 }
 
 impl View<'_> {
@@ -138,10 +84,24 @@ impl View<'_> {
             n => format!(", {n} failed"),
         };
         format!(
-            "{} of {} indexes succeeded{failed}; {} workers are active",
+            "{} of {} indexes succeeded{failed}; {} workers are active{}",
             completed.len(),
             self.desired.completions,
-            self.active()
+            self.active(),
+            self.unseen()
+        )
+    }
+
+    /// Those that were there and that EC2 does not show any more. Those of a launch are expected not to be shown at first.
+    fn unseen(&self) -> String {
+        let launched: BTreeSet<_> = self.ledger.launches.iter().flat_map(|intent| &intent.instance_ids).collect();
+        let unseen: Vec<_> = self.observed.roster.unseen.keys().filter(|id| !launched.contains(id)).collect();
+        if unseen.is_empty() {
+            return String::new();
+        }
+        format!(
+            "; EC2 does not show {}, which hold their indexes until it is sure that they are gone",
+            list(unseen.into_iter(), NAMED)
         )
     }
 

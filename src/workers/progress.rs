@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::workers::indexes::Indexes;
+use crate::{ids::InstanceId, workers::indexes::Indexes};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -16,6 +16,11 @@ pub struct Progress {
     pub failed: Indexes,
     /// How often the others failed so far; never 0.
     pub failures: BTreeMap<u32, u32>,
+    /// Who holds which index, `None` where nobody knows, also of those on their way out. What a process that starts believes
+    /// to be there.
+    pub holders: BTreeMap<InstanceId, Option<u32>>,
+    /// How many more hold one, of whom there is no room to tell.
+    pub unlisted: u32,
     pub started: Option<Timestamp>,
     pub finished: Option<Finish>,
 }
@@ -46,7 +51,7 @@ impl Progress {
         self.completed.contains(index) || self.failed.contains(index)
     }
 
-    /// About how many bytes it takes in a status.
+    /// About how many bytes it takes in a status, without the holders.
     pub fn size(&self) -> usize {
         let failing: Indexes = self.failures.keys().copied().collect();
         [&self.completed, &self.failed, &failing].into_iter().map(|set| set.to_string().len()).sum()

@@ -17,6 +17,7 @@ mod grants;
 mod guards;
 mod job;
 mod job_crash;
+mod job_faults;
 mod job_script;
 mod lease;
 mod parameters;

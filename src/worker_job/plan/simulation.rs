@@ -50,6 +50,8 @@ enum Step {
     Ends(usize),
     /// All that lagged is shown.
     Reveal,
+    /// EC2 shows nothing for a while.
+    Dark,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +104,8 @@ enum Broken {
     LaunchIndexIgnored,
     /// An end is a failure whatever caused it.
     EveryEndCounts,
+    /// A process that starts believes in nobody whom it does not see.
+    NobodyListed,
 }
 
 #[derive(Clone, Debug)]
@@ -225,7 +229,13 @@ impl World {
             let shut_down = "Client.InstanceInitiatedShutdown";
             described.values_mut().for_each(|instance| instance.state_reason = shut_down.into());
         }
-        let mut sight = self.memory.see(&asked, &described, &self.ledger, before);
+        let mut sight = self.memory.see(
+            (&asked, &described),
+            &roster.gone,
+            &self.ledger,
+            before,
+            (std::time::Instant::now(), std::time::Duration::MAX),
+        );
         let mut results = Results::default();
         for ((index, instance), told) in &self.results {
             results.insert(Place { index: *index, instance: instance.clone() }, *told);
@@ -386,7 +396,10 @@ impl World {
     }
 
     fn restart(&mut self) {
-        self.known.clear();
+        if self.broken == Some(Broken::NobodyListed) {
+            self.ledger.progress.holders.clear();
+        }
+        self.known = self.ledger.progress.holders.keys().map(|id| (id.clone(), Known::default())).collect();
         self.memory = Memory::default();
         self.cooling.clear();
     }
@@ -457,6 +470,7 @@ impl World {
                 self.cooling.clear();
                 self.machines.values_mut().for_each(|machine| machine.shown = true);
             }
+            Step::Dark => self.machines.values_mut().for_each(|machine| machine.shown = false),
         }
     }
 
@@ -518,6 +532,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0usize..3, deed()).prop_map(|(n, deed)| Step::Deed(n, deed)),
         2 => (0usize..3).prop_map(Step::Ends),
         2 => Just(Step::Reveal),
+        1 => Just(Step::Dark),
     ]
 }
 
@@ -585,6 +600,7 @@ fn each_rule_is_needed() {
         Broken::CountedAgain,
         Broken::LaunchIndexIgnored,
         Broken::EveryEndCounts,
+        Broken::NobodyListed,
     ] {
         let config = ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));

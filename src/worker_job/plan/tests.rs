@@ -216,6 +216,27 @@ fn with_less_parallelism_the_highest_indexes_end() {
 }
 
 #[test]
+fn of_two_that_run_the_same_index_the_younger_ends() {
+    let (mut observed, mut sight) = world(&[(0, RUNNING, ""), (1, RUNNING, ""), (2, RUNNING, ""), (3, RUNNING, "")]);
+    sight.holders.extend([(id(2), Some(0)), (id(3), Some(1))]);
+    let machines = &mut observed.roster.machines;
+    machines.get_mut(&id(0)).unwrap().instance.launched_at = Some(at(2000));
+    for parallelism in [2, 4] {
+        let wish = desired(json!({"parallelism": parallelism}));
+        let (_, mut ends) = calls(&planned(&wish, &(observed.clone(), sight.clone()), 0));
+        ends.sort();
+        assert_eq!(ends, [id(0), id(3)], "parallelism {parallelism}");
+    }
+}
+
+#[test]
+fn nothing_is_launched_while_there_may_be_machines_that_nobody_knows() {
+    let (observed, mut sight) = world(&[(0, RUNNING, "")]);
+    sight.doubted = true;
+    assert_eq!(calls(&planned(&desired(json!({})), &(observed, sight), 0)), nothing());
+}
+
+#[test]
 fn a_suspended_job_learns_and_changes_nothing_in_aws() {
     let wish = desired(json!({"suspend": true, "activeDeadlineSeconds": 10}));
     let (observed, mut sight) = world(&[(0, RUNNING, ""), (1, InstanceState::Stopped, "Client.UserInitiatedShutdown")]);
