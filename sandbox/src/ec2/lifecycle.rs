@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::estate::Estate;
 use super::event::InstanceEvent;
 use super::instance::{HealthStatus, Instance, InstanceState, Market, ShutdownBehavior, StateReason};
-use super::launch;
+use super::placement;
 use super::world::World;
 use crate::caller::AccountId;
 use crate::config::Lifecycle;
@@ -163,7 +163,7 @@ impl World {
         instance.launch_time = now;
         instance.running_since = None;
         instance.restarts += 1;
-        instance.public_ip = instance.wants_public_ip.then(|| launch::public_address(instance.sequence));
+        instance.public_ip = instance.wants_public_ip.then(|| placement::public_address(instance.sequence));
         let event = InstanceEvent {
             account: account.clone(),
             region: region.to_owned(),
