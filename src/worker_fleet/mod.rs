@@ -40,14 +40,15 @@ use crate::{
     live::Live,
     reconcile::{Chain, Failure, Finalized, Kind, Outcome, escape},
     workers::{
-        adoption,
+        adoption::{self, Candidates},
+        instance::Instance,
         launch::{LaunchIntent, Termination},
         ledger::Ledger,
         look::{Found, Look, Scope, WorkerKind, aws_status},
         observe::live_owner,
-        ownership::OWNER_TAG,
+        ownership::{self, OWNER_TAG},
         parameters::{self, Ask, Parameters},
-        roster::{Known, Roster},
+        roster::{Known, Roster, Sighting},
         supply::supply,
     },
 };
@@ -110,10 +111,11 @@ impl Kind for WorkerFleet {
         let adopted: BTreeSet<_> = live.status().adopted.into_iter().collect();
         let wanted = &desired.adopt_ids;
         let candidates = adoption::candidates(ctx, &session, live, &owner, wanted, &mut memory.adoption).await?;
+        let newcomers = newcomers(ctx, &session, &desired, &candidates).await?;
         let cpu = cpu::observe(ctx, &session, &owner, &adopted, desired.cpu).await;
         let victims = Self::ledger(&live.status()).victims();
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
-        let mut insight = Insight::new(ctx, look.live, candidates.adoptable, cpu);
+        let mut insight = Insight::new(ctx, look.live, &candidates, newcomers, cpu);
         let found = look
             .rounds(scope, |observed, _, ledger, memory, pass| insight.plan(&desired, observed, ledger, memory, pass));
         let found = found.await?;
@@ -225,6 +227,38 @@ async fn session(ctx: &Context, live: &Live<WorkerFleet>, claims: &[Claim]) -> R
     let status = live.status();
     let aws = &live.object().spec.aws;
     authorize(ctx, WorkerFleet::NAME, live.namespace(), aws, status.aws.as_ref(), claims).await
+}
+
+/// The machines that would be taken over, where a plan is to show what follows from that.
+async fn newcomers(
+    ctx: &Context,
+    session: &Session,
+    desired: &Desired,
+    candidates: &Candidates,
+) -> Result<BTreeMap<InstanceId, Sighting>, Failure> {
+    let Desired { owner, adopt, .. } = desired;
+    if !desired.plan_only || candidates.adoptable.is_empty() && adopt.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let now = ctx.clock.monotonic();
+    let not_before = now.checked_sub(ctx.config.timings.sweep).unwrap_or(now);
+    let mut found = candidates.adoptable.clone();
+    if !adopt.is_empty() {
+        let snapshot = ctx.sweeps.instances(session, &owner.cluster, not_before).await?;
+        let left = snapshot.naming(owner).into_iter().filter(|(_, instance)| {
+            matches!(owner.claim(instance, &BTreeSet::new()), ownership::Claim::Orphan(uid) if adopt.contains(&uid))
+        });
+        found.extend(left.map(|(id, instance)| (id, Instance::clone(&instance))));
+    }
+    let checks = match desired.readiness.criteria.check {
+        ReadinessCheck::StatusChecks => Some(ctx.sweeps.status_checks(session, not_before).await?),
+        ReadinessCheck::Running | ReadinessCheck::Report => None,
+    };
+    let sighting = |instance: Instance| {
+        let checks_passed = checks.as_ref().is_some_and(|checks| checks.passed(&instance.id));
+        (instance.id.clone(), Sighting { instance, swept: true, checks_passed })
+    };
+    Ok(found.into_values().map(sighting).collect())
 }
 
 /// What a launch shows about an image goes before what was known of it.

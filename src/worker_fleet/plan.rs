@@ -1,9 +1,11 @@
 //! What to do: from the wish, the record and the world to the next record and the calls that may follow it.
 
+mod preview;
 mod rolling;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use self::preview::preview;
 use self::rolling::Census;
 use crate::{
     ids::{InstanceId, Role},

@@ -53,7 +53,7 @@ struct Looked {
 /// The machines that are to be taken over and are not yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
-    pub adoptable: BTreeSet<InstanceId>,
+    pub adoptable: BTreeMap<InstanceId, Instance>,
     refused: BTreeMap<InstanceId, Refused>,
 }
 
@@ -109,17 +109,16 @@ pub async fn candidates<K: WorkerKind>(
         && now.saturating_duration_since(looked.at) < period
     {
         // One that was taken over is not taken over again for what was seen before.
-        looked.found.adoptable.retain(|id| !known.contains(id));
+        looked.found.adoptable.retain(|id, _| !known.contains(id));
         return Ok(looked.found.clone());
     }
     let described = Ec2::new(session).describe_by_id(&asked).await?;
     let described: BTreeMap<_, _> = described.into_iter().map(|instance| (instance.id.clone(), instance)).collect();
     let mut found = Candidates::default();
     for id in asked {
-        match judge(owner, described.get(&id)) {
-            Ok(true) => {
-                found.adoptable.insert(id);
-            }
+        let instance = described.get(&id);
+        match judge(owner, instance) {
+            Ok(true) => found.adoptable.extend(instance.map(|instance| (id, instance.clone()))),
             Ok(false) => {}
             Err(refused) => {
                 found.refused.insert(id, refused);

@@ -103,6 +103,31 @@ async fn named_machines_are_shown_in_the_plan_then_taken_over_tagged_and_are_wor
 }
 
 #[tokio::test]
+async fn the_plan_of_a_take_over_names_those_that_end_and_they_do() {
+    let scene = Scene::new().await;
+    let machines = launched_by_hand(&scene, 2);
+    let _controller = scene.start().await;
+    let readiness = json!({"readiness": {"check": "StatusChecks"}});
+    scene.create::<WorkerFleet>("web", with(spec(&scene, 2, json!({})), readiness)).await;
+    wait_settled(&scene, "web", 2).await;
+    let before = ids(&live(&scene));
+    let annotations = |plan_only: Value| json!({"metadata": {"annotations": {"muster.dev/plan-only": plan_only}}});
+    let look = with(annotations(json!("true")), json!({"spec": {"adopt": {"instanceIDs": machines}}}));
+    scene.change::<WorkerFleet>("web", look).await;
+    let shown = |fleet: &WorkerFleet| status(fleet).plan.is_some_and(|plan| plan.steps.len() == 2);
+    let steps = status(&scene.wait::<WorkerFleet>("web", "a plan", shown).await).plan.unwrap().steps;
+    assert!(steps[0].starts_with("take over ") && steps[1].starts_with("end "), "{steps:?}");
+    let named: BTreeSet<_> = before.iter().filter(|id| steps[1].contains(*id)).cloned().collect();
+    assert_eq!((named.len(), ids(&live(&scene))), (2, before.clone()), "{steps:?}");
+
+    scene.change::<WorkerFleet>("web", annotations(Value::Null)).await;
+    let kept = machines.iter().filter(|id| !named.contains(*id)).count();
+    let ended = |fleet: &WorkerFleet| settled(fleet, 2) && status(fleet).adopted.len() == kept;
+    scene.wait::<WorkerFleet>("web", "two of four", ended).await;
+    assert_eq!(ids(&live(&scene)), &before - &named);
+}
+
+#[tokio::test]
 async fn what_cannot_be_taken_over_is_told_with_the_reason_and_never_touched() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;

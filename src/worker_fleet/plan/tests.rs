@@ -95,7 +95,7 @@ fn launched_with(token: &ClientToken, n: u32) -> Sighting {
     machine
 }
 
-fn observed(machines: impl IntoIterator<Item = Sighting>) -> Observed {
+pub(super) fn observed(machines: impl IntoIterator<Item = Sighting>) -> Observed {
     let machines = machines.into_iter().map(|m| (m.instance.id.clone(), m)).collect();
     Observed { roster: Roster { machines, ..Roster::default() }, zones: zones(), ..Observed::default() }
 }
@@ -137,7 +137,7 @@ fn victims(ids: &[u32]) -> Ledger {
     Ledger { terminations: vec![termination], ..Ledger::default() }
 }
 
-fn pass<R>(run: impl FnOnce(&mut Pass<'_>) -> R) -> R {
+pub(super) fn pass<R>(run: impl FnOnce(&mut Pass<'_>) -> R) -> R {
     let mut next = 0;
     let mut nonce = || {
         next += 1;
