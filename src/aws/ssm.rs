@@ -162,15 +162,18 @@ impl Ssm {
         }
     }
 
-    /// The names of all parameters that carry the tag with this value.
-    pub async fn names_by_tag(&self, key: &str, value: &str) -> Result<BTreeSet<ParameterName>, Error> {
+    /// The names of all parameters that carry each of the tags with its value.
+    pub async fn names_by_tags(&self, tags: &BTreeMap<String, String>) -> Result<BTreeSet<ParameterName>, Error> {
         const OPERATION: &str = "ssm:DescribeParameters";
-        let filter = ParameterStringFilter::builder().key(format!("tag:{key}")).values(value).build();
-        let filter = filter.map_err(|e| garbled(OPERATION, &e.to_string()))?;
+        let filter = |(key, value): (&String, &String)| {
+            let filter = ParameterStringFilter::builder().key(format!("tag:{key}")).values(value).build();
+            filter.map_err(|e| garbled(OPERATION, &e.to_string()))
+        };
+        let filters = tags.iter().map(filter).collect::<Result<Vec<_>, _>>()?;
         let (mut found, mut next) = (BTreeSet::new(), None);
         loop {
             let _permit = self.turn(OPERATION, Bucket::ParameterWrites).await?;
-            let call = self.client.describe_parameters().parameter_filters(filter.clone());
+            let call = self.client.describe_parameters().set_parameter_filters(Some(filters.clone()));
             let answer = call.max_results(DESCRIBED_PER_CALL).set_next_token(next).send().await;
             let page = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
             for row in page.parameters() {

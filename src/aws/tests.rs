@@ -58,7 +58,7 @@ async fn parameters_are_made_compared_changed_and_removed() {
     assert_eq!(ssm.add_tags(&name("/app/password"), &more).await, Ok(()));
     assert_eq!(ssm.list_tags(&name("/app/password")).await.unwrap().len(), 2);
     assert_eq!(ssm.list_tags(&name("/app/none")).await.unwrap_err().class, Class::NotFound);
-    let tagged = ssm.names_by_tag("muster.dev:fleet-uid", "u-1").await.unwrap();
+    let tagged = ssm.names_by_tags(&BTreeMap::from([("muster.dev:fleet-uid".into(), "u-1".into())])).await.unwrap();
     assert_eq!(tagged.into_iter().collect::<Vec<_>>(), [name("/app/password")]);
 
     ssm.delete(&[name("/app/password"), name("/app/none")]).await.unwrap();

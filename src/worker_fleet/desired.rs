@@ -282,6 +282,12 @@ impl Group {
     }
 }
 
+/// The earlier fleets of this name whose machines and parameters are taken over. An annotation that cannot be read is told
+/// of when all is parsed.
+pub(super) fn earlier(annotation: impl Fn(&str) -> Option<String>) -> BTreeSet<Uid> {
+    uids(ADOPT, annotation(ADOPT)).unwrap_or_default()
+}
+
 fn uids(annotation: &'static str, value: Option<String>) -> Result<BTreeSet<Uid>, Invalid> {
     let value = value.unwrap_or_default();
     let texts = value.split(',').map(str::trim).filter(|text| !text.is_empty());

@@ -90,7 +90,8 @@ impl Kind for WorkerFleet {
         let plan_only = desired::is_plan_only(|key| live.annotation(key).map(str::to_owned));
         let roles = spec.roles.iter().map(|role| (role.name.as_str(), role.parameters.as_slice())).collect();
         let act = !spec.suspend && !plan_only;
-        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles, act };
+        let earlier = desired::earlier(|key| live.annotation(key).map(str::to_owned));
+        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles, earlier: &earlier, act };
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
         let mut desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
             .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;

@@ -105,7 +105,8 @@ impl Kind for WorkerJob {
         let memory = ctx.workers.of(live.uid());
         let mut memory = memory.lock().await;
         memory.revisions.check_cluster(ctx, live).await?;
-        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles: vec![], act: !spec.suspend };
+        let (none, act) = (BTreeSet::new(), !spec.suspend);
+        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles: vec![], earlier: &none, act };
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
         let mut desired = Desired::parse(&spec, owner.clone(), synced, live.annotation(desired::IGNORE))
             .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;

@@ -51,6 +51,7 @@ const REMEMBERED: usize = 1000;
 #[derive(Clone, Debug)]
 pub(super) struct Look {
     pub generation: i64,
+    pub earlier: BTreeSet<Uid>,
     pub at: Instant,
     pub sources: BTreeSet<Source>,
     pub synced: Synced,
@@ -75,6 +76,11 @@ impl Memory {
             self.plain.clear();
         }
         self.plain.extend(groups.values().filter(|values| !values.has_secret()).map(Values::hash));
+    }
+
+    /// What was found in the store counts no more.
+    pub(super) fn doubt(&mut self) {
+        (self.last, self.verified) = (None, None);
     }
 
     /// For how long something has been missing.

@@ -20,7 +20,11 @@ pub enum Problem {
     /// The values are such that they cannot be kept there.
     Unusable(String),
     /// Parameters of these names are there, and muster did not make them.
-    Taken(Vec<String>),
+    Taken {
+        names: Vec<String>,
+        /// The earlier object of the same name that some of them were made for.
+        earlier: Option<String>,
+    },
     /// What was written to an earlier store is not all removed.
     StoreChanged,
     /// AWS refused or did not answer.
@@ -45,7 +49,7 @@ impl Problem {
             Self::Missing { .. } => Reason::ValueMissing,
             Self::Unreadable { .. } => Reason::KubernetesError,
             Self::Unusable(_) => Reason::InvalidSpec,
-            Self::Taken(_) => Reason::ParameterTaken,
+            Self::Taken { .. } => Reason::ParameterTaken,
             Self::StoreChanged => Reason::StoreChanged,
             Self::Aws(error) => match error.class {
                 Class::Denied => Reason::AwsDenied,
@@ -63,13 +67,19 @@ impl Problem {
             Self::Missing { what, waited: _ } => what.clone(),
             Self::Unreadable { source, message } => format!("{source} cannot be read: {message}"),
             Self::Unusable(what) => what.clone(),
-            Self::Taken(names) => {
+            Self::Taken { names, earlier } => {
                 let more = names.len().saturating_sub(NAMED);
                 let more = if more == 0 { String::new() } else { format!(" and {more} more") };
                 let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+                let or = earlier.as_ref().map_or_else(String::new, |uid| {
+                    format!(
+                        ", or, since an earlier object of this name made them, annotate a WorkerFleet with \
+                         muster.dev/adopt={uid} to take over all that it left"
+                    )
+                });
                 format!(
                     "{named}{more} exist in Parameter Store and were not made for this object, so they are not touched: \
-                     delete them, or make a new object with another path"
+                     delete them, or make a new object with another path{or}"
                 )
             }
             Self::StoreChanged => {
@@ -86,7 +96,7 @@ impl Problem {
     pub fn is_stalled(&self) -> bool {
         match self {
             Self::Missing { what: _, waited } => *waited,
-            Self::Unreadable { .. } | Self::Unusable(_) | Self::Taken(_) | Self::StoreChanged => true,
+            Self::Unreadable { .. } | Self::Unusable(_) | Self::Taken { .. } | Self::StoreChanged => true,
             Self::Aws(error) => match error.class {
                 Class::Denied | Class::InvalidInput | Class::NotFound => true,
                 Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => false,

@@ -108,29 +108,50 @@ pub(super) fn tags(owner: &Owner) -> BTreeMap<String, String> {
     ])
 }
 
-/// Those of `names` that exist and do not carry the tag of the object.
+/// Those of `names` that exist and do not carry the tag of the object, with the uid of the earlier object of its name that
+/// made them, if one did.
 pub(super) async fn not_ours(
     ssm: &Ssm,
-    uid: &Uid,
+    owner: &Owner,
     names: BTreeSet<ParameterName>,
-) -> Result<BTreeSet<ParameterName>, aws::Error> {
-    let mut others = names;
-    if others.is_empty() {
-        return Ok(others);
+) -> Result<BTreeMap<ParameterName, Option<String>>, aws::Error> {
+    let mut found = BTreeMap::new();
+    if names.is_empty() {
+        return Ok(found);
     }
     // One call shows most of them; what it does not show yet is asked for one by one.
-    let tagged = ssm.names_by_tag(OWNER_UID_TAG, uid.as_str()).await?;
-    others.retain(|name| !tagged.contains(name));
-    let mut found = BTreeSet::new();
-    for name in others {
+    let uid = (OWNER_UID_TAG.to_owned(), owner.uid.to_string());
+    let tagged = ssm.names_by_tags(&BTreeMap::from([uid])).await?;
+    for name in names.into_iter().filter(|name| !tagged.contains(name)) {
         match ssm.list_tags(&name).await {
-            Ok(tags) if tags.get(OWNER_UID_TAG).map(String::as_str) == Some(uid.as_str()) => {}
-            Ok(_) => {
-                found.insert(name);
+            Ok(tags) if tags.get(OWNER_UID_TAG).map(String::as_str) == Some(owner.uid.as_str()) => {}
+            Ok(mut tags) => {
+                let earlier =
+                    self::tags(owner).iter().all(|(key, value)| key == OWNER_UID_TAG || tags.get(key) == Some(value));
+                found.insert(name, tags.remove(OWNER_UID_TAG).filter(|_| earlier));
             }
             Err(error) if error.class == Class::NotFound => {}
             Err(error) => return Err(error),
         }
+    }
+    Ok(found)
+}
+
+/// What earlier objects of the same name left below the path, by its name there.
+pub(super) async fn left_behind(
+    ssm: &Ssm,
+    store: &ParameterStore,
+    owner: &Owner,
+    earlier: &BTreeSet<Uid>,
+) -> Result<BTreeMap<String, ParameterName>, aws::Error> {
+    let mut found = BTreeMap::new();
+    for uid in earlier.iter().filter(|uid| **uid != owner.uid) {
+        let names = ssm.names_by_tags(&tags(&Owner { uid: uid.clone(), ..owner.clone() })).await?;
+        let below = |name: &ParameterName| {
+            let below = name.as_str().strip_prefix(&store.path)?.strip_prefix('/')?;
+            Some((below.to_owned(), name.clone()))
+        };
+        found.extend(names.iter().filter_map(below));
     }
     Ok(found)
 }
@@ -140,7 +161,7 @@ pub(super) async fn remove_parameters(
     ssm: &Ssm,
     guard: &Guard<'_>,
     store: &ParameterStore,
-    uid: &Uid,
+    owner: &Owner,
     below: &BTreeSet<String>,
 ) -> Result<(), Stop> {
     if below.is_empty() {
@@ -150,8 +171,8 @@ pub(super) async fn remove_parameters(
     let names = names.map_err(|what| Stop::Problem(Problem::Unusable(what)))?;
     // What an earlier look has removed is not asked about one by one.
     let there = ssm.existing(&names.into_iter().collect::<Vec<_>>()).await?;
-    let others = not_ours(ssm, uid, there.clone()).await?;
-    let ours: Vec<_> = there.difference(&others).cloned().collect();
+    let others = not_ours(ssm, owner, there.clone()).await?;
+    let ours: Vec<_> = there.into_iter().filter(|name| !others.contains_key(name)).collect();
     for names in ours.chunks(NAMES_PER_CALL) {
         guard.call("ssm:DeleteParameters", ssm.delete(names)).await?;
     }
@@ -183,7 +204,7 @@ pub(super) async fn remove<K: WithParameters>(
         (None, Some(store)) => {
             let ssm = Ssm::new(session);
             let _writer = ssm.writer()?;
-            remove_parameters(&ssm, &guard, store, &owner.uid, names).await
+            remove_parameters(&ssm, &guard, store, owner, names).await
         }
         (None, None) => Ok(()),
     }

@@ -21,7 +21,7 @@ use crate::{
     aws::{Class, Session, s3::S3, ssm::Ssm},
     context::Context,
     fields::AwsStatus,
-    ids::ParameterName,
+    ids::{ParameterName, Uid},
     live::Live,
     reconcile::{Failure, Kind},
     workers::ownership::Owner,
@@ -51,6 +51,8 @@ pub struct Ask<'a> {
     pub parameters: Option<&'a Parameters>,
     /// The parameters of each role's own. A role without any reads those of the main group.
     pub roles: Vec<(&'a str, &'a [Parameter])>,
+    /// The earlier objects of the same name whose machines are taken over, and so what was written for them.
+    pub earlier: &'a BTreeSet<Uid>,
     /// Whether anything in AWS may be changed.
     pub act: bool,
 }
@@ -73,6 +75,9 @@ pub async fn sync<K: WithParameters>(
         return Ok(Synced::default());
     };
     let now = ctx.clock.monotonic();
+    if memory.last.as_ref().is_some_and(|look| look.earlier != *ask.earlier) {
+        memory.doubt();
+    }
     if let Some(look) = &memory.last
         && look.generation == live.generation()
         && !live.is_look_requested()
@@ -96,7 +101,8 @@ pub async fn sync<K: WithParameters>(
     match syncing.write(&mut memory, &groups).await {
         Ok(synced) => {
             let generation = syncing.live.generation();
-            memory.last = Some(Look { generation, at: now, sources, synced: synced.clone() });
+            memory.last =
+                Some(Look { generation, earlier: ask.earlier.clone(), at: now, sources, synced: synced.clone() });
             Ok(synced)
         }
         Err(stop) => syncing.stopped(stop),
@@ -263,16 +269,24 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         let ssm = Ssm::new(self.session);
         let names: Vec<ParameterName> = wanted.values().map(|wanted| wanted.name.clone()).collect();
         let stored = ssm.get_parameters(&names).await?;
-        let differences = plan::compare(&wanted, &stored, written);
+        let owner = self.ask.owner;
+        let left = store::left_behind(&ssm, store, owner, self.ask.earlier).await?;
+        let mut differences = plan::compare(&wanted, &stored, written);
+        differences.doubtful.retain(|name| !left.values().any(|left| left == name));
         let surplus = written.iter().any(|below| !wanted.contains_key(below));
-        let _writer = if differences == Differences::default() && !surplus { None } else { Some(ssm.writer()?) };
-        let taken = store::not_ours(&ssm, &self.ask.owner.uid, differences.doubtful).await?;
+        let rests = differences == Differences::default() && !surplus && left.is_empty();
+        let _writer = if rests { None } else { Some(ssm.writer()?) };
+        let taken = store::not_ours(&ssm, owner, differences.doubtful).await?;
         if !taken.is_empty() {
-            let names = taken.iter().map(ToString::to_string).collect();
-            return Err(Stop::Problem(Problem::Taken(names)));
+            let earlier = taken.values().flatten().next().cloned();
+            let names = taken.keys().map(ToString::to_string).collect();
+            return Err(Stop::Problem(Problem::Taken { names, earlier }));
         }
-        let (guard, written) = self.about_to_write(written, wanted.keys()).await?;
-        let tags = store::tags(self.ask.owner);
+        let (guard, written) = self.about_to_write(written, wanted.keys().chain(left.keys())).await?;
+        let tags = store::tags(owner);
+        for name in left.values() {
+            guard.call("ssm:AddTagsToResource", ssm.add_tags(name, &tags)).await?;
+        }
         for parameter in &differences.create {
             guard.call("ssm:PutParameter", ssm.create(parameter, &tags)).await?;
         }
@@ -280,7 +294,7 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             guard.call("ssm:PutParameter", ssm.overwrite(parameter)).await?;
         }
         let surplus: BTreeSet<_> = written.iter().filter(|below| !wanted.contains_key(*below)).cloned().collect();
-        store::remove_parameters(&ssm, &guard, store, &self.ask.owner.uid, &surplus).await?;
+        store::remove_parameters(&ssm, &guard, store, owner, &surplus).await?;
         Ok(plan::without(&written, &surplus))
     }
 

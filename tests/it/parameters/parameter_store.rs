@@ -13,8 +13,8 @@ use super::{
     value,
 };
 use crate::{
-    fleet::{self, ready, spec, status, wait_settled, with},
-    scene::{Controller, PATIENCE, REGION, Scene},
+    fleet::{self, live, ready, spec, status, wait_settled, with},
+    scene::{Controller, PATIENCE, REGION, Scene, condition},
 };
 
 #[tokio::test]
@@ -87,6 +87,40 @@ async fn a_parameter_of_somebody_else_is_never_touched() {
     assert_eq!(found.keys().collect::<Vec<_>>(), ["/app/threads"]);
     assert_eq!(value(&found["/app/threads"]), ("theirs", ParameterKind::String, 1));
     assert_eq!(fleet::launches(&scene), 0);
+}
+
+#[tokio::test]
+async fn what_an_earlier_fleet_of_this_name_left_is_taken_over_with_its_machines() {
+    let scene = scene().await;
+    let _controller = scene.start().await;
+    let values = |threads: &str| json!([{"name": "threads", "value": threads}, {"name": "model", "value": "red"}]);
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_parameter_store(), values("4")))).await;
+    let earlier = wait_settled(&scene, "web", 1).await.uid().unwrap();
+    let orphan = json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}});
+    scene.change::<WorkerFleet>("web", orphan).await;
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+
+    let values = json!([{"name": "threads", "value": "8"}, {"name": "port", "value": "80"}]);
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_parameter_store(), values))).await;
+    let fleet = scene.wait::<WorkerFleet>("web", "told", |fleet| synced(fleet, "False", "ParameterTaken")).await;
+    let (_, _, message) = condition(&status(&fleet).common.conditions, "ParametersSynced").unwrap();
+    assert!(message.contains("/app/threads") && message.contains(&format!("muster.dev/adopt={earlier}")), "{message}");
+    let adopt = json!({"metadata": {"annotations": {"muster.dev/adopt": earlier}}});
+    scene.change::<WorkerFleet>("web", adopt).await;
+    wait_settled(&scene, "web", 1).await;
+    assert_eq!((fleet::launches(&scene), live(&scene).len()), (1, 1), "the machine is taken over");
+    let found = stored(&scene);
+    let texts: Vec<_> = found.iter().map(|(name, stored)| (name.as_str(), value(stored).0)).collect();
+    assert_eq!(texts, [("/app/port", "80"), ("/app/threads", "8")], "what is not wanted any more is gone");
+    let uid = fleet.uid().unwrap();
+    assert!(found.values().all(|parameter| parameter.tags["muster.dev:fleet-uid"] == uid), "{found:?}");
+    // They are the fleet's own from now on.
+    let forget = json!({"metadata": {"annotations": {"muster.dev/adopt": null}}});
+    scene.change::<WorkerFleet>("web", forget).await;
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(stored(&scene).len(), 0);
 }
 
 #[tokio::test]
