@@ -82,6 +82,7 @@ names!(
         Ready,
         Reconciling,
         Suspended,
+        PlanOnly,
         InvalidSpec,
         AwsAccountNotFound,
         AwsAccountNotReady,

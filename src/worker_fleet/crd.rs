@@ -9,11 +9,13 @@ use super::cpu::{CpuStatus, Metrics};
 pub use crate::workers::health::ReadinessCheck;
 use crate::{
     fields::{AwsRef, AwsStatus, CommonStatus},
-    ids::{ImageId, InstanceId},
+    ids::InstanceId,
     workers::{
+        ami::AmiStatus,
         launch::{LaunchIntent, Termination},
         ledger::{Provisioned, Replacements},
         parameters::{Parameter, Parameters, ParametersRecord},
+        preview::Preview,
         template::{UserData, WorkerTemplate},
     },
 };
@@ -444,34 +446,6 @@ pub struct RoleStatus {
     pub available_replicas: i32,
     /// How many workers there shall be.
     pub desired_replicas: i32,
-}
-
-/// What muster would do, were it not for the annotation `muster.dev/plan-only`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Preview {
-    /// The steps that would be taken now, each in a line. Empty when there is nothing to do.
-    #[schemars(length(max = 32), inner(length(max = 1024)), extend("x-kubernetes-list-type" = "atomic"))]
-    pub steps: Vec<String>,
-    /// True when there are more steps than are shown.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub truncated: bool,
-}
-
-/// A machine image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AmiStatus {
-    /// The id of the image.
-    #[schemars(with = "String", length(max = 21))]
-    pub id: ImageId,
-    /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
-    pub name: Option<String>,
-    /// Whether its owner advises against it. It can still be launched.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub deprecated: bool,
 }
 
 /// One worker.

@@ -16,6 +16,7 @@ use crate::{
         health::{Criteria, ReadinessCheck},
         ownership::Owner,
         parameters::Synced,
+        preview::{PLAN_ONLY, is_plan_only},
         request::{Unrenderable, check},
         supply::Supplied,
         template::WorkerTemplate,
@@ -24,8 +25,6 @@ use crate::{
 
 /// Takes over the machines of an earlier fleet of the same name, named by its uid.
 pub(super) const ADOPT: &str = "muster.dev/adopt";
-/// With the value `true`: tell what would be done in `status.plan`, and do nothing.
-pub(super) const PLAN_ONLY: &str = "muster.dev/plan-only";
 /// Starts beside them.
 pub(super) const IGNORE: &str = "muster.dev/ignore";
 
@@ -160,11 +159,6 @@ pub(super) struct Group {
     pub supplied: Supplied,
 }
 
-/// Whether the plan is asked for instead of the deed.
-pub(super) fn is_plan_only(annotation: impl Fn(&'static str) -> Option<String>) -> bool {
-    annotation(PLAN_ONLY).is_some_and(|value| value == "true")
-}
-
 fn seconds(seconds: i32) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }
@@ -237,7 +231,7 @@ impl Desired {
         parameters: Synced,
         annotation: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, Invalid> {
-        let plan_only = is_plan_only(&annotation);
+        let plan_only = is_plan_only(annotation(PLAN_ONLY).as_deref());
         let groups = groups(spec)?;
         let uids = |name| uids(name, annotation(name));
         Ok(Self {

@@ -14,7 +14,7 @@ use crate::{
     live::Live,
     worker_fleet::{
         cpu::Cpu,
-        crd::{Preview, WorkerFleet},
+        crd::WorkerFleet,
         desired::Desired,
         plan::{State, plan, preview},
     },
@@ -25,6 +25,7 @@ use crate::{
         health::{Pulse, Reporting, Sight},
         ledger::Ledger,
         memory::Memory,
+        preview::{Preview, dry},
         revisions::Revisions,
         roster::Sighting,
     },
@@ -74,13 +75,12 @@ impl Insight {
         let Memory { pulse, revisions, .. } = memory;
         (self.state, self.next) = self.assess(desired, observed, ledger, pulse, revisions, pass.now);
         if desired.plan_only {
-            let mut nonce = || 0;
-            let mut pass = Pass { now: pass.now, holder: pass.holder, nonce: &mut nonce };
             let (now, free) = (pass.now, Desired { suspended: false, ..desired.clone() });
             let assess = |observed: &Observed, ledger: &Ledger| {
                 self.assess(&free, observed, ledger, &mut pulse.clone(), revisions, now).0
             };
-            self.preview = Some(preview(&free, &self.newcomers, observed, ledger, &mut pass, assess));
+            let steps = dry(pass, |pass| preview(&free, &self.newcomers, observed, ledger, pass, assess));
+            self.preview = Some(steps);
         }
         plan(desired, &self.state, observed, ledger, pass)
     }

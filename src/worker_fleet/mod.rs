@@ -48,6 +48,7 @@ use crate::{
         observe::live_owner,
         ownership::{self, OWNER_TAG},
         parameters::{self, Ask, Parameters},
+        preview::{PLAN_ONLY, is_plan_only},
         roster::{Known, Roster, Sighting},
         supply::supply,
     },
@@ -87,7 +88,7 @@ impl Kind for WorkerFleet {
         let memory = ctx.workers.of(live.uid());
         let mut memory = memory.lock().await;
         memory.revisions.check_cluster(ctx, live).await?;
-        let plan_only = desired::is_plan_only(|key| live.annotation(key).map(str::to_owned));
+        let plan_only = is_plan_only(live.annotation(PLAN_ONLY));
         let roles = spec.roles.iter().map(|role| (role.name.as_str(), role.parameters.as_slice())).collect();
         let act = !spec.suspend && !plan_only;
         let earlier = desired::earlier(|key| live.annotation(key).map(str::to_owned));

@@ -11,13 +11,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     aws,
     condition::{ConditionType, Reason, Truth, Verdict, second},
-    ids::{InstanceId, Role, Uid, list},
+    ids::{InstanceId, Role},
     worker_fleet::{
-        crd::{AmiStatus, RoleStatus, WorkerFleetStatus, WorkerSummary},
+        crd::{RoleStatus, WorkerFleetStatus, WorkerSummary},
         desired::{ADOPT, Desired, Group, IGNORE},
         plan::{State, failure},
     },
     workers::{
+        ami::{self, AmiStatus},
+        conditions::{self, NAMED, Nouns, and_more},
         draft::{Hold, Observed, Refusal, Zones},
         headcount::{existing, heads, workers},
         health::Health,
@@ -25,7 +27,6 @@ use crate::{
         ledger::Ledger,
         parameters::Problem,
         refusal,
-        resolve::Image,
         revisions::LABEL,
         roster::Sighting,
         supply::Supplied,
@@ -34,8 +35,7 @@ use crate::{
 
 /// So many workers are listed one by one.
 const LISTED: usize = 50;
-/// So many ids are named in a message.
-const NAMED: usize = 5;
+const NOUNS: Nouns = Nouns { kind: "WorkerFleet", object: "fleet" };
 
 /// All that a status tells of.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +136,7 @@ impl View<'_> {
             desired_replicas: whole(counts.desired),
             roles: self.desired.groups[1..].iter().map(|group| self.role(group)).collect(),
             selector: format!("{LABEL}={}", self.desired.owner.uid),
-            ami: self.main().supplied.image().map(ami).or(before.ami),
+            ami: self.main().supplied.image().map(AmiStatus::from).or(before.ami),
             current_revision: self.current_revision().or(before.current_revision),
             update_revision: self.update_revision().map(str::to_owned).or(before.update_revision),
             instances_truncated: total > instances.len(),
@@ -208,10 +208,8 @@ impl View<'_> {
         let counts = self.counts();
         let Counts { desired, existing, ready, .. } = counts;
         let so_far = format!("{ready} of {desired} workers are ready");
-        if let Some((id, error)) = self.undying.iter().next() {
-            let (more, named) = (self.undying.len() - 1, format!("{id} is not ended: {error}"));
-            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            return say(false, Reason::TerminationRefused, format!("{named}{more}; {so_far}"));
+        if let Some(undying) = conditions::undying(self.undying) {
+            return say(false, Reason::TerminationRefused, format!("{undying}; {so_far}"));
         }
         match self.hold() {
             Some(Hold::Orphans) => return say(false, Reason::OrphansFound, self.orphans().message),
@@ -306,48 +304,12 @@ impl View<'_> {
     }
 
     fn ami(&self) -> Verdict {
-        let say = |truth: bool, reason, message| Verdict::new(ConditionType::AmiResolved, truth, reason, message);
-        let failed = self.desired.groups.iter().filter_map(|group| group.supplied.unresolved.as_ref());
-        if let Some(unresolved) = failed.into_iter().find(|unresolved| unresolved.is_about_image()) {
-            let message = format!("{}; none is launched meanwhile, and running workers stay", unresolved.message());
-            return say(false, unresolved.reason(), message);
-        }
-        let Some(image) = self.main().supplied.image() else {
-            return Verdict::new(
-                ConditionType::AmiResolved,
-                Truth::Unknown,
-                Reason::TemplateUnresolved,
-                "not known yet",
-            );
-        };
-        let name = image.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-        let deprecated = if image.deprecated {
-            ", which its owner has deprecated: name a newer one before it is deregistered"
-        } else {
-            ""
-        };
-        say(true, Reason::AmiFound, format!("new workers start from {}{name}{deprecated}", image.id))
+        ami::resolved(self.desired.groups.iter().map(|group| &group.supplied))
     }
 
     fn capacity(&self) -> Verdict {
-        let say = |truth: bool, reason, message| Verdict::new(ConditionType::CapacityAvailable, truth, reason, message);
-        let cooling = &self.observed.lessons.cooling;
-        let named: Vec<_> = cooling
-            .iter()
-            .take(NAMED)
-            .map(|(pool, error)| format!("{} in {}: {}", pool.instance_type, pool.subnet, error.code))
-            .collect();
-        let more = cooling.len().saturating_sub(NAMED);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        let named = format!("{}{more}", named.join(", "));
-        if self.hold() == Some(Hold::NoCapacity) {
-            let advice = "add instance types or subnets, or wait: they are tried again";
-            say(false, Reason::NoCapacity, format!("EC2 has no capacity for {named}; {advice}"))
-        } else if cooling.is_empty() {
-            say(true, Reason::CapacityFound, "EC2 refused no launch for want of capacity".into())
-        } else {
-            say(true, Reason::CapacityFound, format!("other pools are used, since EC2 has no capacity for {named}"))
-        }
+        let advice = "add instance types or subnets, or wait: they are tried again";
+        conditions::capacity(&self.observed.lessons.cooling, self.hold() == Some(Hold::NoCapacity), advice)
     }
 
     fn healthy(&self) -> Verdict {
@@ -358,9 +320,7 @@ impl View<'_> {
             .take(NAMED)
             .map(|w| format!("{} ({})", w.instance.id, self.reason(w).unwrap_or_default()))
             .collect();
-        let more = sick.len().saturating_sub(NAMED);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        let named = format!("{}{more}", named.join(", "));
+        let named = format!("{}{}", named.join(", "), and_more(sick.len()));
         let holds = |hold| self.holds.values().any(|held| *held == hold);
         if holds(Hold::Unhealthy) {
             let message = format!(
@@ -431,35 +391,13 @@ impl View<'_> {
     }
 
     fn orphans(&self) -> Verdict {
-        let say = |truth: bool, reason, message| Verdict::new(ConditionType::OrphansFound, truth, reason, message);
-        let roster = &self.observed.roster;
-        let adopted = self.ledger.adopted();
-        let mut by_uid: BTreeMap<&Uid, Vec<&InstanceId>> = BTreeMap::new();
-        let open = roster.orphans.iter();
-        for (id, uid) in open.filter(|(id, uid)| !adopted.contains(*id) && !self.desired.ignore.contains(*uid)) {
-            by_uid.entry(uid).or_default().push(id);
-        }
-        if let Some((uid, ids)) = by_uid.into_iter().next() {
-            let message = format!(
-                "{} run for an earlier WorkerFleet of this name with uid {uid}, so none is launched beside them; annotate \
-                 this one with {ADOPT}={uid} to take them over, or with {IGNORE}={uid} to start beside them",
-                list(ids.into_iter(), NAMED)
-            );
-            return say(true, Reason::OrphansFound, message);
-        }
-        if !roster.strangers.is_empty() {
-            let message = format!(
-                "{} carry the tags of this fleet and were not launched by it: they are not counted and not touched",
-                list(roster.strangers.iter(), NAMED)
-            );
-            return say(true, Reason::StrangersFound, message);
-        }
-        say(false, Reason::NoOrphans, "every machine with this fleet's name is its own".into())
+        let settled = (&self.ledger.adopted(), &self.desired.ignore);
+        conditions::orphans(&self.observed.roster, settled, NOUNS, |uid| {
+            format!(
+                "annotate this one with {ADOPT}={uid} to take them over, or with {IGNORE}={uid} to start beside them"
+            )
+        })
     }
-}
-
-fn ami(image: &Image) -> AmiStatus {
-    AmiStatus { id: image.id.clone(), name: image.name.clone(), deprecated: image.deprecated }
 }
 
 #[cfg(test)]

@@ -35,12 +35,16 @@ const CANNOT_START: [&str; 2] = ["Client.InternalError", "Client.InvalidSnapshot
 pub(super) fn account(desired: &Desired, roster: &Roster, sight: &Sight, now: Timestamp) -> Progress {
     let mut progress = sight.before.clone();
     list_holders(&mut progress, sight);
+    progress.misplaced |= sight.misplaced;
     if progress.finished.is_some() {
         return progress;
     }
-    if !desired.suspended && progress.started.is_none() {
-        progress.started = Some(second(now));
-    }
+    progress.started = match progress.started {
+        // The deadline begins anew when it goes on.
+        _ if desired.suspended => None,
+        None => Some(second(now)),
+        started => started,
+    };
     for index in successes(desired, roster, sight) {
         if index < desired.completions && !progress.failed.contains(index) {
             progress.completed.insert(index);

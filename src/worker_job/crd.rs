@@ -9,9 +9,11 @@ use crate::{
     fields::{AwsRef, AwsStatus, CommonStatus},
     ids::InstanceId,
     workers::{
+        ami::AmiStatus,
         indexes::Indexes,
         launch::{LaunchIntent, Termination},
         parameters::{Parameters, ParametersRecord},
+        preview::Preview,
         progress::JobOutcome,
         template::WorkerTemplate,
     },
@@ -47,6 +49,7 @@ const MAX_BACKOFF: u32 = 100;
     printcolumn(name = "Succeeded", type_ = "integer", json_path = ".status.succeeded"),
     printcolumn(name = "Failed", type_ = "integer", json_path = ".status.failed"),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.duration"),
+    printcolumn(name = "AMI", type_ = "string", json_path = ".status.ami.id", priority = 1),
     printcolumn(name = "Suspend", type_ = "boolean", json_path = ".spec.suspend"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must be at most 63 characters")
@@ -213,7 +216,11 @@ pub struct WorkerJobStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["count"])
     )]
     pub index_failures: Vec<IndexFailures>,
-    /// When the first launch was decided.
+    /// True once a worker has written a result at an index that was not its own. From then on only results of workers that
+    /// are known to have run the index count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub misplaced_results: bool,
+    /// When the work began, or went on after `suspend` was true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
     /// When the job finished, well or not.
@@ -223,6 +230,12 @@ pub struct WorkerJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub duration: Option<String>,
+    /// What muster would do now. Present while the annotation `muster.dev/plan-only` is `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Preview>,
+    /// The machine image that new workers start from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ami: Option<AmiStatus>,
     #[serde(flatten)]
     pub parameters: ParametersRecord,
     /// How it finished. Once this is set it stays.

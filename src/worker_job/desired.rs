@@ -8,6 +8,7 @@ use crate::{
     workers::{
         ownership::{Owner, RESULT_TAG},
         parameters::Synced,
+        preview::{PLAN_ONLY, is_plan_only},
         request::ShutdownBehavior,
         revision::Revision,
         supply::Supplied,
@@ -22,6 +23,8 @@ pub(super) struct Desired {
     pub owner: Owner,
     /// Change nothing in AWS.
     pub suspended: bool,
+    /// Tell what would be done, and do nothing.
+    pub plan_only: bool,
     pub completions: u32,
     pub parallelism: u32,
     pub backoff_limit: u32,
@@ -63,12 +66,14 @@ impl Desired {
         spec: &WorkerJobSpec,
         owner: Owner,
         parameters: Synced,
-        ignore: Option<&str>,
+        annotation: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, Invalid> {
         let results = results_from(spec)?;
+        let plan_only = is_plan_only(annotation(PLAN_ONLY).as_deref());
         let whole = |number: i32| u32::try_from(number).unwrap_or_default();
         Ok(Self {
-            suspended: spec.suspend,
+            suspended: spec.suspend || plan_only,
+            plan_only: plan_only && !spec.suspend,
             completions: whole(spec.completions),
             parallelism: whole(spec.parallelism),
             backoff_limit: whole(spec.backoff_limit_per_index),
@@ -79,7 +84,7 @@ impl Desired {
             supplied: Supplied::default(),
             parameters,
             owner,
-            ignore: uids(ignore.unwrap_or_default())?,
+            ignore: uids(&annotation(IGNORE).unwrap_or_default())?,
         })
     }
 }

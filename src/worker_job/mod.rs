@@ -57,6 +57,7 @@ use crate::{
         observe::live_owner,
         ownership::JOB_TAG,
         parameters::{self, Ask, MAIN, Parameters},
+        preview::{PLAN_ONLY, dry, is_plan_only, preview},
         roster::{Known, Roster},
         supply::supply,
     },
@@ -87,8 +88,12 @@ impl Kind for WorkerJob {
     const NAME: &'static str = "WorkerJob";
     const FINALIZER: &'static str = "muster.dev/workerjob";
     const AWS_REFS: &'static [&'static str] = &["/aws"];
-    const UNKNOWN_WHILE_STALLED: &'static [ConditionType] =
-        &[ConditionType::CapacityAvailable, ConditionType::OrphansFound, ConditionType::Degraded];
+    const UNKNOWN_WHILE_STALLED: &'static [ConditionType] = &[
+        ConditionType::AmiResolved,
+        ConditionType::CapacityAvailable,
+        ConditionType::OrphansFound,
+        ConditionType::Degraded,
+    ];
 
     fn status(&self) -> Option<&WorkerJobStatus> {
         self.status.as_ref()
@@ -105,10 +110,10 @@ impl Kind for WorkerJob {
         let memory = ctx.workers.of(live.uid());
         let mut memory = memory.lock().await;
         memory.revisions.check_cluster(ctx, live).await?;
-        let (none, act) = (BTreeSet::new(), !spec.suspend);
+        let (none, act) = (BTreeSet::new(), !spec.suspend && !is_plan_only(live.annotation(PLAN_ONLY)));
         let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles: vec![], earlier: &none, act };
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
-        let mut desired = Desired::parse(&spec, owner.clone(), synced, live.annotation(desired::IGNORE))
+        let mut desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
             .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
         let values = desired.parameters.reference(MAIN);
         let mut supplied = supply(ctx, &session, &owner, &desired.role, &spec.template, values, &mut memory).await;
@@ -122,14 +127,22 @@ impl Kind for WorkerJob {
         let revisions: BTreeSet<_> = supply.iter().map(|supply| supply.revision.name.clone()).collect();
         let scope = Scope { status_checks: false, places: &places, revisions: &revisions };
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
-        let found = look
-            .rounds(scope, |observed, sight, ledger, _, pass| plan(&desired, observed, sight, ledger, pass))
-            .await?;
+        let mut told = None;
+        let found = look.rounds(scope, |observed, sight, ledger, _, pass| {
+            if desired.plan_only {
+                let free = Desired { suspended: false, ..desired.clone() };
+                let free = dry(pass, |pass| plan(&free, observed, sight, ledger, pass));
+                told = Some(preview(&[], ledger, &free));
+            }
+            plan(&desired, observed, sight, ledger, pass)
+        });
+        let found = found.await?;
         let named = look.named(&found, &revisions);
         look.prune(named.as_ref(), REVISION_HISTORY).await?;
         doubt(ctx, &session, &desired, &found);
         let in_use = named.and_then(|named| look.memory.revisions.parameters(&named));
         let mut outcome = outcome(&mut look, &desired, &found).await;
+        outcome.status.plan = told;
         let leftover = parameters::tidy(ctx, &session, live, &ask, in_use.as_ref()).await?;
         // What it changed of the status is what stays of it.
         outcome.status.parameters = live.status().parameters;
@@ -233,7 +246,7 @@ impl WorkerKind for WorkerJob {
         if let (Ok(ResultsFrom::S3(at)), true) = (results_from(spec), needed) {
             let job = (live.uid(), u32::try_from(spec.completions).unwrap_or_default());
             let results = reader::read(ctx, session, &at, job, &sight.before, &mut memory.read).await?;
-            Memory::judge(&mut sight, &folder(at.prefix.as_deref(), live.uid()), results);
+            Memory::judge(&mut sight, (roster, ledger), &folder(at.prefix.as_deref(), live.uid()), results);
         }
         let now = ctx.clock.monotonic();
         memory.doubt(&mut sight, now, timings.describe_grace);

@@ -45,7 +45,7 @@ pub(super) async fn read(
             let rest = object.key.strip_prefix(&folder).unwrap_or_default();
             match place(rest, completions) {
                 Err(why) => results.reject(&object.key, &why),
-                Ok(place) if progress.is_final(place.index) => {}
+                Ok(place) if progress.is_final(place.index) => results.note(&place),
                 Ok(place) => match cache.remove(&place).filter(|(tag, _)| *tag == object.tag) {
                     Some(known) => {
                         current.insert(place, known);

@@ -31,6 +31,7 @@ pub(super) fn progress_of(status: &WorkerJobStatus) -> Progress {
             .unwrap_or_default()
             .saturating_sub(status.instances.len() as u32),
         holders: holders.collect(),
+        misplaced: status.misplaced_results,
         started: status.start_time.as_ref().map(|time| time.0),
         finished: finished.map(|(outcome, at)| Finish { outcome, at: at.0 }),
     }
@@ -60,6 +61,7 @@ pub(super) fn with_progress(status: WorkerJobStatus, progress: &Progress) -> Wor
             .map(|(id, index)| Holder { id: id.clone(), index: index.map(whole) })
             .collect(),
         instances_total: whole(total),
+        misplaced_results: progress.misplaced,
         instances_truncated: progress.unlisted > 0,
         start_time: progress.started.map(Time),
         completion_time: progress.finished.map(|finish| Time(finish.at)),
@@ -99,6 +101,7 @@ mod tests {
             failures: [(3, 1), (5, 2), (6, 1)].into(),
             holders: [(id(7), Some(3)), (id(8), None)].into(),
             unlisted: 5,
+            misplaced: true,
             started: Some(at(10)),
             finished: Some(Finish { outcome: JobOutcome::FailedIndexes, at: at(100) }),
         };

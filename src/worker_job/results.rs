@@ -33,12 +33,20 @@ pub(super) struct Place {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Results {
     told: BTreeMap<u32, BTreeMap<InstanceId, Told>>,
+    /// Who wrote results, and at which indexes, those that need no result any more included.
+    places: BTreeMap<InstanceId, BTreeSet<u32>>,
     rejected: BTreeSet<String>,
     pub rejected_total: usize,
 }
 
 impl Results {
+    /// Takes note that there is a result at `place`, whatever it says.
+    pub(super) fn note(&mut self, place: &Place) {
+        self.places.entry(place.instance.clone()).or_default().insert(place.index);
+    }
+
     pub(super) fn insert(&mut self, place: Place, told: Told) {
+        self.note(&place);
         self.told.entry(place.index).or_default().insert(place.instance, told);
     }
 
@@ -58,14 +66,16 @@ impl Results {
         self.told.get(&index)?.get(instance).copied()
     }
 
-    /// Those that `judge` lets pass; the others are named.
-    pub(super) fn only(self, folder: &str, judge: impl Fn(u32, &InstanceId) -> Result<(), Rejection>) -> Self {
+    /// Those that `judge` lets pass.
+    pub(super) fn only(self, folder: &str, mut judge: impl FnMut(&Claim<'_>) -> Judgement) -> Self {
         let mut passed = Self { told: BTreeMap::new(), ..self };
         for (index, instances) in self.told {
             for (instance, told) in instances {
-                match judge(index, &instance) {
-                    Ok(()) => passed.insert(Place { index, instance }, told),
-                    Err(why) => passed.reject(&format!("{folder}{index}/{instance}"), &why),
+                let places = passed.places.get(&instance).map_or(0, BTreeSet::len);
+                match judge(&Claim { index, instance: &instance, told, places }) {
+                    Judgement::Counts => passed.insert(Place { index, instance }, told),
+                    Judgement::Ignored => {}
+                    Judgement::Rejected(why) => passed.reject(&format!("{folder}{index}/{instance}"), &why),
                 }
             }
         }
@@ -85,6 +95,26 @@ impl Results {
     }
 }
 
+/// A result, as far as it says itself whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'a> {
+    pub index: u32,
+    pub instance: &'a InstanceId,
+    pub told: Told,
+    /// At how many indexes the same machine wrote one.
+    pub places: usize,
+}
+
+/// What becomes of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    Counts,
+    /// It does not count now, and there is nothing to say about it.
+    Ignored,
+    /// It does not count and is named.
+    Rejected(Rejection),
+}
+
 /// Why an object under a job's prefix does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
@@ -93,6 +123,8 @@ pub(super) enum Rejection {
     Unreadable(String),
     WrongIndex(i64),
     AnotherIndexIsItsOwn(u32),
+    SeveralIndexes,
+    NotKnown,
 }
 
 impl fmt::Display for Rejection {
@@ -102,6 +134,8 @@ impl fmt::Display for Rejection {
             Self::TooLarge => write!(f, "larger than {SIZE_LIMIT} bytes"),
             Self::Unreadable(why) => write!(f, "not {{\"index\": <number>, \"exitCode\": <number>}}: {why}"),
             Self::WrongIndex(index) => write!(f, "it says index {index}"),
+            Self::SeveralIndexes => write!(f, "this instance wrote results at several indexes"),
+            Self::NotKnown => write!(f, "it is not known that this instance was launched for this index"),
             Self::AnotherIndexIsItsOwn(index) => write!(f, "this instance was launched for index {index}"),
         }
     }

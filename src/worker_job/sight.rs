@@ -13,7 +13,7 @@ use crate::{
     ids::InstanceId,
     worker_job::{
         reader::Cache,
-        results::{Rejection, Results},
+        results::{Judgement, Rejection, Results, Told},
     },
     workers::{
         indexes::Indexes,
@@ -41,6 +41,8 @@ pub struct Sight {
     pub(super) lingering: BTreeSet<InstanceId>,
     /// Indexes that are not run again at once.
     pub(super) resting: BTreeSet<u32>,
+    /// A machine wrote a result at another index than its own.
+    pub(super) misplaced: bool,
     /// There may be machines of which nobody knows: more were on record when this process began than it sees.
     pub(super) doubted: bool,
 }
@@ -153,15 +155,35 @@ impl Memory {
         Sight { before, holders, ends, launching, ..Sight::default() }
     }
 
-    /// Results of machines that EC2 knows to have run another index do not count.
-    pub(super) fn judge(sight: &mut Sight, folder: &str, results: Results) {
-        let ended = sight.ends.iter().map(|end| (&end.id, end.index));
-        let known = sight.holders.iter().map(|(id, index)| (id, *index)).chain(ended);
-        let known: BTreeMap<&InstanceId, u32> = known.filter_map(|(id, index)| Some((id, index?))).collect();
-        sight.results = results.only(folder, |index, id| match known.get(id) {
-            Some(own) if *own != index => Err(Rejection::AnotherIndexIsItsOwn(*own)),
-            Some(_) | None => Ok(()),
+    /// Whose result counts: of a machine of which EC2 or the record tells what it runs, the one at its own index. Of one of
+    /// which nothing is known, because it ended long ago or the status was lost, what it wrote at the only place that it
+    /// wrote to; but once a machine of this job has written where it should not have, nothing of such ones.
+    pub(super) fn judge(sight: &mut Sight, (roster, ledger): (&Roster, &Ledger), folder: &str, results: Results) {
+        let shown = roster.machines.iter();
+        let shown = shown.filter_map(|(id, machine)| Some((id, Some(index_of(&machine.instance, ledger)?))));
+        let ended = sight.ends.iter().filter_map(|end| Some((&end.id, Some(end.index?))));
+        let known: BTreeMap<&InstanceId, Option<u32>> =
+            shown.chain(sight.holders.iter().map(|(id, index)| (id, *index))).chain(ended).collect();
+        let mut misplaced = false;
+        let passed = results.only(folder, |claim| match known.get(claim.instance) {
+            Some(Some(own)) if *own == claim.index => Judgement::Counts,
+            Some(Some(own)) => {
+                misplaced = true;
+                Judgement::Rejected(Rejection::AnotherIndexIsItsOwn(*own))
+            }
+            // It will be known.
+            Some(None) => Judgement::Ignored,
+            None if !sight.launching.is_empty() => Judgement::Ignored,
+            None if claim.places > 1 => Judgement::Rejected(Rejection::SeveralIndexes),
+            None if sight.before.misplaced => match claim.told {
+                Told::Succeeded => Judgement::Rejected(Rejection::NotKnown),
+                // Accounted for when it ended.
+                Told::Failed => Judgement::Ignored,
+            },
+            None => Judgement::Counts,
         });
+        sight.misplaced = misplaced;
+        sight.results = passed;
     }
 
     /// A process that starts where not all holders could be listed, and sees fewer than there were, waits before it takes

@@ -5,24 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     aws::{self, Class},
     condition::{ConditionType, Reason, Truth, Verdict},
-    ids::{InstanceId, Uid, list},
+    ids::{InstanceId, list},
     worker_job::{
         crd::WorkerJobStatus,
         desired::{Desired, IGNORE},
         sight::Sight,
     },
     workers::{
+        ami::{self, AmiStatus},
+        conditions::{self, NAMED, Nouns, and_more},
         draft::{Hold, Observed, Zones},
         headcount::existing,
+        indexes::clip,
         ledger::Ledger,
         parameters::Problem,
+        preview::PLAN_ONLY,
         progress::{Finish, JobOutcome, Progress},
+        refusal,
         resolve::Unresolved,
     },
 };
 
-/// So many ids or keys are named in a message.
-const NAMED: usize = 5;
+const NOUNS: Nouns = Nouns { kind: "WorkerJob", object: "job" };
 
 /// All that a status tells of.
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +67,17 @@ impl View<'_> {
 
     /// `before` with everything that this view tells of, but for the record and the conditions.
     pub(super) fn status(&self, before: WorkerJobStatus) -> WorkerJobStatus {
-        WorkerJobStatus { active: i32::try_from(self.active()).unwrap_or(i32::MAX), ..before }
+        WorkerJobStatus {
+            active: i32::try_from(self.active()).unwrap_or(i32::MAX),
+            ami: self.desired.supplied.image().map(AmiStatus::from).or(before.ami),
+            ..before
+        }
     }
 
     pub(super) fn verdicts(&self) -> Vec<Verdict> {
         let ready = self.ready();
-        let mut verdicts = vec![self.complete(), self.failed(), self.capacity(), self.orphans(), self.results()];
+        let image = ami::resolved([&self.desired.supplied]);
+        let mut verdicts = vec![self.complete(), self.failed(), image, self.capacity(), self.orphans(), self.results()];
         if ready.truth != Truth::True && !self.desired.suspended {
             let condition = if self.is_stalled() { ConditionType::Stalled } else { ConditionType::Reconciling };
             verdicts.push(Verdict::new(condition, true, ready.reason, ready.message.clone()));
@@ -108,10 +117,8 @@ impl View<'_> {
     fn ready(&self) -> Verdict {
         let say = |truth: bool, reason, message| Verdict::new(ConditionType::Ready, truth, reason, message);
         let so_far = self.so_far();
-        if let Some((id, error)) = self.undying.iter().next() {
-            let (more, named) = (self.undying.len() - 1, format!("{id} is not ended: {error}"));
-            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            return say(false, Reason::TerminationRefused, format!("{named}{more}; {so_far}"));
+        if let Some(undying) = conditions::undying(self.undying) {
+            return say(false, Reason::TerminationRefused, format!("{undying}; {so_far}"));
         }
         if let Some(finish) = self.progress().finished {
             let (reason, message) = self.ending(finish);
@@ -124,7 +131,7 @@ impl View<'_> {
             }
             Some(Hold::NoZones) => {
                 if let Zones::Unknown(error) = &self.observed.zones {
-                    return say(false, refused(error), format!("{so_far}; {error}{}", advice(error)));
+                    return say(false, refusal::reason(error), format!("{so_far}; {error}{}", advice(error)));
                 }
             }
             Some(
@@ -145,7 +152,14 @@ impl View<'_> {
             return say(false, unresolved.reason(), format!("{so_far}; {}", unresolved.message()));
         }
         if let Some(refusal) = self.refusal().filter(|_| self.wants_more()) {
-            return say(false, refused(refusal), format!("{so_far}; {refusal}{}", advice(refusal)));
+            return say(false, refusal::reason(refusal), format!("{so_far}; {refusal}{}", advice(refusal)));
+        }
+        if self.desired.plan_only {
+            return say(
+                false,
+                Reason::PlanOnly,
+                format!("{so_far}; nothing is changed in AWS while {PLAN_ONLY} is true"),
+            );
         }
         let reason = if self.desired.suspended { Reason::Suspended } else { Reason::Running };
         say(false, reason, so_far)
@@ -167,18 +181,14 @@ impl View<'_> {
 
     /// A job that failed stays as it is, which kstatus calls failed too.
     fn is_stalled(&self) -> bool {
-        let stalls = |error: &aws::Error| match error.class {
-            Class::Denied | Class::InvalidInput | Class::NotFound => true,
-            Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => false,
-        };
         if let Some(Finish { outcome, .. }) = self.progress().finished {
             return outcome != JobOutcome::Complete || !self.undying.is_empty();
         }
         let zones = match (&self.observed.zones, self.hold) {
-            (Zones::Unknown(error), Some(Hold::NoZones)) => stalls(error),
+            (Zones::Unknown(error), Some(Hold::NoZones)) => refusal::stalls(error),
             (Zones::Unknown(_) | Zones::Known(_), _) => false,
         };
-        let refusal = self.refusal().is_some_and(stalls) && self.wants_more();
+        let refusal = self.refusal().is_some_and(refusal::stalls) && self.wants_more();
         let parameters = self.desired.parameters.problem.as_ref().is_some_and(Problem::is_stalled);
         let unresolved = self.unresolved().is_some() && self.desired.supplied.stalls();
         self.hold == Some(Hold::Orphans) || unresolved || zones || refusal || parameters || !self.undying.is_empty()
@@ -231,49 +241,17 @@ impl View<'_> {
     }
 
     fn capacity(&self) -> Verdict {
-        let say = |truth: bool, reason, message| Verdict::new(ConditionType::CapacityAvailable, truth, reason, message);
-        let cooling = &self.observed.lessons.cooling;
-        let named: Vec<_> = cooling
-            .iter()
-            .take(NAMED)
-            .map(|(pool, error)| format!("{} in {}: {}", pool.instance_type, pool.subnet, error.code))
-            .collect();
-        let more = cooling.len().saturating_sub(NAMED);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        let named = format!("{}{more}", named.join(", "));
-        if self.hold == Some(Hold::NoCapacity) {
-            let advice = "make the job again with more instance types or subnets, or wait: they are tried again";
-            say(false, Reason::NoCapacity, format!("EC2 has no capacity for {named}; {advice}"))
-        } else if cooling.is_empty() {
-            say(true, Reason::CapacityFound, "EC2 refused no launch for want of capacity".into())
-        } else {
-            say(true, Reason::CapacityFound, format!("other pools are used, since EC2 has no capacity for {named}"))
-        }
+        let advice = "make the job again with more instance types or subnets, or wait: they are tried again";
+        conditions::capacity(&self.observed.lessons.cooling, self.hold == Some(Hold::NoCapacity), advice)
     }
 
     fn orphans(&self) -> Verdict {
-        let say = |truth: bool, reason, message| Verdict::new(ConditionType::OrphansFound, truth, reason, message);
-        let roster = &self.observed.roster;
-        let mut by_uid: BTreeMap<&Uid, Vec<&InstanceId>> = BTreeMap::new();
-        for (id, uid) in roster.orphans.iter().filter(|(_, uid)| !self.desired.ignore.contains(*uid)) {
-            by_uid.entry(uid).or_default().push(id);
-        }
-        if let Some((uid, ids)) = by_uid.into_iter().next() {
-            let message = format!(
-                "{} run for an earlier WorkerJob of this name with uid {uid}, so none is launched beside them; they end \
-                 with their work, or end them; or annotate this one with {IGNORE}={uid} to start beside them",
-                list(ids.into_iter(), NAMED)
-            );
-            return say(true, Reason::OrphansFound, message);
-        }
-        if !roster.strangers.is_empty() {
-            let message = format!(
-                "{} carry the tags of this job and were not launched by it: they are not counted and not touched",
-                list(roster.strangers.iter(), NAMED)
-            );
-            return say(true, Reason::StrangersFound, message);
-        }
-        say(false, Reason::NoOrphans, "every machine with this job's name is its own".into())
+        let settled = (&BTreeSet::new(), &self.desired.ignore);
+        conditions::orphans(&self.observed.roster, settled, NOUNS, |uid| {
+            format!(
+                "they end with their work, or end them; or annotate this one with {IGNORE}={uid} to start beside them"
+            )
+        })
     }
 
     fn results(&self) -> Verdict {
@@ -283,43 +261,20 @@ impl View<'_> {
             0 => say(false, Reason::ResultsReadable, "every result that was found is one".into()),
             total => {
                 let named: Vec<_> = results.rejected().take(NAMED).collect();
-                let more = total.saturating_sub(named.len());
-                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-                say(
-                    true,
-                    Reason::SomeObjectsUnreadable,
-                    format!("these objects do not count: {}{more}", named.join("; ")),
-                )
+                let message = format!("these objects do not count: {}{}", named.join("; "), and_more(total));
+                say(true, Reason::SomeObjectsUnreadable, message)
             }
         }
     }
 }
 
-fn refused(error: &aws::Error) -> Reason {
-    match error.class {
-        Class::Denied => Reason::AwsDenied,
-        Class::InvalidInput => Reason::AwsInvalid,
-        Class::NotFound => Reason::AwsNotFound,
-        Class::Throttled => Reason::AwsThrottled,
-        Class::NoCapacity => Reason::NoCapacity,
-        Class::Conflict | Class::Transient => Reason::AwsUnavailable,
-    }
-}
-
+/// The fields of a job cannot change.
 fn advice(error: &aws::Error) -> String {
     match error.class {
-        Class::Denied => format!("; allow {} to the role that muster uses here", error.operation),
         Class::InvalidInput | Class::NotFound => "; make the job again with a template that EC2 takes".into(),
-        Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => String::new(),
-    }
-}
-
-/// The beginning of a list of indexes.
-fn clip(indexes: &str) -> String {
-    const MOST: usize = 200;
-    match indexes.get(..MOST) {
-        Some(start) => format!("{}, ...", start.rsplit_once(',').map_or(start, |(whole, _)| whole)),
-        None => indexes.to_owned(),
+        Class::Denied | Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => {
+            refusal::advice(error)
+        }
     }
 }
 

@@ -162,6 +162,15 @@ impl JsonSchema for Indexes {
     }
 }
 
+/// The beginning of a list of indexes.
+pub fn clip(indexes: &str) -> String {
+    const MOST: usize = 200;
+    match indexes.get(..MOST) {
+        Some(start) => format!("{}, ...", start.rsplit_once(',').map_or(start, |(whole, _)| whole)),
+        None => indexes.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -2,7 +2,9 @@
 //! whose, and one look at all of it.
 
 pub mod adoption;
+pub mod ami;
 pub mod apply;
+pub mod conditions;
 pub mod cpu;
 pub mod draft;
 pub mod headcount;
@@ -17,6 +19,7 @@ pub mod observe;
 pub mod ownership;
 pub mod parameters;
 pub mod pools;
+pub mod preview;
 pub mod progress;
 pub mod refusal;
 pub mod request;

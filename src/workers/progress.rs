@@ -19,6 +19,8 @@ pub struct Progress {
     /// Who holds which index, `None` where nobody knows, also of those on their way out. What a process that starts believes
     /// to be there.
     pub holders: BTreeMap<InstanceId, Option<u32>>,
+    /// Some worker told a result of an index that was not its own.
+    pub misplaced: bool,
     /// How many more hold one, of whom there is no room to tell.
     pub unlisted: u32,
     pub started: Option<Timestamp>,

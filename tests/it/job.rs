@@ -53,6 +53,8 @@ pub(crate) fn bucket(scene: &Scene) -> String {
 pub(crate) enum Deed {
     /// Writes this exit code and shuts down.
     Exits(i32),
+    /// Writes exit code 0 for each index below this and shuts down.
+    ClaimsAll(u32),
     /// Writes this exit code and stays.
     ExitsAndStays(i32),
     /// Shuts down without a word.
@@ -140,13 +142,18 @@ impl Drop for Workers {
 }
 
 fn act(control: &Control, bucket: &str, instance: &Instance, deed: Deed) {
-    let write = |code: i32| {
-        let body = json!({"index": index(instance), "exitCode": code}).to_string();
-        control.s3().put(bucket, &key(instance), body).unwrap();
+    let write_for = |index: u32, code: i32| {
+        let body = json!({"index": index, "exitCode": code}).to_string();
+        control.s3().put(bucket, &key_of(instance, index), body).unwrap();
     };
+    let write = |code| write_for(index(instance), code);
     match deed {
         Deed::Exits(code) => {
             write(code);
+            control.shut_down_from_inside(&instance.id).unwrap();
+        }
+        Deed::ClaimsAll(indexes) => {
+            (0..indexes).for_each(|index| write_for(index, 0));
             control.shut_down_from_inside(&instance.id).unwrap();
         }
         Deed::ExitsAndStays(code) => write(code),
@@ -182,8 +189,12 @@ pub(crate) fn launched(scene: &Scene) -> BTreeMap<u32, u32> {
 
 /// Where a machine writes its result, in the bucket.
 fn key(instance: &Instance) -> String {
+    key_of(instance, index(instance))
+}
+
+fn key_of(instance: &Instance, index: u32) -> String {
     let place = instance.tags["muster.dev:result"].strip_prefix("s3://").unwrap().split_once('/').unwrap().1;
-    format!("{place}/{}/{}", index(instance), instance.id)
+    format!("{place}/{index}/{}", instance.id)
 }
 
 pub(crate) fn status(job: &WorkerJob) -> WorkerJobStatus {

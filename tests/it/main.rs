@@ -18,6 +18,7 @@ mod guards;
 mod job;
 mod job_crash;
 mod job_faults;
+mod job_plan;
 mod job_script;
 mod lease;
 mod parameters;

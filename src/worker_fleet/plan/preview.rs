@@ -4,19 +4,15 @@ use std::collections::BTreeMap;
 
 use super::{State, plan};
 use crate::{
-    ids::{InstanceId, list},
-    worker_fleet::{crd::Preview, desired::Desired},
+    ids::InstanceId,
+    worker_fleet::desired::Desired,
     workers::{
-        draft::{Action, Observed, Pass, Plan},
+        draft::{Observed, Pass},
         ledger::Ledger,
+        preview::{self, Preview},
         roster::Sighting,
     },
 };
-
-/// So many steps of a plan are shown.
-const SHOWN: usize = 32;
-/// So many ids are named in one.
-const NAMED: usize = 20;
 
 /// The steps towards `desired`. `newcomers` are the machines that may be taken over, as EC2 shows them: a plan that takes
 /// some over cannot end one yet, nor tell its group, so what they lead to is planned with them as workers.
@@ -31,7 +27,7 @@ pub(in crate::worker_fleet) fn preview(
     let first = plan(desired, &assess(observed, ledger), observed, ledger, pass);
     let taken: Vec<_> = first.ledger.adopted.iter().filter(|id| !ledger.adopted.contains(id)).cloned().collect();
     if taken.is_empty() {
-        return tell(&taken, ledger, &first);
+        return preview::preview(&taken, ledger, &first);
     }
     let mut then = observed.clone();
     for id in &taken {
@@ -40,34 +36,7 @@ pub(in crate::worker_fleet) fn preview(
     }
     let with_them = Ledger { adopted: first.ledger.adopted, ..ledger.clone() };
     let last = plan(desired, &assess(&then, &with_them), &then, &with_them, pass);
-    tell(&taken, ledger, &last)
-}
-
-/// The steps in words.
-fn tell(taken: &[InstanceId], before: &Ledger, plan: &Plan) -> Preview {
-    let mut steps = Vec::new();
-    if !taken.is_empty() {
-        steps.push(format!("take over {}", list(taken.iter(), NAMED)));
-    }
-    for action in &plan.actions {
-        match action {
-            Action::Launch(intent) => steps.push(format!(
-                "launch {} {} of role {} in {} from {}",
-                intent.count, intent.instance_type, intent.role, intent.subnet, intent.image_id
-            )),
-            Action::Terminate(_) => {}
-        }
-    }
-    let known = before.victims();
-    for termination in &plan.ledger.terminations {
-        let new: Vec<_> = termination.instance_ids.iter().filter(|id| !known.contains(id)).collect();
-        if !new.is_empty() {
-            steps.push(format!("end {} ({:?})", list(new.into_iter(), NAMED), termination.reason));
-        }
-    }
-    let truncated = steps.len() > SHOWN;
-    steps.truncate(SHOWN);
-    Preview { steps, truncated }
+    preview::preview(&taken, ledger, &last)
 }
 
 #[cfg(test)]

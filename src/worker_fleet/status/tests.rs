@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::aws::Class;
 use crate::{
+    ids::Uid,
     ids::{ClientToken, ImageId, InstanceType, SubnetId},
     worker_fleet::crd::WorkerFleetSpec,
     workers::{

@@ -64,6 +64,8 @@ enum Deed {
     Reclaimed,
     TerminatedByUser,
     StoppedByUser,
+    /// It tells a success of another index.
+    ClaimsAnother,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +106,8 @@ enum Broken {
     LaunchIndexIgnored,
     /// An end is a failure whatever caused it.
     EveryEndCounts,
+    /// A result counts wherever it is.
+    AnyPlaceCounts,
     /// A process that starts believes in nobody whom it does not see.
     NobodyListed,
 }
@@ -240,7 +244,11 @@ impl World {
         for ((index, instance), told) in &self.results {
             results.insert(Place { index: *index, instance: instance.clone() }, *told);
         }
-        Memory::judge(&mut sight, "", results);
+        if self.broken == Some(Broken::AnyPlaceCounts) {
+            sight.results = results;
+        } else {
+            Memory::judge(&mut sight, (&roster, &self.ledger), "", results);
+        }
         self.memory.linger(&mut sight, std::time::Instant::now(), std::time::Duration::ZERO);
         let observed = Observed { roster, zones: zones(), lessons: self.lessons() };
         (observed, sight)
@@ -408,6 +416,12 @@ impl World {
         let mut running = self.machines.iter().filter(|(_, machine)| machine.state == InstanceState::Running);
         let Some((id, machine)) = running.nth(n).map(|(id, machine)| (id.clone(), machine.clone())) else { return };
         let index = machine.index();
+        if deed == Deed::ClaimsAnother {
+            if !self.by_shutdown {
+                self.results.insert(((index + 1) % COMPLETIONS, id), Told::Succeeded);
+            }
+            return;
+        }
         let spoken = self.results.contains_key(&(index, id.clone()));
         let mut tell = |told| {
             if !self.by_shutdown && !spoken {
@@ -429,11 +443,16 @@ impl World {
             Deed::Reclaimed => (InstanceState::ShuttingDown, spot),
             Deed::TerminatedByUser => (InstanceState::ShuttingDown, user),
             Deed::StoppedByUser => (InstanceState::Stopped, user),
+            Deed::ClaimsAnother => return,
         };
         match deed {
             Deed::Succeeds | Deed::SucceedsAndStays => tell(Told::Succeeded),
             Deed::Fails | Deed::FailsAndStays => tell(Told::Failed),
-            Deed::EndsWithoutAWord | Deed::Reclaimed | Deed::TerminatedByUser | Deed::StoppedByUser => {}
+            Deed::EndsWithoutAWord
+            | Deed::Reclaimed
+            | Deed::TerminatedByUser
+            | Deed::StoppedByUser
+            | Deed::ClaimsAnother => {}
         }
         let told = self.results.get(&(index, id.clone())).copied();
         let leaving = state != InstanceState::Running;
@@ -522,6 +541,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Reclaimed),
         1 => Just(Deed::TerminatedByUser),
         1 => Just(Deed::StoppedByUser),
+        1 => Just(Deed::ClaimsAnother),
     ]
 }
 
@@ -601,6 +621,7 @@ fn each_rule_is_needed() {
         Broken::LaunchIndexIgnored,
         Broken::EveryEndCounts,
         Broken::NobodyListed,
+        Broken::AnyPlaceCounts,
     ] {
         let config = ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));

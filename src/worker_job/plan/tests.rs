@@ -45,7 +45,7 @@ pub(in crate::worker_job) fn desired(fields: serde_json::Value) -> Desired {
     spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let spec: WorkerJobSpec = serde_json::from_value(spec).unwrap();
     let owner = Owner { cluster: "c".into(), tag: JOB_TAG, namespace: "ns".into(), name: "work".into(), uid: uid(UID) };
-    let mut desired = Desired::parse(&spec, owner.clone(), Default::default(), None).unwrap();
+    let mut desired = Desired::parse(&spec, owner.clone(), Default::default(), |_| None).unwrap();
     desired.supplied = Supplied::of_ids(&owner, &desired.role, &spec.template);
     desired
 }
@@ -246,6 +246,11 @@ fn a_suspended_job_learns_and_changes_nothing_in_aws() {
     assert_eq!(plan.actions, []);
     assert_eq!(plan.ledger.progress.completed.to_string(), "0");
     assert_eq!(plan.ledger.progress.finished, None, "nor does its deadline pass");
+    assert_eq!(plan.ledger.progress.started, None);
+    let (observed, mut sight) = world(&[(0, RUNNING, "")]);
+    sight.before = plan.ledger.progress;
+    let resumed = planned(&desired(json!({"activeDeadlineSeconds": 10})), &(observed, sight), 2000).ledger.progress;
+    assert_eq!((resumed.started, resumed.finished), (Some(at(2000)), None), "it begins anew");
     let (observed, sight) = (Observed::default(), Sight::default());
     assert_eq!(planned(&wish, &(observed, sight), 0).ledger.progress.started, None);
 }

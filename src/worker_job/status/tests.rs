@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::*;
 use crate::{
     condition,
+    ids::Uid,
     worker_job::{
         plan::{
             plan,
