@@ -105,7 +105,9 @@ fn decode(from: &mut Decoder<'_>, depth: u8) -> Result<Value, Unreadable> {
         Type::Tag if from.tag()? == EPOCH => match decode(from, deeper)? {
             Value::Integer(seconds) => Value::Time(time(seconds.saturating_mul(1000))?),
             Value::Float(seconds) => Value::Time(time((seconds * 1000.0) as i64)?),
-            _ => return Err(Unreadable::message("a time that is no number")),
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::Time(_) | Value::List(_) | Value::Map(_) => {
+                return Err(Unreadable::message("a time that is no number"));
+            }
         },
         Type::Array | Type::ArrayIndef => {
             let mut items = Vec::new();

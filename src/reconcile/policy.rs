@@ -84,7 +84,16 @@ impl Backoff {
         history.failures = history.failures.saturating_add(1);
         let missing_since = match failure {
             Failure::Missing { .. } => Some(*history.missing_since.get_or_insert(now)),
-            _ => {
+            Failure::InvalidSpec(_)
+            | Failure::Refused { .. }
+            | Failure::Aws(_)
+            | Failure::Kube { .. }
+            | Failure::KubeDeadline { .. }
+            | Failure::Shape { .. }
+            | Failure::Stale
+            | Failure::NotSent(_)
+            | Failure::NotYet(_)
+            | Failure::Deadline => {
                 history.missing_since = None;
                 None
             }

@@ -115,6 +115,7 @@ impl Controller {
             if let Some(status) = self.process.ended() {
                 return status;
             }
+            // Others may kill it meanwhile, which takes the child too: nobody can wait for it and hold it.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }

@@ -7,9 +7,9 @@ use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject},
     core::GroupVersionKind,
+    runtime::wait::await_condition,
 };
 use serde_json::Value;
-use tokio::time::Instant;
 
 /// One custom resource of muster.
 #[derive(Debug, Clone)]
@@ -36,18 +36,17 @@ impl Object {
         Ok(object.data.get("status").cloned().unwrap_or_default())
     }
 
-    /// Looks until `done` says so, and returns the status. An error shows what the object says of itself.
-    pub async fn wait(&self, within: Duration, mut done: impl FnMut(&Value) -> bool) -> Result<Value> {
-        let deadline = Instant::now() + within;
-        loop {
-            let status = self.status().await?;
-            if done(&status) {
-                return Ok(status);
+    /// Watches it until `done` says so, and returns the status. An error shows what the object says of itself.
+    pub async fn wait(&self, within: Duration, done: impl Fn(&Value) -> bool) -> Result<Value> {
+        let status = |object: &DynamicObject| object.data.get("status").cloned().unwrap_or_default();
+        let is_done = |object: Option<&DynamicObject>| object.is_some_and(|object| done(&status(object)));
+        match tokio::time::timeout(within, await_condition(self.api.clone(), &self.name, is_done)).await {
+            Ok(object) => {
+                Ok(object.with_context(|| format!("cannot watch {self}"))?.as_ref().map(status).unwrap_or_default())
             }
-            if Instant::now() > deadline {
-                bail!("{self} has not come so far in {within:?}; it says:\n{}", conditions(&status));
+            Err(_) => {
+                bail!("{self} has not come so far in {within:?}; it says:\n{}", conditions(&self.status().await?))
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 }

@@ -22,6 +22,7 @@ pub const REGION: &str = "us-east-1";
 /// The AWS account that the controller's own identity is in.
 pub const ACCOUNT: &str = "123456789012";
 
+/// kubelet's first back-off is 10 s. No state tells that an attempt is worth making.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a world is made with.

@@ -19,7 +19,13 @@ impl Members {
         let path = path.into();
         match value {
             Value::Map(members) => Ok(Self { path, left: members.clone() }),
-            _ => Err(invalid(format!("{path} must be a structure."))),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Text(_)
+            | Value::Time(_)
+            | Value::List(_) => Err(invalid(format!("{path} must be a structure."))),
         }
     }
 

@@ -48,7 +48,7 @@ impl Ec2 {
             .set_user_data(request.user_data.clone())
             .set_iam_instance_profile(profile.map(|name| IamInstanceProfileSpecification::builder().name(name).build()))
             .set_instance_market_options(request.spot.then(spot))
-            .set_metadata_options(metadata_options(&request.metadata))
+            .set_metadata_options(metadata_options(&request.metadata, request.launch_template_id.is_none()))
             .set_block_device_mappings(Some(request.devices.iter().map(device).collect()))
             .set_instance_initiated_shutdown_behavior(request.shutdown_behavior.map(shutdown_behavior))
             .set_tag_specifications(Some(tags));
@@ -90,7 +90,8 @@ fn spot() -> InstanceMarketOptionsRequest {
     InstanceMarketOptionsRequest::builder().market_type(MarketType::Spot).spot_options(options).build()
 }
 
-fn metadata_options(metadata: &Metadata) -> Option<InstanceMetadataOptionsRequest> {
+/// A `bare` request has no launch template, which could want the metadata service to be off.
+fn metadata_options(metadata: &Metadata, bare: bool) -> Option<InstanceMetadataOptionsRequest> {
     if metadata.is_empty() {
         return None;
     }
@@ -98,7 +99,7 @@ fn metadata_options(metadata: &Metadata) -> Option<InstanceMetadataOptionsReques
     let tags = |on| if on { InstanceMetadataTagsState::Enabled } else { InstanceMetadataTagsState::Disabled };
     Some(
         InstanceMetadataOptionsRequest::builder()
-            .http_endpoint(InstanceMetadataEndpointState::Enabled)
+            .set_http_endpoint(bare.then_some(InstanceMetadataEndpointState::Enabled))
             .set_http_tokens(metadata.http_tokens_required.map(tokens))
             .set_http_put_response_hop_limit(metadata.hop_limit)
             .set_instance_metadata_tags(metadata.instance_tags.map(tags))
@@ -138,4 +139,18 @@ fn tag_specifications(tags: &BTreeMap<String, String>) -> Vec<TagSpecification> 
         .into_iter()
         .map(|resource| TagSpecification::builder().resource_type(resource).set_tags(Some(tags.clone())).build())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metadata_service_is_turned_on_only_where_no_launch_template_says_otherwise() {
+        let metadata = Metadata { hop_limit: Some(2), ..Metadata::default() };
+        let endpoint = |bare| metadata_options(&metadata, bare).unwrap().http_endpoint().cloned();
+        assert_eq!(endpoint(true), Some(InstanceMetadataEndpointState::Enabled));
+        assert_eq!(endpoint(false), None);
+        assert_eq!(metadata_options(&Metadata::default(), true), None);
+    }
 }

@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{Stream, StreamExt, stream};
@@ -31,6 +31,9 @@ use crate::{
     live::Live,
     reconcile::{Failure, Kind},
 };
+
+/// That something is not watched any more is remembered for so long. No look that it could be news to is older.
+const REMEMBERED: Duration = Duration::from_hours(2);
 
 /// With the value `true` on a Secret or ConfigMap, a change of it is acted on at once.
 pub const WATCH_LABEL: &str = "muster.dev/watch";
@@ -90,7 +93,7 @@ where
 }
 
 /// A source that changed, with its namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Changed {
     pub namespace: String,
     pub source: Source,
@@ -156,25 +159,56 @@ impl Watched {
     {
         let config = watcher::Config::default().labels(&format!("{WATCH_LABEL}=true"));
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut there = BTreeSet::new();
         while let Some(event) = events.next().await {
-            let (object, watched) = match event {
-                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => (object, true),
-                // Or it has lost the label.
-                Ok(watcher::Event::Delete(object)) => (object, false),
-                Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
+            match event {
+                Ok(event) => self.hear(&mut there, event, source),
                 Err(error) => {
                     tracing::warn!(error = %crate::reconcile::Chain(&error), "watch interrupted; it is begun again");
-                    continue;
                 }
-            };
-            let changed =
-                Changed { namespace: object.namespace().unwrap_or_default(), source: source(object.name_any()) };
-            self.note(changed, watched);
+            }
+        }
+    }
+
+    /// `there` are those that the watch knows to be there.
+    fn hear<K>(
+        &self,
+        there: &mut BTreeSet<Changed>,
+        event: watcher::Event<PartialObjectMeta<K>>,
+        source: fn(String) -> Source,
+    ) where
+        PartialObjectMeta<K>: kube::Resource<DynamicType = ()>,
+    {
+        let changed = |object: &PartialObjectMeta<K>| Changed {
+            namespace: object.namespace().unwrap_or_default(),
+            source: source(object.name_any()),
+        };
+        match event {
+            watcher::Event::Apply(object) => {
+                there.insert(changed(&object));
+                self.note(changed(&object), true);
+            }
+            // Or it has lost the label.
+            watcher::Event::Delete(object) => {
+                there.remove(&changed(&object));
+                self.note(changed(&object), false);
+            }
+            // All are listed anew. Nobody tells of those that went while nobody watched: they are not among them.
+            watcher::Event::Init => std::mem::take(there).into_iter().for_each(|gone| self.note(gone, false)),
+            watcher::Event::InitApply(object) => {
+                there.insert(changed(&object));
+                self.note(changed(&object), true);
+            }
+            watcher::Event::InitDone => {}
         }
     }
 
     fn note(&self, changed: Changed, watched: bool) {
-        self.lock().insert(changed.clone(), Seen { at: Clock.monotonic(), watched });
+        let now = Clock.monotonic();
+        let mut seen = self.lock();
+        seen.retain(|_, seen| seen.watched || now.saturating_duration_since(seen.at) < REMEMBERED);
+        seen.insert(changed.clone(), Seen { at: now, watched });
+        drop(seen);
         // Nobody listening is fine.
         let _ = self.news.send(changed);
     }
@@ -247,8 +281,7 @@ fn refers_to(spec: &Value, source: &Source) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use kube::core::PartialObjectMetaExt;
     use serde_json::json;
 
     use super::*;
@@ -290,5 +323,31 @@ mod tests {
         watched.note(changed, false);
         assert_eq!(news("ns", &["db"], start), News::Changed);
         assert_eq!(news("ns", &["db"], later), News::Unknown, "it has lost its label");
+    }
+
+    #[test]
+    fn what_went_while_nobody_watched_is_not_watched_any_more() {
+        let (watched, mut there) = (Watched::default(), BTreeSet::new());
+        let secret = |name: &str| {
+            let name = Some(name.to_owned());
+            let meta = kube::core::ObjectMeta { name, namespace: Some("ns".into()), ..Default::default() };
+            meta.into_request_partial::<Secret>()
+        };
+        let mut hear = |event| watched.hear(&mut there, event, Source::Secret);
+        hear(watcher::Event::Init);
+        hear(watcher::Event::InitApply(secret("stays")));
+        hear(watcher::Event::InitDone);
+        hear(watcher::Event::Apply(secret("goes")));
+        let is_watched = |name: &str| {
+            let of = Changed { namespace: "ns".into(), source: Source::Secret(name.into()) };
+            watched.lock().get(&of).is_some_and(|seen| seen.watched)
+        };
+        assert!(is_watched("stays") && is_watched("goes"));
+        hear(watcher::Event::Init);
+        hear(watcher::Event::InitApply(secret("stays")));
+        hear(watcher::Event::InitDone);
+        assert!(is_watched("stays") && !is_watched("goes"));
+        hear(watcher::Event::Delete(secret("stays")));
+        assert!(!is_watched("stays"));
     }
 }
