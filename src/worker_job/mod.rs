@@ -245,8 +245,13 @@ impl WorkerKind for WorkerJob {
         let spec = &live.object().spec;
         if let (Ok(ResultsFrom::S3(at)), true) = (results_from(spec), needed) {
             let job = (live.uid(), u32::try_from(spec.completions).unwrap_or_default());
-            let results = reader::read(ctx, session, &at, job, &sight.before, &mut memory.read).await?;
-            Memory::judge(&mut sight, (roster, ledger), &folder(at.prefix.as_deref(), live.uid()), results);
+            match reader::read(ctx, session, &at, job, &sight.before, &mut memory.read).await {
+                Ok(results) => {
+                    let folder = folder(at.prefix.as_deref(), live.uid());
+                    Memory::judge(&mut sight, (roster, ledger), &folder, results);
+                }
+                Err(error) => memory.cannot_read(&mut sight, error),
+            }
         }
         let now = ctx.clock.monotonic();
         memory.doubt(&mut sight, now, timings.describe_grace);

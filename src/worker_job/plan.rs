@@ -152,7 +152,7 @@ fn launch(draft: &mut Draft<'_, '_>, desired: &Desired, sight: &Sight, progress:
 /// The indexes that may be run now, in order. One is free only when no machine runs it that is there, believed in, on its
 /// way or on its way out. `None` while there is one of which nobody knows what it runs.
 fn free(desired: &Desired, sight: &Sight, ledger: &Ledger, progress: &Progress) -> Option<Vec<u32>> {
-    if sight.doubted {
+    if sight.doubted || sight.unread.is_some() {
         return None;
     }
     let mut taken: BTreeSet<u32> = sight.resting.clone();

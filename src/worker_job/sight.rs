@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    aws,
     clock::Timings,
     ids::InstanceId,
     worker_job::{
@@ -37,6 +38,8 @@ pub struct Sight {
     /// The indexes of the launches that were open then, of which nobody knows yet which machines they brought.
     pub(super) launching: BTreeSet<u32>,
     pub(super) results: Results,
+    /// Why the results are not known.
+    pub(super) unread: Option<aws::Error>,
     /// Machines whose index needs them no longer, for a while already.
     pub(super) lingering: BTreeSet<InstanceId>,
     /// Indexes that are not run again at once.
@@ -184,6 +187,14 @@ impl Memory {
         });
         sight.misplaced = misplaced;
         sight.results = passed;
+    }
+
+    /// Without the results nobody knows what became of an index, so whoever ran one goes on holding it. Deadlines and the
+    /// number of workers need no results.
+    pub(super) fn cannot_read(&mut self, sight: &mut Sight, error: aws::Error) {
+        self.begun = None;
+        sight.holders.extend(sight.ends.drain(..).map(|end| (end.id, end.index)));
+        sight.unread = Some(error);
     }
 
     /// A process that starts where not all holders could be listed, and sees fewer than there were, waits before it takes

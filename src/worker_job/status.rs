@@ -22,7 +22,7 @@ use crate::{
         preview::PLAN_ONLY,
         progress::{Finish, JobOutcome, Progress},
         refusal,
-        resolve::Unresolved,
+        resolve::{Unresolved, Why},
     },
 };
 
@@ -52,7 +52,7 @@ impl View<'_> {
     /// Nothing is awaited but what workers do.
     pub(super) fn is_settled(&self) -> bool {
         let roster = &self.observed.roster;
-        let shown_only = roster.unseen.is_empty() && self.sight.ends.is_empty();
+        let shown_only = roster.unseen.is_empty() && self.sight.ends.is_empty() && self.sight.unread.is_none();
         let synced = self.desired.parameters.problem.is_none();
         let still = synced && !self.ledger.is_open() && shown_only && self.undying.is_empty();
         let full = self.active() >= self.desired.parallelism || self.open_indexes() <= self.active();
@@ -145,11 +145,14 @@ impl View<'_> {
             )
             | None => {}
         }
+        if let Some(error) = &self.sight.unread {
+            return say(false, refusal::reason(error), format!("{so_far}; {}", unread(error)));
+        }
         if let Some(problem) = &self.desired.parameters.problem {
             return say(false, problem.reason(), format!("{so_far}; {}", problem.message()));
         }
         if let Some(unresolved) = self.unresolved() {
-            return say(false, unresolved.reason(), format!("{so_far}; {}", unresolved.message()));
+            return say(false, unresolved.reason(), format!("{so_far}; {}", lacks(unresolved)));
         }
         if let Some(refusal) = self.refusal().filter(|_| self.wants_more()) {
             return say(false, refusal::reason(refusal), format!("{so_far}; {refusal}{}", advice(refusal)));
@@ -189,9 +192,11 @@ impl View<'_> {
             (Zones::Unknown(_) | Zones::Known(_), _) => false,
         };
         let refusal = self.refusal().is_some_and(refusal::stalls) && self.wants_more();
+        let unread = self.sight.unread.as_ref().is_some_and(refusal::stalls);
         let parameters = self.desired.parameters.problem.as_ref().is_some_and(Problem::is_stalled);
         let unresolved = self.unresolved().is_some() && self.desired.supplied.stalls();
-        self.hold == Some(Hold::Orphans) || unresolved || zones || refusal || parameters || !self.undying.is_empty()
+        let orphans = self.hold == Some(Hold::Orphans);
+        orphans || unresolved || zones || refusal || unread || parameters || !self.undying.is_empty()
     }
 
     /// The reason and the words for how the job finished.
@@ -256,6 +261,9 @@ impl View<'_> {
 
     fn results(&self) -> Verdict {
         let say = |truth: bool, reason, message: String| Verdict::new(ConditionType::Degraded, truth, reason, message);
+        if let Some(error) = &self.sight.unread {
+            return say(true, refusal::reason(error), unread(error));
+        }
         let results = &self.sight.results;
         match results.rejected_total {
             0 => say(false, Reason::ResultsReadable, "every result that was found is one".into()),
@@ -268,14 +276,37 @@ impl View<'_> {
     }
 }
 
-/// The fields of a job cannot change.
-fn advice(error: &aws::Error) -> String {
+/// What is put behind the advice to change something.
+const IN_A_NEW_JOB: &str = " in a new job, since the template of this one cannot change";
+
+fn asks_for_a_change(error: &aws::Error) -> bool {
     match error.class {
-        Class::InvalidInput | Class::NotFound => "; make the job again with a template that EC2 takes".into(),
+        Class::InvalidInput | Class::NotFound => true,
+        Class::Denied | Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => false,
+    }
+}
+
+fn advice(error: &aws::Error) -> String {
+    format!("{}{}", refusal::advice(error), if asks_for_a_change(error) { IN_A_NEW_JOB } else { "" })
+}
+
+fn lacks(unresolved: &Unresolved) -> String {
+    let immutable = match &unresolved.why {
+        Why::Aws(error) => asks_for_a_change(error),
+        Why::Pending(_) | Why::Nothing(_) | Why::Unrenderable(_) | Why::Kubernetes(_) => false,
+    };
+    format!("{}{}", unresolved.message(), if immutable { IN_A_NEW_JOB } else { "" })
+}
+
+/// What it means that results cannot be read.
+fn unread(error: &aws::Error) -> String {
+    let advice = match error.class {
+        Class::InvalidInput | Class::NotFound => "; make the bucket again, or a new job with another".into(),
         Class::Denied | Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => {
             refusal::advice(error)
         }
-    }
+    };
+    format!("the results are not known, so none is launched, and what has ended is not judged: {error}{advice}")
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use muster::{
     config::Config,
     worker_job::{WorkerJob, WorkerJobStatus},
 };
-use muster_sandbox::{CallQuery, InstanceState, Market};
+use muster_sandbox::{CallQuery, Fault, FaultAction, InstanceState, Market};
 use serde_json::json;
 
 use crate::{
@@ -82,6 +82,28 @@ async fn a_result_at_another_index_does_not_count_when_its_machine_is_gone_eithe
     let job = scene.api::<WorkerJob>().get("work").await.unwrap();
     assert_eq!(lists(&job).0, "0");
     assert!(told(&job));
+}
+
+#[tokio::test]
+async fn while_results_cannot_be_read_nothing_is_run_again_and_the_deadline_is_kept() {
+    let scene = Scene::new().await;
+    let _workers = Workers::start(&scene, |_, _| Deed::Hangs);
+    let _controller = scene.start().await;
+    scene.create::<WorkerJob>("work", spec(&scene, 3, 2, json!({"activeDeadlineSeconds": 6}))).await;
+    scene.wait::<WorkerJob>("work", "two at work", two_are_listed).await;
+    let denied = FaultAction::Error { code: "AccessDenied".into(), message: None, status: None };
+    let fault = scene.sandbox.add_fault(Fault::always("s3", "ListObjectsV2", denied));
+    let machines = live(&scene);
+    let first = machines.iter().find(|machine| index(machine) == 0).unwrap();
+    scene.sandbox.shut_down_from_inside(&first.id).unwrap();
+    let unread = |job: &WorkerJob| is(job, "Stalled", "True", "AwsDenied") && is(job, "Degraded", "True", "AwsDenied");
+    let job = scene.wait::<WorkerJob>("work", "denied", unread).await;
+    let (_, _, message) = condition(&status(&job).common.conditions, "Ready").unwrap();
+    assert!(message.contains("s3:ListBucket") && message.contains("none is launched"), "{message}");
+    let job = wait_ended(&scene, "work", "Failed", "DeadlineExceeded").await;
+    assert_eq!((lists(&job).1.as_str(), launched(&scene)), ("", [(0, 1), (1, 1)].into()));
+    assert_eq!(live(&scene).len(), 0);
+    scene.sandbox.remove_fault(fault);
 }
 
 /// Two workers that hang, and the controller is dead.

@@ -52,6 +52,8 @@ enum Step {
     Reveal,
     /// EC2 shows nothing for a while.
     Dark,
+    /// The results cannot be read for a while.
+    Unreadable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,8 @@ enum Broken {
     LaunchIndexIgnored,
     /// An end is a failure whatever caused it.
     EveryEndCounts,
+    /// Results that cannot be read are taken for none.
+    UnreadIsNone,
     /// A result counts wherever it is.
     AnyPlaceCounts,
     /// A process that starts believes in nobody whom it does not see.
@@ -150,6 +154,7 @@ struct World {
     cooling: BTreeSet<Pool>,
     nonce: u64,
     calls: usize,
+    unreadable: bool,
     /// Ended by muster before its success was on record.
     lost: Vec<InstanceId>,
 }
@@ -177,6 +182,7 @@ impl World {
             cooling: BTreeSet::new(),
             nonce: 0,
             calls: 0,
+            unreadable: false,
             lost: Vec::new(),
         }
     }
@@ -244,7 +250,14 @@ impl World {
         for ((index, instance), told) in &self.results {
             results.insert(Place { index: *index, instance: instance.clone() }, *told);
         }
-        if self.broken == Some(Broken::AnyPlaceCounts) {
+        if self.unreadable && !self.by_shutdown {
+            let cause = aws::Error { operation: "s3:ListObjectsV2", ..refusal() };
+            if self.broken == Some(Broken::UnreadIsNone) {
+                sight.results = Results::default();
+            } else {
+                self.memory.cannot_read(&mut sight, cause);
+            }
+        } else if self.broken == Some(Broken::AnyPlaceCounts) {
             sight.results = results;
         } else {
             Memory::judge(&mut sight, (&roster, &self.ledger), "", results);
@@ -255,13 +268,7 @@ impl World {
     }
 
     fn lessons(&self) -> Lessons {
-        let refusal = aws::Error {
-            operation: "ec2:RunInstances",
-            class: aws::Class::NoCapacity,
-            code: "InsufficientInstanceCapacity".into(),
-            message: String::new(),
-        };
-        let cooling = self.cooling.iter().map(|pool| (pool.clone(), refusal.clone())).collect();
+        let cooling = self.cooling.iter().map(|pool| (pool.clone(), refusal())).collect();
         Lessons { cooling, ..Lessons::default() }
     }
 
@@ -487,8 +494,10 @@ impl World {
             }
             Step::Reveal => {
                 self.cooling.clear();
+                self.unreadable = false;
                 self.machines.values_mut().for_each(|machine| machine.shown = true);
             }
+            Step::Unreadable => self.unreadable = true,
             Step::Dark => self.machines.values_mut().for_each(|machine| machine.shown = false),
         }
     }
@@ -516,6 +525,15 @@ impl World {
             prop_assert_eq!(progress.finished.map(|finish| finish.outcome), Some(finished), "changed its mind");
         }
         Ok(())
+    }
+}
+
+fn refusal() -> aws::Error {
+    aws::Error {
+        operation: "ec2:RunInstances",
+        class: aws::Class::NoCapacity,
+        code: "InsufficientInstanceCapacity".into(),
+        message: String::new(),
     }
 }
 
@@ -553,6 +571,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0usize..3).prop_map(Step::Ends),
         2 => Just(Step::Reveal),
         1 => Just(Step::Dark),
+        1 => Just(Step::Unreadable),
     ]
 }
 
@@ -622,6 +641,7 @@ fn each_rule_is_needed() {
         Broken::EveryEndCounts,
         Broken::NobodyListed,
         Broken::AnyPlaceCounts,
+        Broken::UnreadIsNone,
     ] {
         let config = ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
