@@ -26,6 +26,7 @@ use crate::{
         launch::TerminationReason,
         ledger::Ledger,
         parameters::Problem,
+        preview::PLAN_ONLY,
         refusal,
         revisions::LABEL,
         roster::Sighting,
@@ -204,6 +205,16 @@ impl View<'_> {
     }
 
     fn ready(&self) -> Verdict {
+        let told = self.wanted();
+        if !self.desired.plan_only {
+            return told;
+        }
+        let reason = if told.truth == Truth::True || self.is_stalled() { told.reason } else { Reason::PlanOnly };
+        Verdict { reason, message: format!("{}; {}", told.message, plan_only()), ..told }
+    }
+
+    /// Whether all is as it is wanted, and what is in the way.
+    fn wanted(&self) -> Verdict {
         let say = |truth: bool, reason, message| Verdict::new(ConditionType::Ready, truth, reason, message);
         let counts = self.counts();
         let Counts { desired, existing, ready, .. } = counts;
@@ -292,6 +303,9 @@ impl View<'_> {
     fn progressing(&self, ready: &Verdict) -> Verdict {
         let say =
             |truth: bool, reason, message: String| Verdict::new(ConditionType::Progressing, truth, reason, message);
+        if self.desired.plan_only {
+            return say(false, Reason::PlanOnly, plan_only());
+        }
         if self.desired.suspended {
             return say(false, Reason::Suspended, "spec.suspend is true".into());
         }
@@ -398,6 +412,10 @@ impl View<'_> {
             )
         })
     }
+}
+
+fn plan_only() -> String {
+    format!("nothing in AWS is changed while the annotation {PLAN_ONLY} is true, see status.plan; remove it to go on")
 }
 
 #[cfg(test)]

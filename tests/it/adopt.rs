@@ -63,6 +63,11 @@ async fn named_machines_are_shown_in_the_plan_then_taken_over_tagged_and_are_wor
     assert!(steps[0].starts_with("take over ") && machines.iter().all(|id| steps[0].contains(id)), "{steps:?}");
     assert!(steps[1].starts_with("launch 1 "), "{steps:?}");
     assert_eq!(writes(&scene), BTreeSet::new());
+    for (type_, message) in [("Ready", "0 of 3 workers are ready; "), ("Progressing", "")] {
+        let (truth, reason, told) = condition(&status(&previewed).common.conditions, type_).unwrap();
+        assert_eq!((truth.as_str(), reason.as_str()), ("False", "PlanOnly"), "{type_}: {told}");
+        assert!(told.starts_with(message) && told.contains("muster.dev/plan-only"), "{type_}: {told}");
+    }
 
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/plan-only": null}}})).await;
     let fleet = wait_settled(&scene, "web", 3).await;

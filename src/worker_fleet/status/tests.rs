@@ -132,6 +132,7 @@ fn conditions_say_what_is_so_and_what_to_do() {
     orphaned.roster.orphans.insert(id(9), Uid::try_from(EARLIER).unwrap());
     let mut strangers = world(1, 0);
     strangers.roster.strangers.insert(id(9));
+    let looking = |replicas| Desired { suspended: true, plan_only: true, ..desired(replicas) };
     let cases = BTreeMap::from([
         ("all ready", told(&desired(2), &world(2, 0), &none, None)),
         ("launching", told(&desired(2), &world(1, 0), &launching(), None)),
@@ -140,6 +141,8 @@ fn conditions_say_what_is_so_and_what_to_do() {
         ("no capacity", told(&desired(2), &full, &none, Some(Hold::NoCapacity))),
         ("another pool", told(&desired(1), &full, &none, None)),
         ("orphans", told(&desired(2), &orphaned, &none, Some(Hold::Orphans))),
+        ("plan only", told(&looking(2), &world(1, 0), &none, Some(Hold::Suspended))),
+        ("plan only, nothing to do", told(&looking(1), &world(1, 0), &none, None)),
         ("strangers", told(&desired(1), &strangers, &none, None)),
     ]);
     insta::assert_yaml_snapshot!(cases);
