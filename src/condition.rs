@@ -103,6 +103,7 @@ names!(
         // WorkerFleet
         AllReady,
         WorkersNotReady,
+        FleetReportNotFound,
         Launching,
         Terminating,
         ScalingDown,

@@ -62,6 +62,19 @@ impl References {
         Ok(cache.store.find(|account| account.metadata.name.as_deref() == Some(name)))
     }
 
+    /// Whether there is an object of this kind, namespace and name.
+    pub fn exists(&self, kind: &str, namespace: &str, name: &str) -> Result<bool, NotSynced> {
+        let caches = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let cache = caches.iter().find(|cache| cache.kind == kind).ok_or(NotSynced)?;
+        if !is_synced(&cache.store) {
+            return Err(NotSynced);
+        }
+        let named = |object: &DynamicObject| {
+            object.metadata.name.as_deref() == Some(name) && object.metadata.namespace.as_deref() == Some(namespace)
+        };
+        Ok(cache.store.find(named).is_some())
+    }
+
     /// What the objects of all kinds may own.
     pub fn holdings(&self) -> Result<Holdings, NotSynced> {
         let caches = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();

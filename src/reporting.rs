@@ -7,6 +7,9 @@ use std::{
 
 use crate::{ids::InstanceId, workers::health::Reporting};
 
+/// The kind that tells who reports.
+pub const KIND: &str = "FleetReport";
+
 /// The FleetReports by namespace and name. One that is not collected is not in here.
 #[derive(Clone, Debug, Default)]
 pub struct Reporters(Arc<RwLock<HashMap<Report, Arc<Fresh>>>>);

@@ -41,11 +41,12 @@ use crate::{
     ids::Uid,
     live::Live,
     reconcile::{Failure, Finalized, Kind, Outcome},
+    reporting,
 };
 
 impl Kind for FleetReport {
     type Status = FleetReportStatus;
-    const NAME: &'static str = "FleetReport";
+    const NAME: &'static str = reporting::KIND;
     const FINALIZER: &'static str = "muster.dev/fleetreport";
     const AWS_REFS: &'static [&'static str] = &["/sources[]/aws"];
 

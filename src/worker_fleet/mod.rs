@@ -10,6 +10,7 @@
 //!
 //! The record of open launches and victims is in the status; everything else follows from what EC2 shows.
 
+mod absent;
 mod cpu;
 mod crd;
 mod desired;
@@ -25,6 +26,7 @@ pub use self::crd::{
     WorkerFleetStatus, WorkerSummary,
 };
 use self::{
+    absent::AbsentReport,
     cpu::Cpu,
     desired::Desired,
     insight::Insight,
@@ -282,6 +284,7 @@ fn outcome(
     insight: Insight,
 ) -> Outcome<WorkerFleetStatus> {
     let undying = look.memory.undying.clone();
+    let absent = AbsentReport::of(look.ctx, look.live.namespace(), desired, look.memory);
     let mut view = View {
         desired,
         observed: &found.answer.observed,
@@ -290,6 +293,7 @@ fn outcome(
         state: &insight.state,
         late: false,
         undying: &undying,
+        absent: absent.as_ref(),
     };
     if !view.is_settled() && !desired.suspended {
         let now = look.ctx.clock.monotonic();

@@ -13,6 +13,7 @@ use crate::{
     condition::{ConditionType, Reason, Truth, Verdict, second},
     ids::{InstanceId, Role},
     worker_fleet::{
+        absent::AbsentReport,
         crd::{RoleStatus, WorkerFleetStatus, WorkerSummary},
         desired::{ADOPT, Desired, Group, IGNORE},
         plan::{State, failure},
@@ -50,6 +51,8 @@ pub(super) struct View<'a> {
     pub late: bool,
     /// Instances that EC2 refused to end, and why.
     pub undying: &'a BTreeMap<InstanceId, aws::Error>,
+    /// What tells who is ready, where it does not exist.
+    pub absent: Option<&'a AbsentReport>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -222,6 +225,9 @@ impl View<'_> {
         if let Some(undying) = conditions::undying(self.undying) {
             return say(false, Reason::TerminationRefused, format!("{undying}; {so_far}"));
         }
+        if let (Some(absent), false) = (self.absent, self.is_settled()) {
+            return say(false, Reason::FleetReportNotFound, format!("{so_far}; {}", absent.message()));
+        }
         match self.hold() {
             Some(Hold::Orphans) => return say(false, Reason::OrphansFound, self.orphans().message),
             Some(Hold::NoCapacity) => {
@@ -284,7 +290,7 @@ impl View<'_> {
             || self.unresolved().is_some_and(Supplied::stalls)
             || (refusal && counts.existing < counts.desired)
             || !self.undying.is_empty()
-            || self.late && !self.is_settled()
+            || (self.late || self.absent.is_some_and(|report| report.stalls)) && !self.is_settled()
             || self.desired.parameters.problem.as_ref().is_some_and(Problem::is_stalled)
     }
 

@@ -47,6 +47,8 @@ pub struct Memory {
     pub revisions: Revisions,
     pub pulse: Pulse,
     pub adoption: AdoptionMemory,
+    /// Since when the FleetReport that tells who is ready does not exist.
+    pub report_absent_since: Option<Instant>,
     progress: Option<(u64, Instant)>,
     pub zones: BTreeMap<SubnetId, Zone>,
     /// What the template of each group came to last.

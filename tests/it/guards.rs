@@ -283,6 +283,15 @@ async fn a_worker_is_ready_when_its_report_arrives_and_none_is_late_while_nobody
         running == 2 && status(fleet).ready_replicas == 0
     };
     scene.wait::<WorkerFleet>("web", "two that run", waiting).await;
+    let named = |fleet: &WorkerFleet| {
+        let conditions = status(fleet).common.conditions;
+        let told = |type_: &str| {
+            let (_, reason, message) = condition(&conditions, type_)?;
+            Some(reason == "FleetReportNotFound" && message.contains("FleetReport prod does not exist"))
+        };
+        told("Ready") == Some(true) && told("Stalled") == Some(true)
+    };
+    scene.wait::<WorkerFleet>("web", "what it waits for", named).await;
     let workers = live(&scene);
     // Long past the deadline, by the controller's own looks.
     for _ in 0..2 {

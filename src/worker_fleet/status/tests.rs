@@ -105,10 +105,20 @@ fn launching() -> Ledger {
 }
 
 fn told(desired: &Desired, observed: &Observed, ledger: &Ledger, hold: Option<Hold>) -> Vec<String> {
+    told_without(None, desired, observed, ledger, hold)
+}
+
+fn told_without(
+    absent: Option<&AbsentReport>,
+    desired: &Desired,
+    observed: &Observed,
+    ledger: &Ledger,
+    hold: Option<Hold>,
+) -> Vec<String> {
     let undying = BTreeMap::new();
     let state = at_once(observed);
     let holds = hold.map(|hold| (Role::main(), hold)).into_iter().collect();
-    let view = View { desired, observed, ledger, holds: &holds, state: &state, late: false, undying: &undying };
+    let view = View { desired, observed, ledger, holds: &holds, state: &state, late: false, undying: &undying, absent };
     let line =
         |v: Verdict| format!("{}={} {}: {}", v.condition.as_str(), v.truth.as_str(), v.reason.as_str(), v.message);
     view.verdicts().into_iter().map(line).collect()
@@ -133,6 +143,7 @@ fn conditions_say_what_is_so_and_what_to_do() {
     let mut strangers = world(1, 0);
     strangers.roster.strangers.insert(id(9));
     let looking = |replicas| Desired { suspended: true, plan_only: true, ..desired(replicas) };
+    let absent = |stalls| AbsentReport { name: "prod".into(), stalls };
     let cases = BTreeMap::from([
         ("all ready", told(&desired(2), &world(2, 0), &none, None)),
         ("launching", told(&desired(2), &world(1, 0), &launching(), None)),
@@ -143,6 +154,9 @@ fn conditions_say_what_is_so_and_what_to_do() {
         ("orphans", told(&desired(2), &orphaned, &none, Some(Hold::Orphans))),
         ("plan only", told(&looking(2), &world(1, 0), &none, Some(Hold::Suspended))),
         ("plan only, nothing to do", told(&looking(1), &world(1, 0), &none, None)),
+        ("no report yet", told_without(Some(&absent(false)), &desired(2), &world(1, 1), &none, None)),
+        ("no report", told_without(Some(&absent(true)), &desired(2), &world(1, 1), &none, None)),
+        ("no report, and none is wanted", told_without(Some(&absent(true)), &desired(0), &world(0, 0), &none, None)),
         ("strangers", told(&desired(1), &strangers, &none, None)),
     ]);
     insta::assert_yaml_snapshot!(cases);
@@ -163,6 +177,7 @@ fn counts_and_lists_are_of_what_is_there() {
         state: &state,
         late: false,
         undying: &undying,
+        absent: None,
     };
     let status = view.status(WorkerFleetStatus::default());
     assert_eq!((status.replicas, status.ready_replicas, status.desired_replicas), (71, 65, 70));
