@@ -295,9 +295,11 @@ fn outcome(
         undying: &undying,
         absent: absent.as_ref(),
     };
-    if !view.is_settled() && !desired.suspended {
+    if view.is_settled() || desired.suspended {
+        look.memory.advance.rest();
+    } else {
         let now = look.ctx.clock.monotonic();
-        view.late = look.memory.is_late(view.mark(), now, desired.update.progress_deadline);
+        view.late = look.memory.advance.is_late(view.mark(), now, desired.update.progress_deadline);
     }
     let before = look.live.status();
     let status = cpu::tell(insight.cpu.as_ref(), &before, view.status(before.clone()));

@@ -19,6 +19,7 @@ use crate::{
         plan::{State, failure},
     },
     workers::{
+        advance::Mark,
         ami::{self, AmiStatus},
         conditions::{self, NAMED, Nouns, and_more},
         draft::{Hold, Observed, Refusal, Zones},
@@ -55,7 +56,7 @@ pub(super) struct View<'a> {
     pub absent: Option<&'a AbsentReport>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub desired: u32,
     pub existing: u32,
@@ -109,11 +110,13 @@ impl View<'_> {
         counts
     }
 
-    /// Differs when something moved.
-    pub(super) fn mark(&self) -> u64 {
+    /// How far all groups together are.
+    pub(super) fn mark(&self) -> Mark {
         let mut hasher = DefaultHasher::new();
-        (self.counts(), self.desired.revisions()).hash(&mut hasher);
-        hasher.finish()
+        self.desired.revisions().hash(&mut hasher);
+        self.desired.groups.iter().for_each(|group| (group.role.as_str(), group.replicas).hash(&mut hasher));
+        let Counts { desired, existing, ready: _, available, updated, outdated } = self.counts();
+        Mark { wish: hasher.finish(), updated, available, leaving: outdated.max(existing.saturating_sub(desired)) }
     }
 
     /// Nothing is on its way and nothing is awaited.
@@ -262,7 +265,7 @@ impl View<'_> {
         }
         if self.late {
             let deadline = self.desired.update.progress_deadline.as_secs();
-            let message = format!("{so_far}; nothing has moved for {deadline} s (update.progressDeadlineSeconds)");
+            let message = format!("{so_far}; it has not got on for {deadline} s (update.progressDeadlineSeconds)");
             return say(false, Reason::ProgressDeadlineExceeded, message);
         }
         if counts.outdated > 0 {

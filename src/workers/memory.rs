@@ -13,6 +13,7 @@ use crate::{
     ids::{ClientToken, InstanceId, Role, SubnetId, Uid, Zone},
     workers::{
         adoption::AdoptionMemory,
+        advance::Advance,
         draft::{Lessons, Refusal},
         health::Pulse,
         ledger::Ledger,
@@ -49,7 +50,7 @@ pub struct Memory {
     pub adoption: AdoptionMemory,
     /// Since when the FleetReport that tells who is ready does not exist.
     pub report_absent_since: Option<Instant>,
-    progress: Option<(u64, Instant)>,
+    pub advance: Advance,
     pub zones: BTreeMap<SubnetId, Zone>,
     /// What the template of each group came to last.
     pub supplies: BTreeMap<Role, Supplies>,
@@ -193,17 +194,6 @@ impl Memory {
             None => timings.progress.saturating_mul(2),
         };
         self.refusals.insert(revision.into(), Refused { cause: cause.clone(), until: now + wait, wait });
-    }
-
-    /// Whether what `mark` stands for has not moved for longer than `deadline`.
-    pub fn is_late(&mut self, mark: u64, now: Instant, deadline: Duration) -> bool {
-        match self.progress {
-            Some((before, since)) if before == mark => now.saturating_duration_since(since) >= deadline,
-            Some(_) | None => {
-                self.progress = Some((mark, now));
-                false
-            }
-        }
     }
 
     pub fn asked(&mut self, id: &InstanceId, now: Instant) {

@@ -2,6 +2,7 @@
 //! whose, and one look at all of it.
 
 pub mod adoption;
+pub mod advance;
 pub mod ami;
 pub mod apply;
 pub mod conditions;

@@ -179,6 +179,8 @@ fn counts_and_lists_are_of_what_is_there() {
         undying: &undying,
         absent: None,
     };
+    let Mark { wish: _, updated, available, leaving } = view.mark();
+    assert_eq!((updated, available, leaving), (0, 65, 71), "all are of older revisions");
     let status = view.status(WorkerFleetStatus::default());
     assert_eq!((status.replicas, status.ready_replicas, status.desired_replicas), (71, 65, 70));
     assert_eq!((status.instances.len(), status.instances_total, status.instances_truncated), (50, 70, true));
