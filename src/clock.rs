@@ -31,6 +31,8 @@ pub struct Timings {
     pub send_window: Duration,
     /// For how long a write may be missing from what EC2 describes.
     pub describe_grace: Duration,
+    /// For how long many machines that EC2 knows nothing of are believed in: it shows what has ended for about an hour.
+    pub vanished: Duration,
     /// How often the world is compared with the wish when nothing happens.
     pub sweep: Duration,
     /// The same while something is on its way.
@@ -52,6 +54,7 @@ impl Default for Timings {
             call_deadline: Duration::from_secs(30),
             send_window: Duration::from_secs(10),
             describe_grace: Duration::from_secs(60),
+            vanished: Duration::from_secs(3600),
             sweep: Duration::from_secs(60),
             progress: Duration::from_secs(5),
             reference_grace: Duration::from_secs(120),

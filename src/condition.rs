@@ -104,6 +104,7 @@ names!(
         AllReady,
         WorkersNotReady,
         FleetReportNotFound,
+        WorkersNotShown,
         Launching,
         Terminating,
         ScalingDown,

@@ -16,6 +16,7 @@ use crate::{
         ledger::{Provisioned, Replacements},
         parameters::{Parameter, Parameters, ParametersRecord},
         preview::Preview,
+        roster::Known,
         template::{UserData, WorkerTemplate},
     },
 };
@@ -459,7 +460,7 @@ pub struct WorkerSummary {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 63))]
     pub role: String,
-    /// The state, as EC2 names it.
+    /// The state, as EC2 names it; `unknown` while EC2 does not show it.
     #[schemars(length(max = 32))]
     pub state: String,
     /// Whether it counts as ready.
@@ -490,4 +491,23 @@ pub struct WorkerSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub cpu_percent: Option<i32>,
+}
+
+impl WorkerSummary {
+    /// Of one that nothing else is known of.
+    pub fn of(id: &InstanceId, known: &Known) -> Self {
+        Self {
+            id: id.clone(),
+            role: known.role.to_string(),
+            state: String::new(),
+            ready: false,
+            zone: String::new(),
+            instance_type: String::new(),
+            revision: known.revision.clone(),
+            reason: String::new(),
+            ready_at: None,
+            launched_at: None,
+            cpu_percent: None,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The wish: a spec parsed once into types that cannot be wrong.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -18,6 +18,7 @@ use crate::{
         parameters::Synced,
         preview::{PLAN_ONLY, is_plan_only},
         request::{Unrenderable, check},
+        share::Share,
         supply::Supplied,
         template::WorkerTemplate,
     },
@@ -57,47 +58,15 @@ pub(super) struct Desired {
     pub ignore: BTreeSet<Uid>,
 }
 
-/// A number of workers, or a share of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Share {
-    Number(u32),
-    Percent(u32),
-}
-
-impl Share {
-    fn parse(field: &'static str, value: Option<&IntOrString>, default: Self) -> Result<Self, Invalid> {
-        match value {
-            None => Ok(default),
-            Some(IntOrString::Int(number)) => u32::try_from(*number)
-                .map(Self::Number)
-                .map_err(|_| Invalid::Share { field, value: number.to_string() }),
-            Some(IntOrString::String(text)) => {
-                let percent = text.strip_suffix('%').and_then(|digits| digits.parse().ok());
-                percent.map(Self::Percent).ok_or_else(|| Invalid::Share { field, value: text.clone() })
-            }
+fn share(field: &'static str, value: Option<&IntOrString>, default: Share) -> Result<Share, Invalid> {
+    match value {
+        None => Ok(default),
+        Some(IntOrString::Int(number)) => {
+            u32::try_from(*number).map(Share::Number).map_err(|_| Invalid::Share { field, value: number.to_string() })
         }
-    }
-
-    pub(super) fn rounded_up(self, of: u32) -> u32 {
-        match self {
-            Self::Number(number) => number,
-            Self::Percent(percent) => (of * percent).div_ceil(100),
-        }
-    }
-
-    pub(super) fn rounded_down(self, of: u32) -> u32 {
-        match self {
-            Self::Number(number) => number,
-            Self::Percent(percent) => of * percent / 100,
-        }
-    }
-}
-
-impl fmt::Display for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Percent(percent) => write!(f, "{percent}%"),
+        Some(IntOrString::String(text)) => {
+            let percent = text.strip_suffix('%').and_then(|digits| digits.parse().ok());
+            percent.map(Share::Percent).ok_or_else(|| Invalid::Share { field, value: text.clone() })
         }
     }
 }
@@ -113,8 +82,8 @@ pub(super) struct Update {
 impl Update {
     fn parse(update: &crd::Update) -> Result<Self, Invalid> {
         Ok(Self {
-            max_surge: Share::parse("update.maxSurge", update.max_surge.as_ref(), Share::Percent(25))?,
-            max_unavailable: Share::parse("update.maxUnavailable", update.max_unavailable.as_ref(), Share::Number(0))?,
+            max_surge: share("update.maxSurge", update.max_surge.as_ref(), Share::Percent(25))?,
+            max_unavailable: share("update.maxUnavailable", update.max_unavailable.as_ref(), Share::Number(0))?,
             progress_deadline: seconds(update.progress_deadline_seconds),
         })
     }
@@ -242,7 +211,7 @@ impl Desired {
                 || (2 * total(&groups)).max(MIN_REPLACEMENTS),
                 |limit| u32::try_from(limit).unwrap_or_default(),
             ),
-            max_unhealthy: Share::parse("maxUnhealthy", spec.max_unhealthy.as_ref(), Share::Percent(20))?,
+            max_unhealthy: share("maxUnhealthy", spec.max_unhealthy.as_ref(), Share::Percent(20))?,
             update: Update::parse(&spec.update)?,
             readiness: Readiness::parse(&spec.readiness, seconds(spec.update.min_ready_seconds))?,
             adopt_ids: adopt_ids(spec)?,

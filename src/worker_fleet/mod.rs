@@ -46,7 +46,7 @@ use crate::{
         instance::Instance,
         launch::{LaunchIntent, Termination},
         ledger::Ledger,
-        look::{Found, Look, Scope, WorkerKind, aws_status},
+        look::{Found, Look, NONE_MAY_VANISH, Scope, WorkerKind, aws_status},
         observe::live_owner,
         ownership::{self, OWNER_TAG},
         parameters::{self, Ask, Parameters},
@@ -111,7 +111,8 @@ impl Kind for WorkerFleet {
         let places: Vec<_> = supplies.map(|supply| &supply.places).collect();
         let revisions = desired.revisions();
         let status_checks = desired.readiness.criteria.check == ReadinessCheck::StatusChecks;
-        let scope = Scope { status_checks, places: &places, revisions: &revisions };
+        let may_vanish = desired.max_unhealthy;
+        let scope = Scope { status_checks, places: &places, revisions: &revisions, may_vanish };
         let adopted: BTreeSet<_> = live.status().adopted.into_iter().collect();
         let wanted = &desired.adopt_ids;
         let candidates = adoption::candidates(ctx, &session, live, &owner, wanted, &mut memory.adoption).await?;
@@ -165,7 +166,8 @@ impl Kind for WorkerFleet {
         memory.revisions.check_cluster(ctx, live).await?;
         let policy = live.object().spec.deletion_policy;
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
-        let scope = Scope { status_checks: false, places: &[], revisions: &BTreeSet::new() };
+        let scope =
+            Scope { status_checks: false, places: &[], revisions: &BTreeSet::new(), may_vanish: NONE_MAY_VANISH };
         let found = look.rounds(scope, |observed, _, ledger, _, pass| plan_end(policy, observed, ledger, pass)).await?;
         if has_ended(policy, &found.answer.observed, &found.ledger) {
             match policy {
@@ -200,7 +202,10 @@ impl WorkerKind for WorkerFleet {
         }
     }
 
-    fn with_ledger(status: WorkerFleetStatus, session: &Session, ledger: Ledger) -> WorkerFleetStatus {
+    fn with_ledger(mut status: WorkerFleetStatus, session: &Session, ledger: Ledger) -> WorkerFleetStatus {
+        // The record names them from now on, and when it does no longer, nobody shall believe in them.
+        let victims = ledger.victims();
+        status.instances.retain(|listed| !victims.contains(&listed.id));
         let Ledger { launches, terminations, adopted, provisioned, replacements, progress: _ } = ledger;
         let aws = status.aws.or_else(|| Some(aws_status(session)));
         WorkerFleetStatus { launches, terminations, adopted, provisioned, replacements, aws, ..status }

@@ -57,6 +57,7 @@ pub(super) fn plan(
     let mut draft = Draft::begin(observed, ledger, pass, !desired.suspended);
     let everywhere = |hold| desired.groups.iter().map(|group| (group.role.clone(), hold)).collect();
     if desired.suspended {
+        count(&mut draft);
         return draft.finish(everywhere(Hold::Suspended));
     }
     let adopted = draft.ledger.adopted.len();
@@ -85,6 +86,7 @@ pub(super) fn plan(
         }
     }
     draft.ledger.provisioned.retain(|group| desired.groups.iter().any(|wanted| wanted.role == group.role));
+    count(&mut draft);
     draft.finish(holds)
 }
 
@@ -98,7 +100,19 @@ pub(super) fn plan_end(policy: DeletionPolicy, observed: &Observed, ledger: &Led
             draft.end(all, TerminationReason::Deleted);
         }
     }
+    count(&mut draft);
     draft.finish(BTreeMap::new())
+}
+
+/// Puts on record how many there are, for a process that starts while EC2 does not show them.
+fn count(draft: &mut Draft<'_, '_>) {
+    let mut existing: BTreeMap<Role, u32> = BTreeMap::new();
+    for head in heads(&draft.observed.roster, &draft.ledger) {
+        *existing.entry(Role::try_from(head.role).unwrap_or_default()).or_default() += head.count;
+    }
+    let none = draft.ledger.provisioned.iter().map(|group| (group.role.clone(), 0)).collect();
+    let all: BTreeMap<Role, u32> = [none, existing].into_iter().flat_map(|m: BTreeMap<_, _>| m).collect();
+    all.iter().for_each(|(role, existing)| draft.ledger.set_existing(role, *existing));
 }
 
 /// Whether an object may go: nothing unsettled, and with [`DeletionPolicy::Terminate`] nothing left.
@@ -107,6 +121,7 @@ pub(super) fn has_ended(policy: DeletionPolicy, observed: &Observed, ledger: &Le
         DeletionPolicy::Retain => false,
         DeletionPolicy::Terminate => {
             !observed.roster.unseen.is_empty()
+                || !observed.roster.nameless.is_empty()
                 || observed.roster.machines.values().any(|worker| !worker.instance.state.is_over())
         }
     };

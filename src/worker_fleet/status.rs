@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     aws,
     condition::{ConditionType, Reason, Truth, Verdict, second},
-    ids::{InstanceId, Role},
+    ids::{InstanceId, Role, list},
     worker_fleet::{
         absent::AbsentReport,
         crd::{RoleStatus, WorkerFleetStatus, WorkerSummary},
@@ -31,7 +31,7 @@ use crate::{
         preview::PLAN_ONLY,
         refusal,
         revisions::LABEL,
-        roster::Sighting,
+        roster::{Known, Sighting},
         supply::Supplied,
     },
 };
@@ -134,7 +134,7 @@ impl View<'_> {
     pub(super) fn status(&self, before: WorkerFleetStatus) -> WorkerFleetStatus {
         let counts = self.counts_of(self.main());
         let whole = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-        let (instances, total) = self.summaries();
+        let (instances, total) = self.summaries(&before.instances);
         WorkerFleetStatus {
             replicas: whole(counts.existing),
             ready_replicas: whole(counts.ready),
@@ -247,6 +247,10 @@ impl View<'_> {
             }
             Some(Hold::Parameters | Hold::Unresolved | Hold::Refused | Hold::Suspended | Hold::Busy) | None => {}
         }
+        if self.hidden() > 0 {
+            let healthy = self.healthy();
+            return say(false, healthy.reason, format!("{so_far}; {}", healthy.message));
+        }
         if let Some(problem) = &self.desired.parameters.problem {
             return say(false, problem.reason(), format!("{so_far}; {}", problem.message()));
         }
@@ -345,6 +349,20 @@ impl View<'_> {
             .collect();
         let named = format!("{}{}", named.join(", "), and_more(sick.len()));
         let holds = |hold| self.holds.values().any(|held| *held == hold);
+        let hidden = self.hidden();
+        if hidden > 0 {
+            let vanished = &self.observed.roster.vanished;
+            let named =
+                if vanished.is_empty() { String::new() } else { format!(" ({})", list(vanished.iter(), NAMED)) };
+            let message = format!(
+                "EC2 shows nothing of {hidden} of {} workers{named}, neither running nor ended: none is launched in their place \
+                 for a minute, and for an hour while they are more than spec.maxUnhealthy ({}); look at EC2 and its zones, or \
+                 raise it",
+                self.counts().existing,
+                self.desired.max_unhealthy
+            );
+            return say(false, Reason::WorkersNotShown, message);
+        }
         if holds(Hold::Unhealthy) {
             let message = format!(
                 "{} of {} workers are unhealthy, more than spec.maxUnhealthy ({}) lets replace: {named}; look for a common \
@@ -366,6 +384,12 @@ impl View<'_> {
             return say(true, Reason::AllHealthy, "no worker is unhealthy".into());
         }
         say(false, Reason::SomeUnhealthy, format!("unhealthy: {named}"))
+    }
+
+    /// How many EC2 should show and does not.
+    fn hidden(&self) -> usize {
+        let roster = &self.observed.roster;
+        roster.vanished.len() + roster.nameless.values().sum::<u32>() as usize
     }
 
     fn workers(&self) -> impl Iterator<Item = &Sighting> {
@@ -390,8 +414,9 @@ impl View<'_> {
         }
     }
 
-    /// Those that cannot be counted on first, and how many there are.
-    fn summaries(&self) -> (Vec<WorkerSummary>, usize) {
+    /// Those that cannot be counted on first, and how many there are. From this list a fresh process knows of those that
+    /// EC2 does not show.
+    fn summaries(&self, before: &[WorkerSummary]) -> (Vec<WorkerSummary>, usize) {
         let mut all: Vec<_> = self.workers().map(|worker| (worker, self.state.of(worker))).collect();
         all.sort_by_key(|(worker, health)| (health.ready, health.available, &worker.instance.id));
         let summary = |(worker, health): &(&Sighting, Health)| {
@@ -410,7 +435,17 @@ impl View<'_> {
                 cpu_percent: None,
             }
         };
-        (all.iter().take(LISTED).map(summary).collect(), all.len())
+        let named = self.ledger.named();
+        let unseen: Vec<_> = self.observed.roster.unseen.iter().filter(|(id, _)| !named.contains_key(id)).collect();
+        let not_shown = |(id, known): &(&InstanceId, &Known)| WorkerSummary {
+            state: "unknown".into(),
+            reason: "NotShown".into(),
+            ready: false,
+            cpu_percent: None,
+            ..before.iter().find(|listed| &listed.id == *id).cloned().unwrap_or_else(|| WorkerSummary::of(id, known))
+        };
+        let total = unseen.len() + all.len();
+        (unseen.iter().map(not_shown).chain(all.iter().map(summary)).take(LISTED).collect(), total)
     }
 
     fn orphans(&self) -> Verdict {

@@ -53,7 +53,7 @@ use crate::{
     workers::{
         launch::{LaunchIntent, Termination},
         ledger::Ledger,
-        look::{Found, Look, Scope, WorkerKind, aws_status},
+        look::{Found, Look, MAY_VANISH, NONE_MAY_VANISH, Scope, WorkerKind, aws_status},
         observe::live_owner,
         ownership::JOB_TAG,
         parameters::{self, Ask, MAIN, Parameters},
@@ -125,7 +125,8 @@ impl Kind for WorkerJob {
         let supply = desired.supplied.supply.as_ref();
         let places: Vec<_> = supply.iter().map(|supply| &supply.places).collect();
         let revisions: BTreeSet<_> = supply.iter().map(|supply| supply.revision.name.clone()).collect();
-        let scope = Scope { status_checks: false, places: &places, revisions: &revisions };
+        let (places, revisions) = (&places[..], &revisions);
+        let scope = Scope { status_checks: false, places, revisions, may_vanish: MAY_VANISH };
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
         let mut told = None;
         let found = look.rounds(scope, |observed, sight, ledger, _, pass| {
@@ -172,7 +173,7 @@ impl Kind for WorkerJob {
         let mut memory = memory.lock().await;
         memory.revisions.check_cluster(ctx, live).await?;
         let revisions = BTreeSet::new();
-        let scope = Scope { status_checks: false, places: &[], revisions: &revisions };
+        let scope = Scope { status_checks: false, places: &[], revisions: &revisions, may_vanish: NONE_MAY_VANISH };
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
         let found = look.rounds(scope, |observed, _, ledger, _, pass| plan_end(observed, ledger, pass)).await?;
         if has_ended(&found.answer.observed, &found.ledger) {

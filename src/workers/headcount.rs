@@ -37,6 +37,8 @@ pub fn heads<'a>(roster: &'a Roster, ledger: &'a Ledger) -> Vec<Head<'a>> {
     let unseen = roster.unseen.iter().filter(|(id, _)| !victims.contains(*id));
     let unseen =
         unseen.map(|(_, known)| Head { role: known.role.as_str(), revision: &known.revision, count: 1, seen: None });
+    let nameless = roster.nameless.iter();
+    let nameless = nameless.map(|(role, count)| Head { role: role.as_str(), revision: "", count: *count, seen: None });
     let adopted = ledger.adopted.iter().filter(|id| !roster.knows(id) && !victims.contains(*id));
     let adopted = adopted.map(|_| Head { role: MAIN_ROLE, revision: "", count: 1, seen: None });
     let untold = ledger.launches.iter().map(|intent| Head {
@@ -45,7 +47,7 @@ pub fn heads<'a>(roster: &'a Roster, ledger: &'a Ledger) -> Vec<Head<'a>> {
         count: untold(intent, roster),
         seen: None,
     });
-    seen.chain(unseen).chain(adopted).chain(untold).filter(|head| head.count > 0).collect()
+    seen.chain(unseen).chain(nameless).chain(adopted).chain(untold).filter(|head| head.count > 0).collect()
 }
 
 /// How many machines a launch brought or may still bring that the roster does not tell of.

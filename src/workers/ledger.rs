@@ -24,16 +24,20 @@ pub const MAX_OPEN_CALLS: usize = 100;
 pub const MAX_OPEN_VICTIMS: usize = 1000;
 pub const MAX_ADOPTED: usize = 1000;
 
-/// How many workers a group had been filled up to.
+/// How many workers a group has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Provisioned {
     /// The group.
     #[schemars(with = "String", length(max = 63))]
     pub role: Role,
-    /// The number of workers.
+    /// How many it had been filled up to.
     #[schemars(with = "i32", range(min = 0))]
     pub replicas: u32,
+    /// How many there are, with those that are on their way and those that EC2 does not show.
+    #[serde(default)]
+    #[schemars(with = "i32", range(min = 0))]
+    pub existing: u32,
 }
 
 /// How many workers were replaced within ten minutes.
@@ -111,9 +115,13 @@ impl Ledger {
         told.iter().for_each(|(intent, launched)| self.count_launched(intent, *launched));
     }
 
-    /// Counts what a launch came to: what it replaced, and what its group is not filled up to after all.
+    /// Counts what a launch came to: what it replaced, and what its group does not have after all.
     pub fn count_launched(&mut self, intent: &LaunchIntent, launched: usize) {
         count(&mut self.replacements, intent, launched);
+        let existing =
+            self.provisioned.iter().find(|group| group.role == intent.role).map_or(0, |group| group.existing);
+        let absent = intent.count.saturating_sub(launched as u32);
+        self.set_existing(&intent.role, existing.saturating_sub(absent));
         let new = (launched as u32).saturating_sub(intent.replaces);
         let missing = intent.count.saturating_sub(intent.replaces).saturating_sub(new);
         if missing > 0 {
@@ -141,7 +149,15 @@ impl Ledger {
         match self.provisioned.iter_mut().find(|group| &group.role == role) {
             Some(group) => group.replicas = replicas,
             None if replicas == 0 => {}
-            None => self.provisioned.push(Provisioned { role: role.clone(), replicas }),
+            None => self.provisioned.push(Provisioned { role: role.clone(), replicas, existing: 0 }),
+        }
+    }
+
+    pub fn set_existing(&mut self, role: &Role, existing: u32) {
+        match self.provisioned.iter_mut().find(|group| &group.role == role) {
+            Some(group) => group.existing = existing,
+            None if existing == 0 => {}
+            None => self.provisioned.push(Provisioned { role: role.clone(), replicas: 0, existing }),
         }
     }
 

@@ -24,6 +24,7 @@ use crate::{
         ownership::REVISION_TAG,
         pools::Places,
         roster::{Known, Roster},
+        share::Share,
     },
 };
 
@@ -73,7 +74,14 @@ pub struct Scope<'a> {
     pub status_checks: bool,
     pub places: &'a [&'a Places],
     pub revisions: &'a BTreeSet<String>,
+    /// How many machines may be missing at once, to be given up after the grace.
+    pub may_vanish: Share,
 }
+
+/// Of an object that does not say.
+pub const MAY_VANISH: Share = Share::Percent(20);
+/// Of one that is being deleted: nobody looks after what is given up too early.
+pub const NONE_MAY_VANISH: Share = Share::Number(0);
 
 /// What a look came to.
 #[derive(Debug)]
@@ -160,8 +168,8 @@ impl<K: WorkerKind> Look<'_, K> {
         not_before: Instant,
     ) -> Result<(Answer, K::Sight), Failure> {
         let owner = live_owner(self.ctx, self.live);
-        let Scope { status_checks, places, revisions } = scope;
-        let question = Question { owner: &owner, status_checks, places, revisions, not_before };
+        let Scope { status_checks, places, revisions, may_vanish } = scope;
+        let question = Question { owner: &owner, status_checks, places, revisions, may_vanish, not_before };
         let answer = observe(self.ctx, self.session, self.live, ledger, self.memory, question).await?;
         let machines = answer.observed.roster.machines.values();
         let named: BTreeSet<_> = machines.map(|machine| machine.instance.revision().to_owned()).collect();

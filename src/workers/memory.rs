@@ -14,12 +14,12 @@ use crate::{
     workers::{
         adoption::AdoptionMemory,
         advance::Advance,
+        belief::Belief,
         draft::{Lessons, Refusal},
         health::Pulse,
         ledger::Ledger,
         pools::{Places, Pool},
         revisions::Revisions,
-        roster::Known,
         settle::Standing,
         supply::Supplies,
     },
@@ -41,10 +41,7 @@ impl Memories {
 
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// Machines that were seen alive and not proven gone since. `None` before the first look.
-    pub known: Option<BTreeMap<InstanceId, Known>>,
-    /// Since when a believed machine is not shown.
-    pub missing_since: BTreeMap<InstanceId, Instant>,
+    pub belief: Belief,
     pub revisions: Revisions,
     pub pulse: Pulse,
     pub adoption: AdoptionMemory,

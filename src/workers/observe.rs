@@ -8,10 +8,11 @@ use std::{
 use crate::{
     aws::{Session, ec2::Ec2, sweep::Snapshot},
     context::Context,
-    ids::{InstanceId, SubnetId},
+    ids::SubnetId,
     live::Live,
     reconcile::Failure,
     workers::{
+        belief::Moment,
         draft::{Observed, Zones},
         instance::Instance,
         ledger::Ledger,
@@ -19,7 +20,8 @@ use crate::{
         memory::Memory,
         ownership::{Claim, Owner},
         pools::Places,
-        roster::{Known, Roster, Sighting},
+        roster::{Roster, Sighting},
+        share::Share,
         template::Placement,
     },
 };
@@ -34,6 +36,8 @@ pub struct Question<'a> {
     pub places: &'a [&'a Places],
     /// And of which revisions.
     pub revisions: &'a BTreeSet<String>,
+    /// How many machines may be missing at once, to be given up after the grace.
+    pub may_vanish: Share,
     /// A look that was begun before this moment is too old.
     pub not_before: Instant,
 }
@@ -60,7 +64,9 @@ pub async fn observe<K: WorkerKind>(
     let cluster = &question.owner.cluster;
     let snapshot = ctx.sweeps.instances(session, cluster, question.not_before).await?;
     let mut roster = sort_out(question.owner, &snapshot, ledger);
-    resolve_missing(ctx, &ec2, live, ledger, memory, &mut roster).await?;
+    let (begun, may_vanish) = (snapshot.begun, question.may_vanish);
+    let moment = Moment { begun, now, timings: &ctx.config.timings, may_vanish };
+    resolve_missing(&ec2, live, ledger, memory, &mut roster, question.owner, moment).await?;
     if question.status_checks && !roster.machines.is_empty() {
         let checks = ctx.sweeps.status_checks(session, question.not_before).await?;
         for (id, machine) in &mut roster.machines {
@@ -101,63 +107,25 @@ fn sort_out(owner: &Owner, snapshot: &Snapshot, ledger: &Ledger) -> Roster {
     roster
 }
 
-/// Machines that are believed in and not in the sweep are asked for by id. Only then, and after the grace, is one gone.
+/// Machines that are believed in and not in the sweep are asked for by id.
 async fn resolve_missing<K: WorkerKind>(
-    ctx: &Context,
     ec2: &Ec2,
     live: &Live<K>,
     ledger: &Ledger,
     memory: &mut Memory,
     roster: &mut Roster,
+    owner: &Owner,
+    moment: Moment<'_>,
 ) -> Result<(), Failure> {
-    let now = ctx.clock.monotonic();
-    let grace = ctx.config.timings.describe_grace;
-    // A fresh process knows of those that the status lists.
-    let known = memory.known.clone().unwrap_or_else(|| K::listed(&live.status()));
-    let launched: BTreeSet<_> = ledger.launches.iter().flat_map(|intent| intent.instance_ids.iter().cloned()).collect();
-    let mut missing: BTreeMap<InstanceId, Known> = ledger.named();
-    missing.extend(known.clone());
-    missing.retain(|id, _| !roster.machines.contains_key(id));
-    memory.missing_since.retain(|id, _| missing.contains_key(id));
-    let waited = |memory: &mut Memory, id: &InstanceId| {
-        now.saturating_duration_since(*memory.missing_since.entry(id.clone()).or_insert(now)) >= grace
-    };
-    // A machine that was launched a moment ago is expected to be missing.
-    let asked: Vec<_> = missing
-        .keys()
-        .filter(|id| waited(memory, id) || known.contains_key(*id) || !launched.contains(*id))
-        .cloned()
-        .collect();
-    let mut found: BTreeMap<InstanceId, Instance> = BTreeMap::new();
-    if !asked.is_empty() {
-        found.extend(ec2.describe_by_id(&asked).await?.into_iter().map(|instance| (instance.id.clone(), instance)));
+    let missing = memory.belief.missing(roster, ledger, || K::listed(&live.status()), moment);
+    let mut found = BTreeMap::new();
+    if !missing.asked.is_empty() {
+        let described = ec2.describe_by_id(&missing.asked).await?;
+        found.extend(described.into_iter().map(|instance| (instance.id.clone(), instance)));
     }
     let adopted = ledger.adopted();
-    for (id, facts) in missing {
-        match found.remove(&id) {
-            Some(instance) if instance.state.is_over() => {
-                roster.gone.insert(id);
-            }
-            Some(instance) => {
-                let owner = live_owner(ctx, live);
-                if owner.claim(&instance, &adopted) == Claim::Owned {
-                    roster.machines.insert(id, Sighting { instance, swept: false, checks_passed: false });
-                } else {
-                    // Somebody took our tags off: it is no longer ours.
-                    roster.gone.insert(id);
-                }
-            }
-            None if asked.contains(&id) && waited(memory, &id) => {
-                roster.gone.insert(id);
-            }
-            None => {
-                roster.unseen.insert(id, facts);
-            }
-        }
-    }
-    let alive = roster.machines.values().map(|machine| &machine.instance).filter(|instance| !instance.state.is_over());
-    let alive = alive.map(|instance| (instance.id.clone(), Known::of(instance)));
-    memory.known = Some(alive.chain(roster.unseen.clone()).collect());
+    let is_owned = |instance: &Instance| owner.claim(instance, &adopted) == Claim::Owned;
+    memory.belief.conclude(missing, found, is_owned, roster, ledger, moment);
     Ok(())
 }
 
@@ -179,7 +147,8 @@ async fn search(ctx: &Context, ec2: &Ec2, memory: &mut Memory) -> Result<(), Fai
     }
     let found = ec2.find_by_token(&due).await?;
     for token in due {
-        let of_token = |instance: &&Instance| instance.client_token == token.as_str() && !instance.state.is_over();
+        // Those that are over already were launched all the same: what replaces them is a replacement.
+        let of_token = |instance: &&Instance| instance.client_token == token.as_str();
         let ids = found.iter().filter(of_token).map(|instance| instance.id.clone()).collect();
         memory.found(&token, ids);
     }

@@ -11,10 +11,14 @@ use crate::{
 pub struct Roster {
     /// What EC2 shows of the owner's machines, those on their way out included.
     pub machines: BTreeMap<InstanceId, Sighting>,
-    /// Believed in and proven to be over: EC2 says so of the very id, or knows no such id after the grace.
+    /// Believed in and over: EC2 says so of the very id, or knows no such id for long enough.
     pub gone: BTreeSet<InstanceId>,
     /// Believed in, not shown, and not proven to be gone. They count.
     pub unseen: BTreeMap<InstanceId, Known>,
+    /// Those of them that EC2 knows nothing of for longer than the grace, and too many at once to be taken for gone.
+    pub vanished: BTreeSet<InstanceId>,
+    /// How many more there were when the process before this one wrote its record. They count, too.
+    pub nameless: BTreeMap<Role, u32>,
     /// Live machines of an earlier object of the same name.
     pub orphans: BTreeMap<InstanceId, Uid>,
     /// Machines that carry the owner's tags without being its own.

@@ -7,6 +7,7 @@ mod chart;
 mod cpu;
 mod crash;
 mod crds;
+mod dark;
 mod examples;
 mod fleet;
 mod fleet_ends;

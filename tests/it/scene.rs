@@ -49,6 +49,7 @@ pub(crate) fn timings() -> Timings {
         call_deadline: Duration::from_secs(10),
         send_window: Duration::from_secs(3),
         describe_grace: Duration::from_millis(500),
+        vanished: Duration::from_secs(3600),
         sweep: Duration::from_millis(1000),
         progress: Duration::from_millis(100),
         reference_grace: Duration::from_millis(1500),

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     ids::{ClientToken, SubnetId},
-    worker_fleet::desired::{Desired, Share},
-    workers::launch::LaunchIntent,
+    worker_fleet::desired::Desired,
+    workers::{launch::LaunchIntent, share::Share},
 };
 
 /// A rule that is not kept.
@@ -37,13 +37,17 @@ pub(super) enum Broken {
     TagIsEnough,
     /// Rule 7: what is not shown is gone.
     UnseenIsGone,
+    /// Rule 7: a fresh process believes only in those that the status lists.
+    CountIsForgotten,
+    /// Rule 7: whoever is not shown for the grace is gone, however many there are.
+    ManyAreGone,
     SurgeBound,
     UnavailabilityBound,
     ReplacementLimit,
     UnhealthyLimit,
 }
 
-pub(super) const BROKEN: [Broken; 16] = [
+pub(super) const BROKEN: [Broken; 18] = [
     Broken::RecordLast,
     Broken::BlindWrites,
     Broken::RepeatOfToday,
@@ -56,6 +60,8 @@ pub(super) const BROKEN: [Broken; 16] = [
     Broken::SearchAtOnce,
     Broken::TagIsEnough,
     Broken::UnseenIsGone,
+    Broken::CountIsForgotten,
+    Broken::ManyAreGone,
     Broken::SurgeBound,
     Broken::UnavailabilityBound,
     Broken::ReplacementLimit,
@@ -86,7 +92,9 @@ impl Broken {
             | Self::AnsweredIsSeen
             | Self::SearchAtOnce
             | Self::TagIsEnough
-            | Self::UnseenIsGone => None,
+            | Self::UnseenIsGone
+            | Self::CountIsForgotten
+            | Self::ManyAreGone => None,
         }
     }
 

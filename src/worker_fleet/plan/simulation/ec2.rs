@@ -23,6 +23,8 @@ use crate::{
 const LAG: u64 = 45;
 /// A call without an answer takes effect within so many seconds; the deadline of a call is 30.
 const LATE: u64 = 25;
+/// For how long a zone is not shown; many machines are believed in for an hour.
+const DARKNESS: u64 = 900;
 const BOOT: u64 = 10;
 /// Checks pass so long after the launch.
 const CHECKS: u64 = 20;
@@ -37,6 +39,8 @@ pub(super) struct Machine {
     pub sick: bool,
     launched: u64,
     shown: u64,
+    /// Until when nothing is shown of it.
+    dark: u64,
     ended: Option<u64>,
 }
 
@@ -170,7 +174,7 @@ impl Ec2 {
             ..machine(n, InstanceState::Pending).instance
         };
         self.launched.push(now);
-        self.add(Machine { instance, foreign: false, sick: false, launched: now, shown, ended: None })
+        self.add(Machine { instance, foreign: false, sick: false, launched: now, shown, dark: 0, ended: None })
     }
 
     fn add(&mut self, machine: Machine) -> InstanceId {
@@ -194,7 +198,7 @@ impl Ec2 {
     /// What EC2 shows of a machine.
     pub(super) fn shown(&self, id: &InstanceId, now: u64) -> Option<Instance> {
         let machine = self.machines.get(id)?;
-        if now < machine.shown {
+        if now < machine.shown || now < machine.dark {
             return None;
         }
         match machine.ended {
@@ -206,6 +210,15 @@ impl Ec2 {
 
     pub(super) fn sweep(&self, now: u64) -> impl Iterator<Item = Instance> + '_ {
         self.machines.keys().filter_map(move |id| self.shown(id, now))
+    }
+
+    /// Machines of a launch that ended, and that EC2 shows no more.
+    pub(super) fn forgotten(&self, token: &ClientToken, now: u64) -> impl Iterator<Item = InstanceId> + '_ {
+        let token = token.to_string();
+        let of_token = self.machines.values().filter(move |machine| machine.instance.client_token == token);
+        let forgotten =
+            of_token.filter(move |machine| machine.ended.is_some_and(|ended| now >= ended + SHOWN_AFTER_END));
+        forgotten.map(|machine| machine.instance.id.clone())
     }
 
     pub(super) fn passes_checks(&self, id: &InstanceId, now: u64) -> bool {
@@ -241,7 +254,17 @@ impl Ec2 {
         instance.tags = owner.tags(&crate::ids::Role::main(), "web-1");
         instance.client_token = String::new();
         debug_assert!(instance.tags.contains_key(CLUSTER_TAG) && instance.tags.contains_key(OWNER_TAG));
-        self.add(Machine { instance, foreign: true, sick: false, launched: now, shown: now, ended: None });
+        self.add(Machine { instance, foreign: true, sick: false, launched: now, shown: now, dark: 0, ended: None });
+    }
+
+    /// Shows nothing of a zone for a while, but for what open launches brought: nobody can miss what he never saw.
+    pub(super) fn darken(&mut self, zone: &str, open: &[LaunchIntent], now: u64) {
+        let is_open = |machine: &Machine| open.iter().any(|i| i.token.as_str() == machine.instance.client_token);
+        for machine in self.machines.values_mut().filter(|machine| !is_open(machine)) {
+            if machine.instance.zone == format!("eu-west-1{zone}") {
+                machine.dark = now + DARKNESS;
+            }
+        }
     }
 
     pub(super) fn set_capacity(&mut self, pool: Pool, full: bool) {
@@ -256,6 +279,7 @@ impl Ec2 {
     pub(super) fn heal(&mut self) {
         self.full.clear();
         for machine in self.machines.values_mut() {
+            machine.dark = 0;
             machine.sick = false;
             if machine.instance.state.is_stopped() {
                 machine.instance.state = InstanceState::Running;

@@ -32,6 +32,8 @@ pub(super) enum Step {
     Stop(usize),
     /// The checks of a machine fail, or it never starts.
     Sicken(usize),
+    /// EC2 shows nothing of a zone for a while.
+    Darkness(usize),
     /// Somebody launches a machine by hand with the fleet's tags on it.
     Paste,
     /// The n-th pool is out of capacity, or has some again.
@@ -101,7 +103,8 @@ impl History {
         };
         // What the user does, in some histories: nothing, scaling, anything.
         let edits = rng.random_range(0..3);
-        let steps = (0..rng.random_range(0..40)).map(|_| Step::draw(rng, edits)).collect();
+        let dark = rng.random_bool(0.3);
+        let steps = (0..rng.random_range(0..40)).map(|_| Step::draw(rng, edits, dark)).collect();
         Self { wish, steps }
     }
 
@@ -139,7 +142,7 @@ impl History {
 }
 
 impl Step {
-    fn draw(rng: &mut SmallRng, edits: u32) -> Self {
+    fn draw(rng: &mut SmallRng, edits: u32, dark: bool) -> Self {
         match rng.random_range(0..100) {
             0..55 => Self::Reconcile {
                 stale: rng.random_bool(0.1),
@@ -153,7 +156,8 @@ impl Step {
             79..83 => Self::Death(rng.random_range(0..6), pick(rng, &[Lag::None, Lag::Some])),
             83..84 => Self::Stop(rng.random_range(0..6)),
             84..86 => Self::Sicken(rng.random_range(0..6)),
-            86..87 => Self::Paste,
+            86 if dark => Self::Darkness(rng.random_range(0..2)),
+            86 => Self::Paste,
             87..90 => Self::Capacity(rng.random_range(0..4), rng.random_bool(0.5)),
             90 if edits == 2 => Self::Delete,
             _ if edits == 0 => Self::Wait(5),
@@ -188,6 +192,7 @@ impl Step {
             | Self::Death(..)
             | Self::Stop(_)
             | Self::Sicken(_)
+            | Self::Darkness(_)
             | Self::Paste
             | Self::Capacity(..)
             | Self::Edit(_)

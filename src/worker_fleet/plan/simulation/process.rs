@@ -20,10 +20,13 @@ use crate::{
     ids::InstanceId,
     worker_fleet::desired::Desired,
     workers::{
+        belief::Moment,
         draft::{Observed, Plan},
         headcount::heads,
         health::Sight,
+        instance::Instance,
         ledger::Ledger,
+        look::NONE_MAY_VANISH,
         memory::Memory,
         ownership::Claim,
         roster::{Known, Roster, Sighting},
@@ -110,7 +113,7 @@ impl Process {
             let checks_passed = ec2.passes_checks(&id, now);
             roster.machines.insert(id, Sighting { instance, swept: true, checks_passed });
         }
-        self.resolve_missing(read, &mut roster, now, broken);
+        self.resolve_missing(read, ec2, &mut roster, now, broken);
         for intent in ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty()) {
             if !intent.is_remembered(wall(now)) {
                 self.memory.cannot_be_repeated(&intent.token);
@@ -124,7 +127,7 @@ impl Process {
             _ => *TIMINGS,
         };
         for token in self.memory.searches(at(now), &patience) {
-            let found = ec2.sweep(now).filter(|i| i.client_token == token.as_str() && !i.state.is_over());
+            let found = ec2.sweep(now).filter(|i| i.client_token == token.as_str());
             let found = found.map(|instance| instance.id).collect();
             self.memory.found(&token, found);
         }
@@ -136,24 +139,23 @@ impl Process {
         self.memory.lessons(&desired.revisions(), at(now), &TIMINGS)
     }
 
-    fn resolve_missing(&mut self, read: &Object, roster: &mut Roster, now: u64, broken: Option<Broken>) {
-        let listed = || read.listed.iter().map(|(id, (known, _))| (id.clone(), known.clone())).collect();
-        let mut missing = read.ledger.named();
-        missing.extend(self.memory.known.clone().unwrap_or_else(listed));
-        missing.retain(|id, _| !roster.machines.contains_key(id));
-        self.memory.missing_since.retain(|id, _| missing.contains_key(id));
-        for (id, known) in missing {
-            let since = *self.memory.missing_since.entry(id.clone()).or_insert(at(now));
-            let waited = at(now).saturating_duration_since(since) >= TIMINGS.describe_grace;
-            if waited || broken == Some(Broken::UnseenIsGone) {
-                roster.gone.insert(id);
-            } else {
-                roster.unseen.insert(id, known);
-            }
+    fn resolve_missing(&mut self, read: &Object, ec2: &Ec2, roster: &mut Roster, now: u64, broken: Option<Broken>) {
+        let mut ledger = read.ledger.clone();
+        let (mut timings, none) = (*TIMINGS, Duration::ZERO);
+        match broken {
+            Some(Broken::UnseenIsGone) => (timings.describe_grace, timings.vanished) = (none, none),
+            Some(Broken::ManyAreGone) => timings.vanished = timings.describe_grace,
+            Some(Broken::CountIsForgotten) => ledger.provisioned.iter_mut().for_each(|group| group.existing = 0),
+            Some(_) | None => {}
         }
-        let alive = roster.machines.values().map(|machine| &machine.instance).filter(|i| !i.state.is_over());
-        let alive = alive.map(|instance| (instance.id.clone(), Known::of(instance)));
-        self.memory.known = Some(alive.chain(roster.unseen.clone()).collect());
+        let may_vanish = if read.deleting { NONE_MAY_VANISH } else { read.desired.max_unhealthy };
+        let moment = Moment { begun: at(now), now: at(now), timings: &timings, may_vanish };
+        let listed = || read.listed.iter().map(|(id, (known, _))| (id.clone(), known.clone())).collect();
+        let missing = self.memory.belief.missing(roster, &ledger, listed, moment);
+        let found = missing.asked.iter().filter_map(|id| Some((id.clone(), ec2.shown(id, now)?))).collect();
+        let owner = &read.desired.owner;
+        let is_owned = |instance: &Instance| owner.claim(instance, &BTreeSet::new()) == Claim::Owned;
+        self.memory.belief.conclude(missing, found, is_owned, roster, &ledger, moment);
     }
 
     /// How the workers are, as `Insight` finds it.

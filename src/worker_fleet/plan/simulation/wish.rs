@@ -9,9 +9,12 @@ use crate::{
     ids::MAIN_ROLE,
     worker_fleet::{
         crd::ScaleDownPolicy,
-        desired::{Desired, Share, Update},
+        desired::{Desired, Update},
     },
-    workers::health::{Criteria, ReadinessCheck},
+    workers::{
+        health::{Criteria, ReadinessCheck},
+        share::Share,
+    },
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ use crate::{
 
 const POLICY: DeletionPolicy = DeletionPolicy::Terminate;
 const MAX_ROUNDS: usize = 10;
+const LISTED: usize = 2;
 /// A cache is behind for at most so many seconds.
 const STALE: u64 = 60;
 
@@ -101,6 +102,11 @@ impl World {
             Step::Death(n, lag) => self.tally.harmed |= self.ec2.kill(n, lag, self.now),
             Step::Stop(n) => self.tally.harmed |= self.ec2.stop(n),
             Step::Sicken(n) => self.tally.harmed |= self.ec2.sicken(n),
+            Step::Darkness(n) => {
+                let open = &self.object.ledger.launches;
+                self.ec2.darken(["a", "b"][n % 2], open, self.now);
+                self.tally.darkened = true;
+            }
             Step::Paste => self.ec2.paste(self.now),
             Step::Capacity(n, full) => {
                 let pools = |group: &super::super::Group| {
@@ -122,6 +128,10 @@ impl World {
     pub(super) fn wait(&mut self, seconds: u64) {
         self.now += seconds;
         self.ec2.advance(self.now);
+        let unanswered = self.object.ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty());
+        for token in unanswered.map(|intent| intent.token.clone()) {
+            self.tally.untold.extend(self.ec2.forgotten(&token, self.now));
+        }
     }
 
     fn start(&mut self) -> Process {
@@ -171,6 +181,8 @@ impl World {
         if with_list {
             self.object.listed = task.listed.clone();
         }
+        let victims = ledger.victims();
+        self.object.listed.retain(|id, _| !victims.contains(id));
         task.read.version = self.object.version;
         true
     }
@@ -257,7 +269,8 @@ impl World {
             let listed = live.map(|machine| {
                 (machine.instance.id.clone(), (Known::of(&machine.instance), state.of(machine).ready_at))
             });
-            task.listed = listed.collect();
+            // The status lists only some, and so few here that the count on record matters, too.
+            task.listed = listed.take(LISTED).collect();
             self.judge(task, &state, &next);
             next
         };

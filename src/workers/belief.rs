@@ -1,0 +1,191 @@
+//! What is believed of machines that EC2 does not show: that they are there, until it is certain or likely enough that
+//! they are not. Pure.
+//!
+//! A machine is gone when EC2 says so of its very id. One that EC2 knows nothing of is given up after the grace, if few
+//! are: when many are missing at once, what describes them is broken rather than they. A process that has just started
+//! knows by id only whom the status lists; of the others it knows from the record how many there were.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::Timings,
+    ids::{InstanceId, Role},
+    workers::{
+        headcount::heads,
+        instance::Instance,
+        ledger::Ledger,
+        roster::{Known, Roster, Sighting},
+        share::Share,
+    },
+};
+
+/// What is remembered of an object's machines from look to look.
+#[derive(Debug, Default)]
+pub struct Belief {
+    /// Machines that were seen alive and not proven gone since. `None` before the first look.
+    known: Option<BTreeMap<InstanceId, Known>>,
+    /// Since when a believed machine is not shown.
+    missing_since: BTreeMap<InstanceId, Instant>,
+    /// When what the first look saw was asked for.
+    begun: Option<Instant>,
+    /// How many machines the first look missed of which only the record's count tells.
+    nameless: BTreeMap<Role, u32>,
+    /// When machines of which EC2 knew nothing were given up.
+    given_up: Vec<Instant>,
+}
+
+/// A look at EC2, as far as time matters.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// When the sweep was begun.
+    pub begun: Instant,
+    pub now: Instant,
+    pub timings: &'a Timings,
+    /// How many of the believed machines may be missing at once, to be given up after the grace.
+    pub may_vanish: Share,
+}
+
+/// The machines that a sweep did not show.
+#[derive(Debug)]
+pub struct Missing {
+    all: BTreeMap<InstanceId, Known>,
+    /// How many of the known ones are shown to be over.
+    ended: BTreeMap<Role, u32>,
+    /// Those to ask EC2 for by id.
+    pub asked: Vec<InstanceId>,
+}
+
+impl Belief {
+    /// Whom the sweep misses. `listed` are those that the status lists, which a fresh process starts with.
+    pub fn missing(
+        &mut self,
+        roster: &Roster,
+        ledger: &Ledger,
+        listed: impl FnOnce() -> BTreeMap<InstanceId, Known>,
+        moment: Moment<'_>,
+    ) -> Missing {
+        let known = self.known.clone().unwrap_or_else(listed);
+        let launched: BTreeSet<_> = ledger.launches.iter().flat_map(|intent| &intent.instance_ids).collect();
+        let mut ended: BTreeMap<Role, u32> = BTreeMap::new();
+        for (_, over) in known.iter().filter(|(id, _)| roster.is_over(id)) {
+            *ended.entry(over.role.clone()).or_default() += 1;
+        }
+        let mut all = ledger.named();
+        all.extend(known.clone());
+        all.retain(|id, _| !roster.machines.contains_key(id));
+        self.missing_since.retain(|id, _| all.contains_key(id));
+        let asked = all
+            .keys()
+            // A machine that was launched a moment ago is expected to be missing.
+            .filter(|id| {
+                self.is_overdue(id, moment, moment.timings.describe_grace)
+                    || known.contains_key(*id)
+                    || !launched.contains(id)
+            })
+            .cloned()
+            .collect();
+        for id in all.keys() {
+            self.missing_since.entry(id.clone()).or_insert(moment.now);
+        }
+        Missing { all, ended, asked }
+    }
+
+    /// Completes the roster by what EC2 answered for the ids that were asked for.
+    pub fn conclude(
+        &mut self,
+        missing: Missing,
+        mut found: BTreeMap<InstanceId, Instance>,
+        is_owned: impl Fn(&Instance) -> bool,
+        roster: &mut Roster,
+        ledger: &Ledger,
+        moment: Moment<'_>,
+    ) {
+        let mut doubtful = BTreeMap::new();
+        let mut ended = missing.ended;
+        for (id, known) in missing.all {
+            match found.remove(&id) {
+                Some(instance) if instance.state.is_over() || !is_owned(&instance) => {
+                    // What is not ours any more had our tags taken off.
+                    *ended.entry(known.role).or_default() += 1;
+                    roster.gone.insert(id);
+                }
+                Some(instance) => {
+                    roster.machines.insert(id, Sighting { instance, swept: false, checks_passed: false });
+                }
+                None if missing.asked.contains(&id) && self.is_overdue(&id, moment, moment.timings.describe_grace) => {
+                    doubtful.insert(id, known);
+                }
+                None => {
+                    roster.unseen.insert(id, known);
+                }
+            }
+        }
+        self.count_nameless(roster, &doubtful, &ended, ledger, moment);
+        let nameless: u32 = self.nameless.values().sum();
+        let hour = moment.timings.vanished;
+        self.given_up.retain(|time| moment.now.saturating_duration_since(*time) < hour);
+        let alive = roster.machines.values().filter(|machine| !machine.instance.state.is_over()).count();
+        let vanished = doubtful.len() + nameless as usize + self.given_up.len();
+        let believed = alive + roster.unseen.len() + vanished;
+        let many = vanished as u32 > moment.may_vanish.rounded_up(believed as u32);
+        let patience = if many { hour } else { moment.timings.describe_grace };
+        for (id, known) in doubtful {
+            if self.is_overdue(&id, moment, patience) {
+                self.given_up.push(moment.now);
+                roster.gone.insert(id);
+            } else {
+                roster.vanished.insert(id.clone());
+                roster.unseen.insert(id, known);
+            }
+        }
+        let begun = *self.begun.get_or_insert(moment.begun);
+        if moment.begun.saturating_duration_since(begun) >= patience {
+            self.given_up.extend((0..nameless).map(|_| moment.now));
+            self.nameless.clear();
+        }
+        roster.nameless.clone_from(&self.nameless);
+        let alive = roster.machines.values().map(|machine| &machine.instance).filter(|i| !i.state.is_over());
+        let alive = alive.map(|instance| (instance.id.clone(), Known::of(instance)));
+        self.known = Some(alive.chain(roster.unseen.clone()).collect());
+    }
+
+    /// How many more there were than can be told of. Only the first look finds out; later ones find some of them.
+    fn count_nameless(
+        &mut self,
+        roster: &Roster,
+        doubtful: &BTreeMap<InstanceId, Known>,
+        ended: &BTreeMap<Role, u32>,
+        ledger: &Ledger,
+        moment: Moment<'_>,
+    ) {
+        let first = self.begun.is_none();
+        if !first && self.nameless.is_empty() {
+            return;
+        }
+        let mut told = roster.clone();
+        told.unseen.extend(doubtful.clone());
+        let heads = heads(&told, ledger);
+        let mut nameless = BTreeMap::new();
+        for group in &ledger.provisioned {
+            let told: u32 = heads.iter().filter(|head| head.role == group.role.as_str()).map(|head| head.count).sum();
+            let ended = if first { ended.get(&group.role).copied().unwrap_or_default() } else { 0 };
+            let most = if first { u32::MAX } else { self.nameless.get(&group.role).copied().unwrap_or_default() };
+            let more = group.existing.saturating_sub(told + ended).min(most);
+            if more > 0 {
+                nameless.insert(group.role.clone(), more);
+            }
+        }
+        if first && !nameless.is_empty() {
+            tracing::info!(?nameless, grace = ?moment.timings.describe_grace, "EC2 does not show all that are on record");
+        }
+        self.nameless = nameless;
+    }
+
+    fn is_overdue(&self, id: &InstanceId, moment: Moment<'_>, patience: Duration) -> bool {
+        let since = self.missing_since.get(id).copied().unwrap_or(moment.now);
+        moment.now.saturating_duration_since(since) >= patience
+    }
+}
