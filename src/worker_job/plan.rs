@@ -79,8 +79,9 @@ fn end_stopped(draft: &mut Draft<'_, '_>, progress: &Progress) {
 /// failed, or nobody knows what they do.
 fn end_needless(draft: &mut Draft<'_, '_>, sight: &Sight, progress: &Progress, finished: Option<JobOutcome>) {
     let failed = match finished {
-        Some(JobOutcome::FailedIndexes | JobOutcome::MaxFailedIndexesExceeded | JobOutcome::DeadlineExceeded) => true,
-        Some(JobOutcome::Complete) | None => false,
+        Some(JobOutcome::MaxFailedIndexesExceeded | JobOutcome::DeadlineExceeded) => true,
+        // Every index has its result, so those that still run are about to end.
+        Some(JobOutcome::Complete | JobOutcome::FailedIndexes) | None => false,
     };
     let needless = |worker: &&Sighting| {
         let id = &worker.instance.id;

@@ -127,9 +127,10 @@ async fn the_plan_of_a_take_over_names_those_that_end_and_they_do() {
 
     scene.change::<WorkerFleet>("web", annotations(Value::Null)).await;
     let kept = machines.iter().filter(|id| !named.contains(*id)).count();
-    let ended = |fleet: &WorkerFleet| settled(fleet, 2) && status(fleet).adopted.len() == kept;
+    let left = &before - &named;
+    let ended =
+        |fleet: &WorkerFleet| ids(&live(&scene)) == left && settled(fleet, 2) && status(fleet).adopted.len() == kept;
     scene.wait::<WorkerFleet>("web", "two of four", ended).await;
-    assert_eq!(ids(&live(&scene)), &before - &named);
 }
 
 #[tokio::test]
