@@ -111,7 +111,7 @@ async fn two_at_work_and_nobody_watches(scene: &Scene) -> Workers {
     let workers = Workers::start(scene, |_, _| Deed::Hangs);
     let controller = scene.start().await;
     scene.create::<WorkerJob>("work", spec(scene, 3, 2, json!({}))).await;
-    scene.wait::<WorkerJob>("work", "two at work", |job| two_are_listed(job)).await;
+    scene.wait::<WorkerJob>("work", "two at work", two_are_listed).await;
     controller.kill().await;
     workers
 }
