@@ -19,10 +19,16 @@ const READ: usize = 3;
 const QUOTED: usize = 600;
 const REASON: &str = "StartupDeadlineExceeded";
 
-/// Who was chosen to end for the startup deadline, and was not among `before`.
-pub(super) fn late(before: &BTreeSet<InstanceId>, ledger: &Ledger) -> Vec<InstanceId> {
-    let late = ledger.terminations.iter().filter(|open| open.reason == TerminationReason::StartupDeadline);
-    late.flat_map(|open| &open.instance_ids).filter(|id| !before.contains(*id)).cloned().collect()
+/// Who was chosen to end for the startup deadline, as the record says that a look began with and the one that it came to,
+/// and was not told of by this process. One that dies between the choice and the event leaves the record, from which the
+/// next tells; it may tell a second time of one that is still ending.
+pub(super) fn late(told: &mut BTreeSet<InstanceId>, records: [&Ledger; 2]) -> Vec<InstanceId> {
+    let open = records.into_iter().flat_map(|record| &record.terminations);
+    let late = open.filter(|open| open.reason == TerminationReason::StartupDeadline);
+    let late: BTreeSet<_> = late.flat_map(|open| &open.instance_ids).cloned().collect();
+    let untold = late.difference(told).cloned().collect();
+    *told = late;
+    untold
 }
 
 /// One event each for the first few, with the end of its console where EC2 gives it, and one for the rest.
@@ -109,7 +115,32 @@ fn tail(text: &str, characters: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
+    use crate::workers::launch::Termination;
+
+    #[test]
+    fn each_victim_is_told_of_once_by_a_process_and_again_by_the_next_while_it_is_on_record() {
+        let id = |n: u32| InstanceId::try_from(format!("i-{n:08x}")).unwrap();
+        let ending = |ids: &[u32], reason| {
+            let instance_ids = ids.iter().map(|n| id(*n)).collect();
+            let started_at = Time(Timestamp::UNIX_EPOCH);
+            let terminations = vec![Termination { holder: "me".into(), reason, started_at, instance_ids }];
+            Ledger { terminations, ..Ledger::default() }
+        };
+        let record = |ids: &[u32]| ending(ids, TerminationReason::StartupDeadline);
+        let none = Ledger::default();
+        let mut told = BTreeSet::new();
+        assert_eq!(late(&mut told, [&none, &record(&[1])]), [id(1)]);
+        assert_eq!(late(&mut told, [&record(&[1]), &record(&[1, 2])]), [id(2)]);
+        assert_eq!(late(&mut told, [&record(&[1, 2]), &none]), []);
+        // Killed after the record: it is struck in the very look in which the next process finds it.
+        assert_eq!(late(&mut BTreeSet::new(), [&record(&[1]), &none]), [id(1)]);
+        let other = ending(&[3], TerminationReason::ScaleDown);
+        assert_eq!(late(&mut BTreeSet::new(), [&other, &other]), []);
+    }
 
     #[test]
     fn a_console_becomes_one_printable_line() {

@@ -36,11 +36,11 @@ use self::{
 use crate::{
     aws::Session,
     aws_account::{Claim, authorize},
-    condition::{ConditionType, Reason, Verdict},
+    condition::ConditionType,
     context::Context,
     ids::{InstanceId, Role, Uid},
     live::Live,
-    reconcile::{Chain, Failure, Finalized, Kind, Outcome, escape},
+    reconcile::{Failure, Finalized, Kind, Outcome},
     workers::{
         adoption::{self, Candidates},
         instance::Instance,
@@ -50,6 +50,7 @@ use crate::{
         observe::live_owner,
         ownership::{self, OWNER_TAG},
         parameters::{self, Ask, Parameters},
+        parting::{parting, unless_never_launched},
         preview::{PLAN_ONLY, is_plan_only},
         roster::{Known, Roster, Sighting},
         supply::supply,
@@ -118,13 +119,13 @@ impl Kind for WorkerFleet {
         let candidates = adoption::candidates(ctx, &session, live, &owner, wanted, &mut memory.adoption).await?;
         let newcomers = newcomers(ctx, &session, &desired, &candidates).await?;
         let cpu = cpu::observe(ctx, &session, &owner, &adopted, desired.cpu).await;
-        let victims = Self::ledger(&live.status()).victims();
+        let recorded = Self::ledger(&live.status());
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
         let mut insight = Insight::new(ctx, look.live, &candidates, newcomers, cpu);
         let found = look
             .rounds(scope, |observed, _, ledger, memory, pass| insight.plan(&desired, observed, ledger, memory, pass));
         let found = found.await?;
-        let late = last_words::late(&victims, &found.ledger);
+        let late = last_words::late(&mut look.memory.told, [&recorded, &found.ledger]);
         let knowledge = (&found.answer.observed.roster, &look.memory.revisions);
         last_words::tell(ctx, &session, look.live, &late, knowledge, desired.readiness.criteria.startup_deadline).await;
         let tagged = act && {
@@ -133,33 +134,23 @@ impl Kind for WorkerFleet {
         };
         let named = look.named(&found, &revisions);
         look.prune(named.as_ref(), history).await?;
-        doubt(ctx, &session, &desired, &found);
+        for group in &desired.groups {
+            group.supplied.doubt(ctx, &session, &found.answer.observed.lessons);
+        }
         let in_use = named.and_then(|named| look.memory.revisions.parameters(&named));
         let mut outcome = outcome(&mut look, &desired, &found, insight);
         outcome.verdicts.extend(look.memory.adoption.verdict());
         if tagged {
             outcome.requeue = outcome.requeue.min(ctx.config.timings.progress);
         }
-        let leftover = parameters::tidy(ctx, &session, live, &ask, in_use.as_ref()).await?;
-        // What it changed of the status is what stays of it.
-        outcome.status.parameters = live.status().parameters;
-        let mut synced = desired.parameters;
-        synced.leftover = leftover;
-        outcome.verdicts.extend(synced.verdict(&live.status().common.conditions));
-        outcome.requeue = synced.requeue(&ctx.config.timings).map_or(outcome.requeue, |next| next.min(outcome.requeue));
+        parameters::conclude(ctx, &session, live, &ask, in_use.as_ref(), desired.parameters, &mut outcome).await?;
         Ok(outcome)
     }
 
     async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerFleetStatus>, Failure> {
-        let session = match session(ctx, live, &[]).await {
-            Ok(session) => session,
-            // The account is recorded with the first intent. So nothing was launched, unless the status was lost since
-            // (etcd restored from a backup): then a look tells, and where there can be none, there never was one.
-            Err(error) if live.status().aws.is_none() && !matches!(error, Failure::NotYet(_)) => {
-                tracing::info!(error = %Chain(&error), "let go without a look: nothing was ever launched");
-                return Ok(Finalized::Done);
-            }
-            Err(error) => return Err(error),
+        let session = session(ctx, live, &[]).await;
+        let Some(session) = unless_never_launched(session, live.status().aws.is_some())? else {
+            return Ok(Finalized::Done);
         };
         let memory = ctx.workers.of(live.uid());
         let mut memory = memory.lock().await;
@@ -270,16 +261,6 @@ async fn newcomers(
     Ok(found.into_values().map(sighting).collect())
 }
 
-/// What a launch shows about an image goes before what was known of it.
-fn doubt(ctx: &Context, session: &Session, desired: &Desired, found: &Found<()>) {
-    for supply in desired.groups.iter().filter_map(|group| group.supplied.supply.as_ref()) {
-        let refusal = found.answer.observed.lessons.refusals.get(&supply.revision.name);
-        if refusal.is_some_and(|refusal| refusal.cause.code.starts_with("InvalidAMIID.")) {
-            ctx.resolver.doubt(session, &supply.image.id);
-        }
-    }
-}
-
 type FleetLook<'a> = Look<'a, WorkerFleet>;
 
 fn outcome(
@@ -315,27 +296,4 @@ fn outcome(
     let requeue = look.requeue(found);
     let status = WorkerFleetStatus { plan: insight.preview, ..status };
     Outcome { status, verdicts, requeue: insight.next.map_or(requeue, |next| requeue.min(next)) }
-}
-
-/// What a fleet that is being deleted tells.
-fn parting(look: &FleetLook<'_>, found: &Found<()>) -> Outcome<WorkerFleetStatus> {
-    let victims = found.ledger.victims().len();
-    let launches = found.ledger.launches.len();
-    let (condition, reason, message) = match look.memory.undying.iter().next() {
-        Some((id, error)) => {
-            let message = format!("{id} is not ended: {error}{}", escape());
-            (ConditionType::Stalled, Reason::DeletionBlocked, message)
-        }
-        None => {
-            let message = format!("{victims} workers are ending, {launches} launches are being settled");
-            (ConditionType::Reconciling, Reason::Deleting, message)
-        }
-    };
-    let verdicts = vec![
-        Verdict::new(ConditionType::Ready, false, reason, message.clone()),
-        Verdict::new(condition, true, reason, message),
-    ];
-    let status = WorkerFleet::with_ledger(look.live.status(), look.session, found.ledger.clone());
-    let wait = found.wait.unwrap_or_default();
-    Outcome { status, verdicts, requeue: look.ctx.config.timings.progress.max(wait) }
 }

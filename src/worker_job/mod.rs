@@ -45,11 +45,11 @@ use self::{
 use crate::{
     aws::{Session, ec2::Ec2},
     aws_account::{Claim, authorize},
-    condition::{ConditionType, Reason, Verdict},
+    condition::ConditionType,
     context::Context,
     ids::{InstanceId, Uid},
     live::Live,
-    reconcile::{Chain, Failure, Finalized, Kind, Outcome, escape},
+    reconcile::{Failure, Finalized, Kind, Outcome},
     workers::{
         launch::{LaunchIntent, Termination},
         ledger::Ledger,
@@ -57,6 +57,7 @@ use crate::{
         observe::live_owner,
         ownership::JOB_TAG,
         parameters::{self, Ask, MAIN, Parameters},
+        parting::{parting, unless_never_launched},
         preview::{PLAN_ONLY, dry, is_plan_only, preview},
         roster::{Known, Roster},
         supply::supply,
@@ -138,19 +139,13 @@ impl Kind for WorkerJob {
             plan(&desired, observed, sight, ledger, pass)
         });
         let found = found.await?;
-        let named = look.named(&found, &revisions);
+        let named = look.named(&found, revisions);
         look.prune(named.as_ref(), REVISION_HISTORY).await?;
-        doubt(ctx, &session, &desired, &found);
+        desired.supplied.doubt(ctx, &session, &found.answer.observed.lessons);
         let in_use = named.and_then(|named| look.memory.revisions.parameters(&named));
         let mut outcome = outcome(&mut look, &desired, &found).await;
         outcome.status.plan = told;
-        let leftover = parameters::tidy(ctx, &session, live, &ask, in_use.as_ref()).await?;
-        // What it changed of the status is what stays of it.
-        outcome.status.parameters = live.status().parameters;
-        let mut synced = desired.parameters;
-        synced.leftover = leftover;
-        outcome.verdicts.extend(synced.verdict(&live.status().common.conditions));
-        outcome.requeue = synced.requeue(&ctx.config.timings).map_or(outcome.requeue, |next| next.min(outcome.requeue));
+        parameters::conclude(ctx, &session, live, &ask, in_use.as_ref(), desired.parameters, &mut outcome).await?;
         if delete_when_due(ctx, live, &found.ledger).await? {
             // The watch brings what follows.
             outcome.requeue = ctx.config.timings.sweep;
@@ -159,15 +154,9 @@ impl Kind for WorkerJob {
     }
 
     async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerJobStatus>, Failure> {
-        let session = match session(ctx, live, &[]).await {
-            Ok(session) => session,
-            // The account is recorded with the first intent. So nothing was launched, unless the status was lost since
-            // (etcd restored from a backup): then a look tells, and where there can be none, there never was one.
-            Err(error) if live.status().aws.is_none() && !matches!(error, Failure::NotYet(_)) => {
-                tracing::info!(error = %Chain(&error), "let go without a look: nothing was ever launched");
-                return Ok(Finalized::Done);
-            }
-            Err(error) => return Err(error),
+        let session = session(ctx, live, &[]).await;
+        let Some(session) = unless_never_launched(session, live.status().aws.is_some())? else {
+            return Ok(Finalized::Done);
         };
         let memory = ctx.workers.of(live.uid());
         let mut memory = memory.lock().await;
@@ -278,16 +267,6 @@ async fn session(ctx: &Context, live: &Live<WorkerJob>, claims: &[Claim]) -> Res
     authorize(ctx, WorkerJob::NAME, live.namespace(), aws, status.aws.as_ref(), claims).await
 }
 
-/// What a launch shows about an image goes before what was known of it.
-fn doubt(ctx: &Context, session: &Session, desired: &Desired, found: &Found<Sight>) {
-    if let Some(supply) = &desired.supplied.supply {
-        let refusal = found.answer.observed.lessons.refusals.get(&supply.revision.name);
-        if refusal.is_some_and(|refusal| refusal.cause.code.starts_with("InvalidAMIID.")) {
-            ctx.resolver.doubt(session, &supply.image.id);
-        }
-    }
-}
-
 async fn outcome(look: &mut Look<'_, WorkerJob>, desired: &Desired, found: &Found<Sight>) -> Outcome<WorkerJobStatus> {
     let (now, timings) = (look.ctx.clock.monotonic(), &look.ctx.config.timings);
     let memory = look.ctx.worker_jobs.of(look.live.uid());
@@ -344,25 +323,4 @@ async fn delete_when_due(ctx: &Context, live: &Live<WorkerJob>, ledger: &Ledger)
         Err(Failure::Kube { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 404) => Ok(true),
         Err(error) => Err(error),
     }
-}
-
-/// What a job that is being deleted tells.
-fn parting(look: &Look<'_, WorkerJob>, found: &Found<Sight>) -> Outcome<WorkerJobStatus> {
-    let victims = found.ledger.victims().len();
-    let launches = found.ledger.launches.len();
-    let (condition, reason, message) = match look.memory.undying.iter().next() {
-        Some((id, error)) => {
-            (ConditionType::Stalled, Reason::DeletionBlocked, format!("{id} is not ended: {error}{}", escape()))
-        }
-        None => {
-            let message = format!("{victims} workers are ending, {launches} launches are being settled");
-            (ConditionType::Reconciling, Reason::Deleting, message)
-        }
-    };
-    let verdicts = vec![
-        Verdict::new(ConditionType::Ready, false, reason, message.clone()),
-        Verdict::new(condition, true, reason, message),
-    ];
-    let status = WorkerJob::with_ledger(look.live.status(), look.session, found.ledger.clone());
-    Outcome { status, verdicts, requeue: look.ctx.config.timings.progress.max(found.wait.unwrap_or_default()) }
 }

@@ -55,6 +55,8 @@ pub struct Memory {
     pub idle_looks: u32,
     launches: BTreeMap<ClientToken, Launch>,
     asked: BTreeMap<InstanceId, Instant>,
+    /// Of whose end for want of readiness this process has told.
+    pub told: BTreeSet<InstanceId>,
     /// EC2 refused to end these.
     pub undying: BTreeMap<InstanceId, aws::Error>,
     cooling: BTreeMap<Pool, (Instant, aws::Error)>,

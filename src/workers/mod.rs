@@ -20,6 +20,7 @@ pub mod memory;
 pub mod observe;
 pub mod ownership;
 pub mod parameters;
+pub mod parting;
 pub mod pools;
 pub mod preview;
 pub mod progress;

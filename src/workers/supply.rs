@@ -7,6 +7,7 @@ use crate::{
     context::Context,
     ids::Role,
     workers::{
+        draft::Lessons,
         memory::Memory,
         ownership::Owner,
         parameters::ParametersRef,
@@ -71,6 +72,15 @@ impl Supplied {
     /// Whether somebody has to change something before anything can be launched.
     pub fn stalls(&self) -> bool {
         self.unresolved.as_ref().is_some_and(|unresolved| unresolved.stalls() || self.overdue)
+    }
+
+    /// What a launch shows about an image goes before what was known of it.
+    pub fn doubt(&self, ctx: &Context, session: &Session, lessons: &Lessons) {
+        let Some(supply) = &self.supply else { return };
+        let refusal = lessons.refusals.get(&supply.revision.name);
+        if refusal.is_some_and(|refusal| refusal.cause.code.starts_with("InvalidAMIID.")) {
+            ctx.resolver.doubt(session, &supply.image.id);
+        }
     }
 
     /// The image that is in use or was found, if one was.

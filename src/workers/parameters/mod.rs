@@ -6,6 +6,7 @@
 //!
 //! What a revision, a user data or a status holds is the place of the values and their hash, never a value.
 
+mod conclude;
 mod crd;
 mod memory;
 mod plan;
@@ -20,6 +21,7 @@ mod user_data;
 mod values;
 
 pub use self::{
+    conclude::conclude,
     crd::{
         KeyRef, OnChange, Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store,
         Store, ValueFrom,

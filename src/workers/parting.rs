@@ -1,0 +1,43 @@
+//! How an object that runs workers is let go.
+
+use crate::{
+    aws::Session,
+    condition::{ConditionType, Reason, Verdict},
+    reconcile::{Chain, Failure, Outcome, escape},
+    workers::look::{Found, Look, WorkerKind},
+};
+
+/// The session to end the workers with, or `None` when there is nothing to end. `pinned`: the status names an account, as it
+/// does from the first intent on. So without one nothing was launched, unless the status was lost since (etcd restored from
+/// a backup): then a look tells, and where there can be none, there never was one.
+pub fn unless_never_launched(session: Result<Session, Failure>, pinned: bool) -> Result<Option<Session>, Failure> {
+    match session {
+        Ok(session) => Ok(Some(session)),
+        Err(error) if !pinned && !matches!(error, Failure::NotYet(_)) => {
+            tracing::info!(error = %Chain(&error), "let go without a look: nothing was ever launched");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What an object that is being deleted tells.
+pub fn parting<K: WorkerKind>(look: &Look<'_, K>, found: &Found<K::Sight>) -> Outcome<K::Status> {
+    let victims = found.ledger.victims().len();
+    let launches = found.ledger.launches.len();
+    let (condition, reason, message) = match look.memory.undying.iter().next() {
+        Some((id, error)) => {
+            (ConditionType::Stalled, Reason::DeletionBlocked, format!("{id} is not ended: {error}{}", escape()))
+        }
+        None => {
+            let message = format!("{victims} workers are ending, {launches} launches are being settled");
+            (ConditionType::Reconciling, Reason::Deleting, message)
+        }
+    };
+    let verdicts = vec![
+        Verdict::new(ConditionType::Ready, false, reason, message.clone()),
+        Verdict::new(condition, true, reason, message),
+    ];
+    let status = K::with_ledger(look.live.status(), look.session, found.ledger.clone());
+    Outcome { status, verdicts, requeue: look.ctx.config.timings.progress.max(found.wait.unwrap_or_default()) }
+}
