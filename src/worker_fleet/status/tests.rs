@@ -1,20 +1,23 @@
 //! What people read, case by case.
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::*;
-use crate::aws::Class;
 use crate::{
-    ids::Uid,
-    ids::{ClientToken, ImageId, InstanceType, SubnetId},
+    aws::Class,
+    ids::{ClientToken, ImageId, InstanceType, SubnetId, Uid},
     worker_fleet::crd::WorkerFleetSpec,
     workers::{
         draft::Lessons,
+        health::Health,
         instance::{Instance, InstanceState},
         launch::LaunchIntent,
         ownership::{Owner, REVISION_TAG},
         parameters::Synced,
         pools::Pool,
+        roster::Sighting,
     },
 };
 
