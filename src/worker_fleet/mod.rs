@@ -16,6 +16,7 @@ mod crd;
 mod desired;
 mod insight;
 mod last_words;
+mod losses;
 mod plan;
 mod status;
 
@@ -128,6 +129,7 @@ impl Kind for WorkerFleet {
         let late = last_words::late(&mut look.memory.told, [&recorded, &found.ledger]);
         let knowledge = (&found.answer.observed.roster, &look.memory.revisions);
         last_words::tell(ctx, &session, look.live, &late, knowledge, desired.readiness.criteria.startup_deadline).await;
+        losses::tell(ctx, look.live, &mut look.memory.losses).await;
         let tagged = act && {
             let roster = &found.answer.observed.roster;
             adoption::tag(ctx, &session, &owner, &adopted, roster, look.memory, |role| desired.revision(role)).await
@@ -271,6 +273,7 @@ fn outcome(
 ) -> Outcome<WorkerFleetStatus> {
     let undying = look.memory.undying.clone();
     let absent = AbsentReport::of(look.ctx, look.live.namespace(), desired, look.memory);
+    let lost = look.memory.losses.lately(look.ctx.clock.monotonic());
     let mut view = View {
         desired,
         observed: &found.answer.observed,
@@ -280,6 +283,7 @@ fn outcome(
         late: false,
         undying: &undying,
         absent: absent.as_ref(),
+        lost: &lost,
     };
     if view.is_settled() || desired.suspended {
         look.memory.advance.rest();

@@ -48,6 +48,8 @@ pub(super) struct View<'a> {
     pub undying: &'a BTreeMap<InstanceId, aws::Error>,
     /// What tells who is ready, where it does not exist.
     pub absent: Option<&'a AbsentReport>,
+    /// Who was lost within the hour and why.
+    pub lost: &'a str,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

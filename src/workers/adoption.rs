@@ -268,6 +268,7 @@ mod tests {
             tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             launch_index: 0,
             state_reason: String::new(),
+            state_reason_message: String::new(),
         }
     }
 

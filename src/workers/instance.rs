@@ -25,6 +25,8 @@ pub struct Instance {
     pub launch_index: u32,
     /// The code of why it ended or stopped, like `Client.InstanceInitiatedShutdown`; empty while it runs.
     pub state_reason: String,
+    /// The same in EC2's words.
+    pub state_reason_message: String,
 }
 
 impl Instance {

@@ -7,17 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use crate::{
     aws::{self, Class},
     clock::Timings,
-    ids::{ClientToken, InstanceId, Role, SubnetId, Uid, Zone},
+    ids::{ClientToken, InstanceId, InstanceType, Role, SubnetId, Uid, Zone},
     workers::{
         adoption::AdoptionMemory,
         advance::Advance,
         belief::Belief,
         draft::{Lessons, Refusal},
         health::Pulse,
+        instance::Instance,
         ledger::Ledger,
+        losses::{self, Losses},
         pools::{Places, Pool},
         revisions::Revisions,
         settle::Standing,
@@ -48,6 +52,7 @@ pub struct Memory {
     /// Since when the FleetReport that tells who is ready does not exist.
     pub report_absent_since: Option<Instant>,
     pub advance: Advance,
+    pub losses: Losses,
     pub zones: BTreeMap<SubnetId, Zone>,
     /// What the template of each group came to last.
     pub supplies: BTreeMap<Role, Supplies>,
@@ -78,6 +83,8 @@ struct Refused {
     cause: aws::Error,
     until: Instant,
     wait: Duration,
+    /// What was launched was ended at once. Then another launch that is taken tells nothing.
+    after_launch: bool,
 }
 
 impl Refused {
@@ -107,7 +114,9 @@ impl Memory {
     /// `revisions` are those that may be launched now; refusals of others are of no interest any more.
     pub fn lessons(&mut self, revisions: &BTreeSet<String>, now: Instant, timings: &Timings) -> Lessons {
         self.cooling.retain(|_, (until, _)| *until > now);
-        self.refusals.retain(|revision, _| revisions.contains(revision));
+        let quiet = timings.sweep.saturating_mul(5);
+        let is_past = |refused: &Refused| refused.after_launch && now >= refused.until + quiet;
+        self.refusals.retain(|revision, refused| revisions.contains(revision) && !is_past(refused));
         let standing = |launch: &Launch| match (&launch.found, launch.must_search, launch.not_before) {
             (Some(found), true, _) => Standing::Searched(found.clone()),
             (None, true, _) => Standing::Waiting,
@@ -171,7 +180,23 @@ impl Memory {
 
     pub fn launched(&mut self, revision: &str, pool: &Pool) {
         self.cooling.remove(pool);
-        self.refusals.remove(revision);
+        self.refusals.retain(|refused, refusal| refused != revision || refusal.after_launch);
+    }
+
+    /// A machine was ended without anybody's wish. Where that was its launch's fault, the next one waits.
+    pub fn lost(&mut self, instance: &Instance, places: &[&Places], moment: (Instant, Timestamp), timings: &Timings) {
+        let (now, wall) = moment;
+        let Some(cause) = losses::refusal(instance, wall) else { return };
+        match (cause.class, &instance.subnet, InstanceType::try_from(instance.instance_type.as_str())) {
+            (Class::NoCapacity, Some(subnet), Ok(instance_type)) => {
+                let pool = Pool { subnet: subnet.clone(), instance_type };
+                self.cool(&pool, places, &cause, now + timings.capacity_cooldown);
+            }
+            _ => {
+                self.refused(instance.revision(), &cause, now, timings);
+                self.refusals.entry(instance.revision().into()).and_modify(|refused| refused.after_launch = true);
+            }
+        }
     }
 
     /// A pool has no capacity; or, where the subnet itself is full, none of its pools has.
@@ -192,7 +217,8 @@ impl Memory {
             None if cause.class == Class::Throttled => timings.progress,
             None => timings.progress.saturating_mul(2),
         };
-        self.refusals.insert(revision.into(), Refused { cause: cause.clone(), until: now + wait, wait });
+        self.refusals
+            .insert(revision.into(), Refused { cause: cause.clone(), until: now + wait, wait, after_launch: false });
     }
 
     pub fn asked(&mut self, id: &InstanceId, now: Instant) {
@@ -219,6 +245,48 @@ mod tests {
     }
 
     #[test]
+    fn what_dies_at_once_waits_longer_each_time_although_ec2_takes_the_launches() {
+        use crate::workers::{instance::InstanceState, ownership::REVISION_TAG};
+        let (mut memory, timings, mut now) = (Memory::default(), Timings::default(), Instant::now());
+        let revisions = BTreeSet::from(["web-1".to_owned()]);
+        let pool = Pool {
+            subnet: SubnetId::try_from("subnet-0000000a").unwrap(),
+            instance_type: InstanceType::try_from("m6i.large").unwrap(),
+        };
+        let dead = |code: &str| Instance {
+            id: InstanceId::try_from("i-00000001").unwrap(),
+            state: InstanceState::Terminated,
+            subnet: Some(pool.subnet.clone()),
+            zone: "a".into(),
+            instance_type: pool.instance_type.to_string(),
+            launched_at: Some(Timestamp::UNIX_EPOCH),
+            client_token: String::new(),
+            tags: BTreeMap::from([(REVISION_TAG.into(), "web-1".to_owned())]),
+            launch_index: 0,
+            state_reason: code.into(),
+            state_reason_message: String::new(),
+        };
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            memory.lost(&dead("Client.InternalError"), &[], (now, Timestamp::UNIX_EPOCH), &timings);
+            assert!(!memory.lessons(&revisions, now, &timings).refusals["web-1"].retry);
+            let wait = memory.next_change(now).unwrap();
+            waits.push(wait.as_secs());
+            now += wait;
+            assert!(memory.lessons(&revisions, now, &timings).refusals["web-1"].retry);
+            memory.launched("web-1", &pool);
+        }
+        assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300, 300]);
+        now += timings.sweep * 5;
+        assert_eq!(memory.lessons(&revisions, now, &timings).refusals.len(), 0);
+
+        memory.lost(&dead("Server.InsufficientInstanceCapacity"), &[], (now, Timestamp::UNIX_EPOCH), &timings);
+        let lessons = memory.lessons(&revisions, now, &timings);
+        assert_eq!(lessons.cooling.keys().collect::<Vec<_>>(), [&pool]);
+        assert_eq!(lessons.refusals.len(), 0);
+    }
+
+    #[test]
     fn the_wait_for_a_search_begins_with_the_last_call_that_had_no_answer() {
         use crate::{
             ids::{ImageId, InstanceType},
@@ -240,7 +308,7 @@ mod tests {
             count: 1,
             replaces: 0,
             instance_ids: vec![],
-            started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
+            started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),
         };
         let ledger = Ledger { launches: vec![intent.clone()], ..Ledger::default() };
         memory.follow(&ledger, start);

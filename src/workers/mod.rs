@@ -16,6 +16,7 @@ pub mod instance;
 pub mod launch;
 pub mod ledger;
 pub mod look;
+pub mod losses;
 pub mod memory;
 pub mod observe;
 pub mod ownership;

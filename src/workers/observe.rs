@@ -66,7 +66,9 @@ pub async fn observe<K: WorkerKind>(
     let mut roster = sort_out(question.owner, &snapshot, ledger);
     let (begun, may_vanish) = (snapshot.begun, question.may_vanish);
     let moment = Moment { begun, now, timings: &ctx.config.timings, may_vanish };
-    resolve_missing(&ec2, live, ledger, memory, &mut roster, question.owner, moment).await?;
+    let lost = resolve_missing(&ec2, live, ledger, memory, &mut roster, question.owner, moment).await?;
+    let wall = ctx.clock.now();
+    lost.iter().for_each(|instance| memory.lost(instance, question.places, (now, wall), &ctx.config.timings));
     if question.status_checks && !roster.machines.is_empty() {
         let checks = ctx.sweeps.status_checks(session, question.not_before).await?;
         for (id, machine) in &mut roster.machines {
@@ -107,7 +109,7 @@ fn sort_out(owner: &Owner, snapshot: &Snapshot, ledger: &Ledger) -> Roster {
     roster
 }
 
-/// Machines that are believed in and not in the sweep are asked for by id.
+/// Machines that are believed in and not in the sweep are asked for by id. Returns those that were lost.
 async fn resolve_missing<K: WorkerKind>(
     ec2: &Ec2,
     live: &Live<K>,
@@ -116,7 +118,7 @@ async fn resolve_missing<K: WorkerKind>(
     roster: &mut Roster,
     owner: &Owner,
     moment: Moment<'_>,
-) -> Result<(), Failure> {
+) -> Result<Vec<Instance>, Failure> {
     let missing = memory.belief.missing(roster, ledger, || K::listed(&live.status()), moment);
     let mut found = BTreeMap::new();
     if !missing.asked.is_empty() {
@@ -125,8 +127,12 @@ async fn resolve_missing<K: WorkerKind>(
     }
     let adopted = ledger.adopted();
     let is_owned = |instance: &Instance| owner.claim(instance, &adopted) == Claim::Owned;
+    let is_over = |instance: &&Instance| instance.state.is_over();
+    let shown = roster.machines.values().map(|machine| &machine.instance);
+    let over = shown.chain(found.values().filter(|instance| is_owned(instance))).filter(is_over);
+    let lost = memory.losses.note(over, &ledger.victims(), moment.now).into_iter().cloned().collect();
     memory.belief.conclude(missing, found, is_owned, roster, ledger, moment);
-    Ok(())
+    Ok(lost)
 }
 
 pub fn live_owner<K: WorkerKind>(ctx: &Context, live: &Live<K>) -> Owner {

@@ -138,6 +138,7 @@ mod tests {
             tags: tags.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             launch_index: 0,
             state_reason: String::new(),
+            state_reason_message: String::new(),
         }
     }
 

@@ -63,6 +63,7 @@ fn denied(error: &Error) -> String {
 fn field(error: &Error) -> &'static str {
     let code = error.code.as_str();
     // The part before the dot is the resource, as in InvalidAMIID.NotFound and InvalidAMIID.Unavailable.
+    let code = code.strip_prefix("Client.").unwrap_or(code);
     match code.split('.').next().unwrap_or(code) {
         "InvalidAMIID" | "InvalidImageID" => {
             "spec.template.ami to an image that this account can launch in this region"
@@ -85,6 +86,10 @@ fn field(error: &Error) -> &'static str {
         | "InvalidKmsKey"
         | "VolumeLimitExceeded"
         | "VolumeTypeNotAvailableInZone" => "spec.template.blockDeviceMappings",
+        // Of a machine that was ended at once: mostly a KMS key that may not be used.
+        "InternalError" => {
+            "spec.template.blockDeviceMappings or ami to disks whose KMS keys this account may use, or allow their use"
+        }
         "InvalidUserData" => "spec.template.userData",
         "InvalidInstanceType" => "spec.template.instanceTypes",
         "InvalidTagKey" | "TagLimitExceeded" | "TagPolicyViolation" => "spec.template.tags",
@@ -152,6 +157,8 @@ mod tests {
                 "template.instanceProfile",
             ),
             ("InvalidParameterValue", "Invalid value 'm9.huge' for InstanceType.", "template.instanceTypes"),
+            ("Client.InternalError", "EC2 ended i-1 right after its launch", "KMS keys"),
+            ("Client.VolumeLimitExceeded", "EC2 ended i-1 right after its launch", "blockDeviceMappings"),
             ("SomethingNew", "no", "change spec.template accordingly"),
         ] {
             let class = if code.ends_with("NotFound") { Class::NotFound } else { Class::InvalidInput };

@@ -35,7 +35,7 @@ fn ended(scene: &Scene) -> usize {
 }
 
 /// The events about the fleet with this reason.
-async fn events(scene: &Scene, reason: &str) -> Vec<String> {
+pub(crate) async fn events(scene: &Scene, reason: &str) -> Vec<String> {
     let all =
         Api::<Event>::namespaced(scene.kube.clone(), &scene.namespace).list(&ListParams::default()).await.unwrap();
     let told = all.into_iter().filter(|event| event.reason.as_deref() == Some(reason));

@@ -12,6 +12,7 @@ mod examples;
 mod fleet;
 mod fleet_ends;
 mod fleet_faults;
+mod fleet_losses;
 mod fleet_orphans;
 mod fleet_two;
 mod grants;

@@ -264,6 +264,7 @@ fn instance(row: &aws_sdk_ec2::types::Instance) -> Option<Instance> {
         instance_type: row.instance_type().map(|t| t.as_str().to_owned()).unwrap_or_default(),
         launch_index: row.ami_launch_index().and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
         state_reason: row.state_reason().and_then(|reason| reason.code()).unwrap_or_default().into(),
+        state_reason_message: row.state_reason().and_then(|reason| reason.message()).unwrap_or_default().into(),
         launched_at: row.launch_time().and_then(|t| Timestamp::from_second(t.secs()).ok()),
         client_token: row.client_token().unwrap_or_default().into(),
         tags: row.tags().iter().filter_map(ours).collect(),

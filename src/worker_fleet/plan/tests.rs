@@ -82,6 +82,7 @@ pub(super) fn machine(n: u32, state: InstanceState) -> Sighting {
             client_token: token(900 + u64::from(n)).to_string(),
             launch_index: 0,
             state_reason: String::new(),
+            state_reason_message: String::new(),
             tags: BTreeMap::new(),
         },
         swept: true,

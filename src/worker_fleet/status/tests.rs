@@ -60,6 +60,7 @@ fn world(running: u32, pending: u32) -> Observed {
             client_token: String::new(),
             launch_index: 0,
             state_reason: String::new(),
+            state_reason_message: String::new(),
             tags: BTreeMap::from([(REVISION_TAG.into(), if n <= 2 { "old" } else { "new" }.to_owned())]),
         };
         observed.roster.machines.insert(id(n), Sighting { instance, swept: true, checks_passed: true });
@@ -118,10 +119,24 @@ fn told_without(
     ledger: &Ledger,
     hold: Option<Hold>,
 ) -> Vec<String> {
-    let undying = BTreeMap::new();
-    let state = at_once(observed);
     let holds = hold.map(|hold| (Role::main(), hold)).into_iter().collect();
-    let view = View { desired, observed, ledger, holds: &holds, state: &state, late: false, undying: &undying, absent };
+    let (undying, state) = (BTreeMap::new(), at_once(observed));
+    lines(&View { absent, holds: &holds, ..view(desired, observed, ledger, &state, &undying) })
+}
+
+/// With nothing in the way and nothing lost.
+fn view<'a>(
+    desired: &'a Desired,
+    observed: &'a Observed,
+    ledger: &'a Ledger,
+    state: &'a State,
+    undying: &'a BTreeMap<InstanceId, aws::Error>,
+) -> View<'a> {
+    const NONE: &BTreeMap<Role, Hold> = &BTreeMap::new();
+    View { desired, observed, ledger, holds: NONE, state, late: false, undying, absent: None, lost: "" }
+}
+
+fn lines(view: &View<'_>) -> Vec<String> {
     let line =
         |v: Verdict| format!("{}={} {}: {}", v.condition.as_str(), v.truth.as_str(), v.reason.as_str(), v.message);
     view.verdicts().into_iter().map(line).collect()
@@ -147,7 +162,14 @@ fn conditions_say_what_is_so_and_what_to_do() {
     strangers.roster.strangers.insert(id(9));
     let looking = |replicas| Desired { suspended: true, plan_only: true, ..desired(replicas) };
     let absent = |stalls| AbsentReport { name: "prod".into(), stalls };
+    let (wish, there, undying) = (desired(1), world(1, 0), BTreeMap::new());
+    let state = at_once(&there);
+    let lost = View {
+        lost: "i-00000008 (Server.InternalError: Internal error on launch)",
+        ..view(&wish, &there, &none, &state, &undying)
+    };
     let cases = BTreeMap::from([
+        ("lost some", lines(&lost)),
         ("all ready", told(&desired(2), &world(2, 0), &none, None)),
         ("launching", told(&desired(2), &world(1, 0), &launching(), None)),
         ("starting", told(&desired(2), &world(1, 1), &none, None)),
@@ -171,17 +193,7 @@ fn counts_and_lists_are_of_what_is_there() {
     let ledger = launching();
     let outdated = BTreeMap::from([(Role::main(), ["old", "new"].map(str::to_owned).into())]);
     let state = State { outdated, ..at_once(&observed) };
-    let holds = BTreeMap::new();
-    let view = View {
-        desired: &wish,
-        observed: &observed,
-        ledger: &ledger,
-        holds: &holds,
-        state: &state,
-        late: false,
-        undying: &undying,
-        absent: None,
-    };
+    let view = view(&wish, &observed, &ledger, &state, &undying);
     let Mark { wish: _, updated, available, leaving } = view.mark();
     assert_eq!((updated, available, leaving), (0, 65, 71), "all are of older revisions");
     let status = view.status(WorkerFleetStatus::default());

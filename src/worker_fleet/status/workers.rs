@@ -63,10 +63,14 @@ impl View<'_> {
             );
             return say(false, Reason::ReplacementLimitReached, message);
         }
+        let lost = match self.lost {
+            "" => String::new(),
+            lost => format!("; lost within the hour: {lost}"),
+        };
         if sick.is_empty() {
-            return say(true, Reason::AllHealthy, "no worker is unhealthy".into());
+            return say(true, Reason::AllHealthy, format!("no worker is unhealthy{lost}"));
         }
-        say(false, Reason::SomeUnhealthy, format!("unhealthy: {named}"))
+        say(false, Reason::SomeUnhealthy, format!("unhealthy: {named}{lost}"))
     }
 
     /// How many EC2 should show and does not.

@@ -80,6 +80,7 @@ pub(in crate::worker_job) fn machine(n: u32, state: InstanceState, reason: &str)
         tags: BTreeMap::from([(INDEXES_TAG.into(), "0-4".into())]),
         launch_index: n,
         state_reason: reason.into(),
+        state_reason_message: String::new(),
     };
     Sighting { instance, swept: true, checks_passed: true }
 }

@@ -88,6 +88,7 @@ impl World {
             tags: BTreeMap::from([(INDEXES_TAG.into(), machine.indexes.to_string())]),
             launch_index,
             state_reason: machine.reason.into(),
+            state_reason_message: String::new(),
         }
     }
 

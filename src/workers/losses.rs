@@ -1,0 +1,195 @@
+//! Machines that were lost without muster's doing, as far as this process saw it, and why EC2 ended them. To tell people,
+//! and to not launch again and again what dies at once; nothing that is launched or ended for good rests on it. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    aws::{self, Class},
+    ids::{InstanceId, list},
+    workers::instance::Instance,
+};
+
+/// So many ends are remembered.
+const REMEMBERED: usize = 100;
+const LATELY: Duration = Duration::from_hours(1);
+/// An end within this time of the launch is an end by the launch. It is noticed a little late.
+const AT_ONCE: Duration = Duration::from_mins(3);
+/// So many ids are named for each reason.
+const NAMED: usize = 5;
+
+#[derive(Debug, Default)]
+pub struct Losses {
+    /// Those that are over and were looked at. `None` before the first look.
+    over: Option<BTreeSet<InstanceId>>,
+    lately: VecDeque<Lost>,
+}
+
+#[derive(Debug)]
+struct Lost {
+    id: InstanceId,
+    reason: String,
+    at: Instant,
+    told: bool,
+}
+
+impl Losses {
+    /// Takes note of the machines that are `over`, and returns those that were lost since the last look. Whoever is among
+    /// `victims` was ended on purpose.
+    pub fn note<'a>(
+        &mut self,
+        over: impl Iterator<Item = &'a Instance>,
+        victims: &BTreeSet<InstanceId>,
+        now: Instant,
+    ) -> Vec<&'a Instance> {
+        let over: BTreeMap<_, _> = over.map(|instance| (instance.id.clone(), instance)).collect();
+        let ids = over.keys().cloned().collect();
+        // Of those that were on their way out before this process came, nobody can say who ended them.
+        let before = self.over.replace(ids).unwrap_or_else(|| over.keys().cloned().collect());
+        let new: Vec<_> = over.into_values().filter(|i| !before.contains(&i.id) && !victims.contains(&i.id)).collect();
+        for instance in &new {
+            let lost = Lost { id: instance.id.clone(), reason: reason(instance), at: now, told: false };
+            self.lately.push_back(lost);
+        }
+        let excess = self.lately.len().saturating_sub(REMEMBERED);
+        self.lately.drain(..excess);
+        new
+    }
+
+    /// Who was lost within the hour and why; empty where nobody was.
+    pub fn lately(&self, now: Instant) -> String {
+        words(self.lately.iter().filter(|lost| now.saturating_duration_since(lost.at) < LATELY))
+    }
+
+    /// The same of those that were not told yet. They are from here on.
+    pub fn news(&mut self) -> String {
+        let told = words(self.lately.iter().filter(|lost| !lost.told));
+        self.lately.iter_mut().for_each(|lost| lost.told = true);
+        told
+    }
+}
+
+fn reason(instance: &Instance) -> String {
+    let (code, message) = (&instance.state_reason, &instance.state_reason_message);
+    match (code.is_empty(), message.is_empty() || message.starts_with(code.as_str())) {
+        (true, true) => "EC2 gives no reason".into(),
+        (_, true) if message.is_empty() => code.clone(),
+        (_, true) => message.clone(),
+        (_, false) => format!("{code}: {message}"),
+    }
+}
+
+fn words<'a>(lost: impl Iterator<Item = &'a Lost>) -> String {
+    let mut by_reason: BTreeMap<&str, Vec<&InstanceId>> = BTreeMap::new();
+    for lost in lost {
+        by_reason.entry(&lost.reason).or_default().push(&lost.id);
+    }
+    let told = by_reason.into_iter().map(|(why, ids)| format!("{} ({why})", list(ids.into_iter(), NAMED)));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// What the end of a machine says about the next launch of its kind, if anything. Source: EC2's API reference,
+/// `StateReason`.
+pub fn refusal(instance: &Instance, now: Timestamp) -> Option<aws::Error> {
+    let age = instance.launched_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+    if age.is_none_or(|age| age >= AT_ONCE) {
+        return None;
+    }
+    let code = instance.state_reason.as_str();
+    let class = match code {
+        "Server.InsufficientInstanceCapacity" => Class::NoCapacity,
+        // Somebody's wish, or the machine's own.
+        "Client.UserInitiatedShutdown"
+        | "Client.UserInitiatedHibernate"
+        | "Client.InstanceInitiatedShutdown"
+        | "Client.InstanceTerminated" => return None,
+        code if code.starts_with("Client.") => Class::InvalidInput,
+        _ => return None,
+    };
+    let message = format!("EC2 ended {} right after its launch: {}", instance.id, instance.state_reason_message);
+    Some(aws::Error { operation: "ec2:RunInstances", class, code: code.to_owned(), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workers::instance::InstanceState;
+
+    fn id(n: u32) -> InstanceId {
+        InstanceId::try_from(format!("i-{n:08x}")).unwrap()
+    }
+
+    fn ended(n: u32, code: &str, message: &str) -> Instance {
+        Instance {
+            id: id(n),
+            state: InstanceState::ShuttingDown,
+            subnet: None,
+            zone: "a".into(),
+            instance_type: "m6i.large".into(),
+            launched_at: Some(Timestamp::from_second(1_000).unwrap()),
+            client_token: String::new(),
+            tags: BTreeMap::new(),
+            launch_index: 0,
+            state_reason: code.into(),
+            state_reason_message: message.into(),
+        }
+    }
+
+    #[test]
+    fn each_loss_is_told_once_and_remembered_for_an_hour() {
+        let (mut losses, begun, none) = (Losses::default(), Instant::now(), BTreeSet::new());
+        let before = ended(1, "Client.UserInitiatedShutdown", "");
+        let dead = ended(2, "Client.InternalError", "Client.InternalError: Client error on launch");
+        let taken = ended(3, "Server.SpotInstanceTermination", "Spot instance termination");
+        let ours = ended(4, "Client.UserInitiatedShutdown", "");
+        assert_eq!(losses.note([&before].into_iter(), &none, begun).len(), 0, "it ended before this process came");
+        let victims = BTreeSet::from([id(4)]);
+        let new = losses.note([&before, &dead, &ours].into_iter(), &victims, begun);
+        assert_eq!(new, [&dead]);
+        // The victim is struck from the record, and is on its way out still.
+        let later = begun + Duration::from_mins(1);
+        assert_eq!(losses.note([&dead, &taken, &ours].into_iter(), &none, later), [&taken]);
+        let (first, second) = (
+            "i-00000002 (Client.InternalError: Client error on launch)",
+            "i-00000003 (Server.SpotInstanceTermination: Spot instance termination)",
+        );
+        assert_eq!(losses.news(), format!("{first}, {second}"));
+        assert_eq!(losses.news(), "");
+        assert_eq!(losses.lately(later), format!("{first}, {second}"));
+        assert_eq!(losses.lately(begun + LATELY), second);
+        assert_eq!(losses.lately(later + LATELY), "");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut losses, none) = (Losses::default(), BTreeSet::new());
+        losses.note([].into_iter(), &none, Instant::now());
+        let many: Vec<_> = (0..500).map(|n| ended(n, "Server.InternalError", "")).collect();
+        assert_eq!(losses.note(many.iter(), &none, Instant::now()).len(), 500);
+        assert_eq!(losses.lately.len(), REMEMBERED);
+        assert!(losses.news().ends_with(" and 95 more (Server.InternalError)"));
+    }
+
+    #[test]
+    fn an_end_right_after_the_launch_is_a_refusal_of_it() {
+        for (code, age, expected) in [
+            ("Client.InternalError", 20, Some(Class::InvalidInput)),
+            ("Client.VolumeLimitExceeded", 20, Some(Class::InvalidInput)),
+            ("Client.InvalidSnapshot.NotFound", 20, Some(Class::InvalidInput)),
+            ("Client.InternalError", 3600, None),
+            ("Server.InsufficientInstanceCapacity", 20, Some(Class::NoCapacity)),
+            ("Server.InternalError", 20, None),
+            ("Server.SpotInstanceTermination", 20, None),
+            ("Client.UserInitiatedShutdown", 20, None),
+            ("Client.InstanceInitiatedShutdown", 20, None),
+            ("", 20, None),
+        ] {
+            let found = refusal(&ended(1, code, ""), Timestamp::from_second(1_000 + age).unwrap());
+            assert_eq!(found.map(|error| error.class), expected, "{code} after {age} s");
+        }
+    }
+}
