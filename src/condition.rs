@@ -120,6 +120,7 @@ names!(
         OrphansFound,
         NoOrphans,
         StrangersFound,
+        TagsLost,
         NotAdoptable,
         TagsRefused,
         TerminationRefused,

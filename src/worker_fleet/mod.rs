@@ -274,6 +274,7 @@ fn outcome(
     let undying = look.memory.undying.clone();
     let absent = AbsentReport::of(look.ctx, look.live.namespace(), desired, look.memory);
     let lost = look.memory.losses.lately(look.ctx.clock.monotonic());
+    let estranged: Vec<_> = look.memory.losses.estranged().cloned().collect();
     let mut view = View {
         desired,
         observed: &found.answer.observed,
@@ -284,6 +285,7 @@ fn outcome(
         undying: &undying,
         absent: absent.as_ref(),
         lost: &lost,
+        estranged: &estranged,
     };
     if view.is_settled() || desired.suspended {
         look.memory.advance.rest();

@@ -15,6 +15,7 @@ use crate::{
         absent::AbsentReport,
         crd::{RoleStatus, WorkerFleetStatus},
         desired::{ADOPT, Desired, Group, IGNORE},
+        losses,
         plan::State,
     },
     workers::{
@@ -50,6 +51,8 @@ pub(super) struct View<'a> {
     pub absent: Option<&'a AbsentReport>,
     /// Who was lost within the hour and why.
     pub lost: &'a str,
+    /// Machines that run on without the fleet's tags.
+    pub estranged: &'a [InstanceId],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -337,11 +340,16 @@ impl View<'_> {
 
     fn orphans(&self) -> Verdict {
         let settled = (&self.ledger.adopted(), &self.desired.ignore);
-        conditions::orphans(&self.observed.roster, settled, NOUNS, |uid| {
+        let told = conditions::orphans(&self.observed.roster, settled, NOUNS, |uid| {
             format!(
                 "annotate this one with {ADOPT}={uid} to take them over, or with {IGNORE}={uid} to start beside them"
             )
-        })
+        });
+        if told.truth == Truth::True || self.estranged.is_empty() {
+            return told;
+        }
+        let message = losses::estranged(self.estranged.iter());
+        Verdict { truth: Truth::True, reason: Reason::TagsLost, message, ..told }
     }
 }
 

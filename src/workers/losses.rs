@@ -1,5 +1,6 @@
-//! Machines that were lost without muster's doing, as far as this process saw it, and why EC2 ended them. To tell people,
-//! and to not launch again and again what dies at once; nothing that is launched or ended for good rests on it. Pure.
+//! Machines that were lost without muster's doing, as far as this process saw it: why EC2 ended them, and which lost the
+//! tags that made them their owner's. To tell people, and to not launch again and again what dies at once; nothing that is
+//! launched or ended for good rests on it. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,7 +15,7 @@ use crate::{
     workers::instance::Instance,
 };
 
-/// So many ends are remembered.
+/// So many ends are remembered, and so many machines without tags.
 const REMEMBERED: usize = 100;
 const LATELY: Duration = Duration::from_hours(1);
 /// An end within this time of the launch is an end by the launch. It is noticed a little late.
@@ -27,6 +28,8 @@ pub struct Losses {
     /// Those that are over and were looked at. `None` before the first look.
     over: Option<BTreeSet<InstanceId>>,
     lately: VecDeque<Lost>,
+    /// Machines that run on without the tags of their owner, and whether that was told.
+    estranged: BTreeMap<InstanceId, bool>,
 }
 
 #[derive(Debug)]
@@ -70,6 +73,29 @@ impl Losses {
         let told = words(self.lately.iter().filter(|lost| !lost.told));
         self.lately.iter_mut().for_each(|lost| lost.told = true);
         told
+    }
+
+    /// The machines that have to be asked for by id, since no sweep shows them.
+    pub fn estranged(&self) -> impl Iterator<Item = &InstanceId> {
+        self.estranged.keys()
+    }
+
+    /// `found` live without being their owner's any more. Whoever is not among them has ended, or its tags are back.
+    pub fn estrange(&mut self, found: BTreeSet<InstanceId>) {
+        self.estranged.retain(|id, _| found.contains(id));
+        let room = REMEMBERED.saturating_sub(self.estranged.len());
+        let new: Vec<_> = found.into_iter().filter(|id| !self.estranged.contains_key(id)).take(room).collect();
+        self.estranged.extend(new.into_iter().map(|id| (id, false)));
+    }
+
+    /// Those that were not told yet. They are from here on.
+    pub fn newly_estranged(&mut self) -> Vec<InstanceId> {
+        let new = self.estranged.iter_mut().filter(|(_, told)| !**told);
+        new.map(|(id, told)| {
+            *told = true;
+            id.clone()
+        })
+        .collect()
     }
 }
 
@@ -170,8 +196,20 @@ mod tests {
         losses.note([].into_iter(), &none, Instant::now());
         let many: Vec<_> = (0..500).map(|n| ended(n, "Server.InternalError", "")).collect();
         assert_eq!(losses.note(many.iter(), &none, Instant::now()).len(), 500);
-        assert_eq!(losses.lately.len(), REMEMBERED);
+        losses.estrange((0..500).map(id).collect());
+        assert_eq!((losses.lately.len(), losses.estranged.len()), (REMEMBERED, REMEMBERED));
         assert!(losses.news().ends_with(" and 95 more (Server.InternalError)"));
+    }
+
+    #[test]
+    fn who_lost_its_tags_is_told_once_and_named_until_it_ends_or_has_them_back() {
+        let mut losses = Losses::default();
+        losses.estrange(BTreeSet::from([id(1)]));
+        assert_eq!((losses.newly_estranged(), losses.newly_estranged()), (vec![id(1)], vec![]));
+        losses.estrange(BTreeSet::from([id(1), id(2)]));
+        assert_eq!(losses.newly_estranged(), [id(2)]);
+        losses.estrange(BTreeSet::from([id(2)]));
+        assert_eq!(losses.estranged().collect::<Vec<_>>(), [&id(2)]);
     }
 
     #[test]

@@ -121,8 +121,10 @@ async fn resolve_missing<K: WorkerKind>(
 ) -> Result<Vec<Instance>, Failure> {
     let missing = memory.belief.missing(roster, ledger, || K::listed(&live.status()), moment);
     let mut found = BTreeMap::new();
-    if !missing.asked.is_empty() {
-        let described = ec2.describe_by_id(&missing.asked).await?;
+    let mut asked: BTreeSet<_> = missing.asked.iter().cloned().collect();
+    asked.extend(memory.losses.estranged().cloned());
+    if !asked.is_empty() {
+        let described = ec2.describe_by_id(&Vec::from_iter(asked)).await?;
         found.extend(described.into_iter().map(|instance| (instance.id.clone(), instance)));
     }
     let adopted = ledger.adopted();
@@ -131,6 +133,9 @@ async fn resolve_missing<K: WorkerKind>(
     let shown = roster.machines.values().map(|machine| &machine.instance);
     let over = shown.chain(found.values().filter(|instance| is_owned(instance))).filter(is_over);
     let lost = memory.losses.note(over, &ledger.victims(), moment.now).into_iter().cloned().collect();
+    // Of one that was taken over by two, it is the other's.
+    let estranged = |i: &&Instance| !i.state.is_over() && !adopted.contains(&i.id) && !is_owned(i);
+    memory.losses.estrange(found.values().filter(estranged).map(|instance| instance.id.clone()).collect());
     memory.belief.conclude(missing, found, is_owned, roster, ledger, moment);
     Ok(lost)
 }

@@ -1,5 +1,8 @@
 //! Workers that a fleet loses without its doing: it says which, and why.
 
+use std::collections::BTreeMap;
+
+use kube::api::DeleteParams;
 use muster::worker_fleet::WorkerFleet;
 use serde_json::json;
 
@@ -31,4 +34,32 @@ async fn who_ends_by_itself_is_replaced_and_told_once_with_the_reason() {
     let events = events(&scene, "WorkersLost").await;
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(events[0].contains(&lost) && events[0].contains("Internal error on launch"), "{events:?}");
+}
+
+#[tokio::test]
+async fn who_loses_its_tags_is_replaced_and_named_until_it_is_gone() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;
+    wait_settled(&scene, "web", 2).await;
+    let bare = live(&scene).remove(0).id;
+    let another = BTreeMap::from([("muster.dev:cluster".to_owned(), "another".to_owned())]);
+    scene.sandbox.tag_instance(&bare, &another).unwrap();
+    let orphans = |fleet: &WorkerFleet| condition(&status(fleet).common.conditions, "OrphansFound").unwrap_or_default();
+    let told = |fleet: &WorkerFleet| {
+        let (truth, reason, message) = orphans(fleet);
+        settled(fleet, 2) && (truth.as_str(), reason.as_str()) == ("True", "TagsLost") && message.contains(&bare)
+    };
+    scene.wait::<WorkerFleet>("web", "the one without tags", told).await;
+    calls_at_rest(&scene).await;
+    let machines = ids(&live(&scene));
+    assert!(machines.len() == 3 && machines.contains(&bare), "{bare} of {machines:?} runs on");
+    let events = events(&scene, "TagsLost").await;
+    assert!(events.len() == 1 && events[0].contains(&bare), "{events:?}");
+
+    scene.sandbox.terminate_instance(&bare).unwrap();
+    scene.wait::<WorkerFleet>("web", "none", |fleet| orphans(fleet).1 == "NoOrphans" && settled(fleet, 2)).await;
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(live(&scene).len(), 0);
 }

@@ -133,7 +133,7 @@ fn view<'a>(
     undying: &'a BTreeMap<InstanceId, aws::Error>,
 ) -> View<'a> {
     const NONE: &BTreeMap<Role, Hold> = &BTreeMap::new();
-    View { desired, observed, ledger, holds: NONE, state, late: false, undying, absent: None, lost: "" }
+    View { desired, observed, ledger, holds: NONE, state, late: false, undying, absent: None, lost: "", estranged: &[] }
 }
 
 fn lines(view: &View<'_>) -> Vec<String> {
@@ -166,6 +166,7 @@ fn conditions_say_what_is_so_and_what_to_do() {
     let state = at_once(&there);
     let lost = View {
         lost: "i-00000008 (Server.InternalError: Internal error on launch)",
+        estranged: &[id(9)],
         ..view(&wish, &there, &none, &state, &undying)
     };
     let cases = BTreeMap::from([
