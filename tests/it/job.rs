@@ -188,7 +188,7 @@ pub(crate) fn launched(scene: &Scene) -> BTreeMap<u32, u32> {
 }
 
 /// Where a machine writes its result, in the bucket.
-fn key(instance: &Instance) -> String {
+pub(crate) fn key(instance: &Instance) -> String {
     key_of(instance, index(instance))
 }
 
@@ -362,44 +362,6 @@ async fn a_job_that_is_made_again_believes_no_result_of_the_old_one() {
     scene.create::<WorkerJob>("work", wish).await;
     wait_ended(&scene, "work", "Complete", "CompletionsReached").await;
     assert_eq!(workers.runs(), [(0, 2), (1, 2)].into());
-}
-
-#[tokio::test]
-async fn what_is_no_result_does_not_count_and_is_named() {
-    let scene = Scene::new().await;
-    let _workers = Workers::start(&scene, |_, _| Deed::Hangs);
-    let _controller = scene.start().await;
-    scene.create::<WorkerJob>("work", spec(&scene, 4, 4, json!({}))).await;
-    scene
-        .wait::<WorkerJob>("work", "four at work", |job| status(job).active == 4 && status(job).launches.is_empty())
-        .await;
-    let machines: BTreeMap<_, _> = live(&scene).into_iter().map(|machine| (index(&machine), machine)).collect();
-    let (s3, bucket) = (scene.sandbox.s3(), bucket(&scene));
-    s3.put(&bucket, &key(&machines[&0]), "{\"index\": 0, ").unwrap();
-    s3.put(&bucket, &key(&machines[&1]), "{\"index\": 2, \"exitCode\": 0}").unwrap();
-    s3.put_generated(&bucket, &key(&machines[&2]), "{".into(), 2 << 30).unwrap();
-    let place = key(&machines[&3]).rsplit_once("/3/").unwrap().0.to_owned();
-    // The machine of index 3 claims index 0, too.
-    s3.put(&bucket, &format!("{place}/0/{}", machines[&3].id), "{\"index\": 0, \"exitCode\": 0}").unwrap();
-    s3.put(&bucket, &format!("{place}/notes.txt"), "x").unwrap();
-    let told = scene
-        .wait::<WorkerJob>("work", "five named", |job| {
-            condition(&status(job).common.conditions, "Degraded")
-                .is_some_and(|(truth, _, message)| truth == "True" && message.matches(&place).count() == 5)
-        })
-        .await;
-    let (_, reason, message) = condition(&status(&told).common.conditions, "Degraded").unwrap();
-    assert_eq!(reason, "SomeObjectsUnreadable");
-    for part in ["it says index 2", "larger than 4096 bytes", "launched for index 3", "does not end in <index>"] {
-        assert!(message.contains(part), "{message}");
-    }
-    assert_eq!(lists(&told), (String::new(), String::new()));
-    let read = |call: &muster_sandbox::Call| call.operation == "GetObject";
-    let bytes = scene.sandbox.calls(&Default::default()).iter().filter(|call| read(call)).count();
-    assert!(bytes > 0);
-    machines.values().for_each(|machine| scene.sandbox.shut_down_from_inside(&machine.id).unwrap());
-    let job = wait_ended(&scene, "work", "Failed", "FailedIndexes").await;
-    assert_eq!(lists(&job), (String::new(), "0-3".into()));
 }
 
 #[tokio::test]

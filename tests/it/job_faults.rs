@@ -58,33 +58,6 @@ async fn a_spot_interruption_is_no_failure_and_what_was_written_before_it_counts
 }
 
 #[tokio::test]
-async fn a_result_at_another_index_does_not_count_when_its_machine_is_gone_either() {
-    let scene = Scene::new().await;
-    let _workers = Workers::start(&scene, |index, _| if index == 0 { Deed::ClaimsAll(3) } else { Deed::Hangs });
-    let controller = scene.start().await;
-    scene.create::<WorkerJob>("work", spec(&scene, 3, 1, json!({}))).await;
-    let second = |job: &WorkerJob| {
-        let status = status(job);
-        let holders: Vec<_> = status.instances.iter().map(|holder| holder.index).collect();
-        status.launches.is_empty() && holders == [Some(1)]
-    };
-    let told = |job: &WorkerJob| is(job, "Degraded", "True", "SomeObjectsUnreadable");
-    let job = scene.wait::<WorkerJob>("work", "the second at work", |job| second(job) && told(job)).await;
-    assert_eq!((lists(&job).0.as_str(), status(&job).misplaced_results), ("0", true));
-    controller.kill().await;
-    // EC2 forgets the machine that is not to be believed.
-    let gone = scene.sandbox.instances_of(&scene.account).into_iter().find(|machine| index(machine) == 0).unwrap();
-    scene.sandbox.set_zone_dark(&scene.account, REGION, &gone.zone, true);
-    let _successor = scene.start().await;
-    scene.sandbox.clear_calls();
-    let listings = CallQuery { operation: Some("ListObjectsV2".into()), ..CallQuery::default() };
-    scene.sandbox.wait_for_calls(&listings, |calls| calls.len() > 2).await;
-    let job = scene.api::<WorkerJob>().get("work").await.unwrap();
-    assert_eq!(lists(&job).0, "0");
-    assert!(told(&job));
-}
-
-#[tokio::test]
 async fn while_results_cannot_be_read_nothing_is_run_again_and_the_deadline_is_kept() {
     let scene = Scene::new().await;
     let _workers = Workers::start(&scene, |_, _| Deed::Hangs);

@@ -21,6 +21,7 @@ mod job;
 mod job_crash;
 mod job_faults;
 mod job_plan;
+mod job_results;
 mod job_script;
 mod lease;
 mod parameters;
