@@ -6,14 +6,14 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
     aws::{
         Bucket, Class, Error, NotNow, Session,
         cpu::{CpuKnown, CpuLane, CpuWish, Pace},
-        ec2::Ec2,
+        ec2::{Ec2, PAGE},
     },
     clock::{Clock, Timings},
     ids::{AccountId, InstanceId, Region, Uid},
@@ -29,17 +29,19 @@ pub struct Snapshot {
     pub begun: Instant,
     /// By owner's name and by owner's uid, as their tags say.
     by_tag: HashMap<String, Vec<Arc<Instance>>>,
+    size: usize,
 }
 
 impl Snapshot {
     fn new(begun: Instant, instances: Vec<Instance>) -> Self {
+        let size = instances.len();
         let mut by_tag: HashMap<String, Vec<Arc<Instance>>> = HashMap::new();
         for instance in instances.into_iter().map(Arc::new) {
             for value in [OWNER_TAG, JOB_TAG, OWNER_UID_TAG].iter().filter_map(|tag| instance.tags.get(*tag)) {
                 by_tag.entry(value.clone()).or_default().push(instance.clone());
             }
         }
-        Self { begun, by_tag }
+        Self { begun, by_tag, size }
     }
 
     /// The uids that tags name as owners, with the machines that carry each.
@@ -64,6 +66,26 @@ pub struct StatusChecks {
 impl StatusChecks {
     pub fn passed(&self, id: &InstanceId) -> bool {
         self.passed.get(id).copied().unwrap_or_default()
+    }
+}
+
+/// For how long a look waits for EC2's rate.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What takes a call for each thousand.
+trait Paged {
+    fn size(&self) -> usize;
+}
+
+impl Paged for Snapshot {
+    fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl Paged for StatusChecks {
+    fn size(&self) -> usize {
+        self.passed.len()
     }
 }
 
@@ -115,15 +137,11 @@ impl Sweeps {
         .await
     }
 
-    /// What was last seen in `account`, region by region, without looking again.
-    pub fn last_seen(&self, account: &AccountId) -> Vec<(Region, Arc<Snapshot>)> {
-        let lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_account = lanes.iter().filter(|((owner, _), _)| owner == account);
-        let seen = of_account.filter_map(|((_, region), lane)| {
-            let last = lane.instances.try_lock().ok()?;
-            Some((region.clone(), last.as_ref()?.outcome.as_ref().ok()?.clone()))
-        });
-        seen.collect()
+    /// What was seen last, without looking again.
+    pub fn last_seen(&self, session: &Session) -> Option<Arc<Snapshot>> {
+        let lane = self.lane(session);
+        let last = lane.instances.try_lock().ok()?;
+        last.as_ref()?.outcome.as_ref().ok().cloned()
     }
 
     /// The status checks as they were at `not_before` or later.
@@ -163,7 +181,7 @@ impl Sweeps {
 
 /// What is there if it is recent enough, or a new look. Whoever comes while a look is under way waits for it, and takes it
 /// if it was begun late enough.
-async fn shared<T, F>(
+async fn shared<T: Paged, F>(
     last: &tokio::sync::Mutex<Option<Last<T>>>,
     session: &Session,
     not_before: Instant,
@@ -177,7 +195,18 @@ where
     if let Some(recent) = last.as_ref().filter(|last| last.serves(arrived, not_before)) {
         return recent.outcome.clone();
     }
-    let _permit = session.limits.take(&session.account, &session.region, Bucket::Describe, 1).map_err(too_fast)?;
+    // As many calls as it took the last time.
+    let size = last.as_ref().and_then(|last| last.outcome.as_ref().ok()).map_or(0, |seen| seen.size());
+    let calls = u32::try_from(size.div_ceil(PAGE as usize)).unwrap_or(u32::MAX).max(1);
+    let deadline = arrived + LONGEST_WAIT;
+    // Whoever comes while this one waits for its turn is served by the same look.
+    let _permit = loop {
+        match session.limits.take(&session.account, &session.region, Bucket::Describe, calls) {
+            Ok(permit) => break permit,
+            Err(wait) if Clock.monotonic() + wait.0 > deadline => return Err(too_fast(wait)),
+            Err(wait) => tokio::time::sleep(wait.0).await,
+        }
+    };
     let begun = Clock.monotonic();
     let outcome = look(begun).await.map(Arc::new);
     *last = Some(Last { begun, ended: Clock.monotonic(), outcome: outcome.clone() });

@@ -22,6 +22,8 @@ use crate::{
     reconcile::{Chain, Failure, Finalized, Kind, Outcome},
 };
 
+/// In place of a namespace, in the name of the role session that an account itself uses.
+const OWN_SESSION: &str = "aws-account";
 /// How many sweeps pass between two proofs of identity.
 const PROOF_PERIOD_IN_SWEEPS: u32 = 10;
 
@@ -50,7 +52,7 @@ impl Kind for AwsAccount {
             Ok(identity) => {
                 status.account_id = Some(identity.account.to_string());
                 let mut verdicts = vec![ready(true, Reason::IdentityVerified, format!("acts as {}", identity.arn))];
-                verdicts.extend(unowned::verdict(ctx, &identity.account, &status.common.conditions));
+                verdicts.extend(unowned::verdict(ctx, account, &identity.account, &status.common.conditions).await);
                 (State::Proven(identity.account), verdicts)
             }
             // A passing fault takes nothing away from an identity that was proven.
@@ -113,7 +115,7 @@ async fn prove(ctx: &Context, account: &AwsAccount, pinned: Option<&str>) -> Res
     let spec = &account.spec;
     let region = spec.regions.first().map(String::as_str).unwrap_or_default();
     let region = Region::try_from(region).map_err(|e| Unproven::Stays(Reason::InvalidSpec, e.to_string()))?;
-    let role = spec.role_session("aws-account", &region);
+    let role = spec.role_session(OWN_SESSION, &region);
     let identity = ctx.aws.identity(role.as_ref(), &region).await.map_err(|error| match error.class {
         aws::Class::Denied | aws::Class::InvalidInput | aws::Class::NotFound => {
             let hint = match &spec.role_arn {

@@ -1,15 +1,18 @@
 //! Machines of this cluster whose owner is gone: let go by an annotation, or left behind by an object that was torn away.
 //! They are reported and never touched.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::{AwsAccount, OWN_SESSION, PROOF_PERIOD_IN_SWEEPS};
 use crate::{
+    aws::sweep::Snapshot,
     condition::{ConditionType, Reason, Verdict},
     config::Namespaces,
     context::Context,
-    ids::AccountId,
+    ids::{AccountId, Region},
+    reconcile::Chain,
     workers::{
         instance::Instance,
         ownership::{JOB_TAG, OWNER_TAG},
@@ -19,10 +22,16 @@ use crate::{
 /// So many are named.
 const NAMED: usize = 5;
 
-/// What the sweeps of other objects showed of `account`, without a call. `None` where nobody has looked yet, where not all
-/// objects are known, and where there is nothing to report and nothing was.
-pub(super) fn verdict(ctx: &Context, account: &AccountId, before: &[Condition]) -> Option<Verdict> {
-    let seen = ctx.sweeps.last_seen(account);
+/// What the sweeps of other objects show of `account`, and its own where nobody looks any more. `None` where nobody ever
+/// looked, where not all objects are known, and where there is nothing to report and nothing was.
+pub(super) async fn verdict(
+    ctx: &Context,
+    object: &AwsAccount,
+    account: &AccountId,
+    before: &[Condition],
+) -> Option<Verdict> {
+    let told = before.iter().any(|c| c.type_ == ConditionType::OrphansFound.as_str() && c.status == "True");
+    let seen = look(ctx, object, account, told).await;
     let known = ctx.references.holdings().ok().filter(|_| !seen.is_empty())?;
     let mut unowned = BTreeSet::new();
     for (region, snapshot) in &seen {
@@ -47,6 +56,28 @@ pub(super) fn verdict(ctx: &Context, account: &AccountId, before: &[Condition]) 
         named.join(", ")
     );
     Some(say(true, Reason::OrphansFound, message))
+}
+
+/// What others saw last, region by region. Where machines were `told` of, it looks itself: nobody else may any more. A region
+/// that cannot be looked at now is left out.
+async fn look(ctx: &Context, object: &AwsAccount, account: &AccountId, told: bool) -> Vec<(Region, Arc<Snapshot>)> {
+    let now = ctx.clock.monotonic();
+    let not_before = now.checked_sub(ctx.config.timings.sweep * PROOF_PERIOD_IN_SWEEPS).unwrap_or(now);
+    let mut seen = Vec::new();
+    for region in object.spec.regions.iter().filter_map(|region| Region::try_from(region.as_str()).ok()) {
+        let role = object.spec.role_session(OWN_SESSION, &region);
+        let session = ctx.aws.session(account.clone(), region.clone(), role.as_ref()).await;
+        let snapshot = if told {
+            ctx.sweeps.instances(&session, &ctx.config.cluster_name, not_before).await.map(Some)
+        } else {
+            Ok(ctx.sweeps.last_seen(&session))
+        };
+        match snapshot {
+            Ok(snapshot) => seen.extend(snapshot.map(|snapshot| (region, snapshot))),
+            Err(error) => tracing::debug!(%region, error = %Chain(&error), "not looked for machines without an owner"),
+        }
+    }
+    seen
 }
 
 /// Namespace and name of the object that it was launched for.

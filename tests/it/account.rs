@@ -148,7 +148,7 @@ async fn credentials_that_are_revoked_show_and_recover() {
 #[tokio::test]
 async fn machines_whose_owner_is_gone_are_reported_and_left_alone() {
     let scene = Scene::new().await;
-    let _controller = scene.start().await;
+    let controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
     scene.create::<WorkerFleet>("other", spec(&scene, 1, json!({}))).await;
     for fleet in ["web", "other"] {
@@ -160,10 +160,21 @@ async fn machines_whose_owner_is_gone_are_reported_and_left_alone() {
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
     scene.wait_gone::<WorkerFleet>("web").await;
     let accounts = Api::<AwsAccount>::all(scene.kube.clone());
-    let look = json!({"metadata": {"annotations": {"muster.dev/requested-at": "now"}}});
-    accounts.patch(&scene.namespace, &PatchParams::default(), &Patch::Merge(look)).await.unwrap();
+    let look = async |at: &str| {
+        let look = json!({"metadata": {"annotations": {"muster.dev/requested-at": at}}});
+        accounts.patch(&scene.namespace, &PatchParams::default(), &Patch::Merge(look)).await.unwrap();
+    };
+    look("now").await;
     let told = wait(&scene, "the machine", |a| is(a, "OrphansFound", "True", "OrphansFound")).await;
     let told = message(&told, "OrphansFound");
     assert!(told.contains(&format!("{left} in {REGION} (of {path})")) && !told.contains("/other"), "{told}");
     assert_eq!(live(&scene).len(), 2);
+
+    // Nobody else looks there any more, and what comes of the machine is told all the same.
+    scene.api::<WorkerFleet>().delete("other", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("other").await;
+    controller.kill().await;
+    scene.sandbox.terminate_instance(&left).unwrap();
+    let _controller = scene.start().await;
+    wait(&scene, "no machine", |a| is(a, "OrphansFound", "False", "NoOrphans")).await;
 }

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The largest page of DescribeInstances and DescribeInstanceStatus.
-const PAGE: i32 = 1000;
+pub(in crate::aws) const PAGE: i32 = 1000;
 /// DescribeInstances takes up to 1000 ids; EC2's documentation advises smaller calls.
 const IDS_PER_CALL: usize = 100;
 /// The most that TerminateInstances takes, so that a large fleet goes in one call.

@@ -29,8 +29,8 @@ pub(super) struct Tally {
     pub shrunk: bool,
     /// Whether a machine was lost or fell ill.
     pub harmed: bool,
-    /// Whether a zone was dark: then a few machines may have been given up that are there.
-    pub darkened: bool,
+    /// How often a zone was dark: then a few machines may have been given up that are there.
+    pub darkened: u32,
 }
 
 impl Tally {
@@ -44,7 +44,7 @@ impl Tally {
             edited: false,
             shrunk: false,
             harmed: false,
-            darkened: false,
+            darkened: 0,
         }
     }
 
@@ -77,13 +77,18 @@ impl World {
 
     fn too_many(&self) -> Option<String> {
         let live = self.live_by_role();
-        if self.gone && !live.is_empty() {
+        let given_up = self.given_up();
+        if self.gone && live.values().sum::<u32>() > given_up {
             return Some(format!("{live:?} live after the fleet is gone"));
         }
-        let given_up = if self.tally.darkened { self.wish.max_unhealthy } else { 0 };
         live.into_iter()
             .find(|(role, live)| *live > self.tally.most.get(role).copied().unwrap_or_default() + given_up)
             .map(|(role, live)| format!("{live} of {role} live, at most {:?} may", self.tally.most.get(role)))
+    }
+
+    /// A few that vanish are given up after the grace. Should they come back, they are surplus, or without an owner.
+    pub(super) fn given_up(&self) -> u32 {
+        self.tally.darkened * self.wish.max_unhealthy
     }
 
     fn too_many_replaced(&self) -> Option<String> {
@@ -137,7 +142,7 @@ impl World {
     /// before EC2 forgets it is missed like one that was lost, which holds launches at most.
     fn held_without_loss(&self, next: &Plan) -> Option<String> {
         let held = next.holds.values().any(|hold| *hold == Hold::ReplacementLimit);
-        (held && !self.tally.harmed && !self.tally.darkened && !self.tally.edited && !self.tally.shrunk)
+        (held && !self.tally.harmed && self.tally.darkened == 0 && !self.tally.edited && !self.tally.shrunk)
             .then(|| "held by the limit of replacements, although no machine was lost".into())
     }
 }
