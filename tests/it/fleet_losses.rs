@@ -22,9 +22,11 @@ async fn who_ends_by_itself_is_replaced_and_told_once_with_the_reason() {
     scene.sandbox.fail_instance(&lost).unwrap();
     let told = |fleet: &WorkerFleet| {
         let (truth, _, message) = condition(&status(fleet).common.conditions, "Healthy").unwrap_or_default();
-        settled(fleet, 3) && truth == "True" && message.contains(&format!("{lost} (Server.InternalError"))
+        truth == "True" && message.contains(&format!("{lost} (Server.InternalError"))
     };
-    scene.wait::<WorkerFleet>("web", "the reason, and another", told).await;
+    scene.wait::<WorkerFleet>("web", "the reason", told).await;
+    let replaced = |fleet: &WorkerFleet| settled(fleet, 3) && !told(fleet);
+    scene.wait::<WorkerFleet>("web", "another, and no complaint", replaced).await;
     assert!(!ids(&live(&scene)).contains(&lost));
 
     // What the fleet ends itself is no loss.

@@ -162,7 +162,7 @@ fn conditions_say_what_is_so_and_what_to_do() {
     strangers.roster.strangers.insert(id(9));
     let looking = |replicas| Desired { suspended: true, plan_only: true, ..desired(replicas) };
     let absent = |stalls| AbsentReport { name: "prod".into(), stalls };
-    let (wish, there, undying) = (desired(1), world(1, 0), BTreeMap::new());
+    let (wish, there, undying) = (desired(2), world(1, 0), BTreeMap::new());
     let state = at_once(&there);
     let lost = View {
         lost: "i-00000008 (Server.InternalError: Internal error on launch)",

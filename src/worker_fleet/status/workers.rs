@@ -63,8 +63,9 @@ impl View<'_> {
             );
             return say(false, Reason::ReplacementLimitReached, message);
         }
+        // No longer once they are replaced: who starts then knows nothing of them, and nothing is written at rest.
         let lost = match self.lost {
-            "" => String::new(),
+            lost if lost.is_empty() || self.is_settled() => String::new(),
             lost => format!("; lost within the hour: {lost}"),
         };
         if sick.is_empty() {
