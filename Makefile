@@ -18,12 +18,12 @@ demo: tools-python kube ## See muster at work on this machine alone: about 1 min
 	@cargo build --workspace --all-targets
 	@"$$CARGO_TARGET_DIR/debug/muster-world" demo
 
-# Tests wait more than they compute, so two cores run four at once. Whatever cluster they use, some start servers of their
+# Tests wait more than they compute, so two cores run eight at once. Whatever cluster they use, some start servers of their
 # own, with more than envtest has.
 test: tools-python ## Run every test: about 5 minutes, the first time about 25
 	@hack/kube/build.sh >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
-	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --workspace
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} cargo test --workspace
 
 # Optimized as far as muster itself goes: its dependencies stay as the other tests have built them.
 simulate: tools ## Play a million random histories against models of EC2 and the API server: minutes

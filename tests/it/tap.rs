@@ -29,6 +29,13 @@ pub(crate) struct Point {
     pub(crate) ordinal: u32,
 }
 
+impl Point {
+    /// Whether the call only asks.
+    pub(crate) fn is_read(&self) -> bool {
+        ["Describe", "List", "Get", "GET "].iter().any(|verb| self.operation.starts_with(verb))
+    }
+}
+
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} #{}", self.operation, self.ordinal)

@@ -70,6 +70,10 @@ fn assert_launched(scene: &Scene, fleet: &WorkerFleet, launched: usize, case: &s
 impl Scenario for Part {
     type Object = WorkerFleet;
 
+    fn moments(&self, _: &Point) -> &'static [Moment] {
+        &[Moment::Before, Moment::After]
+    }
+
     fn name(&self) -> String {
         self.name.to_owned()
     }
