@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How often a job at rest is looked at.
-const SWEEP: Duration = Duration::from_millis(80);
+const SWEEP: Duration = Duration::from_millis(250);
 /// The key of an object without which workers hang.
 const BEGIN: &str = "begin";
 /// By then EC2's time has gone on by more than its lag.

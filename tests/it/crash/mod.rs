@@ -54,7 +54,7 @@ pub(crate) fn config(scene: &Scene) -> Config {
         ClockMode::Manual => (scene::PATIENCE, scene::PATIENCE),
     };
     let timings = Timings {
-        sweep: Duration::from_millis(150),
+        sweep: Duration::from_millis(400),
         progress: Duration::from_millis(60),
         describe_grace,
         send_window,
