@@ -30,8 +30,14 @@ pub(super) async fn verdict(
     account: &AccountId,
     before: &[Condition],
 ) -> Option<Verdict> {
-    let told = before.iter().any(|c| c.type_ == ConditionType::OrphansFound.as_str() && c.status == "True");
-    let seen = look(ctx, object, account, told).await;
+    let before = before.iter().find(|condition| condition.type_ == ConditionType::OrphansFound.as_str());
+    let told = before.filter(|condition| condition.status == "True");
+    let (seen, complete) = look(ctx, object, account, told.is_some()).await;
+    let say = |truth: bool, reason, message: String| Verdict::new(ConditionType::OrphansFound, truth, reason, message);
+    // Where one of the regions cannot be looked at, nothing proves that they are gone.
+    if let Some(told) = told.filter(|_| !complete) {
+        return Some(say(true, Reason::OrphansFound, told.message.clone()));
+    }
     let known = ctx.references.holdings().ok().filter(|_| !seen.is_empty())?;
     let mut unowned = BTreeSet::new();
     for (region, snapshot) in &seen {
@@ -42,11 +48,9 @@ pub(super) async fn verdict(
             unowned.extend(ours.map(|(machine, owner)| format!("{} in {region} (of {owner})", machine.id)));
         }
     }
-    let say = |truth: bool, reason, message: String| Verdict::new(ConditionType::OrphansFound, truth, reason, message);
     if unowned.is_empty() {
-        let told = before.iter().any(|condition| condition.type_ == ConditionType::OrphansFound.as_str());
         let message = "every machine that muster launched here has an owner";
-        return told.then(|| say(false, Reason::NoOrphans, message.into()));
+        return before.map(|_| say(false, Reason::NoOrphans, message.into()));
     }
     let more = unowned.len().saturating_sub(NAMED);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
@@ -58,12 +62,17 @@ pub(super) async fn verdict(
     Some(say(true, Reason::OrphansFound, message))
 }
 
-/// What others saw last, region by region. Where machines were `told` of, it looks itself: nobody else may any more. A region
-/// that cannot be looked at now is left out.
-async fn look(ctx: &Context, object: &AwsAccount, account: &AccountId, told: bool) -> Vec<(Region, Arc<Snapshot>)> {
+/// What others saw last, region by region, and whether that is all that was asked for. Where machines were `told` of, it
+/// looks itself: nobody else may any more.
+async fn look(
+    ctx: &Context,
+    object: &AwsAccount,
+    account: &AccountId,
+    told: bool,
+) -> (Vec<(Region, Arc<Snapshot>)>, bool) {
     let now = ctx.clock.monotonic();
     let not_before = now.checked_sub(ctx.config.timings.sweep * PROOF_PERIOD_IN_SWEEPS).unwrap_or(now);
-    let mut seen = Vec::new();
+    let (mut seen, mut complete) = (Vec::new(), true);
     for region in object.spec.regions.iter().filter_map(|region| Region::try_from(region.as_str()).ok()) {
         let role = object.spec.role_session(OWN_SESSION, &region);
         let session = ctx.aws.session(account.clone(), region.clone(), role.as_ref()).await;
@@ -74,10 +83,13 @@ async fn look(ctx: &Context, object: &AwsAccount, account: &AccountId, told: boo
         };
         match snapshot {
             Ok(snapshot) => seen.extend(snapshot.map(|snapshot| (region, snapshot))),
-            Err(error) => tracing::debug!(%region, error = %Chain(&error), "not looked for machines without an owner"),
+            Err(error) => {
+                complete = false;
+                tracing::debug!(%region, error = %Chain(&error), "not looked for machines without an owner");
+            }
         }
     }
-    seen
+    (seen, complete)
 }
 
 /// Namespace and name of the object that it was launched for.

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use crate::{
     clock::Timings,
     ids::{InstanceId, Role},
@@ -43,6 +45,7 @@ pub struct Moment<'a> {
     /// When the sweep was begun.
     pub begun: Instant,
     pub now: Instant,
+    pub wall: Timestamp,
     pub timings: &'a Timings,
     /// How many of the believed machines may be missing at once, to be given up after the grace.
     pub may_vanish: Share,
@@ -55,7 +58,7 @@ pub struct Missing {
     /// How many of the known ones are shown to be over.
     ended: BTreeMap<Role, u32>,
     /// Those to ask EC2 for by id.
-    pub asked: Vec<InstanceId>,
+    pub asked: BTreeSet<InstanceId>,
 }
 
 impl Belief {
@@ -122,6 +125,10 @@ impl Belief {
                     roster.unseen.insert(id, known);
                 }
             }
+        }
+        if self.begun.is_none() {
+            // Why another process replaced workers within the hour nobody knows: it may have given them up.
+            self.given_up = vec![moment.now; ledger.replaced(moment.wall) as usize];
         }
         self.count_nameless(roster, &doubtful, &ended, ledger, moment);
         let nameless: u32 = self.nameless.values().sum();

@@ -65,7 +65,7 @@ pub async fn observe<K: WorkerKind>(
     let snapshot = ctx.sweeps.instances(session, cluster, question.not_before).await?;
     let mut roster = sort_out(question.owner, &snapshot, ledger);
     let (begun, may_vanish) = (snapshot.begun, question.may_vanish);
-    let moment = Moment { begun, now, timings: &ctx.config.timings, may_vanish };
+    let moment = Moment { begun, now, wall: ctx.clock.now(), timings: &ctx.config.timings, may_vanish };
     let lost = resolve_missing(&ec2, live, ledger, memory, &mut roster, question.owner, moment).await?;
     let wall = ctx.clock.now();
     lost.iter().for_each(|instance| memory.lost(instance, question.places, (now, wall), &ctx.config.timings));
@@ -121,7 +121,7 @@ async fn resolve_missing<K: WorkerKind>(
 ) -> Result<Vec<Instance>, Failure> {
     let missing = memory.belief.missing(roster, ledger, || K::listed(&live.status()), moment);
     let mut found = BTreeMap::new();
-    let mut asked: BTreeSet<_> = missing.asked.iter().cloned().collect();
+    let mut asked = missing.asked.clone();
     asked.extend(memory.losses.estranged().cloned());
     if !asked.is_empty() {
         let described = ec2.describe_by_id(&Vec::from_iter(asked)).await?;

@@ -121,7 +121,21 @@ impl Broken {
                 let other = subnets.into_iter().find(|subnet| *subnet != intent.subnet.as_str());
                 sent.subnet = SubnetId::try_from(other.unwrap_or_default()).unwrap();
             }
-            _ => {}
+            Self::RecordLast
+            | Self::BlindWrites
+            | Self::SendLate
+            | Self::NoAnswerIsNo
+            | Self::RefusalIsNo
+            | Self::AnsweredIsSeen
+            | Self::SearchAtOnce
+            | Self::TagIsEnough
+            | Self::UnseenIsGone
+            | Self::CountIsForgotten
+            | Self::ManyAreGone
+            | Self::SurgeBound
+            | Self::UnavailabilityBound
+            | Self::ReplacementLimit
+            | Self::UnhealthyLimit => {}
         }
         sent
     }

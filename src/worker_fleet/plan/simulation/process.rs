@@ -149,7 +149,7 @@ impl Process {
             Some(_) | None => {}
         }
         let may_vanish = if read.deleting { NONE_MAY_VANISH } else { read.desired.max_unhealthy };
-        let moment = Moment { begun: at(now), now: at(now), timings: &timings, may_vanish };
+        let moment = Moment { begun: at(now), now: at(now), wall: wall(now), timings: &timings, may_vanish };
         let listed = || read.listed.iter().map(|(id, (known, _))| (id.clone(), known.clone())).collect();
         let missing = self.memory.belief.missing(roster, &ledger, listed, moment);
         let found = missing.asked.iter().filter_map(|id| Some((id.clone(), ec2.shown(id, now)?))).collect();
