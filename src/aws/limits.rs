@@ -4,14 +4,17 @@ use std::{
     collections::HashMap,
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _, clock::DefaultClock};
 
-use crate::ids::{AccountId, Region};
+use crate::{
+    clock::Clock,
+    ids::{AccountId, Region},
+};
 
 /// What AWS counts together, per account and region (EC2 API Reference, "Request throttling"; the default quotas of
 /// Parameter Store and CloudWatch).
@@ -92,6 +95,23 @@ impl Limits {
         let all = writers.entry((account.clone(), region.clone()));
         let all = all.or_insert_with(|| Arc::new(Semaphore::new(PARAMETER_WRITERS)));
         Arc::clone(all).try_acquire_owned().ok().map(ParameterWriter)
+    }
+
+    /// Takes `amount`, and waits until `deadline` for it.
+    pub async fn wait(
+        &self,
+        account: &AccountId,
+        region: &Region,
+        bucket: Bucket,
+        amount: u32,
+        deadline: Instant,
+    ) -> Result<Permit, NotNow> {
+        loop {
+            match self.take(account, region, bucket, amount) {
+                Err(NotNow(wait)) if Clock.monotonic() + wait < deadline => tokio::time::sleep(wait).await,
+                answer => return answer,
+            }
+        }
     }
 
     fn limiter(&self, account: &AccountId, region: &Region, bucket: Bucket) -> Arc<DefaultDirectRateLimiter> {

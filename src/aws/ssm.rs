@@ -256,14 +256,8 @@ impl Ssm {
     /// Waits for the turn of a call, as the account's rate allows it.
     async fn turn(&self, operation: &'static str, bucket: Bucket) -> Result<Permit, Error> {
         let Session { account, region, limits, .. } = &self.session;
-        let end = Clock.monotonic() + PATIENCE;
-        loop {
-            match limits.take(account, region, bucket, 1) {
-                Ok(permit) => return Ok(permit),
-                Err(wait) if Clock.monotonic() + wait.0 < end => tokio::time::sleep(wait.0).await,
-                Err(_) => return Err(not_sent(operation)),
-            }
-        }
+        let deadline = Clock.monotonic() + PATIENCE;
+        limits.wait(account, region, bucket, 1, deadline).await.map_err(|_| not_sent(operation))
     }
 }
 

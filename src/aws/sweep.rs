@@ -200,13 +200,8 @@ where
     let calls = u32::try_from(size.div_ceil(PAGE as usize)).unwrap_or(u32::MAX).max(1);
     let deadline = arrived + LONGEST_WAIT;
     // Whoever comes while this one waits for its turn is served by the same look.
-    let _permit = loop {
-        match session.limits.take(&session.account, &session.region, Bucket::Describe, calls) {
-            Ok(permit) => break permit,
-            Err(wait) if Clock.monotonic() + wait.0 > deadline => return Err(too_fast(wait)),
-            Err(wait) => tokio::time::sleep(wait.0).await,
-        }
-    };
+    let turn = session.limits.wait(&session.account, &session.region, Bucket::Describe, calls, deadline);
+    let _permit = turn.await.map_err(too_fast)?;
     let begun = Clock.monotonic();
     let outcome = look(begun).await.map(Arc::new);
     *last = Some(Last { begun, ended: Clock.monotonic(), outcome: outcome.clone() });
