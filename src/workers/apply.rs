@@ -61,6 +61,7 @@ impl Hands<'_> {
         let status = K::with_ledger(live.status(), self.session, plan.ledger.clone());
         let answer = live.record(self.ctx, status).await?;
         memory.follow(&plan.ledger, self.ctx.clock.monotonic());
+        memory.belief.recorded(&plan.ledger);
         let mut launches = Vec::new();
         let mut victims = Vec::new();
         for action in plan.actions {

@@ -3,7 +3,8 @@
 //!
 //! A machine is gone when EC2 says so of its very id. One that EC2 knows nothing of is given up after the grace, if few
 //! are: when many are missing at once, what describes them is broken rather than they. A process that has just started
-//! knows by id only whom the status lists; of the others it knows from the record how many there were.
+//! knows by id only whom the status lists; of the others it knows from the record how many there were. The same goes for
+//! one that finds a record that it did not write: what it believed until then rests on an older one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +19,7 @@ use crate::{
     workers::{
         headcount::heads,
         instance::Instance,
-        ledger::Ledger,
+        ledger::{Ledger, Stock},
         roster::{Known, Roster, Sighting},
         share::Share,
     },
@@ -31,9 +32,11 @@ pub struct Belief {
     known: Option<BTreeMap<InstanceId, Known>>,
     /// Since when a believed machine is not shown.
     missing_since: BTreeMap<InstanceId, Instant>,
-    /// When what the first look saw was asked for.
+    /// What was on record when this process last read or wrote it.
+    stock: Option<Stock>,
+    /// When the sweep was begun that was held against a record of somebody else.
     begun: Option<Instant>,
-    /// How many machines the first look missed of which only the record's count tells.
+    /// How many machines that sweep missed of which only the record's count tells.
     nameless: BTreeMap<Role, u32>,
     /// When machines of which EC2 knew nothing were given up.
     given_up: Vec<Instant>,
@@ -126,11 +129,16 @@ impl Belief {
                 }
             }
         }
-        if self.begun.is_none() {
+        let stock = ledger.stock();
+        let anew = self.stock.as_ref() != Some(&stock);
+        self.stock = Some(stock);
+        if anew {
+            self.begun = Some(moment.begun);
             // Why another process replaced workers within the hour nobody knows: it may have given them up.
-            self.given_up = vec![moment.now; ledger.replaced(moment.wall) as usize];
+            let replaced = self.given_up.len().max(ledger.replaced(moment.wall) as usize);
+            self.given_up.resize(replaced, moment.now);
         }
-        self.count_nameless(roster, &doubtful, &ended, ledger, moment);
+        self.count_nameless(anew, roster, &doubtful, &ended, ledger, moment);
         let nameless: u32 = self.nameless.values().sum();
         let hour = moment.timings.vanished;
         self.given_up.retain(|time| moment.now.saturating_duration_since(*time) < hour);
@@ -159,17 +167,23 @@ impl Belief {
         self.known = Some(alive.chain(roster.unseen.clone()).collect());
     }
 
-    /// How many more there were than can be told of. Only the first look finds out; later ones find some of them.
+    /// The record is about to be, or was, written by this process.
+    pub fn recorded(&mut self, ledger: &Ledger) {
+        self.stock = Some(ledger.stock());
+    }
+
+    /// How many more there were than can be told of. A look at a record that is new finds out; later ones find some of
+    /// them.
     fn count_nameless(
         &mut self,
+        anew: bool,
         roster: &Roster,
         doubtful: &BTreeMap<InstanceId, Known>,
         ended: &BTreeMap<Role, u32>,
         ledger: &Ledger,
         moment: Moment<'_>,
     ) {
-        let first = self.begun.is_none();
-        if !first && self.nameless.is_empty() {
+        if !anew && self.nameless.is_empty() {
             return;
         }
         let mut told = roster.clone();
@@ -178,14 +192,14 @@ impl Belief {
         let mut nameless = BTreeMap::new();
         for group in &ledger.provisioned {
             let told: u32 = heads.iter().filter(|head| head.role == group.role.as_str()).map(|head| head.count).sum();
-            let ended = if first { ended.get(&group.role).copied().unwrap_or_default() } else { 0 };
-            let most = if first { u32::MAX } else { self.nameless.get(&group.role).copied().unwrap_or_default() };
+            let ended = if anew { ended.get(&group.role).copied().unwrap_or_default() } else { 0 };
+            let most = if anew { u32::MAX } else { self.nameless.get(&group.role).copied().unwrap_or_default() };
             let more = group.existing.saturating_sub(told + ended).min(most);
             if more > 0 {
                 nameless.insert(group.role.clone(), more);
             }
         }
-        if first && !nameless.is_empty() {
+        if anew && !nameless.is_empty() {
             tracing::info!(?nameless, grace = ?moment.timings.describe_grace, "EC2 does not show all that are on record");
         }
         self.nameless = nameless;

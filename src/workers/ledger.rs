@@ -64,7 +64,20 @@ pub struct Ledger {
     pub replacements: Vec<Replacements>,
 }
 
+/// What a record says of how many machines there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stock {
+    provisioned: Vec<Provisioned>,
+    launches: BTreeMap<ClientToken, Vec<InstanceId>>,
+    victims: BTreeSet<InstanceId>,
+}
+
 impl Ledger {
+    pub fn stock(&self) -> Stock {
+        let launches = self.launches.iter().map(|intent| (intent.token.clone(), intent.instance_ids.clone()));
+        Stock { provisioned: self.provisioned.clone(), launches: launches.collect(), victims: self.victims() }
+    }
+
     /// Whether calls were made, or may have been, whose effect is not seen yet.
     pub fn is_open(&self) -> bool {
         !self.launches.is_empty() || !self.terminations.is_empty()

@@ -136,6 +136,7 @@ impl<K: WorkerKind> Look<'_, K> {
         // A plan that was not carried out is not recorded either.
         let ledger = if next.actions.is_empty() { next.ledger } else { ledger };
         let moved = ledger != stored;
+        self.memory.belief.recorded(&ledger);
         Ok(Found { answer, sight, moved, ledger, holds: next.holds, wait })
     }
 

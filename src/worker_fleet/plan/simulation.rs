@@ -98,6 +98,15 @@ fn workers_that_died_before_a_fresh_process_saw_them_are_replacements() {
 }
 
 #[test]
+fn whom_an_older_record_does_not_tell_of_is_believed_in_once_the_newer_one_is_read() {
+    let wish = Wish { max_unhealthy: 1, status_checks: false, ..wish(4, 3) };
+    let older = Step::Reconcile { stale: true, fates: [Fate::Works; 4], pause: None };
+    let fates = [Fate::Lags, Fate::LostAfter, Fate::Works, Fate::Works];
+    let works = look([Fate::Works; 4]);
+    kept(wish, vec![look(fates), Step::Wait(200), works, Step::Darkness(1), Step::Restart, older, works]);
+}
+
+#[test]
 #[ignore = "a million histories: `make simulate`"]
 fn a_million_histories_break_no_promise() {
     let seed: u64 = rand::random_range(0..1 << 40);

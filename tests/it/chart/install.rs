@@ -60,6 +60,9 @@ async fn objects_outlive_the_release_unless_crds_are_not_kept() {
 
     kube.helm(&[&install[..], &["--set", "crds.keep=false"]].concat()).await.expect("an install over kept CRDs");
     assert!(exists(&kube, &["awsaccount", "default"]).await);
+    // As its controllers would have. Where nobody ever listed a kind, the API server may begin to delete its CRD before it
+    // can list the objects itself ("storage is (re)initializing"), and then tries again after minutes only.
+    kube.kubectl(&["get", "muster", "--all-namespaces"]).await.expect("lists of all kinds");
     kube.helm(&[&["uninstall", "muster"], &place[..]].concat()).await.expect("an uninstall");
     let gone = ["wait", "--for=delete", "--timeout=60s", "crd", "-l", "app.kubernetes.io/name=muster"];
     kube.kubectl(&gone).await.expect("no CRD is left");

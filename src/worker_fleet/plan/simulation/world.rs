@@ -75,6 +75,7 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, step: Step) {
+
         match step {
             Step::Reconcile { stale, fates, pause } => {
                 self.wait(5);
@@ -226,6 +227,7 @@ impl World {
                         return true;
                     }
                     process.memory.follow(&ledger, at(self.now));
+                    process.memory.belief.recorded(&ledger);
                     task.acknowledged = self.now;
                     task.stage = Stage::Send;
                 }
@@ -240,6 +242,7 @@ impl World {
                     }
                 }
                 Stage::Finish => {
+                    process.memory.belief.recorded(&task.ledger);
                     self.finish(&mut task);
                     return true;
                 }
