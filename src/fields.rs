@@ -6,6 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::aws::Session;
+
 /// Where in AWS the object's machines, buckets and so on are, and as whom muster goes there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +68,12 @@ pub struct AwsStatus {
     /// The AWS region.
     #[schemars(length(max = 32))]
     pub region: String,
+}
+
+impl From<&Session> for AwsStatus {
+    fn from(session: &Session) -> Self {
+        Self { account_id: session.account.to_string(), region: session.region.to_string() }
+    }
 }
 
 /// A span of time as Kubernetes writes it: `90s`, `5m`, `1h30m`.

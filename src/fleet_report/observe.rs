@@ -86,9 +86,7 @@ pub(super) async fn observe(ctx: &Context, live: &Live<FleetReport>, desired: &D
         due = due.min(left);
         let Latest { index, known, mut problem, .. } = latest;
         let aws = match session {
-            Ok(Session { account, region, .. }) => {
-                Some(AwsStatus { account_id: account.to_string(), region: region.to_string() })
-            }
+            Ok(session) => Some(AwsStatus::from(&session)),
             Err(failure) => {
                 let lasting = matches!(failure, Failure::Refused { .. } | Failure::InvalidSpec(_));
                 problem = Some(Problem { message: Chain(&failure).to_string(), lasting });

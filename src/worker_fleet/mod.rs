@@ -45,9 +45,8 @@ use crate::{
     workers::{
         adoption::{self, Candidates},
         instance::Instance,
-        launch::{LaunchIntent, Termination},
         ledger::Ledger,
-        look::{Found, Look, NONE_MAY_VANISH, Scope, WorkerKind, aws_status},
+        look::{Found, Look, NONE_MAY_VANISH, Scope, WorkerKind},
         observe::live_owner,
         ownership::{self, OWNER_TAG},
         parameters::{self, Ask, Parameters},
@@ -151,7 +150,7 @@ impl Kind for WorkerFleet {
 
     async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerFleetStatus>, Failure> {
         let session = session(ctx, live, &[]).await;
-        let Some(session) = unless_never_launched(session, live.status().aws.is_some())? else {
+        let Some(session) = unless_never_launched(session, live.status().workers.aws.is_some())? else {
             return Ok(Finalized::Done);
         };
         let memory = ctx.workers.of(live.uid());
@@ -186,12 +185,10 @@ impl WorkerKind for WorkerFleet {
 
     fn ledger(status: &WorkerFleetStatus) -> Ledger {
         Ledger {
-            launches: status.launches.clone(),
-            terminations: status.terminations.clone(),
             adopted: status.adopted.clone(),
             provisioned: status.provisioned.clone(),
             replacements: status.replacements.clone(),
-            ..Ledger::default()
+            ..status.workers.ledger()
         }
     }
 
@@ -199,17 +196,9 @@ impl WorkerKind for WorkerFleet {
         // The record names them from now on, and when it does no longer, nobody shall believe in them.
         let victims = ledger.victims();
         status.instances.retain(|listed| !victims.contains(&listed.id));
-        let Ledger { launches, terminations, adopted, provisioned, replacements, progress: _ } = ledger;
-        let aws = status.aws.or_else(|| Some(aws_status(session)));
-        WorkerFleetStatus { launches, terminations, adopted, provisioned, replacements, aws, ..status }
-    }
-
-    fn launches(status: &WorkerFleetStatus) -> &[LaunchIntent] {
-        &status.launches
-    }
-
-    fn terminations(status: &WorkerFleetStatus) -> &Vec<Termination> {
-        &status.terminations
+        status.workers.record(session, &ledger);
+        let Ledger { launches: _, terminations: _, adopted, provisioned, replacements, progress: _ } = ledger;
+        WorkerFleetStatus { adopted, provisioned, replacements, ..status }
     }
 
     fn listed(status: &WorkerFleetStatus) -> BTreeMap<InstanceId, Known> {
@@ -228,7 +217,7 @@ impl WorkerKind for WorkerFleet {
 async fn session(ctx: &Context, live: &Live<WorkerFleet>, claims: &[Claim]) -> Result<Session, Failure> {
     let status = live.status();
     let aws = &live.object().spec.aws;
-    authorize(ctx, WorkerFleet::NAME, live.namespace(), aws, status.aws.as_ref(), claims).await
+    authorize(ctx, WorkerFleet::NAME, live.namespace(), aws, status.workers.aws.as_ref(), claims).await
 }
 
 /// The machines that would be taken over, where a plan is to show what follows from that.
@@ -295,11 +284,11 @@ fn outcome(
     }
     let before = look.live.status();
     let status = cpu::tell(insight.cpu.as_ref(), &before, view.status(before.clone()));
-    let status = WorkerFleet::with_ledger(status, look.session, found.ledger.clone());
+    let mut status = WorkerFleet::with_ledger(status, look.session, found.ledger.clone());
     let (mut verdicts, settled) = (view.verdicts(), view.is_settled());
     verdicts.extend(insight.cpu.as_ref().and_then(Cpu::verdict));
     look.rest(settled || desired.suspended, found.moved);
     let requeue = look.requeue(found);
-    let status = WorkerFleetStatus { plan: insight.preview, ..status };
+    status.workers.plan = insight.preview;
     Outcome { status, verdicts, requeue: insight.next.map_or(requeue, |next| requeue.min(next)) }
 }

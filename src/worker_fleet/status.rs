@@ -30,6 +30,7 @@ use crate::{
         refusal,
         revisions::LABEL,
         supply::Supplied,
+        status::WorkersStatus,
     },
 };
 
@@ -134,7 +135,14 @@ impl View<'_> {
         let counts = self.counts_of(self.main());
         let whole = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
         let (instances, total) = self.summaries(&before.instances);
+        let workers = WorkersStatus {
+            ami: self.main().supplied.image().map(AmiStatus::from).or(before.workers.ami),
+            instances_truncated: total > instances.len(),
+            instances_total: i32::try_from(total).unwrap_or(i32::MAX),
+            ..before.workers
+        };
         WorkerFleetStatus {
+            workers,
             replicas: whole(counts.existing),
             ready_replicas: whole(counts.ready),
             updated_replicas: whole(counts.updated),
@@ -142,11 +150,8 @@ impl View<'_> {
             desired_replicas: whole(counts.desired),
             roles: self.desired.groups[1..].iter().map(|group| self.role(group)).collect(),
             selector: format!("{LABEL}={}", self.desired.owner.uid),
-            ami: self.main().supplied.image().map(AmiStatus::from).or(before.ami),
             current_revision: self.current_revision().or(before.current_revision),
             update_revision: self.update_revision().map(str::to_owned).or(before.update_revision),
-            instances_truncated: total > instances.len(),
-            instances_total: i32::try_from(total).unwrap_or(i32::MAX),
             instances,
             ..before
         }

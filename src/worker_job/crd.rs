@@ -6,15 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fields::{AwsRef, AwsStatus, CommonStatus},
+    fields::{AwsRef, CommonStatus},
     ids::InstanceId,
     workers::{
-        ami::AmiStatus,
         indexes::Indexes,
-        launch::{LaunchIntent, Termination},
-        parameters::{Parameters, ParametersRecord},
-        preview::Preview,
+        parameters::Parameters,
         progress::JobOutcome,
+        status::WorkersStatus,
         template::WorkerTemplate,
     },
 };
@@ -191,9 +189,8 @@ pub struct ShutdownReason {}
 pub struct WorkerJobStatus {
     #[serde(flatten)]
     pub common: CommonStatus,
-    /// The AWS account and region that the first call went to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aws: Option<AwsStatus>,
+    #[serde(flatten)]
+    pub workers: WorkersStatus,
     /// How many workers there are, with those that are on their way.
     #[serde(default)]
     pub active: i32,
@@ -230,38 +227,13 @@ pub struct WorkerJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub duration: Option<String>,
-    /// What muster would do now. Present while the annotation `muster.dev/plan-only` is `true`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<Preview>,
-    /// The machine image that new workers start from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ami: Option<AmiStatus>,
-    #[serde(flatten)]
-    pub parameters: ParametersRecord,
     /// How it finished. Once this is set it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<JobOutcome>,
-    /// Launches whose outcome is not certain yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 256),
-        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["token"])
-    )]
-    pub launches: Vec<LaunchIntent>,
     /// Who runs which index, those on their way out included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_LISTED), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub instances: Vec<Holder>,
-    /// How many there are to list.
-    #[serde(default)]
-    pub instances_total: i32,
-    /// True when `instances` shows only some of them.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub instances_truncated: bool,
-    /// Workers that were chosen to end and are not seen to have ended yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
-    pub terminations: Vec<Termination>,
 }
 
 impl AsMut<CommonStatus> for WorkerJobStatus {
@@ -270,23 +242,18 @@ impl AsMut<CommonStatus> for WorkerJobStatus {
     }
 }
 
-impl AsRef<ParametersRecord> for WorkerJobStatus {
-    fn as_ref(&self) -> &ParametersRecord {
-        &self.parameters
+impl AsRef<WorkersStatus> for WorkerJobStatus {
+    fn as_ref(&self) -> &WorkersStatus {
+        &self.workers
     }
 }
 
-impl AsMut<ParametersRecord> for WorkerJobStatus {
-    fn as_mut(&mut self) -> &mut ParametersRecord {
-        &mut self.parameters
+impl AsMut<WorkersStatus> for WorkerJobStatus {
+    fn as_mut(&mut self) -> &mut WorkersStatus {
+        &mut self.workers
     }
 }
 
-impl AsMut<Option<AwsStatus>> for WorkerJobStatus {
-    fn as_mut(&mut self) -> &mut Option<AwsStatus> {
-        &mut self.aws
-    }
-}
 
 /// A worker and what it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -51,9 +51,8 @@ use crate::{
     live::Live,
     reconcile::{Failure, Finalized, Kind, Outcome},
     workers::{
-        launch::{LaunchIntent, Termination},
         ledger::Ledger,
-        look::{Found, Look, MAY_VANISH, NONE_MAY_VANISH, Scope, WorkerKind, aws_status},
+        look::{Found, Look, MAY_VANISH, NONE_MAY_VANISH, Scope, WorkerKind},
         observe::live_owner,
         ownership::JOB_TAG,
         parameters::{self, Ask, MAIN, Parameters},
@@ -144,7 +143,7 @@ impl Kind for WorkerJob {
         desired.supplied.doubt(ctx, &session, &found.answer.observed.lessons);
         let in_use = named.and_then(|named| look.memory.revisions.parameters(&named));
         let mut outcome = outcome(&mut look, &desired, &found).await;
-        outcome.status.plan = told;
+        outcome.status.workers.plan = told;
         parameters::conclude(ctx, &session, live, &ask, in_use.as_ref(), desired.parameters, &mut outcome).await?;
         if delete_when_due(ctx, live, &found.ledger).await? {
             // The watch brings what follows.
@@ -155,7 +154,7 @@ impl Kind for WorkerJob {
 
     async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerJobStatus>, Failure> {
         let session = session(ctx, live, &[]).await;
-        let Some(session) = unless_never_launched(session, live.status().aws.is_some())? else {
+        let Some(session) = unless_never_launched(session, live.status().workers.aws.is_some())? else {
             return Ok(Finalized::Done);
         };
         let memory = ctx.workers.of(live.uid());
@@ -185,26 +184,12 @@ impl WorkerKind for WorkerJob {
     const OWNER_TAG: &'static str = JOB_TAG;
 
     fn ledger(status: &WorkerJobStatus) -> Ledger {
-        Ledger {
-            launches: status.launches.clone(),
-            terminations: status.terminations.clone(),
-            progress: progress_of(status),
-            ..Ledger::default()
-        }
+        Ledger { progress: progress_of(status), ..status.workers.ledger() }
     }
 
-    fn with_ledger(status: WorkerJobStatus, session: &Session, ledger: Ledger) -> WorkerJobStatus {
-        let Ledger { launches, terminations, progress, .. } = ledger;
-        let aws = status.aws.clone().or_else(|| Some(aws_status(session)));
-        WorkerJobStatus { launches, terminations, aws, ..with_progress(status, &progress) }
-    }
-
-    fn launches(status: &WorkerJobStatus) -> &[LaunchIntent] {
-        &status.launches
-    }
-
-    fn terminations(status: &WorkerJobStatus) -> &Vec<Termination> {
-        &status.terminations
+    fn with_ledger(mut status: WorkerJobStatus, session: &Session, ledger: Ledger) -> WorkerJobStatus {
+        status.workers.record(session, &ledger);
+        with_progress(status, &ledger.progress)
     }
 
     fn listed(status: &WorkerJobStatus) -> BTreeMap<InstanceId, Known> {
@@ -264,7 +249,7 @@ fn claims(spec: &WorkerJobSpec) -> Vec<Claim> {
 async fn session(ctx: &Context, live: &Live<WorkerJob>, claims: &[Claim]) -> Result<Session, Failure> {
     let status = live.status();
     let aws = &live.object().spec.aws;
-    authorize(ctx, WorkerJob::NAME, live.namespace(), aws, status.aws.as_ref(), claims).await
+    authorize(ctx, WorkerJob::NAME, live.namespace(), aws, status.workers.aws.as_ref(), claims).await
 }
 
 async fn outcome(look: &mut Look<'_, WorkerJob>, desired: &Desired, found: &Found<Sight>) -> Outcome<WorkerJobStatus> {

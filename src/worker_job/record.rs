@@ -27,7 +27,7 @@ pub(super) fn progress_of(status: &WorkerJobStatus) -> Progress {
         completed: status.completed_indexes.clone(),
         failed: status.failed_indexes.clone(),
         failures: failures.filter(|(_, count)| *count > 0).collect(),
-        unlisted: u32::try_from(status.instances_total)
+        unlisted: u32::try_from(status.workers.instances_total)
             .unwrap_or_default()
             .saturating_sub(status.instances.len() as u32),
         holders: holders.collect(),
@@ -38,7 +38,7 @@ pub(super) fn progress_of(status: &WorkerJobStatus) -> Progress {
 }
 
 /// `status` with `progress` in it.
-pub(super) fn with_progress(status: WorkerJobStatus, progress: &Progress) -> WorkerJobStatus {
+pub(super) fn with_progress(mut status: WorkerJobStatus, progress: &Progress) -> WorkerJobStatus {
     let mut by_count: BTreeMap<u32, Indexes> = BTreeMap::new();
     for (index, count) in &progress.failures {
         by_count.entry(*count).or_default().insert(*index);
@@ -46,6 +46,8 @@ pub(super) fn with_progress(status: WorkerJobStatus, progress: &Progress) -> Wor
     let whole = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     let total = progress.unlisted.saturating_add(u32::try_from(progress.holders.len()).unwrap_or(u32::MAX));
     let duration = progress.started.zip(progress.finished).map(|(started, finish)| finish.at.duration_since(started));
+    status.workers.instances_total = whole(total);
+    status.workers.instances_truncated = progress.unlisted > 0;
     WorkerJobStatus {
         succeeded: whole(progress.completed.len()),
         failed: whole(progress.failed.len()),
@@ -60,9 +62,7 @@ pub(super) fn with_progress(status: WorkerJobStatus, progress: &Progress) -> Wor
             .iter()
             .map(|(id, index)| Holder { id: id.clone(), index: index.map(whole) })
             .collect(),
-        instances_total: whole(total),
         misplaced_results: progress.misplaced,
-        instances_truncated: progress.unlisted > 0,
         start_time: progress.started.map(Time),
         completion_time: progress.finished.map(|finish| Time(finish.at)),
         duration: duration.map(|span| human(span.unsigned_abs())),
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(stored["completedIndexes"], "0-2,7");
         assert_eq!(stored["indexFailures"], json!([{"count": 1, "indexes": "3,6"}, {"count": 2, "indexes": "5"}]));
         assert_eq!(progress_of(&serde_json::from_value(stored).unwrap()), progress);
-        assert_eq!((status.instances_total, status.instances_truncated), (7, true));
+        assert_eq!((status.workers.instances_total, status.workers.instances_truncated), (7, true));
         assert_eq!((status.succeeded, status.failed, status.duration.as_deref()), (4, 1, Some("1m30s")));
     }
 

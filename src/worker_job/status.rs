@@ -23,6 +23,7 @@ use crate::{
         progress::{Finish, JobOutcome, Progress},
         refusal,
         resolve::{Unresolved, Why},
+        status::WorkersStatus,
     },
 };
 
@@ -67,9 +68,10 @@ impl View<'_> {
 
     /// `before` with everything that this view tells of, but for the record and the conditions.
     pub(super) fn status(&self, before: WorkerJobStatus) -> WorkerJobStatus {
+        let ami = self.desired.supplied.image().map(AmiStatus::from).or(before.workers.ami);
         WorkerJobStatus {
             active: i32::try_from(self.active()).unwrap_or(i32::MAX),
-            ami: self.desired.supplied.image().map(AmiStatus::from).or(before.ami),
+            workers: WorkersStatus { ami, ..before.workers },
             ..before
         }
     }

@@ -69,13 +69,13 @@ impl Hands<'_> {
                 Action::Launch(intent) => {
                     let content = memory.revisions.find(self.ctx, live, &intent.revision).await?;
                     let token = intent.token.clone();
-                    let recorded = answer.confirm(intent, |s| K::launches(s).iter().find(|i| i.token == token));
+                    let recorded = answer.confirm(intent, |s| s.as_ref().launches.iter().find(|i| i.token == token));
                     let intent = recorded.ok_or_else(pruned::<K>)?;
                     launches.push((intent, content));
                 }
                 Action::Terminate(ids) => {
                     let recorded = plan.ledger.terminations.clone();
-                    let recorded = answer.confirm(recorded, |s| Some(K::terminations(s))).ok_or_else(pruned::<K>)?;
+                    let recorded = answer.confirm(recorded, |s| Some(&s.as_ref().terminations)).ok_or_else(pruned::<K>)?;
                     victims.push((recorded, ids));
                 }
             }

@@ -10,14 +10,13 @@ use k8s_openapi::NamespaceResourceScope;
 use crate::{
     aws::Session,
     context::Context,
-    fields::AwsStatus,
+    fields::CommonStatus,
     ids::{InstanceId, Role},
     live::Live,
     reconcile::{Failure, Kind},
     workers::{
         apply::Hands,
         draft::{Hold, Observed, Pass, Plan},
-        launch::{LaunchIntent, Termination},
         ledger::Ledger,
         memory::Memory,
         observe::{Answer, Question, live_owner, observe},
@@ -25,6 +24,7 @@ use crate::{
         pools::Places,
         roster::{Known, Roster},
         share::Share,
+        status::WorkersStatus,
     },
 };
 
@@ -33,7 +33,9 @@ use crate::{
 const MAX_ROUNDS: usize = 10;
 
 /// A kind that runs workers: where its status holds what safety rests on.
-pub trait WorkerKind: Kind + kube::Resource<Scope = NamespaceResourceScope> {
+pub trait WorkerKind:
+    Kind<Status: AsRef<WorkersStatus> + AsMut<WorkersStatus>> + kube::Resource<Scope = NamespaceResourceScope>
+{
     /// What it sees beside its machines.
     type Sight: Send + Sync + std::fmt::Debug;
 
@@ -46,10 +48,6 @@ pub trait WorkerKind: Kind + kube::Resource<Scope = NamespaceResourceScope> {
     /// `status` with `ledger` as its record, and the account of `session` as the one that it is about.
     fn with_ledger(status: Self::Status, session: &Session, ledger: Ledger) -> Self::Status;
 
-    fn launches(status: &Self::Status) -> &[LaunchIntent];
-
-    fn terminations(status: &Self::Status) -> &Vec<Termination>;
-
     /// The workers that `status` lists one by one.
     fn listed(status: &Self::Status) -> BTreeMap<InstanceId, Known>;
 
@@ -61,11 +59,6 @@ pub trait WorkerKind: Kind + kube::Resource<Scope = NamespaceResourceScope> {
         ledger: &Ledger,
         roster: &Roster,
     ) -> impl Future<Output = Result<Self::Sight, Failure>> + Send;
-}
-
-/// The account and region of a session, as a status holds them.
-pub fn aws_status(session: &Session) -> AwsStatus {
-    AwsStatus { account_id: session.account.to_string(), region: session.region.to_string() }
 }
 
 /// What is looked for and what may be launched.
@@ -150,7 +143,7 @@ impl<K: WorkerKind> Look<'_, K> {
     /// objects share one sweep a period.
     fn not_before(&self, started: Instant, ledger: &Ledger) -> Instant {
         let timings = &self.ctx.config.timings;
-        let observed = self.live.status().as_mut().observed_generation;
+        let observed = AsMut::<CommonStatus>::as_mut(&mut self.live.status()).observed_generation;
         let asked =
             observed != Some(self.live.generation()) || self.live.is_look_requested() || self.live.is_being_deleted();
         let busy = ledger.is_open() || self.memory.idle_looks > 0;

@@ -33,5 +33,6 @@ pub mod revisions;
 pub mod roster;
 pub mod settle;
 pub mod share;
+pub mod status;
 pub mod supply;
 pub mod template;

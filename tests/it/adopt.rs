@@ -58,8 +58,8 @@ async fn named_machines_are_shown_in_the_plan_then_taken_over_tagged_and_are_wor
     let object: WorkerFleet = serde_json::from_value(object).unwrap();
     scene.api::<WorkerFleet>().create(&Default::default(), &object).await.unwrap();
     let previewed =
-        scene.wait::<WorkerFleet>("web", "a plan", |f| status(f).plan.is_some_and(|p| p.steps.len() == 2)).await;
-    let steps = status(&previewed).plan.unwrap().steps;
+        scene.wait::<WorkerFleet>("web", "a plan", |f| status(f).workers.plan.is_some_and(|p| p.steps.len() == 2)).await;
+    let steps = status(&previewed).workers.plan.unwrap().steps;
     assert!(steps[0].starts_with("take over ") && machines.iter().all(|id| steps[0].contains(id)), "{steps:?}");
     assert!(steps[1].starts_with("launch 1 "), "{steps:?}");
     assert_eq!(writes(&scene), BTreeSet::new());
@@ -119,8 +119,8 @@ async fn the_plan_of_a_take_over_names_those_that_end_and_they_do() {
     let annotations = |plan_only: Value| json!({"metadata": {"annotations": {"muster.dev/plan-only": plan_only}}});
     let look = with(annotations(json!("true")), json!({"spec": {"adopt": {"instanceIDs": machines}}}));
     scene.change::<WorkerFleet>("web", look).await;
-    let shown = |fleet: &WorkerFleet| status(fleet).plan.is_some_and(|plan| plan.steps.len() == 2);
-    let steps = status(&scene.wait::<WorkerFleet>("web", "a plan", shown).await).plan.unwrap().steps;
+    let shown = |fleet: &WorkerFleet| status(fleet).workers.plan.is_some_and(|plan| plan.steps.len() == 2);
+    let steps = status(&scene.wait::<WorkerFleet>("web", "a plan", shown).await).workers.plan.unwrap().steps;
     assert!(steps[0].starts_with("take over ") && steps[1].starts_with("end "), "{steps:?}");
     let named: BTreeSet<_> = before.iter().filter(|id| steps[1].contains(*id)).cloned().collect();
     assert_eq!((named.len(), ids(&live(&scene))), (2, before.clone()), "{steps:?}");

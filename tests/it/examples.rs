@@ -67,7 +67,7 @@ impl Example {
         let ready = |fleet: &WorkerFleet| {
             let status = status(fleet);
             condition(&status.common.conditions, "Ready").is_some_and(|(truth, ..)| truth == "True")
-                && status.instances_total as usize == workers
+                && status.workers.instances_total as usize == workers
         };
         self.scene.wait::<WorkerFleet>(name, &format!("{workers} ready"), ready).await;
         live(&self.scene)
@@ -173,7 +173,7 @@ async fn roles_have_types_and_user_data_of_their_own_and_are_updated_alone() {
     let replaced = |fleet: &WorkerFleet| {
         let status = status(fleet);
         status.instances.len() == 4
-            && status.terminations.is_empty()
+            && status.workers.terminations.is_empty()
             && status.instances.iter().all(|worker| worker.ready && worker.id.as_str() != old)
     };
     scene.wait::<WorkerFleet>("render", "another leader", replaced).await;
@@ -190,7 +190,7 @@ async fn roles_have_types_and_user_data_of_their_own_and_are_updated_alone() {
     let replaced = |fleet: &WorkerFleet| {
         let status = status(fleet);
         status.instances.len() == 4
-            && status.terminations.is_empty()
+            && status.workers.terminations.is_empty()
             && status.instances.iter().all(|worker| worker.ready && !old.contains(worker.id.as_str()))
     };
     scene.wait::<WorkerFleet>("render", "other workers", replaced).await;

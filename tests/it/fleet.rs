@@ -75,8 +75,8 @@ pub(crate) fn settled(fleet: &WorkerFleet, replicas: i32) -> bool {
         && status.replicas == replicas
         && status.ready_replicas == replicas
         && status.updated_replicas == replicas
-        && status.launches.is_empty()
-        && status.terminations.is_empty()
+        && status.workers.launches.is_empty()
+        && status.workers.terminations.is_empty()
 }
 
 pub(crate) async fn wait_settled(scene: &Scene, name: &str, replicas: i32) -> WorkerFleet {
@@ -140,7 +140,7 @@ async fn workers_are_launched_tagged_spread_and_then_left_alone() {
     assert_eq!((status.updated_replicas, status.available_replicas, status.desired_replicas), (5, 5, 5));
     assert_eq!(status.instances.len(), 5);
     assert_eq!(status.current_revision, status.update_revision);
-    assert_eq!(status.aws.unwrap().account_id, scene.account.to_string());
+    assert_eq!(status.workers.aws.unwrap().account_id, scene.account.to_string());
     let stored = scene.api::<ControllerRevision>().get(&revision).await.unwrap();
     assert_eq!(stored.metadata.owner_references.unwrap()[0].uid, uid);
 

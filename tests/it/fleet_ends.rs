@@ -31,7 +31,7 @@ async fn one_id_that_cannot_be_ended_does_not_keep_the_others() {
         scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 0}})).await;
         scene
             .wait::<WorkerFleet>("web", "the others' end", |fleet| {
-                status(fleet).terminations.iter().map(|t| t.instance_ids.len()).sum::<usize>() == 1
+                status(fleet).workers.terminations.iter().map(|t| t.instance_ids.len()).sum::<usize>() == 1
                     && status(fleet).replicas == 0
             })
             .await;
@@ -71,7 +71,7 @@ async fn victims_are_ended_by_a_successor_and_nobody_else_is() {
     scene.sandbox.wait_for_hits(hold, 1).await;
     controller.kill().await;
     let chosen: BTreeSet<_> = status(&scene.api::<WorkerFleet>().get("web").await.unwrap())
-        .terminations
+        .workers.terminations
         .iter()
         .flat_map(|t| t.instance_ids.iter().map(ToString::to_string))
         .collect();

@@ -57,7 +57,7 @@ async fn while_describe_is_blind_nothing_is_launched_twice_nor_taken_for_gone() 
     scene.create::<WorkerFleet>("web", spec(&scene, 5, json!({}))).await;
     scene
         .wait::<WorkerFleet>("web", "the answers on record", |fleet| {
-            let launches = status(fleet).launches;
+            let launches = status(fleet).workers.launches;
             !launches.is_empty() && launches.iter().all(|intent| !intent.instance_ids.is_empty())
         })
         .await;
@@ -145,7 +145,7 @@ async fn a_launch_that_ec2_may_have_forgotten_is_searched_for_and_not_repeated()
     scene.sandbox.remove_fault(lost);
     // Then nobody looked for long.
     let fleets = scene.api::<WorkerFleet>();
-    let mut launches = json!(status(&fleets.get("web").await.unwrap()).launches);
+    let mut launches = json!(status(&fleets.get("web").await.unwrap()).workers.launches);
     launches[0]["startedAt"] = json!("2020-01-01T00:00:00Z");
     let token = launches[0]["token"].clone();
     let aged = Patch::Merge(json!({"status": {"launches": launches}}));
@@ -169,7 +169,7 @@ async fn a_launch_whose_revision_is_lost_is_settled_by_a_search_after_the_full_w
     scene.sandbox.wait_for_hits(hold, 1).await;
     controller.kill().await;
     scene.sandbox.remove_fault(hold);
-    let open = status(&scene.api::<WorkerFleet>().get("web").await.unwrap()).launches.remove(0);
+    let open = status(&scene.api::<WorkerFleet>().get("web").await.unwrap()).workers.launches.remove(0);
     // The held call was carried out when the fault went. Now the template changes, and the revision is deleted.
     scene.change::<WorkerFleet>("web", json!({"spec": {"template": {"tags": {"edit": "1"}}}})).await;
     scene.api::<ControllerRevision>().delete(&open.revision, &DeleteParams::default()).await.unwrap();

@@ -123,7 +123,7 @@ async fn a_stranger_with_our_tags_is_reported_and_never_counted_or_touched() {
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 0}})).await;
     scene
         .wait::<WorkerFleet>("web", "no workers", |fleet| {
-            status(fleet).replicas == 0 && status(fleet).terminations.is_empty()
+            status(fleet).replicas == 0 && status(fleet).workers.terminations.is_empty()
         })
         .await;
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();

@@ -60,13 +60,13 @@ async fn one_with_a_stale_cache_and_one_paused_after_its_intent_make_exactly_fiv
         let paused = Tap::pausing(point(RECORD, 1), Moment::After);
         let _paused_controller = start(&scene, &paused).await;
         paused.paused().await;
-        let recorded = status(&scene.api::<WorkerFleet>().get("web").await.unwrap()).launches;
+        let recorded = status(&scene.api::<WorkerFleet>().get("web").await.unwrap()).workers.launches;
         assert!(!recorded.is_empty() && scene.sandbox.instances_of(&scene.account).is_empty());
 
         stale.resume();
         stale.until(|points| count(points, RECORD) >= 3).await;
         assert_eq!(count(&stale.points(), "RunInstances"), 0, "a stale cache launches nothing, however often it tries");
-        let mine = status(&scene.api::<WorkerFleet>().get("web").await.unwrap()).launches;
+        let mine = status(&scene.api::<WorkerFleet>().get("web").await.unwrap()).workers.launches;
         assert_eq!(mine, recorded, "and takes nothing over");
 
         match resumed {

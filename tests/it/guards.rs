@@ -220,16 +220,16 @@ async fn a_plan_is_shown_and_nothing_is_done() {
     let last = scene.sandbox.calls(&CallQuery::default()).last().unwrap().number;
     let only = json!({"metadata": {"annotations": {"muster.dev/plan-only": "true"}}});
     scene.change::<WorkerFleet>("web", only).await;
-    scene.wait::<WorkerFleet>("web", "an empty plan", |f| status(f).plan.is_some_and(|p| p.steps.is_empty())).await;
+    scene.wait::<WorkerFleet>("web", "an empty plan", |f| status(f).workers.plan.is_some_and(|p| p.steps.is_empty())).await;
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 0}})).await;
     let steps = |wanted: &'static str| {
         move |fleet: &WorkerFleet| {
             status(fleet)
-                .plan
+                .workers.plan
                 .is_some_and(|plan| !plan.steps.is_empty() && plan.steps.iter().all(|s| s.starts_with(wanted)))
         }
     };
-    let plan = status(&scene.wait::<WorkerFleet>("web", "ends", steps("end ")).await).plan.unwrap();
+    let plan = status(&scene.wait::<WorkerFleet>("web", "ends", steps("end ")).await).workers.plan.unwrap();
     assert!(before.iter().all(|id| plan.steps[0].contains(id)), "{plan:?}");
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 5}})).await;
     scene.wait::<WorkerFleet>("web", "launches", steps("launch ")).await;
@@ -240,7 +240,7 @@ async fn a_plan_is_shown_and_nothing_is_done() {
     assert_eq!(ids(&live(&scene)), before);
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/plan-only": null}}})).await;
     let done = wait_settled(&scene, "web", 5).await;
-    assert_eq!(status(&done).plan, None);
+    assert_eq!(status(&done).workers.plan, None);
 }
 
 fn report(id: &str) -> String {

@@ -208,7 +208,7 @@ pub(crate) fn is(job: &WorkerJob, type_: &str, truth: &str, reason: &str) -> boo
 /// Finished for this reason, and nothing left of it.
 pub(crate) fn ended(job: &WorkerJob, type_: &str, reason: &str) -> bool {
     let status = status(job);
-    is(job, type_, "True", reason) && status.active == 0 && status.launches.is_empty() && status.terminations.is_empty()
+    is(job, type_, "True", reason) && status.active == 0 && status.workers.launches.is_empty() && status.workers.terminations.is_empty()
 }
 
 pub(crate) async fn wait_ended(scene: &Scene, name: &str, type_: &str, reason: &str) -> WorkerJob {
@@ -332,7 +332,7 @@ async fn a_shutdown_is_the_result_and_is_on_record_before_the_machine_is_ended()
     tap.stopped().await;
     let job = scene.api::<WorkerJob>().get("work").await.unwrap();
     let completed = status(&job).completed_indexes;
-    let victims: Vec<_> = status(&job).terminations.iter().flat_map(|t| t.instance_ids.clone()).collect();
+    let victims: Vec<_> = status(&job).workers.terminations.iter().flat_map(|t| t.instance_ids.clone()).collect();
     assert!(!victims.is_empty());
     for id in victims {
         let machine = scene.sandbox.instance(id.as_str()).unwrap();
@@ -370,13 +370,13 @@ async fn less_parallelism_ends_the_highest_indexes_and_they_run_again_later() {
     let _workers = Workers::start(&scene, |_, _| Deed::Hangs);
     let _controller = scene.start().await;
     scene.create::<WorkerJob>("work", spec(&scene, 3, 3, json!({}))).await;
-    let active = |n: i32| move |job: &WorkerJob| status(job).active == n && status(job).launches.is_empty();
+    let active = |n: i32| move |job: &WorkerJob| status(job).active == n && status(job).workers.launches.is_empty();
     scene.wait::<WorkerJob>("work", "three at work", active(3)).await;
     scene.change::<WorkerJob>("work", json!({"spec": {"parallelism": 1}})).await;
-    scene.wait::<WorkerJob>("work", "one at work", |job| active(1)(job) && status(job).terminations.is_empty()).await;
+    scene.wait::<WorkerJob>("work", "one at work", |job| active(1)(job) && status(job).workers.terminations.is_empty()).await;
     assert_eq!(live(&scene).iter().map(index).collect::<Vec<_>>(), [0]);
     scene.change::<WorkerJob>("work", json!({"spec": {"parallelism": 3}})).await;
-    let again = |job: &WorkerJob| active(3)(job) && status(job).terminations.is_empty();
+    let again = |job: &WorkerJob| active(3)(job) && status(job).workers.terminations.is_empty();
     let job = scene.wait::<WorkerJob>("work", "three again", again).await;
     assert_eq!(launched(&scene), [(0, 1), (1, 2), (2, 2)].into());
     assert_eq!((status(&job).failed, status(&job).index_failures), (0, vec![]));

@@ -95,7 +95,7 @@ impl Part {
     async fn wait_running(&self, scene: &Scene, workers: usize, case: &str) -> WorkerJob {
         let runs = |job: &WorkerJob| {
             let status = job::status(job);
-            let open = !status.launches.is_empty() || !status.terminations.is_empty();
+            let open = !status.workers.launches.is_empty() || !status.workers.terminations.is_empty();
             status.active as usize == workers && !open && live(scene).len() == workers
         };
         scene.wait("work", &format!("{case}: {workers} workers"), runs).await

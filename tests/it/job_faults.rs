@@ -96,7 +96,7 @@ fn two_are_listed(job: &WorkerJob) -> bool {
 fn two_are_listed_as(job: &WorkerJob, expected: [i32; 2]) -> bool {
     let status = status(job);
     let indexes: BTreeSet<_> = status.instances.iter().filter_map(|holder| holder.index).collect();
-    status.launches.is_empty() && status.active == 2 && indexes == expected.into()
+    status.workers.launches.is_empty() && status.active == 2 && indexes == expected.into()
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn a_job_whose_status_was_lost_runs_nothing_again() {
     let _workers = Workers::start(&scene, |index, _| if index == 2 { Deed::Hangs } else { Deed::Exits(0) });
     let controller = scene.start().await;
     scene.create::<WorkerJob>("work", spec(&scene, 3, 3, json!({}))).await;
-    let rested = |job: &WorkerJob| lists(job).0 == "0,1" && status(job).active == 1 && status(job).launches.is_empty();
+    let rested = |job: &WorkerJob| lists(job).0 == "0,1" && status(job).active == 1 && status(job).workers.launches.is_empty();
     scene.wait::<WorkerJob>("work", "one that hangs", rested).await;
     controller.kill().await;
     let mut job = scene.api::<WorkerJob>().get("work").await.unwrap();

@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn steps(status: &WorkerJobStatus) -> Option<Vec<String>> {
-    status.plan.as_ref().map(|plan| plan.steps.clone())
+    status.workers.plan.as_ref().map(|plan| plan.steps.clone())
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn what_would_end_is_in_the_plan() {
     let _workers = Workers::start(&scene, |_, _| Deed::Hangs);
     let _controller = scene.start().await;
     scene.create::<WorkerJob>("work", spec(&scene, 3, 3, json!({}))).await;
-    let at_work = |job: &WorkerJob| status(job).active == 3 && status(job).launches.is_empty();
+    let at_work = |job: &WorkerJob| status(job).active == 3 && status(job).workers.launches.is_empty();
     scene.wait::<WorkerJob>("work", "three at work", at_work).await;
     let only = json!({"metadata": {"annotations": {"muster.dev/plan-only": "true"}}, "spec": {"parallelism": 1}});
     scene.change::<WorkerJob>("work", only).await;
@@ -88,5 +88,5 @@ async fn the_image_of_a_job_is_told_by_its_parameter_or_why_there_is_none() {
     scene.sandbox.put_public_parameter(REGION, "/aws/service/app/latest", &image.id);
     let job = wait_ended(&scene, "work", "Complete", "CompletionsReached").await;
     assert!(is(&job, "AmiResolved", "True", "AmiFound"));
-    assert_eq!(status(&job).ami.unwrap().id.as_str(), image.id);
+    assert_eq!(status(&job).workers.ami.unwrap().id.as_str(), image.id);
 }

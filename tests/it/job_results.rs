@@ -19,7 +19,7 @@ async fn what_is_no_result_does_not_count_and_is_named() {
     let _controller = scene.start().await;
     scene.create::<WorkerJob>("work", spec(&scene, 4, 4, json!({}))).await;
     scene
-        .wait::<WorkerJob>("work", "four at work", |job| status(job).active == 4 && status(job).launches.is_empty())
+        .wait::<WorkerJob>("work", "four at work", |job| status(job).active == 4 && status(job).workers.launches.is_empty())
         .await;
     let machines: BTreeMap<_, _> = live(&scene).into_iter().map(|machine| (index(&machine), machine)).collect();
     let (s3, bucket) = (scene.sandbox.s3(), bucket(&scene));
@@ -59,7 +59,7 @@ async fn a_result_at_another_index_does_not_count_when_its_machine_is_gone_eithe
     let second = |job: &WorkerJob| {
         let status = status(job);
         let holders: Vec<_> = status.instances.iter().map(|holder| holder.index).collect();
-        status.launches.is_empty() && holders == [Some(1)]
+        status.workers.launches.is_empty() && holders == [Some(1)]
     };
     let told = |job: &WorkerJob| is(job, "Degraded", "True", "SomeObjectsUnreadable");
     let job = scene.wait::<WorkerJob>("work", "the second at work", |job| second(job) && told(job)).await;

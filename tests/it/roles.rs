@@ -52,7 +52,7 @@ async fn roles_have_their_own_number_type_and_user_data_and_end_when_they_are_ta
     }
     assert_eq!(roles.len(), 3);
     assert_eq!(counts(&status(&fleet)), [("leader", [1; 5]), ("helper", [2; 5])]);
-    assert_eq!(status(&fleet).instances_total, 6);
+    assert_eq!(status(&fleet).workers.instances_total, 6);
 
     // The scale subresource is about the main group.
     let before = (ids(&roles["leader"]), ids(&roles["helper"]));

@@ -5,16 +5,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fields::{AwsStatus, CommonStatus},
+    fields::CommonStatus,
     ids::InstanceId,
     worker_fleet::cpu::CpuStatus,
     workers::{
-        ami::AmiStatus,
-        launch::{LaunchIntent, Termination},
         ledger::{Provisioned, Replacements},
-        parameters::ParametersRecord,
-        preview::Preview,
         roster::Known,
+        status::WorkersStatus,
     },
 };
 
@@ -24,9 +21,8 @@ use crate::{
 pub struct WorkerFleetStatus {
     #[serde(flatten)]
     pub common: CommonStatus,
-    /// The AWS account and region that the first call went to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aws: Option<AwsStatus>,
+    #[serde(flatten)]
+    pub workers: WorkersStatus,
     /// How many workers there are, with those that are on their way.
     #[serde(default)]
     pub replicas: i32,
@@ -46,17 +42,6 @@ pub struct WorkerFleetStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub selector: String,
-    /// Launches whose outcome is not certain yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 256),
-        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["token"])
-    )]
-    pub launches: Vec<LaunchIntent>,
-    /// Workers that were chosen to end and are not seen to have ended yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
-    pub terminations: Vec<Termination>,
     /// Instances that were taken over: of an earlier fleet of the same name, or named in `spec.adopt`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -81,12 +66,6 @@ pub struct WorkerFleetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub roles: Vec<RoleStatus>,
-    /// What muster would do now. Present while the annotation `muster.dev/plan-only` is `true`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<Preview>,
-    /// The machine image that new workers start from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ami: Option<AmiStatus>,
     /// The revision that most workers run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -95,8 +74,6 @@ pub struct WorkerFleetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub update_revision: Option<String>,
-    #[serde(flatten)]
-    pub parameters: ParametersRecord,
     /// How busy the workers are. Absent when nothing is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuStatus>,
@@ -104,12 +81,6 @@ pub struct WorkerFleetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub instances: Vec<WorkerSummary>,
-    /// How many workers there are to list.
-    #[serde(default)]
-    pub instances_total: i32,
-    /// True when `instances` shows only some of them.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub instances_truncated: bool,
 }
 
 impl AsMut<CommonStatus> for WorkerFleetStatus {
@@ -118,23 +89,18 @@ impl AsMut<CommonStatus> for WorkerFleetStatus {
     }
 }
 
-impl AsRef<ParametersRecord> for WorkerFleetStatus {
-    fn as_ref(&self) -> &ParametersRecord {
-        &self.parameters
+impl AsRef<WorkersStatus> for WorkerFleetStatus {
+    fn as_ref(&self) -> &WorkersStatus {
+        &self.workers
     }
 }
 
-impl AsMut<ParametersRecord> for WorkerFleetStatus {
-    fn as_mut(&mut self) -> &mut ParametersRecord {
-        &mut self.parameters
+impl AsMut<WorkersStatus> for WorkerFleetStatus {
+    fn as_mut(&mut self) -> &mut WorkersStatus {
+        &mut self.workers
     }
 }
 
-impl AsMut<Option<AwsStatus>> for WorkerFleetStatus {
-    fn as_mut(&mut self) -> &mut Option<AwsStatus> {
-        &mut self.aws
-    }
-}
 
 /// How a group beside the main one is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -111,11 +111,8 @@ fn largest(done: u32) -> usize {
         started_at: Time(at(1)),
         instance_ids: (0..200).map(long).collect(),
     }];
-    let status = WorkerJobStatus {
-        launches: ledger.launches,
-        terminations: ledger.terminations,
-        ..with_progress(WorkerJobStatus::default(), &ledger.progress)
-    };
+    let mut status = with_progress(WorkerJobStatus::default(), &ledger.progress);
+    (status.workers.launches, status.workers.terminations) = (ledger.launches, ledger.terminations);
     serde_json::to_vec(&status).unwrap().len()
 }
 

@@ -13,6 +13,7 @@ use crate::{
     fields::CommonStatus,
     live::Live,
     reconcile::{Failure, Outcome},
+    workers::status::WorkersStatus,
 };
 
 /// Removes what nothing uses any more, and adds to `outcome` what there is to tell.
@@ -31,9 +32,9 @@ pub async fn conclude<K: WithParameters>(
     let leftover = tidy(ctx, session, live, ask, in_use).await?;
     let mut now = live.status();
     // What it changed of the status is what stays of it.
-    *outcome.status.as_mut() = AsRef::<super::ParametersRecord>::as_ref(&now).clone();
+    AsMut::<WorkersStatus>::as_mut(&mut outcome.status).parameters.clone_from(&now.as_ref().parameters);
     let synced = Synced { leftover, ..synced };
-    let common: &mut CommonStatus = now.as_mut();
+    let common = AsMut::<CommonStatus>::as_mut(&mut now);
     outcome.verdicts.extend(synced.verdict(&common.conditions));
     let next = synced.requeue(&ctx.config.timings);
     outcome.requeue = next.map_or(outcome.requeue, |next| next.min(outcome.requeue));

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{
-    crd::{ParametersRecord, ParametersStatus},
+    crd::ParametersStatus,
     plan,
     problem::Problem,
     store::{self, Stop},
     sync::{Ask, WithParameters, record},
 };
 use crate::{
-    aws::Session, condition::Reason, context::Context, live::Live, reconcile::Failure, workers::ownership::Owner,
+    aws::Session, condition::Reason, context::Context, live::Live, reconcile::Failure, workers::{ownership::Owner, status::WorkersStatus},
     write_ahead::NotSent,
 };
 
@@ -42,7 +42,7 @@ pub async fn tidy<K: WithParameters>(
         Err(Stop::Failure(failure)) => return Err(failure),
     }
     let mut after = live.status();
-    let record: &mut ParametersRecord = after.as_mut();
+    let record = &mut AsMut::<WorkersStatus>::as_mut(&mut after).parameters;
     let written = plan::without(&status.written, &surplus);
     if !wanted {
         record.parameters_hash = None;

@@ -88,7 +88,7 @@ pub(super) async fn guard<'a, K: WithParameters>(
     // Writes nothing, as nothing differs, and gives what was stored last.
     let answer = same.record(ctx, live.status()).await?;
     let written = written.to_vec();
-    let recorded = answer.confirm(written, |status| status.as_ref().parameters.as_ref().map(|p| &p.written));
+    let recorded = answer.confirm(written, |status| status.as_ref().parameters.parameters.as_ref().map(|p| &p.written));
     let recorded = recorded.ok_or_else(|| Failure::Refused {
         reason: Reason::InvalidSpec,
         message:

@@ -20,11 +20,10 @@ use super::{
 use crate::{
     aws::{Class, Session, s3::S3, ssm::Ssm},
     context::Context,
-    fields::AwsStatus,
     ids::{ParameterName, Uid},
     live::Live,
     reconcile::{Failure, Kind},
-    workers::ownership::Owner,
+    workers::{ownership::Owner, status::WorkersStatus},
 };
 
 /// What is in the store is compared with what it is to be once in so many sweeps, besides whenever something changed: it is
@@ -33,13 +32,13 @@ const COMPARED_IN_SWEEPS: u32 = 60;
 
 /// A kind whose workers have parameters.
 pub trait WithParameters:
-    Kind<Status: AsRef<ParametersRecord> + AsMut<ParametersRecord> + AsMut<Option<AwsStatus>>>
+    Kind<Status: AsRef<WorkersStatus> + AsMut<WorkersStatus>>
     + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
 {
 }
 
 impl<K> WithParameters for K where
-    K: Kind<Status: AsRef<ParametersRecord> + AsMut<ParametersRecord> + AsMut<Option<AwsStatus>>>
+    K: Kind<Status: AsRef<WorkersStatus> + AsMut<WorkersStatus>>
         + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
 {
 }
@@ -320,21 +319,20 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
     }
 
     async fn record(&mut self, change: impl FnOnce(&mut ParametersStatus)) -> Result<(), Failure> {
-        let aws = AwsStatus { account_id: self.session.account.to_string(), region: self.session.region.to_string() };
         let mut status = self.live.status();
-        let record: &mut ParametersRecord = status.as_mut();
+        let workers: &mut WorkersStatus = status.as_mut();
+        workers.aws.get_or_insert_with(|| self.session.into());
+        let record = &mut workers.parameters;
         let new = || ParametersStatus { store: self.parameters.store.clone(), hashes: vec![], written: vec![] };
         let mut parameters =
             record.parameters.take().filter(|old| old.store == self.parameters.store).unwrap_or_else(new);
         change(&mut parameters);
         record.parameters_hash = parameters.hashes.iter().find(|of| of.name == MAIN).map(|of| of.hash.clone());
         record.parameters = Some(parameters);
-        let pinned: &mut Option<AwsStatus> = status.as_mut();
-        pinned.get_or_insert(aws);
         self.live.record(self.ctx, status).await.map(drop)
     }
 }
 
 pub(super) fn record<K: WithParameters>(live: &Live<K>) -> ParametersRecord {
-    live.status().as_ref().clone()
+    live.status().as_ref().parameters.clone()
 }

@@ -95,7 +95,7 @@ impl Part {
         let names: Vec<_> = self.expected().into_keys().map(str::to_owned).collect();
         let told = |fleet: &WorkerFleet| {
             let status = status(fleet);
-            let written = status.parameters.parameters.map(|parameters| parameters.written).unwrap_or_default();
+            let written = status.workers.parameters.parameters.map(|parameters| parameters.written).unwrap_or_default();
             let all = match self.store {
                 Store::S3 => written.len() == 1,
                 Store::ParameterStore => written == names,

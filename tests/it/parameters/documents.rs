@@ -28,7 +28,7 @@ async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_go
     scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_s3(), values))).await;
     let before = wait_settled(&scene, "web", 1).await;
     assert!(synced(&before, "True", "ParametersWritten"), "{:?}", before.status);
-    let hash = status(&before).parameters.parameters_hash.unwrap();
+    let hash = status(&before).workers.parameters.parameters_hash.unwrap();
     let key = |hash: &str| format!("app/{}/main/{hash}.json", before.uid().unwrap());
     let document = |password: &str| json!({"dbPassword": password, "model": "red-1.8.5", "threads": "4"});
     let found = documents(&scene);
@@ -41,10 +41,10 @@ async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_go
     change_secret(&scene, "second").await;
     let after = scene
         .wait::<WorkerFleet>("web", "another hash", |fleet| {
-            status(fleet).parameters.parameters_hash.is_some_and(|now| now != hash) && settled(fleet, 1)
+            status(fleet).workers.parameters.parameters_hash.is_some_and(|now| now != hash) && settled(fleet, 1)
         })
         .await;
-    let other = status(&after).parameters.parameters_hash.unwrap();
+    let other = status(&after).workers.parameters.parameters_hash.unwrap();
     assert_eq!(newest(&scene), first);
     assert_eq!(documents(&scene).into_keys().collect::<BTreeSet<_>>(), BTreeSet::from([key(&hash), key(&other)]));
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
@@ -55,7 +55,7 @@ async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_go
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 1}})).await;
     scene
         .wait::<WorkerFleet>("web", "one document", |fleet| {
-            settled(fleet, 1) && status(fleet).parameters.parameters.is_some_and(|p| p.written.len() == 1)
+            settled(fleet, 1) && status(fleet).workers.parameters.parameters.is_some_and(|p| p.written.len() == 1)
         })
         .await;
     assert_eq!(documents(&scene).into_keys().collect::<Vec<_>>(), [key(&other)]);
@@ -92,7 +92,7 @@ async fn a_role_reads_its_own_values_and_a_change_replaces_those_that_run_where_
         let scene = &scene;
         move |fleet: &WorkerFleet| {
             let now = fleet::ids(&live(scene));
-            let written = status(fleet).parameters.parameters.map_or(0, |parameters| parameters.written.len());
+            let written = status(fleet).workers.parameters.parameters.map_or(0, |parameters| parameters.written.len());
             settled(fleet, 1) && now.len() == 3 && now.is_disjoint(&earlier) && written == 2
         }
     };

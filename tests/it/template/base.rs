@@ -54,7 +54,7 @@ async fn what_is_left_out_is_as_the_launch_template_says() {
     let id = make(&scene, "web", data().build()).await;
     scene.create::<WorkerFleet>("bare", wish(&scene, 3, &bare(&json!({"name": "web"})))).await;
     let fleet = wait_settled(&scene, "bare", 3).await;
-    assert_eq!(status(&fleet).ami.unwrap().id.to_string(), AMAZON_LINUX_X86_64);
+    assert_eq!(status(&fleet).workers.ami.unwrap().id.to_string(), AMAZON_LINUX_X86_64);
     for worker in live(&scene) {
         assert_eq!((&*worker.image_id, &*worker.instance_type), (AMAZON_LINUX_X86_64, "c5.large"));
         assert_eq!(worker.decoded_user_data().unwrap(), b"#!/bin/sh\n: base\n");

@@ -170,7 +170,7 @@ async fn another_image_is_for_new_workers_unless_it_is_to_replace() {
         live(&scene).iter().filter(of).map(|worker| worker.image_id.clone()).collect()
     };
     let follows = newer.clone();
-    let moved = move |fleet: &WorkerFleet| status(fleet).ami.is_some_and(|ami| ami.id.to_string() == follows);
+    let moved = move |fleet: &WorkerFleet| status(fleet).workers.ami.is_some_and(|ami| ami.id.to_string() == follows);
     scene.wait("keep", "the other image", moved.clone()).await;
     scene.wait("replace", "the other image", moved).await;
     wait_settled(&scene, "replace", 1).await;

@@ -36,7 +36,7 @@ async fn told(scene: &Scene, name: &str, type_: &'static str, reason: &'static s
 }
 
 fn image(status: &WorkerFleetStatus) -> (String, Option<String>, bool) {
-    let ami = status.ami.clone().unwrap();
+    let ami = status.workers.ami.clone().unwrap();
     (ami.id.to_string(), ami.name, ami.deprecated)
 }
 
