@@ -192,10 +192,16 @@ impl WorkerKind for WorkerFleet {
         }
     }
 
-    fn with_ledger(mut status: WorkerFleetStatus, session: &Session, ledger: Ledger) -> WorkerFleetStatus {
-        // The record names them from now on, and when it does no longer, nobody shall believe in them.
+    fn with_ledger(
+        mut status: WorkerFleetStatus,
+        session: &Session,
+        roster: &Roster,
+        ledger: Ledger,
+    ) -> WorkerFleetStatus {
+        // The record counts neither victims nor who is over, so whoever reads it must not take them for workers that ended
+        // since.
         let victims = ledger.victims();
-        status.instances.retain(|listed| !victims.contains(&listed.id));
+        status.instances.retain(|listed| !victims.contains(&listed.id) && !roster.is_over(&listed.id));
         status.workers.record(session, &ledger);
         let Ledger { launches: _, terminations: _, adopted, provisioned, replacements, progress: _ } = ledger;
         WorkerFleetStatus { adopted, provisioned, replacements, ..status }
@@ -284,7 +290,8 @@ fn outcome(
     }
     let before = look.live.status();
     let status = cpu::tell(insight.cpu.as_ref(), &before, view.status(before.clone()));
-    let mut status = WorkerFleet::with_ledger(status, look.session, found.ledger.clone());
+    let mut status =
+        WorkerFleet::with_ledger(status, look.session, &found.answer.observed.roster, found.ledger.clone());
     let (mut verdicts, settled) = (view.verdicts(), view.is_settled());
     verdicts.extend(insight.cpu.as_ref().and_then(Cpu::verdict));
     look.rest(settled || desired.suspended, found.moved);

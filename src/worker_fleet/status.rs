@@ -29,8 +29,8 @@ use crate::{
         preview::PLAN_ONLY,
         refusal,
         revisions::LABEL,
-        supply::Supplied,
         status::WorkersStatus,
+        supply::Supplied,
     },
 };
 

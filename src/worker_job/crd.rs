@@ -9,11 +9,7 @@ use crate::{
     fields::{AwsRef, CommonStatus},
     ids::InstanceId,
     workers::{
-        indexes::Indexes,
-        parameters::Parameters,
-        progress::JobOutcome,
-        status::WorkersStatus,
-        template::WorkerTemplate,
+        indexes::Indexes, parameters::Parameters, progress::JobOutcome, status::WorkersStatus, template::WorkerTemplate,
     },
 };
 
@@ -253,7 +249,6 @@ impl AsMut<WorkersStatus> for WorkerJobStatus {
         &mut self.workers
     }
 }
-
 
 /// A worker and what it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -187,7 +187,7 @@ impl WorkerKind for WorkerJob {
         Ledger { progress: progress_of(status), ..status.workers.ledger() }
     }
 
-    fn with_ledger(mut status: WorkerJobStatus, session: &Session, ledger: Ledger) -> WorkerJobStatus {
+    fn with_ledger(mut status: WorkerJobStatus, session: &Session, _: &Roster, ledger: Ledger) -> WorkerJobStatus {
         status.workers.record(session, &ledger);
         with_progress(status, &ledger.progress)
     }
@@ -264,7 +264,9 @@ async fn outcome(look: &mut Look<'_, WorkerJob>, desired: &Desired, found: &Foun
         hold: found.holds.get(&desired.role).copied(),
         undying: &look.memory.undying,
     };
-    let status = view.status(WorkerJob::with_ledger(look.live.status(), look.session, found.ledger.clone()));
+    let status =
+        WorkerJob::with_ledger(look.live.status(), look.session, &found.answer.observed.roster, found.ledger.clone());
+    let status = view.status(status);
     let (verdicts, settled) = (view.verdicts(), view.is_settled());
     look.rest(settled || desired.suspended, found.moved);
     let requeue = look.requeue(found);

@@ -24,6 +24,7 @@ use crate::{
         memory::Memory,
         pools::{Places, Pool},
         revision::RevisionContent,
+        roster::Roster,
     },
     write_ahead::Acknowledged,
 };
@@ -44,6 +45,8 @@ pub struct Applied {
 pub struct Hands<'a> {
     pub ctx: &'a Context,
     pub session: &'a Session,
+    /// What the plan was made from.
+    pub roster: &'a Roster,
     /// Where the groups may be launched.
     pub places: &'a [&'a Places],
 }
@@ -58,7 +61,7 @@ impl Hands<'_> {
         plan: Plan,
     ) -> Result<Applied, Failure> {
         let (plan, _permits, mut wait) = self.admit(plan, ledger);
-        let status = K::with_ledger(live.status(), self.session, plan.ledger.clone());
+        let status = K::with_ledger(live.status(), self.session, self.roster, plan.ledger.clone());
         let answer = live.record(self.ctx, status).await?;
         memory.follow(&plan.ledger, self.ctx.clock.monotonic());
         memory.belief.recorded(&plan.ledger);
@@ -75,7 +78,8 @@ impl Hands<'_> {
                 }
                 Action::Terminate(ids) => {
                     let recorded = plan.ledger.terminations.clone();
-                    let recorded = answer.confirm(recorded, |s| Some(&s.as_ref().terminations)).ok_or_else(pruned::<K>)?;
+                    let recorded =
+                        answer.confirm(recorded, |s| Some(&s.as_ref().terminations)).ok_or_else(pruned::<K>)?;
                     victims.push((recorded, ids));
                 }
             }
@@ -249,14 +253,15 @@ pub fn learn_of_launch(
     }
 }
 
-/// Puts one launch back to what it was.
-fn restore(ledger: &mut Ledger, before: &Ledger, token: &ClientToken) {
+/// Puts one launch for which there was no permit back to what it was.
+pub fn restore(ledger: &mut Ledger, before: &Ledger, token: &ClientToken) {
+    let Some(at) = ledger.launches.iter().position(|intent| &intent.token == token) else { return };
     match before.launch(token) {
-        Some(original) => {
-            let slots = ledger.launches.iter_mut().filter(|intent| &intent.token == token);
-            slots.for_each(|slot| *slot = original.clone());
+        Some(original) => ledger.launches[at] = original.clone(),
+        None => {
+            let intent = ledger.launches.remove(at);
+            ledger.count_launched(&intent, 0);
         }
-        None => ledger.launches.retain(|intent| &intent.token != token),
     }
 }
 

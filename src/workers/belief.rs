@@ -32,8 +32,8 @@ pub struct Belief {
     known: Option<BTreeMap<InstanceId, Known>>,
     /// Since when a believed machine is not shown.
     missing_since: BTreeMap<InstanceId, Instant>,
-    /// What was on record when this process last read or wrote it.
-    stock: Option<Stock>,
+    /// What was on record when this process last read it, and what it wrote since.
+    stocks: Vec<Stock>,
     /// When the sweep was begun that was held against a record of somebody else.
     begun: Option<Instant>,
     /// How many machines that sweep missed of which only the record's count tells.
@@ -58,8 +58,8 @@ pub struct Moment<'a> {
 #[derive(Debug)]
 pub struct Missing {
     all: BTreeMap<InstanceId, Known>,
-    /// How many of the known ones are shown to be over.
-    ended: BTreeMap<Role, u32>,
+    /// Those that the record counts and the status lists, at the first look.
+    listed: BTreeMap<InstanceId, Known>,
     /// Those to ask EC2 for by id.
     pub asked: BTreeSet<InstanceId>,
 }
@@ -73,12 +73,14 @@ impl Belief {
         listed: impl FnOnce() -> BTreeMap<InstanceId, Known>,
         moment: Moment<'_>,
     ) -> Missing {
-        let known = self.known.clone().unwrap_or_else(listed);
+        let (known, listed) = match self.known.clone() {
+            Some(known) => (known, BTreeMap::new()),
+            None => {
+                let listed = listed();
+                (listed.clone(), listed)
+            }
+        };
         let launched: BTreeSet<_> = ledger.launches.iter().flat_map(|intent| &intent.instance_ids).collect();
-        let mut ended: BTreeMap<Role, u32> = BTreeMap::new();
-        for (_, over) in known.iter().filter(|(id, _)| roster.is_over(id)) {
-            *ended.entry(over.role.clone()).or_default() += 1;
-        }
         let mut all = ledger.named();
         all.extend(known.clone());
         all.retain(|id, _| !roster.machines.contains_key(id));
@@ -96,7 +98,7 @@ impl Belief {
         for id in all.keys() {
             self.missing_since.entry(id.clone()).or_insert(moment.now);
         }
-        Missing { all, ended, asked }
+        Missing { all, listed, asked }
     }
 
     /// Completes the roster by what EC2 answered for the ids that were asked for.
@@ -110,12 +112,10 @@ impl Belief {
         moment: Moment<'_>,
     ) {
         let mut doubtful = BTreeMap::new();
-        let mut ended = missing.ended;
         for (id, known) in missing.all {
             match found.remove(&id) {
                 Some(instance) if instance.state.is_over() || !is_owned(&instance) => {
                     // What is not ours any more had our tags taken off.
-                    *ended.entry(known.role).or_default() += 1;
                     roster.gone.insert(id);
                 }
                 Some(instance) => {
@@ -130,15 +130,15 @@ impl Belief {
             }
         }
         let stock = ledger.stock();
-        let anew = self.stock.as_ref() != Some(&stock);
-        self.stock = Some(stock);
+        let anew = !self.stocks.contains(&stock);
+        self.stocks = vec![stock];
         if anew {
             self.begun = Some(moment.begun);
             // Why another process replaced workers within the hour nobody knows: it may have given them up.
             let replaced = self.given_up.len().max(ledger.replaced(moment.wall) as usize);
             self.given_up.resize(replaced, moment.now);
         }
-        self.count_nameless(anew, roster, &doubtful, &ended, ledger, moment);
+        self.count_nameless(anew, roster, &doubtful, &missing.listed, ledger, moment);
         let nameless: u32 = self.nameless.values().sum();
         let hour = moment.timings.vanished;
         self.given_up.retain(|time| moment.now.saturating_duration_since(*time) < hour);
@@ -169,7 +169,7 @@ impl Belief {
 
     /// The record is about to be, or was, written by this process.
     pub fn recorded(&mut self, ledger: &Ledger) {
-        self.stock = Some(ledger.stock());
+        self.stocks.push(ledger.stock());
     }
 
     /// How many more there were than can be told of. A look at a record that is new finds out; later ones find some of
@@ -179,7 +179,7 @@ impl Belief {
         anew: bool,
         roster: &Roster,
         doubtful: &BTreeMap<InstanceId, Known>,
-        ended: &BTreeMap<Role, u32>,
+        listed: &BTreeMap<InstanceId, Known>,
         ledger: &Ledger,
         moment: Moment<'_>,
     ) {
@@ -189,10 +189,11 @@ impl Belief {
         let mut told = roster.clone();
         told.unseen.extend(doubtful.clone());
         let heads = heads(&told, ledger);
+        let ended: Vec<_> = listed.iter().filter(|(id, _)| roster.is_over(id)).map(|(_, known)| &known.role).collect();
         let mut nameless = BTreeMap::new();
         for group in &ledger.provisioned {
             let told: u32 = heads.iter().filter(|head| head.role == group.role.as_str()).map(|head| head.count).sum();
-            let ended = if anew { ended.get(&group.role).copied().unwrap_or_default() } else { 0 };
+            let ended = ended.iter().filter(|role| **role == &group.role).count() as u32;
             let most = if anew { u32::MAX } else { self.nameless.get(&group.role).copied().unwrap_or_default() };
             let more = group.existing.saturating_sub(told + ended).min(most);
             if more > 0 {

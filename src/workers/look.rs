@@ -45,8 +45,9 @@ pub trait WorkerKind:
     /// The record that `status` holds.
     fn ledger(status: &Self::Status) -> Ledger;
 
-    /// `status` with `ledger` as its record, and the account of `session` as the one that it is about.
-    fn with_ledger(status: Self::Status, session: &Session, ledger: Ledger) -> Self::Status;
+    /// `status` with `ledger` as its record, and the account of `session` as the one that it is about. Workers that
+    /// `roster` says are over are in no record any more.
+    fn with_ledger(status: Self::Status, session: &Session, roster: &Roster, ledger: Ledger) -> Self::Status;
 
     /// The workers that `status` lists one by one.
     fn listed(status: &Self::Status) -> BTreeMap<InstanceId, Known>;
@@ -119,7 +120,8 @@ impl<K: WorkerKind> Look<'_, K> {
             if next.actions.is_empty() || wait.is_some() {
                 break;
             }
-            let hands = Hands { ctx: self.ctx, session: self.session, places: scope.places };
+            let hands =
+                Hands { ctx: self.ctx, session: self.session, roster: &answer.observed.roster, places: scope.places };
             let applied = hands.apply(self.live, self.memory, &ledger, next).await?;
             (ledger, wait) = (applied.ledger, applied.wait);
             let now = self.ctx.clock.monotonic();

@@ -38,6 +38,6 @@ pub fn parting<K: WorkerKind>(look: &Look<'_, K>, found: &Found<K::Sight>) -> Ou
         Verdict::new(ConditionType::Ready, false, reason, message.clone()),
         Verdict::new(condition, true, reason, message),
     ];
-    let status = K::with_ledger(look.live.status(), look.session, found.ledger.clone());
+    let status = K::with_ledger(look.live.status(), look.session, &found.answer.observed.roster, found.ledger.clone());
     Outcome { status, verdicts, requeue: look.ctx.config.timings.progress.max(found.wait.unwrap_or_default()) }
 }

@@ -101,7 +101,6 @@ impl AsMut<WorkersStatus> for WorkerFleetStatus {
     }
 }
 
-
 /// How a group beside the main one is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

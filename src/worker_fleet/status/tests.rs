@@ -199,7 +199,10 @@ fn counts_and_lists_are_of_what_is_there() {
     assert_eq!((updated, available, leaving), (0, 65, 71), "all are of older revisions");
     let status = view.status(WorkerFleetStatus::default());
     assert_eq!((status.replicas, status.ready_replicas, status.desired_replicas), (71, 65, 70));
-    assert_eq!((status.instances.len(), status.workers.instances_total, status.workers.instances_truncated), (50, 70, true));
+    assert_eq!(
+        (status.instances.len(), status.workers.instances_total, status.workers.instances_truncated),
+        (50, 70, true)
+    );
     assert!(status.instances[..5].iter().all(|worker| !worker.ready), "those that are not ready come first");
     assert_eq!(status.current_revision.as_deref(), Some("new"));
     assert_eq!(

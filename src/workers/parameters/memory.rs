@@ -52,6 +52,8 @@ const REMEMBERED: usize = 1000;
 pub(super) struct Look {
     pub generation: i64,
     pub earlier: BTreeSet<Uid>,
+    /// Whether what was missing was written.
+    pub acted: bool,
     pub at: Instant,
     pub sources: BTreeSet<Source>,
     pub synced: Synced,

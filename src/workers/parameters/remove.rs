@@ -10,7 +10,12 @@ use super::{
     sync::{Ask, WithParameters, record},
 };
 use crate::{
-    aws::Session, condition::Reason, context::Context, live::Live, reconcile::Failure, workers::{ownership::Owner, status::WorkersStatus},
+    aws::Session,
+    condition::Reason,
+    context::Context,
+    live::Live,
+    reconcile::Failure,
+    workers::{ownership::Owner, status::WorkersStatus},
     write_ahead::NotSent,
 };
 

@@ -32,8 +32,7 @@ const COMPARED_IN_SWEEPS: u32 = 60;
 
 /// A kind whose workers have parameters.
 pub trait WithParameters:
-    Kind<Status: AsRef<WorkersStatus> + AsMut<WorkersStatus>>
-    + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+    Kind<Status: AsRef<WorkersStatus> + AsMut<WorkersStatus>> + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
 {
 }
 
@@ -78,7 +77,7 @@ pub async fn sync<K: WithParameters>(
         memory.doubt();
     }
     if let Some(look) = &memory.last
-        && look.generation == live.generation()
+        && (look.generation, look.acted) == (live.generation(), ask.act)
         && !live.is_look_requested()
     {
         let good_for = match ctx.watched.news_since(live.namespace(), &look.sources, look.at) {
@@ -100,8 +99,8 @@ pub async fn sync<K: WithParameters>(
     match syncing.write(&mut memory, &groups).await {
         Ok(synced) => {
             let generation = syncing.live.generation();
-            memory.last =
-                Some(Look { generation, earlier: ask.earlier.clone(), at: now, sources, synced: synced.clone() });
+            let (earlier, acted, synced_then) = (ask.earlier.clone(), ask.act, synced.clone());
+            memory.last = Some(Look { generation, earlier, acted, at: now, sources, synced: synced_then });
             Ok(synced)
         }
         Err(stop) => syncing.stopped(stop),

@@ -120,7 +120,7 @@ impl Ec2 {
                 self.in_flight.push((now + LATE, intent.clone()));
                 return Err(error(Class::Transient));
             }
-            Fate::Throttled => return Err(error(Class::Throttled)),
+            Fate::Throttled | Fate::NoPermit => return Err(error(Class::Throttled)),
             Fate::Denied => return Err(error(Class::Denied)),
             Fate::Works
             | Fate::Lags

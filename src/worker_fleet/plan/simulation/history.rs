@@ -80,6 +80,8 @@ pub(super) enum Fate {
     NoCapacity,
     Denied,
     Throttled,
+    /// It is not made now: EC2's rate is used up.
+    NoPermit,
     /// One machine comes, whatever was asked for.
     Partial,
     CrashBefore,
@@ -203,7 +205,7 @@ impl Step {
 
 impl Fate {
     fn draw(rng: &mut SmallRng) -> Self {
-        match rng.random_range(0..20) {
+        match rng.random_range(0..21) {
             0..8 => Self::Works,
             8..10 => Self::Lags,
             10 => Self::LostBefore,
@@ -213,7 +215,8 @@ impl Fate {
             15 => Self::Denied,
             16 => Self::Throttled,
             17 => Self::Partial,
-            18 => Self::CrashBefore,
+            18 => Self::NoPermit,
+            19 => Self::CrashBefore,
             _ => Self::CrashAfter,
         }
     }

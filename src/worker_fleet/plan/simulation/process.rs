@@ -20,8 +20,9 @@ use crate::{
     ids::InstanceId,
     worker_fleet::desired::Desired,
     workers::{
+        apply::restore,
         belief::Moment,
-        draft::{Observed, Plan},
+        draft::{Action, Observed, Plan},
         headcount::heads,
         health::Sight,
         instance::Instance,
@@ -72,6 +73,10 @@ pub(super) struct Task {
     pub listed: Listed,
     /// What is to be recorded and sent next.
     pub plan: Option<Plan>,
+    /// What becomes of each of its calls.
+    pub calls: Vec<Fate>,
+    /// Whether a call has to wait.
+    pub held: bool,
     pub stage: Stage,
     pub rounds: usize,
     /// How workers are is judged as of when the look began.
@@ -82,9 +87,25 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn fate(&mut self) -> Fate {
+    fn fate(&mut self) -> Fate {
         self.called += 1;
         self.fates.get(self.called - 1).copied().unwrap_or(Fate::Works)
+    }
+
+    /// Leaves out the calls for which there is no permit.
+    pub(super) fn admit(&mut self) {
+        let Some(mut plan) = self.plan.take() else { return };
+        let actions = std::mem::take(&mut plan.actions);
+        let fated: Vec<_> = actions.into_iter().map(|action| (action, self.fate())).collect();
+        let (held, admitted): (Vec<_>, _) = fated.into_iter().partition(|(_, fate)| *fate == Fate::NoPermit);
+        self.held = !held.is_empty();
+        for (action, _) in held {
+            if let Action::Launch(intent) = action {
+                restore(&mut plan.ledger, &self.ledger, &intent.token);
+            }
+        }
+        (plan.actions, self.calls) = admitted.into_iter().unzip();
+        self.plan = Some(plan);
     }
 }
 

@@ -75,7 +75,6 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, step: Step) {
-
         match step {
             Step::Reconcile { stale, fates, pause } => {
                 self.wait(5);
@@ -182,8 +181,8 @@ impl World {
         if with_list {
             self.object.listed = task.listed.clone();
         }
-        let victims = ledger.victims();
-        self.object.listed.retain(|id, _| !victims.contains(id));
+        let (victims, roster) = (ledger.victims(), &task.observed.roster);
+        self.object.listed.retain(|id, _| !victims.contains(id) && !roster.is_over(id));
         task.read.version = self.object.version;
         true
     }
@@ -201,6 +200,8 @@ impl World {
             read,
             observed,
             plan: None,
+            calls: Vec::new(),
+            held: false,
             stage: Stage::Finish,
             rounds: 0,
             begun: self.now,
@@ -222,6 +223,7 @@ impl World {
             }
             match task.stage {
                 Stage::Record => {
+                    task.admit();
                     let Some(ledger) = task.plan.as_ref().map(|plan| plan.ledger.clone()) else { return true };
                     if self.broken != Some(Broken::RecordLast) && !self.put(&mut task, &ledger, false) {
                         return true;
@@ -235,7 +237,7 @@ impl World {
                     let Some(all_sent) = self.send(process, &mut task) else { return false };
                     task.rounds += 1;
                     task.observed.lessons = process.lessons(&task.read.desired, self.now);
-                    if all_sent && task.rounds < MAX_ROUNDS {
+                    if all_sent && !task.held && task.rounds < MAX_ROUNDS {
                         self.plan(process, &mut task);
                     } else {
                         task.stage = Stage::Finish;
@@ -296,8 +298,7 @@ impl World {
         let window = Duration::from_secs(self.now - task.acknowledged);
         let sendable = process.leads && window <= TIMINGS.send_window || self.broken == Some(Broken::SendLate);
         let (mut ledger, mut outcomes) = (plan.ledger, BTreeMap::new());
-        for action in plan.actions {
-            let fate = task.fate();
+        for (action, fate) in plan.actions.into_iter().zip(std::mem::take(&mut task.calls)) {
             if fate == Fate::CrashBefore {
                 return None;
             }
