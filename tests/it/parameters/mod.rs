@@ -5,6 +5,7 @@ mod documents;
 mod example;
 mod missing;
 mod parameter_store;
+mod plan_only;
 mod secrecy;
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};

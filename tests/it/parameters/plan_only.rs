@@ -1,0 +1,114 @@
+//! What a plan only tells of parameters is made up for the moment it may be carried out.
+
+use std::fmt::Debug;
+
+use kube::{Resource, ResourceExt};
+use muster::{clock::Timings, config::Config, worker_fleet::WorkerFleet, worker_job::WorkerJob};
+use muster_sandbox::CallQuery;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{BUCKET, documents, fleet_spec, in_s3, newest, parameters, read_on_worker, scene};
+use crate::{
+    fleet::{launches, live, settled, status, wait_settled, with},
+    job,
+    scene::{Controller, PATIENCE, Scene},
+};
+
+/// Looks when something changes or is awaited. What a look at parameters finds is good for an hour here.
+async fn start(scene: &Scene) -> Controller {
+    let config = scene.config();
+    let config = Config { timings: Timings { sweep: PATIENCE, ..config.timings }, ..config };
+    Controller::start(config, scene.connection(), |client| client).await
+}
+
+async fn create_plan_only<K>(scene: &Scene, name: &str, spec: Value)
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Debug,
+{
+    let object = json!({
+        "apiVersion": K::api_version(&()), "kind": K::kind(&()), "spec": spec,
+        "metadata": {"name": name, "annotations": {"muster.dev/plan-only": "true"}},
+    });
+    let object: K = serde_json::from_value(object).unwrap();
+    scene.api::<K>().create(&Default::default(), &object).await.unwrap();
+}
+
+fn plan_only(value: Option<&str>) -> Value {
+    json!({"metadata": {"annotations": {"muster.dev/plan-only": value}}})
+}
+
+fn threads(count: &str) -> Value {
+    parameters(in_s3(), json!([{"name": "threads", "value": count}]))
+}
+
+fn plans_a_launch(plan: Option<&muster::workers::preview::Preview>) -> bool {
+    plan.is_some_and(|plan| plan.steps.iter().any(|step| step.starts_with("launch ")))
+}
+
+/// The number of the first call of `operation`.
+fn first(scene: &Scene, service: &str, operation: &str) -> u64 {
+    scene.sandbox.calls(&CallQuery::operation(service, operation)).first().expect(operation).number
+}
+
+#[tokio::test]
+async fn a_fleets_parameters_are_written_before_its_first_launch_once_its_plan_may_be_carried_out() {
+    let scene = scene().await;
+    let _controller = start(&scene).await;
+    create_plan_only::<WorkerFleet>(&scene, "web", fleet_spec(&scene, 1, threads("4"))).await;
+    let planned = |fleet: &WorkerFleet| plans_a_launch(status(fleet).workers.plan.as_ref());
+    scene.wait::<WorkerFleet>("web", "a plan", planned).await;
+    assert_eq!((documents(&scene).len(), launches(&scene)), (0, 0));
+    scene.change::<WorkerFleet>("web", plan_only(None)).await;
+    wait_settled(&scene, "web", 1).await;
+    assert!(first(&scene, "s3", "PutObject") < first(&scene, "ec2", "RunInstances"));
+    assert_eq!(read_on_worker(&scene, &newest(&scene)).await.0, json!({"threads": "4"}));
+}
+
+#[tokio::test]
+async fn a_jobs_parameters_are_written_before_its_first_launch_once_its_plan_may_be_carried_out() {
+    let scene = Scene::new().await;
+    scene.sandbox.s3().ensure_bucket(scene.account.as_str(), crate::scene::REGION, BUCKET).unwrap();
+    let _controller = start(&scene).await;
+    create_plan_only::<WorkerJob>(&scene, "work", with(job::spec(&scene, 1, 1, json!({})), threads("4"))).await;
+    let planned = |job: &WorkerJob| plans_a_launch(job::status(job).workers.plan.as_ref());
+    let uid = scene.wait::<WorkerJob>("work", "a plan", planned).await.uid().unwrap();
+    assert_eq!((documents(&scene).len(), launches(&scene)), (0, 0));
+    scene.change::<WorkerJob>("work", plan_only(None)).await;
+    scene.wait::<WorkerJob>("work", "one at work", |job| job::status(job).active == 1).await;
+    assert!(first(&scene, "s3", "PutObject") < first(&scene, "ec2", "RunInstances"));
+    let (key, document) = documents(&scene).pop_first().unwrap();
+    assert_eq!((key.starts_with(&format!("app/{uid}/")), &*document), (true, r#"{"threads":"4"}"#));
+    let fetch = String::from_utf8(live(&scene)[0].decoded_user_data().unwrap()).unwrap();
+    assert!(fetch.contains(&format!("{BUCKET}/{key}")), "{fetch}");
+}
+
+#[tokio::test]
+async fn a_value_that_was_edited_meanwhile_is_written_at_once_when_the_plan_may_be_carried_out() {
+    let scene = scene().await;
+    let _controller = start(&scene).await;
+    let replace = json!({"parameters": {"onChange": "Replace"}});
+    let spec = with(with(fleet_spec(&scene, 1, threads("4")), replace), json!({"update": {"maxUnavailable": 1}}));
+    scene.create::<WorkerFleet>("web", spec).await;
+    let before = wait_settled(&scene, "web", 1).await;
+    let worker = newest(&scene);
+    scene.change::<WorkerFleet>("web", plan_only(Some("true"))).await;
+    scene.change::<WorkerFleet>("web", json!({"spec": threads("8")})).await;
+    let looked_at = |fleet: &WorkerFleet| {
+        status(fleet).common.observed_generation == fleet.metadata.generation && status(fleet).workers.plan.is_some()
+    };
+    let planned = scene.wait::<WorkerFleet>("web", "the new value looked at", looked_at).await;
+    assert!(planned.metadata.generation > before.metadata.generation);
+    let written =
+        |value: &str| documents(&scene).into_values().any(|text| text == json!({"threads": value}).to_string());
+    assert!(written("4") && !written("8"));
+    assert_eq!(newest(&scene), worker);
+    scene.change::<WorkerFleet>("web", plan_only(None)).await;
+    scene.wait::<WorkerFleet>("web", "another", |fleet| settled(fleet, 1) && newest(&scene) != worker).await;
+    assert!(written("8"));
+    assert_eq!(read_on_worker(&scene, &newest(&scene)).await.0, json!({"threads": "8"}));
+}
