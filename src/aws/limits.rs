@@ -26,7 +26,7 @@ pub enum Bucket {
     TerminateInstancesResources,
     CreateTags,
     Describe,
-    /// GetParameter, GetParameters and GetParametersByPath.
+    /// GetParameter and GetParameters.
     ParameterReads,
     /// What changes parameters or describes them. AWS publishes a rate for PutParameter only, and the lowest of all.
     ParameterWrites,

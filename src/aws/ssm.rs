@@ -18,7 +18,7 @@ use crate::{
     ids::ParameterName,
 };
 
-/// GetParameters and DeleteParameters take no more names, and GetParametersByPath gives no more a page.
+/// GetParameters and DeleteParameters take no more names.
 pub const NAMES_PER_CALL: usize = 10;
 /// The largest page of DescribeParameters.
 const DESCRIBED_PER_CALL: i32 = 50;
@@ -141,25 +141,6 @@ impl Ssm {
             }
         }
         Ok(found)
-    }
-
-    /// The names of all parameters below `path`, at any depth.
-    pub async fn names_by_path(&self, path: &str) -> Result<BTreeSet<ParameterName>, Error> {
-        const OPERATION: &str = "ssm:GetParametersByPath";
-        let (mut found, mut next) = (BTreeSet::new(), None);
-        loop {
-            let _permit = self.turn(OPERATION, Bucket::ParameterReads).await?;
-            let call = self.client.get_parameters_by_path().path(path).recursive(true).with_decryption(false);
-            let answer = call.max_results(NAMES_PER_CALL as i32).set_next_token(next).send().await;
-            let page = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
-            for row in page.parameters() {
-                found.insert(name(OPERATION, row.name())?);
-            }
-            next = page.next_token;
-            if next.is_none() {
-                return Ok(found);
-            }
-        }
     }
 
     /// The names of all parameters that carry each of the tags with its value.

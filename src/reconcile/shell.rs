@@ -145,7 +145,7 @@ async fn steps<K: Kind>(ctx: &Context, live: &mut Live<K>) -> Result<Option<Dura
     }
     let outcome = K::reconcile(ctx, live).await?;
     let requeue = outcome.requeue;
-    store(ctx, live, outcome).await?;
+    store(ctx, live, outcome, true).await?;
     Ok(Some(requeue))
 }
 
@@ -175,14 +175,20 @@ async fn let_go<K: Kind>(ctx: &Context, live: &mut Live<K>) -> Result<Option<Dur
         }
         Finalized::Waiting(outcome) => {
             let requeue = outcome.requeue;
-            store(ctx, live, outcome).await?;
+            store(ctx, live, outcome, true).await?;
             Ok(Some(requeue))
         }
     }
 }
 
 /// Completes a status with what is the same for every kind, and writes it where it differs.
-async fn store<K: Kind>(ctx: &Context, live: &mut Live<K>, outcome: Outcome<K::Status>) -> Result<(), Failure> {
+/// `handled` tells that the look that somebody asked for came to its end.
+async fn store<K: Kind>(
+    ctx: &Context,
+    live: &mut Live<K>,
+    outcome: Outcome<K::Status>,
+    handled: bool,
+) -> Result<(), Failure> {
     let Outcome { mut status, mut verdicts, requeue: _ } = outcome;
     if live.object().suspended() {
         let message = "spec.suspend is true: nothing in AWS is changed";
@@ -192,7 +198,9 @@ async fn store<K: Kind>(ctx: &Context, live: &mut Live<K>, outcome: Outcome<K::S
     let common = status.as_mut();
     common.observed_generation = Some(live.generation());
     common.conditions = condition::merge(&stored, &verdicts, live.generation(), ctx.clock.now());
-    common.last_handled_requested_at = live.requested_at().or(common.last_handled_requested_at.take());
+    if handled {
+        common.last_handled_requested_at = live.requested_at().or(common.last_handled_requested_at.take());
+    }
     let news = news(&stored, &common.conditions);
     live.record(ctx, status).await?;
     if let Some((type_, condition)) = news {
@@ -230,7 +238,7 @@ async fn tell<K: Kind>(ctx: &Context, live: &mut Live<K>, failure: &Failure, tel
         }
     }
     let outcome = Outcome { status: live.status(), verdicts, requeue: Duration::ZERO };
-    if let Err(error) = store(ctx, live, outcome).await {
+    if let Err(error) = store(ctx, live, outcome, false).await {
         tracing::debug!(error = %Chain(&error), "the failure could not be written to the status");
     }
 }

@@ -271,7 +271,10 @@ pub struct Readiness {
     /// A worker that has not become ready after this time is replaced. Counted from when muster first sees it. `15m` when
     /// not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), pattern(r"^([0-9]+(h|m|s|ms))+$"))]
+    #[schemars(length(max = 32), pattern(r"^([0-9]+(h|m|s|ms))+$"), extend("x-kubernetes-validations" = [{
+        "rule": "duration(self) >= duration('1s')",
+        "message": "startupDeadline must be at least 1s, for example 15m",
+    }]))]
     pub startup_deadline: Option<String>,
 }
 

@@ -44,6 +44,7 @@ pub(super) struct Insight {
     adoptable: BTreeSet<InstanceId>,
     reporting: Option<Arc<dyn Reporting>>,
     listed: BTreeMap<InstanceId, Option<Timestamp>>,
+    truncated: bool,
     now: Instant,
 }
 
@@ -57,11 +58,13 @@ impl Insight {
     ) -> Self {
         let report = live.object().spec.readiness.report_ref.as_ref();
         let reporting = report.and_then(|report| ctx.reporting.of(live.namespace(), &report.name));
-        let listed = live.status().instances;
-        let listed = listed.into_iter().map(|worker| (worker.id, worker.ready_at.map(|time| time.0))).collect();
+        let status = live.status();
+        let truncated = status.workers.instances_truncated;
+        let listed =
+            status.instances.into_iter().map(|worker| (worker.id, worker.ready_at.map(|time| time.0))).collect();
         let (state, now) = (State::default(), ctx.clock.monotonic());
         let adoptable = candidates.adoptable.keys().cloned().collect();
-        Self { state, next: None, preview: None, cpu, newcomers, adoptable, reporting, listed, now }
+        Self { state, next: None, preview: None, cpu, newcomers, adoptable, reporting, listed, truncated, now }
     }
 
     pub(super) fn plan(
@@ -99,6 +102,7 @@ impl Insight {
             roster: &observed.roster,
             reporting: self.reporting.as_deref(),
             listed: &self.listed,
+            truncated: self.truncated,
             now: self.now,
             wall,
         };

@@ -21,10 +21,10 @@ use crate::{
     workers::{
         advance::Mark,
         ami::{self, AmiStatus},
-        conditions::{self, Nouns},
+        conditions::{self, NAMED, Nouns},
         draft::{Hold, Observed, Refusal, Zones},
         headcount::{existing, heads, workers},
-        ledger::Ledger,
+        ledger::{Ledger, MAX_ADOPTED},
         parameters::Problem,
         preview::PLAN_ONLY,
         refusal,
@@ -77,9 +77,17 @@ impl View<'_> {
         self.holds.values().min().copied()
     }
 
+    /// The groups for which something is to be launched.
+    fn lacking(&self) -> impl Iterator<Item = &Group> {
+        self.desired.groups.iter().filter(|group| {
+            let counts = self.counts_of(group);
+            group.supplied.supply.is_none() || counts.existing < counts.desired || counts.outdated > 0
+        })
+    }
+
     fn refusal(&self) -> Option<&Refusal> {
-        let supplies = self.desired.groups.iter().filter_map(|group| group.supplied.supply.as_ref());
-        supplies.into_iter().find_map(|supply| self.observed.lessons.refusals.get(&supply.revision.name))
+        let mut supplies = self.lacking().filter_map(|group| group.supplied.supply.as_ref());
+        supplies.find_map(|supply| self.observed.lessons.refusals.get(&supply.revision.name))
     }
 
     /// Of all groups together.
@@ -121,13 +129,14 @@ impl View<'_> {
 
     /// Nothing is on its way and nothing is awaited.
     pub(super) fn is_settled(&self) -> bool {
-        let counts = self.counts();
+        let is_complete = |group: &Group| {
+            let Counts { desired, existing, available, outdated, .. } = self.counts_of(group);
+            group.supplied.supply.is_some() && existing == desired && available == desired && outdated == 0
+        };
         self.desired.parameters.problem.is_none()
             && !self.ledger.is_open()
-            && counts.existing == counts.desired
-            && counts.available == counts.desired
-            && counts.outdated == 0
-            && self.desired.groups.iter().all(|group| group.supplied.supply.is_some())
+            && self.desired.groups.iter().all(is_complete)
+            && self.counts().existing == self.desired.total()
     }
 
     /// `before` with everything that this view tells of, but for the record and the conditions.
@@ -188,12 +197,7 @@ impl View<'_> {
 
     /// What keeps a group that lacks something from launching.
     fn unresolved(&self) -> Option<&Supplied> {
-        let lacks = |group: &&Group| {
-            let counts = self.counts_of(group);
-            group.supplied.supply.is_none() || counts.existing < counts.desired || counts.outdated > 0
-        };
-        let supplied = self.desired.groups.iter().filter(lacks).map(|group| &group.supplied);
-        supplied.into_iter().find(|supplied| supplied.unresolved.is_some())
+        self.lacking().map(|group| &group.supplied).find(|supplied| supplied.unresolved.is_some())
     }
 
     pub(super) fn verdicts(&self) -> Vec<Verdict> {
@@ -227,7 +231,7 @@ impl View<'_> {
     fn wanted(&self) -> Verdict {
         let say = |truth: bool, reason, message| Verdict::new(ConditionType::Ready, truth, reason, message);
         let counts = self.counts();
-        let Counts { desired, existing, ready, .. } = counts;
+        let Counts { desired, ready, .. } = counts;
         let so_far = format!("{ready} of {desired} workers are ready");
         if let Some(undying) = conditions::undying(self.undying) {
             return say(false, Reason::TerminationRefused, format!("{undying}; {so_far}"));
@@ -261,7 +265,7 @@ impl View<'_> {
         if let Some(unresolved) = self.unresolved().and_then(|supplied| supplied.unresolved.as_ref()) {
             return say(false, unresolved.reason(), format!("{so_far}; {}", unresolved.message()));
         }
-        if let (Some(refusal), true) = (self.refusal(), existing < desired) {
+        if let Some(refusal) = self.refusal() {
             let message = format!("{so_far}; {}{}", refusal.cause, refusal::advice(&refusal.cause));
             return say(false, refusal::reason(&refusal.cause), message);
         }
@@ -295,11 +299,10 @@ impl View<'_> {
             (Zones::Unknown(_) | Zones::Known(_), _) => false,
         };
         let refusal = self.refusal().is_some_and(|refusal| refusal::stalls(&refusal.cause));
-        let counts = self.counts();
         self.hold() == Some(Hold::Orphans)
             || zones
             || self.unresolved().is_some_and(Supplied::stalls)
-            || (refusal && counts.existing < counts.desired)
+            || refusal
             || !self.undying.is_empty()
             || (self.late || self.absent.is_some_and(|report| report.stalls)) && !self.is_settled()
             || self.desired.parameters.problem.as_ref().is_some_and(Problem::is_stalled)
@@ -308,13 +311,20 @@ impl View<'_> {
     fn available(&self) -> Verdict {
         let Counts { desired, available, .. } = self.counts();
         // What an update may take away is not missed.
-        let spared: u32 = self.desired.groups.iter().map(|group| self.desired.update.bounds(group.replicas).1).sum();
-        let (truth, reason) = if available + spared >= desired {
-            (true, Reason::MinimumAvailable)
-        } else {
-            (false, Reason::MinimumUnavailable)
+        let misses = |group: &&Group| {
+            self.counts_of(group).available + self.desired.update.bounds(group.replicas).1 < group.replicas
         };
-        Verdict::new(ConditionType::Available, truth, reason, format!("{available} of {desired} workers are available"))
+        let missing: Vec<_> = self.desired.groups.iter().filter(misses).collect();
+        let (truth, reason) = match &missing[..] {
+            [] => (true, Reason::MinimumAvailable),
+            _ => (false, Reason::MinimumUnavailable),
+        };
+        let mut message = format!("{available} of {desired} workers are available");
+        for group in missing.iter().filter(|_| self.desired.groups.len() > 1).take(NAMED) {
+            let available = self.counts_of(group).available;
+            message.push_str(&format!("; of {} {available} of {}", group.role, group.replicas));
+        }
+        Verdict::new(ConditionType::Available, truth, reason, message)
     }
 
     fn progressing(&self, ready: &Verdict) -> Verdict {
@@ -326,7 +336,19 @@ impl View<'_> {
         if self.desired.suspended {
             return say(false, Reason::Suspended, "spec.suspend is true".into());
         }
-        let held = self.is_stalled() || self.hold() == Some(Hold::NoCapacity);
+        let held = match self.hold() {
+            Some(Hold::NoCapacity | Hold::Unhealthy | Hold::ReplacementLimit) => true,
+            Some(
+                Hold::Orphans
+                | Hold::NoZones
+                | Hold::Parameters
+                | Hold::Unresolved
+                | Hold::Refused
+                | Hold::Suspended
+                | Hold::Busy,
+            )
+            | None => self.is_stalled() || self.hidden() > 0,
+        };
         if ready.truth == Truth::True {
             say(true, Reason::UpToDate, "there is nothing to do".into())
         } else {
@@ -346,9 +368,18 @@ impl View<'_> {
     fn orphans(&self) -> Verdict {
         let settled = (&self.ledger.adopted(), &self.desired.ignore);
         let told = conditions::orphans(&self.observed.roster, settled, NOUNS, |uid| {
-            format!(
-                "annotate this one with {ADOPT}={uid} to take them over, or with {IGNORE}={uid} to start beside them"
-            )
+            let ignore = format!("with {IGNORE}={uid} to start beside them");
+            match (self.desired.adopt.contains(uid), self.ledger.adopted.len() < MAX_ADOPTED) {
+                (false, _) => format!("annotate this one with {ADOPT}={uid} to take them over, or {ignore}"),
+                (true, true) => {
+                    format!("they are taken over once AWS may be changed; or annotate this one {ignore}")
+                }
+                (true, false) => {
+                    format!(
+                        "{MAX_ADOPTED} were taken over, and more cannot be: end them, or annotate this one {ignore}"
+                    )
+                }
+            }
         });
         if told.truth == Truth::True || self.estranged.is_empty() {
             return told;

@@ -40,6 +40,7 @@ pub(super) fn account(desired: &Desired, roster: &Roster, sight: &Sight, now: Ti
         return progress;
     }
     progress.started = match progress.started {
+        started if desired.plan_only => started,
         // The deadline begins anew when it goes on.
         _ if desired.suspended => None,
         None => Some(second(now)),

@@ -85,6 +85,13 @@ const MAX_BACKOFF: u32 = 100;
                     template.capacityType to OnDemand, or use result.s3",
     },
     {
+        "rule": "(!has(self.template.ami) || !has(self.template.ami.onChange) || self.template.ami.onChange == 'Keep') \
+                 && (!has(self.template.launchTemplate) || !has(self.template.launchTemplate.onChange) \
+                 || self.template.launchTemplate.onChange == 'Keep') \
+                 && (!has(self.parameters) || !has(self.parameters.onChange) || self.parameters.onChange == 'Keep')",
+        "message": "a WorkerJob never replaces a worker that is at work: remove onChange, or set it to Keep",
+    },
+    {
         "rule": "!has(self.template.metadataOptions) || !has(self.template.metadataOptions.instanceMetadataTags) \
                  || self.template.metadataOptions.instanceMetadataTags == 'enabled'",
         "message": "a worker of a WorkerJob reads its index from its tags: remove \

@@ -284,7 +284,8 @@ fn until_deadline(ctx: &Context, desired: &Desired, ledger: &Ledger) -> Option<D
 /// How long until the job is to be deleted; zero when it is time.
 fn until_deletion(ctx: &Context, live: &Live<WorkerJob>, ledger: &Ledger) -> Option<Duration> {
     let spec = &live.object().spec;
-    let ttl = spec.ttl_seconds_after_finished.filter(|_| !spec.suspend)?;
+    let held = spec.suspend || is_plan_only(live.annotation(PLAN_ONLY));
+    let ttl = spec.ttl_seconds_after_finished.filter(|_| !held)?;
     let ttl = Duration::from_secs(u64::try_from(ttl).unwrap_or_default());
     let since = ctx.clock.now().duration_since(ledger.progress.finished?.at);
     Some(if since.is_negative() { ttl } else { ttl.saturating_sub(since.unsigned_abs()) })

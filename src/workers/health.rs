@@ -86,8 +86,10 @@ pub struct Sight<'a> {
     pub roster: &'a Roster,
     /// Those whose report is fresh; `None` where it is not known who reports, and then no deadline counts.
     pub reporting: Option<&'a dyn Reporting>,
-    /// What the status listed: when each became ready. Workers that a cut list leaves out are those in order.
+    /// What the status listed: when each became ready.
     pub listed: &'a BTreeMap<InstanceId, Option<Timestamp>>,
+    /// Whether it listed only some. Those that are left out are in order, since the others come first.
+    pub truncated: bool,
     pub now: Instant,
     pub wall: Timestamp,
 }
@@ -161,8 +163,7 @@ impl Beat {
         };
         let ready_at = match look.listed.get(id) {
             Some(ready_at) => *ready_at,
-            // Left out of a list that names those that are not available first.
-            None if first && !look.listed.is_empty() && ready => Some(Timestamp::UNIX_EPOCH),
+            None if first && look.truncated && ready => Some(Timestamp::UNIX_EPOCH),
             None => None,
         };
         match (ready, ready_at) {

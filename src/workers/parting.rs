@@ -3,8 +3,13 @@
 use crate::{
     aws::Session,
     condition::{ConditionType, Reason, Verdict},
+    ids::list,
     reconcile::{Chain, Failure, Outcome, escape},
-    workers::look::{Found, Look, WorkerKind},
+    workers::{
+        conditions::NAMED,
+        look::{Found, Look, WorkerKind},
+        roster::Roster,
+    },
 };
 
 /// The session to end the workers with, or `None` when there is nothing to end. `pinned`: the status names an account, as it
@@ -30,7 +35,18 @@ pub fn parting<K: WorkerKind>(look: &Look<'_, K>, found: &Found<K::Sight>) -> Ou
             (ConditionType::Stalled, Reason::DeletionBlocked, format!("{id} is not ended: {error}{}", escape()))
         }
         None => {
-            let message = format!("{victims} workers are ending, {launches} launches are being settled");
+            let mut message = format!("{victims} workers are ending, {launches} launches are being settled");
+            let Roster { vanished, nameless, .. } = &found.answer.observed.roster;
+            let hidden = vanished.len() + nameless.values().sum::<u32>() as usize;
+            if hidden > 0 {
+                let named =
+                    if vanished.is_empty() { String::new() } else { format!(" ({})", list(vanished.iter(), NAMED)) };
+                message.push_str(&format!(
+                    "; EC2 shows nothing of {hidden} more{named}, neither running nor ended: they are waited for, an hour at \
+                     most{}",
+                    escape()
+                ));
+            }
             (ConditionType::Reconciling, Reason::Deleting, message)
         }
     };

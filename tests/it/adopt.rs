@@ -57,8 +57,9 @@ async fn named_machines_are_shown_in_the_plan_then_taken_over_tagged_and_are_wor
     });
     let object: WorkerFleet = serde_json::from_value(object).unwrap();
     scene.api::<WorkerFleet>().create(&Default::default(), &object).await.unwrap();
-    let previewed =
-        scene.wait::<WorkerFleet>("web", "a plan", |f| status(f).workers.plan.is_some_and(|p| p.steps.len() == 2)).await;
+    let previewed = scene
+        .wait::<WorkerFleet>("web", "a plan", |f| status(f).workers.plan.is_some_and(|p| p.steps.len() == 2))
+        .await;
     let steps = status(&previewed).workers.plan.unwrap().steps;
     assert!(steps[0].starts_with("take over ") && machines.iter().all(|id| steps[0].contains(id)), "{steps:?}");
     assert!(steps[1].starts_with("launch 1 "), "{steps:?}");

@@ -71,7 +71,8 @@ async fn victims_are_ended_by_a_successor_and_nobody_else_is() {
     scene.sandbox.wait_for_hits(hold, 1).await;
     controller.kill().await;
     let chosen: BTreeSet<_> = status(&scene.api::<WorkerFleet>().get("web").await.unwrap())
-        .workers.terminations
+        .workers
+        .terminations
         .iter()
         .flat_map(|t| t.instance_ids.iter().map(ToString::to_string))
         .collect();

@@ -220,12 +220,15 @@ async fn a_plan_is_shown_and_nothing_is_done() {
     let last = scene.sandbox.calls(&CallQuery::default()).last().unwrap().number;
     let only = json!({"metadata": {"annotations": {"muster.dev/plan-only": "true"}}});
     scene.change::<WorkerFleet>("web", only).await;
-    scene.wait::<WorkerFleet>("web", "an empty plan", |f| status(f).workers.plan.is_some_and(|p| p.steps.is_empty())).await;
+    scene
+        .wait::<WorkerFleet>("web", "an empty plan", |f| status(f).workers.plan.is_some_and(|p| p.steps.is_empty()))
+        .await;
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 0}})).await;
     let steps = |wanted: &'static str| {
         move |fleet: &WorkerFleet| {
             status(fleet)
-                .workers.plan
+                .workers
+                .plan
                 .is_some_and(|plan| !plan.steps.is_empty() && plan.steps.iter().all(|s| s.starts_with(wanted)))
         }
     };

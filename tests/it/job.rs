@@ -208,7 +208,10 @@ pub(crate) fn is(job: &WorkerJob, type_: &str, truth: &str, reason: &str) -> boo
 /// Finished for this reason, and nothing left of it.
 pub(crate) fn ended(job: &WorkerJob, type_: &str, reason: &str) -> bool {
     let status = status(job);
-    is(job, type_, "True", reason) && status.active == 0 && status.workers.launches.is_empty() && status.workers.terminations.is_empty()
+    is(job, type_, "True", reason)
+        && status.active == 0
+        && status.workers.launches.is_empty()
+        && status.workers.terminations.is_empty()
 }
 
 pub(crate) async fn wait_ended(scene: &Scene, name: &str, type_: &str, reason: &str) -> WorkerJob {
@@ -373,7 +376,9 @@ async fn less_parallelism_ends_the_highest_indexes_and_they_run_again_later() {
     let active = |n: i32| move |job: &WorkerJob| status(job).active == n && status(job).workers.launches.is_empty();
     scene.wait::<WorkerJob>("work", "three at work", active(3)).await;
     scene.change::<WorkerJob>("work", json!({"spec": {"parallelism": 1}})).await;
-    scene.wait::<WorkerJob>("work", "one at work", |job| active(1)(job) && status(job).workers.terminations.is_empty()).await;
+    scene
+        .wait::<WorkerJob>("work", "one at work", |job| active(1)(job) && status(job).workers.terminations.is_empty())
+        .await;
     assert_eq!(live(&scene).iter().map(index).collect::<Vec<_>>(), [0]);
     scene.change::<WorkerJob>("work", json!({"spec": {"parallelism": 3}})).await;
     let again = |job: &WorkerJob| active(3)(job) && status(job).workers.terminations.is_empty();

@@ -160,7 +160,8 @@ async fn a_job_whose_status_was_lost_runs_nothing_again() {
     let _workers = Workers::start(&scene, |index, _| if index == 2 { Deed::Hangs } else { Deed::Exits(0) });
     let controller = scene.start().await;
     scene.create::<WorkerJob>("work", spec(&scene, 3, 3, json!({}))).await;
-    let rested = |job: &WorkerJob| lists(job).0 == "0,1" && status(job).active == 1 && status(job).workers.launches.is_empty();
+    let rested =
+        |job: &WorkerJob| lists(job).0 == "0,1" && status(job).active == 1 && status(job).workers.launches.is_empty();
     scene.wait::<WorkerJob>("work", "one that hangs", rested).await;
     controller.kill().await;
     let mut job = scene.api::<WorkerJob>().get("work").await.unwrap();

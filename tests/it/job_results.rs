@@ -19,7 +19,9 @@ async fn what_is_no_result_does_not_count_and_is_named() {
     let _controller = scene.start().await;
     scene.create::<WorkerJob>("work", spec(&scene, 4, 4, json!({}))).await;
     scene
-        .wait::<WorkerJob>("work", "four at work", |job| status(job).active == 4 && status(job).workers.launches.is_empty())
+        .wait::<WorkerJob>("work", "four at work", |job| {
+            status(job).active == 4 && status(job).workers.launches.is_empty()
+        })
         .await;
     let machines: BTreeMap<_, _> = live(&scene).into_iter().map(|machine| (index(&machine), machine)).collect();
     let (s3, bucket) = (scene.sandbox.s3(), bucket(&scene));

@@ -32,7 +32,7 @@ pub struct WorkerFleetStatus {
     /// How many workers are of the newest revision.
     #[serde(default)]
     pub updated_replicas: i32,
-    /// How many workers can be counted on: those that are ready.
+    /// How many workers can be counted on: those that have been ready for `minReadySeconds`.
     #[serde(default)]
     pub available_replicas: i32,
     /// How many workers there shall be.

@@ -1,5 +1,7 @@
 //! What people read, case by case.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
@@ -151,6 +153,10 @@ fn conditions_say_what_is_so_and_what_to_do() {
         .lessons
         .refusals
         .insert(desired(4).groups[0].supplied.supply.as_ref().unwrap().revision.name.clone(), refusal);
+    let mut updating = world(2, 0);
+    updating.lessons = refused.lessons.clone();
+    let outdated =
+        State { outdated: BTreeMap::from([(Role::main(), BTreeSet::from(["old".to_owned()]))]), ..at_once(&updating) };
     let mut full = world(1, 0);
     full.lessons = Lessons {
         cooling: BTreeMap::from([(pool(), cause(Class::NoCapacity, "InsufficientInstanceCapacity"))]),
@@ -171,6 +177,7 @@ fn conditions_say_what_is_so_and_what_to_do() {
     };
     let cases = BTreeMap::from([
         ("lost some", lines(&lost)),
+        ("refused while updating", lines(&view(&wish, &updating, &none, &outdated, &undying))),
         ("all ready", told(&desired(2), &world(2, 0), &none, None)),
         ("launching", told(&desired(2), &world(1, 0), &launching(), None)),
         ("starting", told(&desired(2), &world(1, 1), &none, None)),
@@ -212,4 +219,19 @@ fn counts_and_lists_are_of_what_is_there() {
     assert_eq!(status.updated_replicas, 0);
     let stored = serde_json::to_vec(&status).unwrap();
     assert!(stored.len() < 64 * 1024, "{} bytes", stored.len());
+}
+
+#[test]
+fn one_group_does_not_stand_in_for_another() {
+    let mut wish = desired(1);
+    wish.groups.push(Group { role: Role::try_from("leader").unwrap(), replicas: 1, ..wish.groups[0].clone() });
+    wish.suspended = true;
+    let (there, none, undying) = (world(2, 0), Ledger::default(), BTreeMap::new());
+    let state = at_once(&there);
+    let view = view(&wish, &there, &none, &state, &undying);
+    assert!(!view.is_settled());
+    let told = lines(&view);
+    assert!(told.iter().any(|line| line.starts_with("Ready=False")), "{told:?}");
+    let available = "Available=False MinimumUnavailable: 2 of 2 workers are available; of leader 0 of 1";
+    assert!(told.iter().any(|line| line == available), "{told:?}");
 }

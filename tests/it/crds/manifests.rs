@@ -194,6 +194,11 @@ fn worker_job(result: Value, fleet: &Value) -> Value {
     if result.get("shutdownReason").is_some() {
         template["capacityType"] = json!("OnDemand");
     }
+    let mut parameters = fleet["spec"]["parameters"].clone();
+    for place in ["/ami/onChange", "/launchTemplate/onChange"] {
+        template.pointer_mut(place).into_iter().for_each(|on_change| *on_change = json!("Keep"));
+    }
+    parameters.pointer_mut("/onChange").into_iter().for_each(|on_change| *on_change = json!("Keep"));
     json!({
         "apiVersion": "muster.dev/v1alpha1",
         "kind": "WorkerJob",
@@ -209,7 +214,7 @@ fn worker_job(result: Value, fleet: &Value) -> Value {
             "suspend": true,
             "aws": {"region": "eu-west-1", "accountRef": {"name": "default"}},
             "template": template,
-            "parameters": fleet["spec"]["parameters"],
+            "parameters": parameters,
         },
     })
 }

@@ -208,7 +208,16 @@ impl Ec2 {
         }
     }
 
+    /// What is terminated is left out, and shown only to who asks for its id or its token.
     pub(super) fn sweep(&self, now: u64) -> impl Iterator<Item = Instance> + '_ {
+        self.all(now).filter(|instance| instance.state != InstanceState::Terminated)
+    }
+
+    pub(super) fn with_token<'a>(&'a self, token: &'a ClientToken, now: u64) -> impl Iterator<Item = Instance> + 'a {
+        self.all(now).filter(|instance| instance.client_token == token.as_str())
+    }
+
+    fn all(&self, now: u64) -> impl Iterator<Item = Instance> + '_ {
         self.machines.keys().filter_map(move |id| self.shown(id, now))
     }
 

@@ -35,6 +35,8 @@ use crate::{
 };
 
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// So many workers are listed one by one.
+pub(super) const LISTED: u32 = 2;
 pub(super) static TIMINGS: LazyLock<Timings> = LazyLock::new(Timings::default);
 
 pub(super) fn at(seconds: u64) -> Instant {
@@ -148,8 +150,7 @@ impl Process {
             _ => *TIMINGS,
         };
         for token in self.memory.searches(at(now), &patience) {
-            let found = ec2.sweep(now).filter(|i| i.client_token == token.as_str());
-            let found = found.map(|instance| instance.id).collect();
+            let found = ec2.with_token(&token, now).map(|instance| instance.id).collect();
             self.memory.found(&token, found);
         }
         let lessons = self.lessons(&read.desired, now);
@@ -183,8 +184,9 @@ impl Process {
     pub(super) fn state(&mut self, task: &Task) -> State {
         let now = task.begun;
         let listed = task.read.listed.iter().map(|(id, (_, ready_at))| (id.clone(), *ready_at)).collect();
-        let sight =
-            Sight { roster: &task.observed.roster, reporting: None, listed: &listed, now: at(now), wall: wall(now) };
+        let roster = &task.observed.roster;
+        let truncated = task.read.ledger.provisioned.iter().map(|group| group.existing).sum::<u32>() > LISTED;
+        let sight = Sight { roster, reporting: None, listed: &listed, truncated, now: at(now), wall: wall(now) };
         let desired = &task.read.desired;
         let (health, _) = self.memory.pulse.feel(&sight, &desired.readiness.criteria);
         let all = heads(&task.observed.roster, &task.ledger);

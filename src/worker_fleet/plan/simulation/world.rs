@@ -8,7 +8,7 @@ use super::{
     ec2::Ec2,
     history::{Edit, Fate, Stage, Step},
     oracle::Tally,
-    process::{Object, Process, TIMINGS, Task, at, wall},
+    process::{LISTED, Object, Process, TIMINGS, Task, at, wall},
     wish::Wish,
 };
 use crate::{
@@ -26,7 +26,6 @@ use crate::{
 
 const POLICY: DeletionPolicy = DeletionPolicy::Terminate;
 const MAX_ROUNDS: usize = 10;
-const LISTED: usize = 2;
 /// A cache is behind for at most so many seconds.
 const STALE: u64 = 60;
 
@@ -275,7 +274,7 @@ impl World {
                 (machine.instance.id.clone(), (Known::of(&machine.instance), state.of(machine).ready_at))
             });
             // The status lists only some, and so few here that the count on record matters, too.
-            task.listed = listed.take(LISTED).collect();
+            task.listed = listed.take(LISTED as usize).collect();
             self.judge(task, &state, &next);
             next
         };

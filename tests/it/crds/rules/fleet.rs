@@ -17,6 +17,10 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "scaleDownPolicy LowestCpu needs to know how busy the workers are: add metrics: {cpu: {period: 5m}}",
         ),
         create(
+            &[("/spec/readiness/startupDeadline", json!("0s"))],
+            "startupDeadline must be at least 1s, for example 15m",
+        ),
+        create(
             &[("/spec/roles/0/name", json!("main"))],
             "main is the group that spec.replicas counts: give this role another name",
         ),

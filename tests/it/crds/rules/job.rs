@@ -13,6 +13,18 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "a worker of a WorkerJob reads its index from its tags: remove template.metadataOptions.instanceMetadataTags",
         ),
         create(
+            &[("/spec/parameters/onChange", json!("Replace"))],
+            "a WorkerJob never replaces a worker that is at work: remove onChange, or set it to Keep",
+        ),
+        create(
+            &[("/spec/template/ami", json!({"ssmParameter": "/ami/worker", "onChange": "Replace"}))],
+            "a WorkerJob never replaces a worker that is at work: remove onChange, or set it to Keep",
+        ),
+        create(
+            &[("/spec/template/launchTemplate", json!({"name": "web", "onChange": "Replace"}))],
+            "a WorkerJob never replaces a worker that is at work: remove onChange, or set it to Keep",
+        ),
+        create(
             &[("/spec/result", json!({"shutdownReason": {}})), ("/spec/template/capacityType", json!("Spot"))],
             "result.shutdownReason needs On-Demand machines, since Spot ones are never stopped",
         ),
