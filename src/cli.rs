@@ -9,8 +9,9 @@ use clap::{Parser, Subcommand};
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::{aws::Connection, config::ControllerArgs, controller, crds, reconcile::Chain};
+use crate::{aws::Connection, config::ControllerArgs, controller, crds, logs, reconcile::Chain};
 
 /// A Kubernetes controller for fleets of EC2 workers.
 #[derive(Debug, Parser)]
@@ -67,15 +68,10 @@ fn write_crds(dir: Option<&Path>, reference: Option<&Path>) -> Result<(), Box<dy
 }
 
 async fn control(args: ControllerArgs) -> ExitCode {
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::builder()
-                .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
-                .from_env_lossy(),
-        )
-        .init();
+    let asked = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
+        .from_env_lossy();
+    logs::subscriber(asked, tracing_subscriber::fmt::layer().json().flatten_event(true)).init();
     let client = match kube_client().await {
         Ok(client) => client,
         Err(error) => {

@@ -28,6 +28,7 @@ pub mod health;
 pub mod ids;
 pub mod lease;
 pub mod live;
+pub mod logs;
 pub mod metrics;
 pub mod reconcile;
 pub mod references;

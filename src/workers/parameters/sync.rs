@@ -171,6 +171,11 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
                 Err(Failure::Kube { operation: _, source: cause }) => {
                     let message = match *cause {
                         kube::Error::Api(status) => status.message,
+                        // It may quote what it cannot read, and so the value.
+                        kube::Error::SerdeError(_) => {
+                            "the answer is not one that Kubernetes gives: see what stands between muster and the API server"
+                                .into()
+                        }
                         other => crate::reconcile::Chain(&other).to_string(),
                     };
                     return Err(Stop::Problem(Problem::Unreadable { source: source.clone(), message }));

@@ -8,24 +8,26 @@ use std::{
     },
 };
 
+use http::{Request, Response};
 use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Secret, events::v1::Event};
-use kube::api::ListParams;
-use muster::worker_fleet::WorkerFleet;
+use kube::{Client, api::ListParams, client::Body};
+use muster::{logs, worker_fleet::WorkerFleet};
 use muster_sandbox::CallQuery;
 use serde_json::json;
+use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
 
 use super::{
     create_secret, documents, fleet_spec, in_parameter_store, in_s3, parameters, password, scene, stored, synced, value,
 };
 use crate::{
-    fleet::{wait_settled, with},
-    scene::Scene,
+    fleet::{status, wait_settled, with},
+    scene::{Controller, Scene, condition},
 };
 
 /// Searched for everywhere. Short ones would be found by chance.
 const SECRET: &str = "correct-horse-battery-staple-7f3a";
 
-/// Hears every line that muster logs, at any level, and remembers whether the secret was in one.
+/// Hears every line that a process of muster logs where all is asked for, and remembers whether the secret was in one.
 #[derive(Clone, Debug, Default)]
 struct Ear {
     lines: Arc<AtomicUsize>,
@@ -47,17 +49,23 @@ impl io::Write for Ear {
     }
 }
 
+impl Ear {
+    fn assert_heard_nothing(&self) {
+        assert!(self.lines.load(Ordering::Relaxed) > 0, "nothing was logged at all");
+        let heard = self.heard.lock().unwrap().clone();
+        assert_eq!(heard, Vec::<String>::new());
+    }
+}
+
 fn ear() -> &'static Ear {
     static EAR: OnceLock<Ear> = OnceLock::new();
     EAR.get_or_init(|| {
         let ear = Ear::default();
         let writer = ear.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter("muster=trace")
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).expect("no other test listens");
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+        // What serves the sandbox's S3 is no part of muster, and shows what it is sent.
+        let asked = EnvFilter::new("trace,s3s=off");
+        logs::subscriber(asked, lines).try_init().expect("no other test listens");
         ear
     })
 }
@@ -107,6 +115,12 @@ async fn a_secrets_value_is_found_nowhere_but_where_it_belongs() {
         scene.create::<WorkerFleet>(name, fleet_spec(&scene, 1, parameters(store, json!([password()])))).await;
         wait_settled(&scene, name, 1).await;
     }
+    // What is stored is read when it is compared.
+    scene
+        .change::<WorkerFleet>("parameters", json!({"metadata": {"annotations": {"muster.dev/requested-at": "1"}}}))
+        .await;
+    let compared = |fleet: &WorkerFleet| status(fleet).common.last_handled_requested_at.as_deref() == Some("1");
+    scene.wait::<WorkerFleet>("parameters", "compared", compared).await;
     // A value that its store refuses, and a Secret that is not text, are told of too.
     let nested = json!({"name": "nested", "valueFrom": {"secretKeyRef": {"name": "db", "key": "long"}}});
     let long = SECRET.repeat(400);
@@ -126,11 +140,45 @@ async fn a_secrets_value_is_found_nowhere_but_where_it_belongs() {
     {
         assert!(seen.iter().any(|(what, _)| what == kind), "{kind} was not looked at");
     }
+    assert_hidden(seen);
+    ear.assert_heard_nothing();
+}
+
+fn assert_hidden(seen: Vec<(String, String)>) {
     for (what, text) in seen {
         for form in forms() {
             assert!(!text.contains(&form), "{what} shows the secret: {text}");
         }
     }
-    assert!(ear.lines.load(Ordering::Relaxed) > 0, "nothing was logged at all");
-    assert_eq!(*ear.heard.lock().unwrap(), Vec::<String>::new());
+}
+
+/// `client` to an API server whose answers about Secrets are no Secrets, and hold the value where none is expected.
+fn misread(client: Client) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let client = client.clone();
+        async move {
+            if request.uri().path().ends_with("/secrets/db") {
+                let answer = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "data": SECRET});
+                return Ok(Response::new(Body::from(answer.to_string().into_bytes())));
+            }
+            client.send(request).await
+        }
+    });
+    Client::new(service, namespace)
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_not_quoted() {
+    let ear = ear();
+    let scene = scene().await;
+    create_secret(&scene, SECRET, true).await;
+    let _controller = Controller::start(scene.config(), scene.connection(), misread).await;
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_s3(), json!([password()])))).await;
+    let told = |fleet: &WorkerFleet| synced(fleet, "False", "KubernetesError");
+    let fleet = scene.wait::<WorkerFleet>("web", "told of the answer", told).await;
+    let (_, _, message) = condition(&status(&fleet).common.conditions, "ParametersSynced").unwrap();
+    assert!(message.contains("Secret db cannot be read: the answer is not one that"), "{message}");
+    assert_hidden(seen(&scene).await);
+    ear.assert_heard_nothing();
 }
