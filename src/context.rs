@@ -17,12 +17,13 @@ use crate::{
     fleet_report::Collectors,
     lease::Leadership,
     live::{Live, Written},
+    memories::Memories,
     metrics::Metrics,
     reconcile::{Backoff, Failure, Kind},
     references::References,
     reporting::Reporters,
     worker_job,
-    workers::{memory::Memories, parameters, resolve::Resolver},
+    workers::{self, parameters, resolve::Resolver},
 };
 
 #[derive(Clone)]
@@ -39,12 +40,12 @@ pub struct Context {
     /// What templates came to, shared by all that say the same.
     pub resolver: Arc<Resolver>,
     /// What is known of the parameters of objects, and the Secrets and ConfigMaps that are watched for them.
-    pub parameters: parameters::Memories,
+    pub parameters: Memories<parameters::Memory>,
     pub watched: parameters::Watched,
     /// Whose reports are fresh.
     pub reporting: Reporters,
-    pub workers: Memories,
-    pub worker_jobs: worker_job::Memories,
+    pub workers: Memories<workers::memory::Memory>,
+    pub worker_jobs: Memories<worker_job::Memory>,
     pub backoff: Arc<Backoff>,
     pub written: Written,
     pub clock: Clock,

@@ -1,6 +1,6 @@
 //! Identifiers as types of their own, checked where they enter, so that mixed-up ids do not compile.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -166,6 +166,14 @@ id!(
     "an EC2 client token (1 to 64 ASCII characters)",
     |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic())
 );
+
+/// The uids of a list with commas between them.
+///
+/// # Errors
+/// When something in it is no uid.
+pub fn uids(text: &str) -> Result<BTreeSet<Uid>, InvalidId> {
+    text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(Uid::try_from).collect()
+}
 
 /// The first `limit` of `ids` for people to read, and how many more there are.
 pub fn list<'a>(ids: impl ExactSizeIterator<Item = &'a InstanceId>, limit: usize) -> String {

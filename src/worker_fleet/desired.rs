@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::{
     fields::{InvalidDuration, duration},
-    ids::{InstanceId, InvalidId, Role, Uid},
+    ids::{self, InstanceId, InvalidId, Role, Uid},
     worker_fleet::{
         cpu::{self, InvalidMetrics},
         crd::{self, OnStopped, ScaleDownPolicy, WorkerFleetSpec},
@@ -202,7 +202,10 @@ impl Desired {
     ) -> Result<Self, Invalid> {
         let plan_only = is_plan_only(annotation(PLAN_ONLY).as_deref());
         let groups = groups(spec)?;
-        let uids = |name| uids(name, annotation(name));
+        let uids = |name| {
+            let text = annotation(name).unwrap_or_default();
+            ids::uids(&text).map_err(|source| Invalid::Annotation { annotation: name, source })
+        };
         Ok(Self {
             suspended: spec.suspend || plan_only,
             plan_only: plan_only && !spec.suspend,
@@ -248,11 +251,5 @@ impl Group {
 /// The earlier fleets of this name whose machines and parameters are taken over. An annotation that cannot be read is told
 /// of when all is parsed.
 pub(super) fn earlier(annotation: impl Fn(&str) -> Option<String>) -> BTreeSet<Uid> {
-    uids(ADOPT, annotation(ADOPT)).unwrap_or_default()
-}
-
-fn uids(annotation: &'static str, value: Option<String>) -> Result<BTreeSet<Uid>, Invalid> {
-    let value = value.unwrap_or_default();
-    let texts = value.split(',').map(str::trim).filter(|text| !text.is_empty());
-    texts.map(|text| Uid::try_from(text).map_err(|source| Invalid::Annotation { annotation, source })).collect()
+    ids::uids(&annotation(ADOPT).unwrap_or_default()).unwrap_or_default()
 }

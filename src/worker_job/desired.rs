@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    ids::{InvalidId, Role, Uid},
+    ids::{InvalidId, Role, Uid, uids},
     worker_job::{crd::WorkerJobSpec, results::folder},
     workers::{
         ownership::{Owner, RESULT_TAG},
@@ -84,7 +84,7 @@ impl Desired {
             supplied: Supplied::default(),
             parameters,
             owner,
-            ignore: uids(&annotation(IGNORE).unwrap_or_default())?,
+            ignore: uids(&annotation(IGNORE).unwrap_or_default()).map_err(Invalid::Annotation)?,
         })
     }
 }
@@ -118,9 +118,4 @@ pub(super) fn results_from(spec: &WorkerJobSpec) -> Result<ResultsFrom, Invalid>
         (None, Some(_)) => Ok(ResultsFrom::ShutdownReason),
         (Some(_), Some(_)) | (None, None) => Err(Invalid::Result),
     }
-}
-
-fn uids(value: &str) -> Result<BTreeSet<Uid>, Invalid> {
-    let texts = value.split(',').map(str::trim).filter(|text| !text.is_empty());
-    texts.map(|text| Uid::try_from(text).map_err(Invalid::Annotation)).collect()
 }

@@ -24,8 +24,7 @@ mod sight;
 mod status;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -34,12 +33,13 @@ use kube::api::{DeleteParams, Preconditions};
 pub use self::crd::{
     Holder, IndexFailures, ResultSource, S3Result, ShutdownReason, WorkerJob, WorkerJobSpec, WorkerJobStatus,
 };
+pub use self::sight::Memory;
 use self::{
     desired::{Desired, ResultsFrom, results_from},
     plan::{has_ended, plan, plan_end},
     record::{progress_of, with_progress},
     results::folder,
-    sight::{Memory, Sight},
+    sight::Sight,
     status::View,
 };
 use crate::{
@@ -67,20 +67,6 @@ use crate::{
 const FIELD_MANAGER: &str = "muster-workerjob";
 /// How many revisions that nothing names are kept.
 const REVISION_HISTORY: usize = 2;
-
-/// The memories of all jobs.
-#[derive(Clone, Debug, Default)]
-pub struct Memories(Arc<Mutex<HashMap<Uid, Arc<tokio::sync::Mutex<Memory>>>>>);
-
-impl Memories {
-    fn of(&self, uid: &Uid) -> Arc<tokio::sync::Mutex<Memory>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.clone()).or_default().clone()
-    }
-
-    fn forget(&self, uid: &Uid) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-}
 
 impl Kind for WorkerJob {
     type Status = WorkerJobStatus;
@@ -277,8 +263,9 @@ async fn outcome(look: &mut Look<'_, WorkerJob>, desired: &Desired, found: &Foun
 
 fn until_deadline(ctx: &Context, desired: &Desired, ledger: &Ledger) -> Option<Duration> {
     let started = ledger.progress.started.filter(|_| ledger.progress.finished.is_none() && !desired.suspended)?;
-    let running = ctx.clock.now().duration_since(started);
-    Some(desired.deadline?.saturating_sub(running.unsigned_abs()))
+    // A clock that is behind shows a start that is still to come.
+    let running = Duration::try_from(ctx.clock.now().duration_since(started)).unwrap_or_default();
+    Some(desired.deadline?.saturating_sub(running))
 }
 
 /// How long until the job is to be deleted; zero when it is time.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 
 use crate::{
     aws::{
@@ -54,12 +54,19 @@ pub(super) async fn read(
                 },
             }
         }
-        let read: Vec<_> = stream::iter(fresh)
+        let mut read = stream::iter(fresh)
             .map(|(place, object)| read_one(&s3, &at.bucket, place, object))
-            .buffer_unordered(SIDE_BY_SIDE)
-            .try_collect()
-            .await?;
-        current.extend(read.into_iter().flatten());
+            .buffer_unordered(SIDE_BY_SIDE);
+        while let Some(entry) = read.next().await {
+            match entry {
+                Ok(entry) => current.extend(entry),
+                Err(error) => {
+                    // What was read before one that cannot be is not read again at the next look.
+                    cache.extend(current);
+                    return Err(error);
+                }
+            }
+        }
         page = listing.next;
         if page.is_none() {
             break;

@@ -61,7 +61,7 @@ pub(super) struct End {
 
 /// What this process remembers of a job. Lost with the process.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub struct Memory {
     holders: BTreeMap<InstanceId, Option<u32>>,
     /// What the last look began with: the progress on record, and the ends that it did not have in it.
     begun: Option<(Progress, BTreeSet<InstanceId>)>,

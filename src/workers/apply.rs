@@ -178,6 +178,8 @@ impl Hands<'_> {
                     memory.undying.remove(&id);
                     memory.asked(&id, now);
                 }
+                // It is asked for again; of a thousand at once, most wait for the rate.
+                Err(error) if error.class == Class::Throttled => {}
                 Err(error) => {
                     tracing::info!(instance = %id, %error, "an instance was not ended");
                     match error.class {

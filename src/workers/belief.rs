@@ -30,6 +30,8 @@ use crate::{
 pub struct Belief {
     /// Machines that were seen alive and not proven gone since. `None` before the first look.
     known: Option<BTreeMap<InstanceId, Known>>,
+    /// Machines on record that were seen to be over, which no sweep shows for long.
+    over: BTreeSet<InstanceId>,
     /// Since when a believed machine is not shown.
     missing_since: BTreeMap<InstanceId, Instant>,
     /// What was on record when this process last read it, and what it wrote since.
@@ -87,6 +89,7 @@ impl Belief {
         self.missing_since.retain(|id, _| all.contains_key(id));
         let asked = all
             .keys()
+            .filter(|id| !self.over.contains(*id))
             // A machine that was launched a moment ago is expected to be missing.
             .filter(|id| {
                 self.is_overdue(id, moment, moment.timings.describe_grace)
@@ -120,6 +123,9 @@ impl Belief {
                 }
                 Some(instance) => {
                     roster.machines.insert(id, Sighting { instance, swept: false, checks_passed: false });
+                }
+                None if self.over.contains(&id) => {
+                    roster.gone.insert(id);
                 }
                 None if missing.asked.contains(&id) && self.is_overdue(&id, moment, moment.timings.describe_grace) => {
                     doubtful.insert(id, known);
@@ -156,6 +162,7 @@ impl Belief {
                 roster.unseen.insert(id, known);
             }
         }
+        self.over = ledger.named().into_keys().filter(|id| roster.is_over(id)).collect();
         let begun = *self.begun.get_or_insert(moment.begun);
         if moment.begun.saturating_duration_since(begun) >= patience {
             self.given_up.extend((0..nameless).map(|_| moment.now));

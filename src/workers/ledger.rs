@@ -133,12 +133,14 @@ impl Ledger {
         count(&mut self.replacements, intent, launched);
         let existing =
             self.provisioned.iter().find(|group| group.role == intent.role).map_or(0, |group| group.existing);
-        let absent = intent.count.saturating_sub(launched as u32);
-        self.set_existing(&intent.role, existing.saturating_sub(absent));
+        let existing = existing.saturating_sub(intent.count.saturating_sub(launched as u32));
+        self.set_existing(&intent.role, existing);
         let new = (launched as u32).saturating_sub(intent.replaces);
         let missing = intent.count.saturating_sub(intent.replaces).saturating_sub(new);
         if missing > 0 {
-            self.set_provisioned(&intent.role, self.provisioned(&intent.role).saturating_sub(missing));
+            // A surge adds nothing to what a group is filled up to.
+            let provisioned = self.provisioned(&intent.role);
+            self.set_provisioned(&intent.role, provisioned.saturating_sub(missing).max(provisioned.min(existing)));
         }
     }
 

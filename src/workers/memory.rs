@@ -2,8 +2,7 @@
 //! need it to be there: without it, muster only waits longer before it believes that something is gone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -12,7 +11,7 @@ use jiff::Timestamp;
 use crate::{
     aws::{self, Class},
     clock::Timings,
-    ids::{ClientToken, InstanceId, InstanceType, Role, SubnetId, Uid, Zone},
+    ids::{ClientToken, InstanceId, InstanceType, Role, SubnetId, Zone},
     workers::{
         adoption::AdoptionMemory,
         advance::Advance,
@@ -28,20 +27,6 @@ use crate::{
         supply::Supplies,
     },
 };
-
-/// The memories of all objects that run workers.
-#[derive(Clone, Debug, Default)]
-pub struct Memories(Arc<Mutex<HashMap<Uid, Arc<tokio::sync::Mutex<Memory>>>>>);
-
-impl Memories {
-    pub fn of(&self, uid: &Uid) -> Arc<tokio::sync::Mutex<Memory>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.clone()).or_default().clone()
-    }
-
-    pub fn forget(&self, uid: &Uid) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-}
 
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -229,6 +214,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Uid;
 
     fn error(class: Class) -> aws::Error {
         aws::Error { operation: "ec2:RunInstances", class, code: "X".into(), message: "no".into() }

@@ -56,7 +56,7 @@ impl Places {
         present: &BTreeMap<Zone, u32>,
         cooling: &BTreeSet<Pool>,
     ) -> Vec<(Pool, u32)> {
-        let mut shares: Vec<Share> = Vec::new();
+        let mut shares: Vec<ZoneShare> = Vec::new();
         for zone in self.subnets.iter().filter_map(|subnet| zones.get(subnet)) {
             if shares.iter().any(|share| &share.zone == zone) {
                 continue;
@@ -64,7 +64,7 @@ impl Places {
             let inside: Vec<_> = self.subnets.iter().filter(|s| zones.get(*s) == Some(zone)).cloned().collect();
             if let Some(pool) = self.open_pool_by_type(&inside, cooling) {
                 let present = present.get(zone).copied().unwrap_or_default();
-                shares.push(Share { zone: zone.clone(), pool, present, new: 0 });
+                shares.push(ZoneShare { zone: zone.clone(), pool, present, new: 0 });
             }
         }
         for _ in 0..wanted {
@@ -89,7 +89,7 @@ impl Places {
     }
 }
 
-struct Share {
+struct ZoneShare {
     zone: Zone,
     pool: Pool,
     present: u32,

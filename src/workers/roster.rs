@@ -17,7 +17,7 @@ pub struct Roster {
     pub unseen: BTreeMap<InstanceId, Known>,
     /// Those of them that EC2 knows nothing of for longer than the grace, and too many at once to be taken for gone.
     pub vanished: BTreeSet<InstanceId>,
-    /// How many more there were when the process before this one wrote its record. They count, too.
+    /// How many more there were when somebody else wrote the record. They count, too.
     pub nameless: BTreeMap<Role, u32>,
     /// Live machines of an earlier object of the same name.
     pub orphans: BTreeMap<InstanceId, Uid>,

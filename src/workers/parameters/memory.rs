@@ -1,23 +1,14 @@
 //! What this process knows of the parameters of each object. Lost with the process, which then only looks once more.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use super::{plan::Groups, sources::Source, synced::Synced, values::Values};
-use crate::ids::Uid;
+use crate::{ids::Uid, memories::Memories};
 
-/// The memories of all objects.
-#[derive(Clone, Debug, Default)]
-pub struct Memories(Arc<Mutex<HashMap<Uid, Arc<tokio::sync::Mutex<Memory>>>>>);
-
-impl Memories {
-    pub(super) fn of(&self, uid: &Uid) -> Arc<tokio::sync::Mutex<Memory>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.clone()).or_default().clone()
-    }
-
+impl Memories<Memory> {
     /// Whether workers that read the parameters of this hash surely know no secret: nobody can take secrets out of a text
     /// that may hold them in any form, or as they were before this process began.
     pub async fn is_plain(&self, uid: &Uid, hash: &str) -> bool {
@@ -25,18 +16,14 @@ impl Memories {
         let memory = memory.lock().await;
         !memory.had_secret && memory.plain.contains(hash)
     }
-
-    pub fn forget(&self, uid: &Uid) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub struct Memory {
     /// Since when something that a value is taken from is missing.
     missing_since: Option<Instant>,
     /// The last look that found all as it is to be.
-    pub last: Option<Look>,
+    pub(super) last: Option<Look>,
     /// What was compared with the store, and when.
     verified: Option<Verified>,
     /// The hashes of those that hold no secret.

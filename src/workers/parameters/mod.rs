@@ -26,7 +26,7 @@ pub use self::{
         KeyRef, OnChange, Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store,
         Store, ValueFrom,
     },
-    memory::Memories,
+    memory::Memory,
     plan::MAIN,
     problem::Problem,
     reference::{ParametersRef, Place},
