@@ -181,6 +181,11 @@ impl Desired {
         total(&self.groups)
     }
 
+    /// For a plan that is only told: as it is wanted once nothing holds it back.
+    pub(super) fn freed(&self) -> Self {
+        Self { suspended: false, parameters: self.parameters.once_written(), ..self.clone() }
+    }
+
     /// The revisions to launch with.
     pub(super) fn revisions(&self) -> BTreeSet<String> {
         let supplies = self.groups.iter().filter_map(|group| group.supplied.supply.as_ref());

@@ -78,7 +78,7 @@ impl Insight {
         let Memory { pulse, revisions, .. } = memory;
         (self.state, self.next) = self.assess(desired, observed, ledger, pulse, revisions, pass.now);
         if desired.plan_only {
-            let (now, free) = (pass.now, Desired { suspended: false, ..desired.clone() });
+            let (now, free) = (pass.now, desired.freed());
             let assess = |observed: &Observed, ledger: &Ledger| {
                 self.assess(&free, observed, ledger, &mut pulse.clone(), revisions, now).0
             };

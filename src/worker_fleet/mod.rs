@@ -49,7 +49,7 @@ use crate::{
         look::{Found, Look, NONE_MAY_VANISH, Scope, WorkerKind},
         observe::live_owner,
         ownership::{self, OWNER_TAG},
-        parameters::{self, Ask, Parameters},
+        parameters::{self, Ask, Held, Parameters},
         parting::{parting, unless_never_launched},
         preview::{PLAN_ONLY, is_plan_only},
         roster::{Known, Roster, Sighting},
@@ -91,11 +91,10 @@ impl Kind for WorkerFleet {
         let memory = ctx.workers.of(live.uid());
         let mut memory = memory.lock().await;
         memory.revisions.check_cluster(ctx, live).await?;
-        let plan_only = is_plan_only(live.annotation(PLAN_ONLY));
+        let held = Held::of(spec.suspend, is_plan_only(live.annotation(PLAN_ONLY)));
         let roles = spec.roles.iter().map(|role| (role.name.as_str(), role.parameters.as_slice())).collect();
-        let act = !spec.suspend && !plan_only;
         let earlier = desired::earlier(|key| live.annotation(key).map(str::to_owned));
-        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles, earlier: &earlier, act };
+        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles, earlier: &earlier, held };
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
         let mut desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
             .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
@@ -129,7 +128,7 @@ impl Kind for WorkerFleet {
         let knowledge = (&found.answer.observed.roster, &look.memory.revisions);
         last_words::tell(ctx, &session, look.live, &late, knowledge, desired.readiness.criteria.startup_deadline).await;
         losses::tell(ctx, look.live, &mut look.memory.losses).await;
-        let tagged = act && {
+        let tagged = held.is_none() && {
             let roster = &found.answer.observed.roster;
             adoption::tag(ctx, &session, &owner, &adopted, roster, look.memory, |role| desired.revision(role)).await
         };

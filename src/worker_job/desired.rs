@@ -90,6 +90,11 @@ impl Desired {
 }
 
 impl Desired {
+    /// For a plan that is only told: as it is wanted once nothing holds it back.
+    pub(super) fn freed(&self) -> Self {
+        Self { suspended: false, parameters: self.parameters.once_written(), ..self.clone() }
+    }
+
     /// Makes `revision` one of this job: how its machines tell their results. They read their index from their tags.
     pub(super) fn dress(&self, revision: &mut Revision) {
         let request = &mut revision.content.request;

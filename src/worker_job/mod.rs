@@ -55,7 +55,7 @@ use crate::{
         look::{Found, Look, MAY_VANISH, NONE_MAY_VANISH, Scope, WorkerKind},
         observe::live_owner,
         ownership::JOB_TAG,
-        parameters::{self, Ask, MAIN, Parameters},
+        parameters::{self, Ask, Held, MAIN, Parameters},
         parting::{parting, unless_never_launched},
         preview::{PLAN_ONLY, dry, is_plan_only, preview},
         roster::{Known, Roster},
@@ -96,8 +96,9 @@ impl Kind for WorkerJob {
         let memory = ctx.workers.of(live.uid());
         let mut memory = memory.lock().await;
         memory.revisions.check_cluster(ctx, live).await?;
-        let (none, act) = (BTreeSet::new(), !spec.suspend && !is_plan_only(live.annotation(PLAN_ONLY)));
-        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles: vec![], earlier: &none, act };
+        let none = BTreeSet::new();
+        let held = Held::of(spec.suspend, is_plan_only(live.annotation(PLAN_ONLY)));
+        let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles: vec![], earlier: &none, held };
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
         let mut desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
             .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
@@ -117,7 +118,7 @@ impl Kind for WorkerJob {
         let mut told = None;
         let found = look.rounds(scope, |observed, sight, ledger, _, pass| {
             if desired.plan_only {
-                let free = Desired { suspended: false, ..desired.clone() };
+                let free = desired.freed();
                 let free = dry(pass, |pass| plan(&free, observed, sight, ledger, pass));
                 told = Some(preview(&[], ledger, &free));
             }

@@ -37,6 +37,20 @@ pub struct Preview {
     pub truncated: bool,
 }
 
+impl Preview {
+    fn new(mut steps: Vec<String>, truncated: bool) -> Self {
+        let truncated = truncated || steps.len() > SHOWN;
+        steps.truncate(SHOWN);
+        Self { steps, truncated }
+    }
+
+    /// With a step before the others.
+    pub fn begin_with(&mut self, step: String) {
+        let Self { steps, truncated } = std::mem::take(self);
+        *self = Self::new([step].into_iter().chain(steps).collect(), truncated);
+    }
+}
+
 /// What `plan` comes to in a pass like `pass`, without anything that is drawn for it being used up.
 pub fn dry<T>(pass: &Pass<'_>, plan: impl FnOnce(&mut Pass<'_>) -> T) -> T {
     let mut nonce = || 0;
@@ -71,7 +85,5 @@ pub fn preview(taken: &[InstanceId], before: &Ledger, plan: &Plan) -> Preview {
             steps.push(format!("end {} ({:?})", list(new.into_iter(), NAMED), termination.reason));
         }
     }
-    let truncated = steps.len() > SHOWN;
-    steps.truncate(SHOWN);
-    Preview { steps, truncated }
+    Preview::new(steps, false)
 }

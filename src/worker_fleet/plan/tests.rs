@@ -18,7 +18,7 @@ use crate::{
         launch::{LaunchIntent, Termination},
         ledger::{MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS},
         ownership::Owner,
-        parameters::Synced,
+        parameters::{Held, Problem, Synced},
         roster::{Known, Roster},
         settle::Standing,
     },
@@ -193,6 +193,21 @@ fn a_first_fill_records_what_it_sends_and_nothing_else() {
     let sent: Vec<_> = plan.ledger.launches.iter().cloned().map(Action::Launch).collect();
     assert_eq!(plan.actions, sent);
     assert_eq!(hold(&plan), None);
+}
+
+#[test]
+fn nothing_is_launched_that_would_read_what_is_only_to_be_written() {
+    for why in [Held::Suspended, Held::PlanOnly] {
+        let mut wish = desired(2, json!({}));
+        wish.parameters.problem = Some(Problem::Held { why, roles: vec!["main".into()], values: 1 });
+        let plan = planned(&wish, &running([]), &Ledger::default());
+        assert_eq!((launched(&plan), hold(&plan)), (vec![], Some(Hold::Parameters)), "{why:?}");
+        let told = planned(&wish.freed(), &running([]), &Ledger::default());
+        assert_eq!(launched(&told).len(), 2, "and it is told what would be");
+    }
+    let mut wish = desired(2, json!({}));
+    wish.parameters.problem = Some(Problem::StoreChanged);
+    assert_eq!(launched(&planned(&wish.freed(), &running([]), &Ledger::default())), [], "that would still be so");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::{
         instance::Instance,
         launch::LaunchIntent,
         ownership::{INDEXES_TAG, JOB_TAG, Owner},
+        parameters::{Held, MAIN, Problem},
         progress::Finish,
         supply::Supplied,
     },
@@ -130,6 +131,14 @@ fn the_first_free_indexes_are_launched_together() {
     assert_eq!(calls(&plan), (vec!["0-2".into()], vec![]));
     assert_eq!(plan.ledger.launches[0].count, 3);
     assert_eq!(plan.ledger.progress.started, Some(at(0)));
+}
+
+#[test]
+fn nothing_is_launched_that_would_read_what_is_only_to_be_written() {
+    let mut wish = desired(json!({}));
+    wish.parameters.problem = Some(Problem::Held { why: Held::PlanOnly, roles: vec![MAIN.into()], values: 1 });
+    assert_eq!(calls(&planned(&wish, &world(&[]), 0)), nothing());
+    assert_eq!(calls(&planned(&wish.freed(), &world(&[]), 0)).0, ["0,1"], "and it is told what would be");
 }
 
 #[test]

@@ -34,6 +34,10 @@ pub async fn conclude<K: WithParameters>(
     // What it changed of the status is what stays of it.
     AsMut::<WorkersStatus>::as_mut(&mut outcome.status).parameters.clone_from(&now.as_ref().parameters);
     let synced = Synced { leftover, ..synced };
+    let plan = AsMut::<WorkersStatus>::as_mut(&mut outcome.status).plan.as_mut();
+    if let Some((plan, step)) = plan.zip(synced.step()) {
+        plan.begin_with(step);
+    }
     let common = AsMut::<CommonStatus>::as_mut(&mut now);
     outcome.verdicts.extend(synced.verdict(&common.conditions));
     let next = synced.requeue(&ctx.config.timings);

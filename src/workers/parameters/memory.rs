@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{plan::Groups, sources::Source, synced::Synced, values::Values};
+use super::{plan::Groups, problem::Held, sources::Source, synced::Synced, values::Values};
 use crate::{ids::Uid, memories::Memories};
 
 impl Memories<Memory> {
@@ -39,8 +39,8 @@ const REMEMBERED: usize = 1000;
 pub(super) struct Look {
     pub generation: i64,
     pub earlier: BTreeSet<Uid>,
-    /// Whether what was missing was written.
-    pub acted: bool,
+    /// Why what was missing was not written, if it was not.
+    pub held: Option<Held>,
     pub at: Instant,
     pub sources: BTreeSet<Source>,
     pub synced: Synced,

@@ -28,7 +28,7 @@ pub use self::{
     },
     memory::Memory,
     plan::MAIN,
-    problem::Problem,
+    problem::{Held, Problem},
     reference::{ParametersRef, Place},
     remove::{remove, tidy},
     sources::{Changed, Source, WATCH_LABEL, Watched, referring},

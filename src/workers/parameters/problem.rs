@@ -4,6 +4,7 @@ use super::{sources::Source, values::Unresolved};
 use crate::{
     aws::{self, Class},
     condition::Reason,
+    workers::preview::PLAN_ONLY,
 };
 
 /// Why the parameters are not as they are to be. While there is one nothing new is launched, and running workers stay.
@@ -31,6 +32,30 @@ pub enum Problem {
     Aws(aws::Error),
     /// Some are written, and the rest follows.
     Unfinished,
+    /// Nothing may be written. What is told of the parameters is how they will be once it is.
+    Held {
+        why: Held,
+        /// The groups of workers whose values are not written.
+        roles: Vec<String>,
+        values: usize,
+    },
+}
+
+/// Why nothing in AWS may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    Suspended,
+    PlanOnly,
+}
+
+impl Held {
+    pub fn of(suspended: bool, plan_only: bool) -> Option<Self> {
+        match (suspended, plan_only) {
+            (true, _) => Some(Self::Suspended),
+            (false, true) => Some(Self::PlanOnly),
+            (false, false) => None,
+        }
+    }
 }
 
 /// So many names are told.
@@ -59,6 +84,8 @@ impl Problem {
                 Class::NoCapacity | Class::Conflict | Class::Transient => Reason::AwsUnavailable,
             },
             Self::Unfinished => Reason::Reconciling,
+            Self::Held { why: Held::Suspended, .. } => Reason::Suspended,
+            Self::Held { why: Held::PlanOnly, .. } => Reason::PlanOnly,
         }
     }
 
@@ -89,6 +116,14 @@ impl Problem {
             }
             Self::Aws(error) => format!("{error}{}", advice(error)),
             Self::Unfinished => "the parameters are being written".into(),
+            Self::Held { why, roles, values } => {
+                let why = match why {
+                    Held::Suspended => "spec.suspend".into(),
+                    Held::PlanOnly => format!("the annotation {PLAN_ONLY}"),
+                };
+                let to_write = to_write(roles, *values);
+                format!("the parameters are not written as spec.parameters has them ({to_write}), as {why} is true")
+            }
         }
     }
 
@@ -101,9 +136,18 @@ impl Problem {
                 Class::Denied | Class::InvalidInput | Class::NotFound => true,
                 Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => false,
             },
-            Self::Unfinished => false,
+            Self::Unfinished | Self::Held { .. } => false,
         }
     }
+}
+
+/// How much there is to be written, and for whom.
+pub(super) fn to_write(roles: &[String], values: usize) -> String {
+    let more = roles.len().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let named = roles.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let plural = if values == 1 { "" } else { "s" };
+    format!("{values} value{plural} for {named}{more}")
 }
 
 fn advice(error: &aws::Error) -> String {

@@ -32,7 +32,7 @@ pub async fn tidy<K: WithParameters>(
     in_use: Option<&BTreeSet<String>>,
 ) -> Result<Option<Problem>, Failure> {
     let Some(status) = record(live).parameters else { return Ok(None) };
-    let Some(in_use) = in_use.filter(|_| ask.act) else { return Ok(None) };
+    let Some(in_use) = in_use.filter(|_| ask.held.is_none()) else { return Ok(None) };
     let wanted = ask.parameters.is_some_and(|parameters| parameters.store == status.store);
     let current = if wanted { status.hashes.iter().map(|of| of.hash.clone()).collect() } else { BTreeSet::new() };
     let surplus = match (&status.store.s3, wanted) {

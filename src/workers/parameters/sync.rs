@@ -10,7 +10,7 @@ use super::{
     crd::{Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store, Store},
     memory::{Look, Memory},
     plan::{self, Differences, Groups, MAIN, MAX_WRITTEN},
-    problem::Problem,
+    problem::{Held, Problem},
     reference::{ParametersRef, Place},
     sources::{self, News, Source},
     store::{self, Guard, Stop},
@@ -51,8 +51,8 @@ pub struct Ask<'a> {
     pub roles: Vec<(&'a str, &'a [Parameter])>,
     /// The earlier objects of the same name whose machines are taken over, and so what was written for them.
     pub earlier: &'a BTreeSet<Uid>,
-    /// Whether anything in AWS may be changed.
-    pub act: bool,
+    /// Why nothing in AWS may be changed. `None`: it may.
+    pub held: Option<Held>,
 }
 
 /// Writes what is to be written. To be done before anything is launched that would read it.
@@ -77,7 +77,7 @@ pub async fn sync<K: WithParameters>(
         memory.doubt();
     }
     if let Some(look) = &memory.last
-        && (look.generation, look.acted) == (live.generation(), ask.act)
+        && (look.generation, look.held) == (live.generation(), ask.held)
         && !live.is_look_requested()
     {
         let good_for = match ctx.watched.news_since(live.namespace(), &look.sources, look.at) {
@@ -99,8 +99,8 @@ pub async fn sync<K: WithParameters>(
     match syncing.write(&mut memory, &groups).await {
         Ok(synced) => {
             let generation = syncing.live.generation();
-            let (earlier, acted, synced_then) = (ask.earlier.clone(), ask.act, synced.clone());
-            memory.last = Some(Look { generation, earlier, acted, at: now, sources, synced: synced_then });
+            let (earlier, held, synced_then) = (ask.earlier.clone(), ask.held, synced.clone());
+            memory.last = Some(Look { generation, earlier, held, at: now, sources, synced: synced_then });
             Ok(synced)
         }
         Err(stop) => syncing.stopped(stop),
@@ -213,7 +213,14 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             .collect();
         let period = self.ctx.config.timings.sweep * COMPARED_IN_SWEEPS;
         let verified = memory.is_verified(self.live.generation(), &hashes, self.now, period);
-        if (verified && recorded == hashes && !self.live.is_look_requested()) || !self.ask.act {
+        if let Some(why) = self.ask.held {
+            let unwritten = groups.iter().filter(|(role, _)| recorded.get(*role) != hashes.get(*role));
+            let (roles, values): (Vec<_>, Vec<_>) = unwritten.map(|(role, v)| (role.clone(), v.by_name.len())).unzip();
+            let values = values.into_iter().sum();
+            let problem = (!roles.is_empty()).then_some(Problem::Held { why, roles, values });
+            return Ok(Synced { problem, ..self.synced(&hashes) });
+        }
+        if verified && recorded == hashes && !self.live.is_look_requested() {
             return Ok(self.as_recorded());
         }
         let written = before.map(|before| before.written).unwrap_or_default();

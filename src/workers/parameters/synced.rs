@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{plan::MAIN, problem::Problem, reference::ParametersRef};
+use super::{
+    plan::MAIN,
+    problem::{Problem, to_write},
+    reference::ParametersRef,
+};
 use crate::{
     aws::Class,
     clock::Timings,
@@ -24,9 +28,26 @@ pub struct Synced {
 
 impl Synced {
     /// Where workers of `role` that are launched from now on read their parameters. With a problem, where those before
-    /// them do, so that a revision does not change for it.
+    /// them do, so that a revision does not change for it; but where these are only held back, where they will be, so that
+    /// a plan shows what follows.
     pub fn reference(&self, role: &str) -> Option<&ParametersRef> {
         self.references.get(role).or_else(|| self.references.get(MAIN))
+    }
+
+    /// For a plan that is only told: as if what is held back were written.
+    pub fn once_written(&self) -> Self {
+        let problem = self.problem.clone().filter(|problem| !matches!(problem, Problem::Held { .. }));
+        Self { problem, ..self.clone() }
+    }
+
+    /// The step in which what is held back would be written.
+    pub(super) fn step(&self) -> Option<String> {
+        match &self.problem {
+            Some(Problem::Held { why: _, roles, values }) => {
+                Some(format!("write parameters: {}", to_write(roles, *values)))
+            }
+            Some(_) | None => None,
+        }
     }
 
     /// `None` where the object has no parameters and never had.
@@ -50,8 +71,8 @@ impl Synced {
             Some(Problem::Missing { what: _, waited: false }) => Some(timings.progress),
             // Others write first.
             Some(Problem::Aws(error)) if error.class == Class::Throttled => Some(timings.progress),
+            Some(Problem::Held { .. }) | None => None,
             Some(_) => Some(timings.sweep),
-            None => None,
         }
     }
 }
