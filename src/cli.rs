@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::{aws::Connection, config::ControllerArgs, controller, crds, logs, reconcile::Chain};
+use crate::{aws::Connection, config::ControllerArgs, controller, crds, logs, manifests, reconcile::Chain};
 
 /// A Kubernetes controller for fleets of EC2 workers.
 #[derive(Debug, Parser)]
@@ -25,6 +25,13 @@ struct Cli {
 enum Command {
     /// Run the controller.
     Controller(ControllerArgs),
+    /// Check manifests without a cluster: what only muster can tell of them, like the paths of a FleetReport. The schema is
+    /// checked by `kubectl apply --dry-run=server`.
+    Plan {
+        /// A file of manifests; `-` reads them from standard input.
+        #[arg(short, long = "filename", required = true)]
+        filename: Vec<PathBuf>,
+    },
     /// Print the CustomResourceDefinitions, or write them as one file each.
     Crds {
         /// The folder to write to. Files in it that are no longer generated are left alone.
@@ -40,6 +47,14 @@ enum Command {
 pub async fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Controller(args) => control(args).await,
+        Command::Plan { filename } => match manifests::check(&filename, &mut std::io::stdout()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("muster plan: {}", Chain(&*error));
+                ExitCode::FAILURE
+            }
+        },
         Command::Crds { dir, reference } => match write_crds(dir.as_deref(), reference.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -29,6 +29,7 @@ pub mod ids;
 pub mod lease;
 pub mod live;
 pub mod logs;
+pub mod manifests;
 pub mod memories;
 pub mod metrics;
 pub mod reconcile;

@@ -58,6 +58,11 @@ impl Kind for FleetReport {
         self.spec.suspend
     }
 
+    fn check(live: &Live<Self>) -> Result<(), Failure> {
+        Desired::try_from(&live.object().spec)?;
+        Ok(())
+    }
+
     async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<FleetReportStatus>, Failure> {
         let outcome = collect(ctx, live).await;
         if outcome.is_err() {

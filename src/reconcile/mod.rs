@@ -57,6 +57,14 @@ pub trait Kind: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Deb
     /// `spec.suspend`.
     fn suspended(&self) -> bool;
 
+    /// Whether its spec and annotations are what the schema cannot tell. Pure.
+    ///
+    /// # Errors
+    /// [`Failure::InvalidSpec`], with what to write instead.
+    fn check(_: &Live<Self>) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// One look at the world and what follows from it. While [`Kind::suspended`], nothing outside is changed; the status
     /// goes on. Intents are written on the way with [`Live::record`]; the status that is returned is written by the shell,
     /// which adds `observedGeneration`, the conditions and the echo of `requested-at`.

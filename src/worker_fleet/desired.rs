@@ -258,3 +258,6 @@ impl Group {
 pub(super) fn earlier(annotation: impl Fn(&str) -> Option<String>) -> BTreeSet<Uid> {
     ids::uids(&annotation(ADOPT).unwrap_or_default()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

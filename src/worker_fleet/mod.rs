@@ -47,9 +47,9 @@ use crate::{
         instance::Instance,
         ledger::Ledger,
         look::{Found, Look, NONE_MAY_VANISH, Scope, WorkerKind},
-        observe::live_owner,
-        ownership::{self, OWNER_TAG},
-        parameters::{self, Ask, Held, Parameters},
+        observe::{live_owner, owner},
+        ownership::{self, OWNER_TAG, Owner},
+        parameters::{self, Ask, Held, Parameters, Synced},
         parting::{parting, unless_never_launched},
         preview::{PLAN_ONLY, is_plan_only},
         roster::{Known, Roster, Sighting},
@@ -82,6 +82,10 @@ impl Kind for WorkerFleet {
         self.spec.suspend
     }
 
+    fn check(live: &Live<Self>) -> Result<(), Failure> {
+        desired(live, owner(String::new(), live), Synced::default()).map(drop)
+    }
+
     async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<WorkerFleetStatus>, Failure> {
         let owner = live_owner(ctx, live);
         let spec = live.object().spec.clone();
@@ -96,8 +100,7 @@ impl Kind for WorkerFleet {
         let earlier = desired::earlier(|key| live.annotation(key).map(str::to_owned));
         let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles, earlier: &earlier, held };
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
-        let mut desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
-            .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
+        let mut desired = desired(live, owner.clone(), synced)?;
         for group in &mut desired.groups {
             let values = desired.parameters.reference(group.role.as_str());
             let (role, template) = (&group.role, &group.template);
@@ -217,6 +220,11 @@ impl WorkerKind for WorkerFleet {
     async fn see(_: &Context, _: &Session, _: &Live<Self>, _: &Ledger, _: &Roster) -> Result<(), Failure> {
         Ok(())
     }
+}
+
+fn desired(live: &Live<WorkerFleet>, owner: Owner, synced: Synced) -> Result<Desired, Failure> {
+    let annotation = |key: &str| live.annotation(key).map(str::to_owned);
+    Desired::parse(&live.object().spec, owner, synced, annotation).map_err(|e| Failure::InvalidSpec(e.to_string()))
 }
 
 async fn session(ctx: &Context, live: &Live<WorkerFleet>, claims: &[Claim]) -> Result<Session, Failure> {

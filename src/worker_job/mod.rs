@@ -53,9 +53,9 @@ use crate::{
     workers::{
         ledger::Ledger,
         look::{Found, Look, MAY_VANISH, NONE_MAY_VANISH, Scope, WorkerKind},
-        observe::live_owner,
-        ownership::JOB_TAG,
-        parameters::{self, Ask, Held, MAIN, Parameters},
+        observe::{live_owner, owner},
+        ownership::{JOB_TAG, Owner},
+        parameters::{self, Ask, Held, MAIN, Parameters, Synced},
         parting::{parting, unless_never_launched},
         preview::{PLAN_ONLY, dry, is_plan_only, preview},
         roster::{Known, Roster},
@@ -89,6 +89,10 @@ impl Kind for WorkerJob {
         self.spec.suspend
     }
 
+    fn check(live: &Live<Self>) -> Result<(), Failure> {
+        desired(live, owner(String::new(), live), Synced::default()).map(drop)
+    }
+
     async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<WorkerJobStatus>, Failure> {
         let owner = live_owner(ctx, live);
         let spec = live.object().spec.clone();
@@ -100,8 +104,7 @@ impl Kind for WorkerJob {
         let held = Held::of(spec.suspend, is_plan_only(live.annotation(PLAN_ONLY)));
         let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles: vec![], earlier: &none, held };
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
-        let mut desired = Desired::parse(&spec, owner.clone(), synced, |key| live.annotation(key).map(str::to_owned))
-            .map_err(|invalid| Failure::InvalidSpec(invalid.to_string()))?;
+        let mut desired = desired(live, owner.clone(), synced)?;
         let values = desired.parameters.reference(MAIN);
         let mut supplied = supply(ctx, &session, &owner, &desired.role, &spec.template, values, &mut memory).await;
         if let Some(supply) = &mut supplied.supply {
@@ -231,6 +234,11 @@ fn claims(spec: &WorkerJobSpec) -> Vec<Claim> {
         .chain(bucket)
         .chain(spec.parameters.as_ref().and_then(Parameters::claim))
         .collect()
+}
+
+fn desired(live: &Live<WorkerJob>, owner: Owner, synced: Synced) -> Result<Desired, Failure> {
+    let annotation = |key: &str| live.annotation(key).map(str::to_owned);
+    Desired::parse(&live.object().spec, owner, synced, annotation).map_err(|e| Failure::InvalidSpec(e.to_string()))
 }
 
 async fn session(ctx: &Context, live: &Live<WorkerJob>, claims: &[Claim]) -> Result<Session, Failure> {

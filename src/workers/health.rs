@@ -176,3 +176,6 @@ impl Beat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,8 +141,12 @@ async fn resolve_missing<K: WorkerKind>(
 }
 
 pub fn live_owner<K: WorkerKind>(ctx: &Context, live: &Live<K>) -> Owner {
+    owner(ctx.config.cluster_name.clone(), live)
+}
+
+pub fn owner<K: WorkerKind>(cluster: String, live: &Live<K>) -> Owner {
     Owner {
-        cluster: ctx.config.cluster_name.clone(),
+        cluster,
         tag: K::OWNER_TAG,
         namespace: live.namespace().into(),
         name: live.name().into(),

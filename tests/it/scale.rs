@@ -31,7 +31,7 @@ use crate::{
 async fn a_thousand_workers_come_and_go_within_ec2s_rates() {
     let scene = Scene::with(SandboxConfig { throttling: true, ..SandboxConfig::default() }).await;
     let _controller = scene.start().await;
-    scene.create::<WorkerFleet>("web", spec(&scene, 1000, json!({}))).await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1000, json!({"maxReplacementsPerHour": 0}))).await;
     wait_settled(&scene, "web", 1000).await;
 
     let mut zones = BTreeMap::<_, usize>::new();

@@ -1,0 +1,161 @@
+//! Manifests that are looked at without a cluster: what only this program can tell of a spec, told before it is applied.
+
+use std::{
+    io::{self, Read, Write},
+    path::Path,
+    sync::Arc,
+};
+
+use kube::{Resource, api::DynamicObject};
+use serde_json::Value;
+
+use crate::{
+    aws_account::AwsAccount,
+    fleet_report::FleetReport,
+    live::Live,
+    reconcile::{Chain, Kind},
+    worker_fleet::WorkerFleet,
+    worker_job::WorkerJob,
+};
+
+/// An object that is not in a cluster yet has no uid of its own.
+const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Writes a line for each of muster's objects in `files`, and tells whether all of them are in order. `-` is what is typed
+/// in.
+///
+/// # Errors
+/// When a file cannot be read or is not YAML.
+pub fn check(files: &[impl AsRef<Path>], out: &mut impl Write) -> Result<bool, Box<dyn std::error::Error>> {
+    let (mut found, mut all_right) = (0, true);
+    for file in files {
+        let file = file.as_ref();
+        let text = read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+        let documents = serde_yaml::from_multiple::<Value>(&text)
+            .map_err(|e| format!("{} is not YAML, or not one document after the other: {e}", file.display()))?;
+        for document in documents.into_iter().filter(is_ours) {
+            found += 1;
+            let object = format!("{} {}", text_at(&document, "/kind"), text_at(&document, "/metadata/name"));
+            match problem(document) {
+                None => writeln!(out, "{object}: ok")?,
+                Some(problem) => {
+                    all_right = false;
+                    writeln!(out, "{object}: {problem}")?;
+                }
+            }
+        }
+    }
+    if found == 0 {
+        return Err("there is no object of muster.dev in what was read".into());
+    }
+    Ok(all_right)
+}
+
+fn read(file: &Path) -> io::Result<String> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        return io::stdin().read_to_string(&mut text).map(|_| text);
+    }
+    std::fs::read_to_string(file)
+}
+
+fn is_ours(document: &Value) -> bool {
+    text_at(document, "/apiVersion").starts_with("muster.dev/")
+}
+
+fn text_at<'a>(document: &'a Value, place: &str) -> &'a str {
+    document.pointer(place).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn problem(document: Value) -> Option<String> {
+    let kind = text_at(&document, "/kind").to_owned();
+    match kind.as_str() {
+        AwsAccount::NAME => problem_of::<AwsAccount>(document),
+        FleetReport::NAME => problem_of::<FleetReport>(document),
+        WorkerFleet::NAME => problem_of::<WorkerFleet>(document),
+        WorkerJob::NAME => problem_of::<WorkerJob>(document),
+        _ => Some(format!(
+            "there is no such kind: write {}, {}, {} or {}",
+            AwsAccount::NAME,
+            FleetReport::NAME,
+            WorkerFleet::NAME,
+            WorkerJob::NAME
+        )),
+    }
+}
+
+fn problem_of<K: Kind>(document: Value) -> Option<String> {
+    let parsed = serde_json::from_value::<DynamicObject>(document).and_then(|mut raw| {
+        raw.meta_mut().uid = Some(NO_UID.into());
+        Live::<K>::parse(Arc::new(raw))
+    });
+    match parsed {
+        Ok(live) => K::check(&live).err().map(|problem| Chain(&problem).to_string()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> (bool, String) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let mut out = Vec::new();
+        let right = check(&[file.path()], &mut out).unwrap();
+        (right, String::from_utf8(out).unwrap())
+    }
+
+    const FLEET: &str = "
+apiVersion: muster.dev/v1alpha1
+kind: WorkerFleet
+metadata: {name: web}
+spec:
+  replicas: 2
+  aws: {region: eu-west-1}
+  template:
+    ami: {id: ami-0123456789abcdef0}
+    instanceTypes: [m6i.large]
+    subnets: {ids: [subnet-0123456789abcdef0]}
+";
+
+    #[test]
+    fn what_is_in_order_is_said_to_be_and_what_is_not_muster_s_is_left_out() {
+        let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: boot}}\n---{FLEET}");
+        assert_eq!(told(&text), (true, "WorkerFleet web: ok\n".into()));
+    }
+
+    #[test]
+    fn what_the_schema_cannot_know_is_told() {
+        let report = "
+apiVersion: muster.dev/v1alpha1
+kind: FleetReport
+metadata: {name: prod}
+spec:
+  sources: [{name: a, bucket: my-reports, aws: {region: eu-west-1}}]
+  fields: [{name: app, path: '$.app['}]
+";
+        let annotated = FLEET.replace("{name: web}", "{name: web, annotations: {muster.dev/adopt: earlier}}");
+        let (right, text) = told(&format!("{annotated}---{report}"));
+        assert!(!right);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("WorkerFleet web: the annotation muster.dev/adopt"), "{text}");
+        assert!(lines[1].starts_with("FleetReport prod: ") && lines[1].contains("$.app["), "{text}");
+    }
+
+    #[test]
+    fn a_field_of_another_type_and_a_kind_that_is_not_there_are_told() {
+        let (right, text) = told(&FLEET.replace("replicas: 2", "replicas: two"));
+        assert!(!right && text.contains("invalid type: string \"two\""), "{text}");
+        let (right, text) = told(&FLEET.replace("WorkerFleet", "Workerfleet"));
+        assert!(!right && text.contains("there is no such kind: write AwsAccount"), "{text}");
+    }
+
+    #[test]
+    fn nothing_to_look_at_is_no_success() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(check(&[file.path()], &mut Vec::new()).is_err());
+        assert!(check(&[Path::new("no/such/file.yaml")], &mut Vec::new()).is_err());
+    }
+}
