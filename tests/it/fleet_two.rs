@@ -1,12 +1,16 @@
 //! Two controllers that both believe to lead, as after a pause that outlasted the lease.
 
+use std::{collections::BTreeSet, time::Duration};
+
+use futures::{FutureExt, future};
 use kube::ResourceExt;
 use muster::worker_fleet::WorkerFleet;
+use muster_sandbox::CallQuery;
 use serde_json::json;
 
 use crate::{
     crash::{WORKERS, assert_converged, laggard, start},
-    fleet::{spec, status, wait_settled},
+    fleet::{ids, live, spec, status, wait_settled, with},
     scene::{PATIENCE, Scene},
     tap::{LOOK, Moment, Point, Tap},
 };
@@ -92,4 +96,78 @@ async fn one_with_a_stale_cache_and_one_paused_after_its_intent_make_exactly_fiv
         assert_converged(&scene, &paused, WORKERS, 5, &format!("the paused one goes on {resumed:?}")).await;
         assert_converged(&scene, &stale, WORKERS, 5, &format!("the stale one sees again, {resumed:?}")).await;
     }
+}
+
+/// All machines that EC2 was ever asked to end.
+fn asked_to_end(scene: &Scene) -> BTreeSet<String> {
+    let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "TerminateInstances"));
+    let named = calls.into_iter().flat_map(|call| call.parameters);
+    named.filter(|(name, _)| name.starts_with("InstanceId.")).map(|(_, id)| id).collect()
+}
+
+async fn two_choose_victims(moment: Moment, resumed: Resumed) {
+    let case = format!("paused {moment:?} its intent, goes on {resumed:?}");
+    let scene = Scene::with(laggard()).await;
+    let paused = Tap::new();
+    let _paused_controller = start(&scene, &paused).await;
+    let oldest_first = json!({"scaleDownPolicy": "Oldest"});
+    scene.create::<WorkerFleet>("web", with(spec(&scene, 3, json!({})), oldest_first)).await;
+    wait_settled(&scene, "web", 3).await;
+    let oldest = ids(&live(&scene));
+    // EC2 tells launch times to the second.
+    scene.sandbox.step(Duration::from_secs(5));
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": WORKERS}})).await;
+    wait_settled(&scene, "web", WORKERS as i32).await;
+    let all = ids(&live(&scene));
+
+    paused.pause_at(point(RECORD, 1), moment);
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
+    paused.paused().await;
+    let chosen: BTreeSet<_> = status(&scene.api::<WorkerFleet>().get("web").await.unwrap())
+        .workers
+        .terminations
+        .iter()
+        .flat_map(|t| t.instance_ids.iter().map(ToString::to_string))
+        .collect();
+    match moment {
+        Moment::Before => assert_eq!(chosen, BTreeSet::new(), "{case}"),
+        Moment::After => assert_eq!(chosen, oldest, "{case}"),
+    }
+    assert_eq!(asked_to_end(&scene), BTreeSet::new(), "{case}");
+
+    // Whoever chooses now chooses others.
+    scene.change::<WorkerFleet>("web", json!({"spec": {"scaleDownPolicy": "Newest"}})).await;
+    let other = Tap::new();
+    match resumed {
+        Resumed::First => paused.resume(),
+        Resumed::Last => {}
+    }
+    let _other_controller = start(&scene, &other).await;
+    match resumed {
+        Resumed::First => {}
+        Resumed::Last => {
+            assert_converged(&scene, &other, 2, 5, &case).await;
+            paused.resume();
+        }
+    }
+    wait_settled(&scene, "web", 2).await;
+    for tap in [&paused, &other] {
+        wait_until_seen(tap).await;
+    }
+    for tap in [&paused, &other] {
+        assert_converged(&scene, tap, 2, 5, &case).await;
+    }
+    let left = ids(&live(&scene));
+    let ended: BTreeSet<_> = all.difference(&left).cloned().collect();
+    assert_eq!(asked_to_end(&scene), ended, "{case}: nobody else was asked for");
+    match moment {
+        Moment::Before => assert!(left.is_subset(&oldest), "{case}: the other chose the newest"),
+        Moment::After => assert_eq!(ended, oldest, "{case}: what is on record counts"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_the_victims_that_two_choose_only_the_surplus_is_ended() {
+    let cases = [(Moment::Before, Resumed::Last), (Moment::After, Resumed::First), (Moment::After, Resumed::Last)];
+    future::join_all(cases.map(|(moment, resumed)| two_choose_victims(moment, resumed).boxed_local())).await;
 }

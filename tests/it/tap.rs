@@ -173,6 +173,11 @@ impl Tap {
         *self.state.lock().unwrap() = State { stop, ..State::default() };
     }
 
+    /// Forgets the calls so far, and holds the controller at `point` until it is resumed.
+    pub(crate) fn pause_at(&self, point: Point, moment: Moment) {
+        *self.state.lock().unwrap() = State { stop: Some((point, moment)), pauses: true, ..State::default() };
+    }
+
     pub(crate) fn resume(&self) {
         self.resumed.send_replace(true);
     }
@@ -214,8 +219,12 @@ impl Tap {
         let point = state.name(operation);
         state.points.push(point.clone());
         self.called.send_replace(());
+        if state.pauses {
+            // Once: of calls that come when they like, each is the same point.
+            let stop = state.stop.take_if(|(stop, _)| *stop == point);
+            return stop.map_or(Gate::Open, |(_, moment)| Gate::Pause(moment));
+        }
         match &state.stop {
-            Some((stop, moment)) if *stop == point && state.pauses => Gate::Pause(*moment),
             Some((stop, Moment::Before)) if *stop == point => {
                 self.stopped.send_replace(true);
                 Gate::Shut
