@@ -53,7 +53,7 @@ use crate::{
         parting::{parting, unless_never_launched},
         preview::{PLAN_ONLY, is_plan_only},
         roster::{Known, Roster, Sighting},
-        supply::supply,
+        supply::{Wish, supply},
     },
 };
 
@@ -88,6 +88,7 @@ impl Kind for WorkerFleet {
 
     async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<WorkerFleetStatus>, Failure> {
         let owner = live_owner(ctx, live);
+        let not_before = live.is_look_requested().then(|| ctx.clock.monotonic());
         let spec = live.object().spec.clone();
         let mut claims = spec.template.claims();
         claims.extend(spec.parameters.as_ref().and_then(Parameters::claim));
@@ -102,9 +103,9 @@ impl Kind for WorkerFleet {
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
         let mut desired = desired(live, owner.clone(), synced)?;
         for group in &mut desired.groups {
-            let values = desired.parameters.reference(group.role.as_str());
-            let (role, template) = (&group.role, &group.template);
-            group.supplied = supply(ctx, &session, &owner, role, template, values, &mut memory).await;
+            let parameters = desired.parameters.reference(group.role.as_str());
+            let wish = Wish { owner: &owner, role: &group.role, template: &group.template, parameters };
+            group.supplied = supply(ctx, &session, wish, not_before, &mut memory).await;
             if let Some(supply) = &group.supplied.supply {
                 memory.revisions.ensure(ctx, live, &supply.revision, FIELD_MANAGER).await?;
             }

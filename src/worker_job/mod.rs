@@ -59,7 +59,7 @@ use crate::{
         parting::{parting, unless_never_launched},
         preview::{PLAN_ONLY, dry, is_plan_only, preview},
         roster::{Known, Roster},
-        supply::supply,
+        supply::{Wish, supply},
     },
 };
 
@@ -95,6 +95,7 @@ impl Kind for WorkerJob {
 
     async fn reconcile(ctx: &Context, live: &mut Live<Self>) -> Result<Outcome<WorkerJobStatus>, Failure> {
         let owner = live_owner(ctx, live);
+        let not_before = live.is_look_requested().then(|| ctx.clock.monotonic());
         let spec = live.object().spec.clone();
         let session = session(ctx, live, &claims(&spec)).await?;
         let memory = ctx.workers.of(live.uid());
@@ -105,8 +106,9 @@ impl Kind for WorkerJob {
         let ask = Ask { owner: &owner, parameters: spec.parameters.as_ref(), roles: vec![], earlier: &none, held };
         let synced = parameters::sync(ctx, &session, live, &ask).await?;
         let mut desired = desired(live, owner.clone(), synced)?;
-        let values = desired.parameters.reference(MAIN);
-        let mut supplied = supply(ctx, &session, &owner, &desired.role, &spec.template, values, &mut memory).await;
+        let parameters = desired.parameters.reference(MAIN);
+        let wish = Wish { owner: &owner, role: &desired.role, template: &spec.template, parameters };
+        let mut supplied = supply(ctx, &session, wish, not_before, &mut memory).await;
         if let Some(supply) = &mut supplied.supply {
             desired.dress(&mut supply.revision);
             memory.revisions.ensure(ctx, live, &supply.revision, FIELD_MANAGER).await?;

@@ -27,14 +27,18 @@ pub struct Supply {
     pub launch_template_version: Option<i64>,
 }
 
+/// What workers of a group are to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    pub owner: &'a Owner,
+    pub role: &'a Role,
+    pub template: &'a WorkerTemplate,
+    pub parameters: Option<&'a ParametersRef>,
+}
+
 impl Supply {
-    fn new(
-        owner: &Owner,
-        role: &Role,
-        template: &WorkerTemplate,
-        resolution: &Resolution,
-        parameters: Option<&ParametersRef>,
-    ) -> Result<Self, Unrenderable> {
+    fn new(wish: Wish<'_>, resolution: &Resolution) -> Result<Self, Unrenderable> {
+        let Wish { owner, role, template, parameters } = wish;
         Ok(Self {
             revision: Revision::new(owner, role, template, resolution, parameters)?,
             places: resolution.places(template.placement),
@@ -60,7 +64,8 @@ impl Supplied {
     #[cfg(test)]
     pub(crate) fn of_ids(owner: &Owner, role: &Role, template: &WorkerTemplate) -> Self {
         let resolution = Resolution::of_ids(template).expect("ids");
-        let supply = Supply::new(owner, role, template, &resolution, None).expect("a template that can be rendered");
+        let wish = Wish { owner, role, template, parameters: None };
+        let supply = Supply::new(wish, &resolution).expect("a template that can be rendered");
         Self { supply: Some(supply), ..Self::default() }
     }
 
@@ -97,33 +102,31 @@ pub struct Supplies {
     unresolved_since: Option<Instant>,
 }
 
-/// Resolves and renders the template of one group.
+/// Resolves and renders the template of one group. With `not_before`, what AWS answered before that time counts no more.
 pub async fn supply(
     ctx: &Context,
     session: &Session,
-    owner: &Owner,
-    role: &Role,
-    template: &WorkerTemplate,
-    parameters: Option<&ParametersRef>,
+    wish: Wish<'_>,
+    not_before: Option<Instant>,
     memory: &mut Memory,
 ) -> Supplied {
-    let resolved = resolve(ctx, session, &owner.namespace, template).await;
+    let Wish { owner, role, template, parameters: _ } = wish;
+    let resolved = resolve(ctx, session, &owner.namespace, template, not_before).await;
     let now = ctx.clock.monotonic();
     let supplies = memory.supplies.entry(role.clone()).or_default();
-    let unresolved =
-        match resolved.map(|resolution| (Supply::new(owner, role, template, &resolution, parameters), resolution)) {
-            Ok((Ok(supply), resolution)) => {
-                supplies.last = Some((template.clone(), supply.clone()));
-                supplies.unresolved_since = None;
-                memory.zones.extend(resolution.zones);
-                return Supplied { supply: Some(supply), ..Supplied::default() };
-            }
-            Ok((Err(error), resolution)) => {
-                let why = Why::Unrenderable(error);
-                Unresolved { field: Field::UserData, why, image: Some(resolution.image) }
-            }
-            Err(unresolved) => unresolved,
-        };
+    let unresolved = match resolved.map(|resolution| (Supply::new(wish, &resolution), resolution)) {
+        Ok((Ok(supply), resolution)) => {
+            supplies.last = Some((template.clone(), supply.clone()));
+            supplies.unresolved_since = None;
+            memory.zones.extend(resolution.zones);
+            return Supplied { supply: Some(supply), ..Supplied::default() };
+        }
+        Ok((Err(error), resolution)) => {
+            let why = Why::Unrenderable(error);
+            Unresolved { field: Field::UserData, why, image: Some(resolution.image) }
+        }
+        Err(unresolved) => unresolved,
+    };
     let since = *supplies.unresolved_since.get_or_insert(now);
     let late = now.saturating_duration_since(since) >= ctx.config.timings.reference_grace;
     let overdue = late

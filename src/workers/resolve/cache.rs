@@ -58,39 +58,56 @@ impl Resolver {
         self.lane(session).images.forget(image);
     }
 
-    pub(super) async fn image(&self, session: &Session, id: &ImageId) -> Result<ImageRow, Error> {
+    /// For questions of one look. With `not_before`, answers from before that time count no more.
+    pub(super) fn inquire<'a>(&'a self, session: &'a Session, not_before: Option<Instant>) -> Inquiry<'a> {
+        Inquiry { session, lane: self.lane(session), timings: &self.timings, not_before }
+    }
+
+    fn lane(&self, session: &Session) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.entry((session.account.clone(), session.region.clone())).or_default().clone()
+    }
+}
+
+/// Asks for one look.
+#[derive(Debug)]
+pub(super) struct Inquiry<'a> {
+    session: &'a Session,
+    lane: Arc<Lane>,
+    timings: &'a Timings,
+    not_before: Option<Instant>,
+}
+
+impl Inquiry<'_> {
+    pub(super) async fn image(&self, id: &ImageId) -> Result<ImageRow, Error> {
         let sweep = self.timings.sweep;
         let age = |row: &ImageRow| match row.state {
             ImageState::Available => sweep.saturating_mul(IMAGE_PERIODS),
             ImageState::Pending | ImageState::Unusable(_) => sweep,
         };
-        let ask = async || describe(session, "ec2:DescribeImages").await?.image(id).await;
-        self.lane(session).images.ask(id, &self.timings, age, ask).await
+        let ask = async || describe(self.session, "ec2:DescribeImages").await?.image(id).await;
+        self.lane.images.ask(id, (self.timings, self.not_before), age, ask).await
     }
 
-    pub(super) async fn images(&self, session: &Session, selector: &AmiSelector) -> Result<Arc<[ImageRow]>, Error> {
-        let ask = async || Ok(describe(session, "ec2:DescribeImages").await?.images(selector).await?.into());
-        self.lane(session).selected.ask(selector, &self.timings, |_| self.timings.sweep, ask).await
+    pub(super) async fn images(&self, selector: &AmiSelector) -> Result<Arc<[ImageRow]>, Error> {
+        let ask = async || Ok(describe(self.session, "ec2:DescribeImages").await?.images(selector).await?.into());
+        self.lane.selected.ask(selector, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
     }
 
     /// The value of a parameter, which may be anything: it is not to be shown.
-    pub(super) async fn parameter(&self, session: &Session, name: &ParameterName) -> Result<String, Error> {
-        let ask = async || Ok(Ssm::new(session).get_parameter(name).await?.expose().to_owned());
-        self.lane(session).parameters.ask(name, &self.timings, |_| self.timings.sweep, ask).await
+    pub(super) async fn parameter(&self, name: &ParameterName) -> Result<String, Error> {
+        let ask = async || Ok(Ssm::new(self.session).get_parameter(name).await?.expose().to_owned());
+        self.lane.parameters.ask(name, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
     }
 
-    pub(super) async fn launch_template(
-        &self,
-        session: &Session,
-        wanted: &LaunchTemplate,
-    ) -> Result<TemplateRow, Error> {
+    pub(super) async fn launch_template(&self, wanted: &LaunchTemplate) -> Result<TemplateRow, Error> {
         let wanted = LaunchTemplate { on_change: None, ..wanted.clone() };
         let ask =
-            async || describe(session, "ec2:DescribeLaunchTemplateVersions").await?.launch_template(&wanted).await;
-        self.lane(session).templates.ask(&wanted, &self.timings, |_| self.timings.sweep, ask).await
+            async || describe(self.session, "ec2:DescribeLaunchTemplateVersions").await?.launch_template(&wanted).await;
+        self.lane.templates.ask(&wanted, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
     }
 
-    pub(super) async fn subnets(&self, session: &Session, query: SubnetQuery) -> Result<Arc<[SubnetRow]>, Error> {
+    pub(super) async fn subnets(&self, query: SubnetQuery) -> Result<Arc<[SubnetRow]>, Error> {
         let sweep = self.timings.sweep;
         // A subnet never moves.
         let age = match &query {
@@ -98,7 +115,7 @@ impl Resolver {
             SubnetQuery::Tags(_) | SubnetQuery::Default => sweep,
         };
         let ask = async || {
-            let ec2 = describe(session, "ec2:DescribeSubnets").await?;
+            let ec2 = describe(self.session, "ec2:DescribeSubnets").await?;
             let rows = match &query {
                 SubnetQuery::Ids(ids) => ec2.subnets(&ids.iter().cloned().collect::<Vec<_>>()).await,
                 SubnetQuery::Tags(tags) => ec2.subnets_by_tags(tags).await,
@@ -106,24 +123,19 @@ impl Resolver {
             };
             Ok(rows?.into())
         };
-        self.lane(session).subnets.ask(&query, &self.timings, |_| age, ask).await
+        self.lane.subnets.ask(&query, (self.timings, self.not_before), |_| age, ask).await
     }
 
     pub(super) async fn security_groups(
         &self,
-        session: &Session,
         vpc: &VpcId,
         tags: &BTreeMap<String, String>,
     ) -> Result<Vec<SecurityGroupId>, Error> {
-        let ask =
-            async || describe(session, "ec2:DescribeSecurityGroups").await?.security_groups_by_tags(vpc, tags).await;
+        let ask = async || {
+            describe(self.session, "ec2:DescribeSecurityGroups").await?.security_groups_by_tags(vpc, tags).await
+        };
         let key = (vpc.clone(), tags.clone());
-        self.lane(session).groups.ask(&key, &self.timings, |_| self.timings.sweep, ask).await
-    }
-
-    fn lane(&self, session: &Session) -> Arc<Lane> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.entry((session.account.clone(), session.region.clone())).or_default().clone()
+        self.lane.groups.ask(&key, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
     }
 }
 
@@ -151,6 +163,7 @@ struct Slot<A> {
 
 #[derive(Debug)]
 struct Last<A> {
+    begun: Instant,
     ended: Instant,
     outcome: Result<A, Error>,
 }
@@ -162,25 +175,28 @@ impl<Q, A> Default for Table<Q, A> {
 }
 
 impl<Q: Clone + Eq + Hash, A: Clone> Table<Q, A> {
-    /// The answer to `question`: the last one while it is younger than `age` says, otherwise a new one. Who comes while it is
-    /// asked waits, and takes that answer.
+    /// The answer to `question`: the last one while it is younger than `age` says and was asked for no earlier than
+    /// `not_before`, otherwise a new one. Who comes while it is asked waits, and takes that answer.
     async fn ask(
         &self,
         question: &Q,
-        timings: &Timings,
+        (timings, not_before): (&Timings, Option<Instant>),
         age: impl Fn(&A) -> Duration,
         ask: impl AsyncFnOnce() -> Result<A, Error>,
     ) -> Result<A, Error> {
         let arrived = Clock.monotonic();
         let slot = self.slot(question, arrived, timings);
         let mut last = slot.lock().await;
-        if let Some(last) =
-            last.as_ref().filter(|last| arrived.saturating_duration_since(last.ended) < last.age(timings, &age))
-        {
+        let is_good = |last: &&Last<A>| {
+            arrived.saturating_duration_since(last.ended) < last.age(timings, &age)
+                && not_before.is_none_or(|time| last.begun >= time)
+        };
+        if let Some(last) = last.as_ref().filter(is_good) {
             return last.outcome.clone();
         }
+        let begun = Clock.monotonic();
         let outcome = ask().await;
-        *last = Some(Last { ended: Clock.monotonic(), outcome: outcome.clone() });
+        *last = Some(Last { begun, ended: Clock.monotonic(), outcome: outcome.clone() });
         outcome
     }
 
@@ -241,7 +257,7 @@ mod tests {
                     asked.set(asked.get() + 1);
                     answer.clone()
                 };
-                assert_eq!(table.ask(&"q", &timings, |_| timings.sweep, ask).await, answer);
+                assert_eq!(table.ask(&"q", (&timings, None), |_| timings.sweep, ask).await, answer);
             }
             assert_eq!(asked.get(), calls, "{answer:?}");
         }
@@ -256,11 +272,14 @@ mod tests {
             count.set(count.get() + 1);
             Ok(count.get())
         };
-        assert_eq!(table.ask(&"q", &timings, |_| Duration::ZERO, next).await, Ok(1));
-        assert_eq!(table.ask(&"q", &timings, |_| Duration::ZERO, next).await, Ok(2));
-        assert_eq!(table.ask(&"q", &timings, |_| timings.sweep, next).await, Ok(2));
+        assert_eq!(table.ask(&"q", (&timings, None), |_| Duration::ZERO, next).await, Ok(1));
+        assert_eq!(table.ask(&"q", (&timings, None), |_| Duration::ZERO, next).await, Ok(2));
+        assert_eq!(table.ask(&"q", (&timings, None), |_| timings.sweep, next).await, Ok(2));
         table.forget(&"q");
-        assert_eq!(table.ask(&"q", &timings, |_| timings.sweep, next).await, Ok(3));
-        assert_eq!(table.ask(&"other", &timings, |_| timings.sweep, next).await, Ok(4));
+        assert_eq!(table.ask(&"q", (&timings, None), |_| timings.sweep, next).await, Ok(3));
+        assert_eq!(table.ask(&"other", (&timings, None), |_| timings.sweep, next).await, Ok(4));
+        let requested = (&timings, Some(Clock.monotonic()));
+        assert_eq!(table.ask(&"q", requested, |_| timings.sweep, next).await, Ok(5));
+        assert_eq!(table.ask(&"q", requested, |_| timings.sweep, next).await, Ok(5), "once for all groups of a look");
     }
 }

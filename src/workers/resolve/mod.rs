@@ -4,7 +4,10 @@ mod cache;
 mod image;
 mod unresolved;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -14,7 +17,7 @@ pub use self::{
     unresolved::{Field, Unresolved, Why},
 };
 use self::{
-    cache::SubnetQuery,
+    cache::{Inquiry, SubnetQuery},
     image::{choose, usable},
 };
 use crate::{
@@ -100,7 +103,7 @@ impl Resolution {
 }
 
 /// Finds out what `template` comes to for an object in `namespace`. What others asked within the last period is taken
-/// from them.
+/// from them, unless it was before `not_before`.
 ///
 /// # Errors
 /// What it cannot be made into, with what to change. Nothing may be launched then.
@@ -109,8 +112,9 @@ pub async fn resolve(
     session: &Session,
     namespace: &str,
     template: &WorkerTemplate,
+    not_before: Option<Instant>,
 ) -> Result<Resolution, Unresolved> {
-    let asker = Asker { ctx, session, resolver: &ctx.resolver };
+    let asker = Asker { ctx, session, inquiry: ctx.resolver.inquire(session, not_before) };
     let base =
         asker.base(template).await.map_err(|why| Unresolved { field: Field::LaunchTemplate, why, image: None })?;
     let image = match &template.ami {
@@ -189,13 +193,13 @@ impl Found {
 struct Asker<'a> {
     ctx: &'a Context,
     session: &'a Session,
-    resolver: &'a Resolver,
+    inquiry: Inquiry<'a>,
 }
 
 impl Asker<'_> {
     async fn base(&self, template: &WorkerTemplate) -> Result<Option<TemplateRow>, Why> {
         match &template.launch_template {
-            Some(wanted) => Ok(Some(self.resolver.launch_template(self.session, wanted).await.map_err(Why::Aws)?)),
+            Some(wanted) => Ok(Some(self.inquiry.launch_template(wanted).await.map_err(Why::Aws)?)),
             None => Ok(None),
         }
     }
@@ -203,7 +207,7 @@ impl Asker<'_> {
     async fn image(&self, ami: &Ami) -> Result<Image, Why> {
         let now = self.ctx.clock.now();
         if let Some(selector) = &ami.selector {
-            let rows = self.resolver.images(self.session, selector).await.map_err(Why::Aws)?;
+            let rows = self.inquiry.images(selector).await.map_err(Why::Aws)?;
             return choose(selector, &self.session.account, &rows, now);
         }
         let id = match (&ami.id, &ami.ssm_parameter) {
@@ -211,12 +215,12 @@ impl Asker<'_> {
             (None, Some(name)) => self.parameter(name).await?,
             (None, None) => return Err(Why::Nothing("set id, ssmParameter or selector".into())),
         };
-        usable(&self.resolver.image(self.session, &id).await.map_err(Why::Aws)?, now)
+        usable(&self.inquiry.image(&id).await.map_err(Why::Aws)?, now)
     }
 
     async fn parameter(&self, name: &str) -> Result<ImageId, Why> {
         let parameter = ParameterName::try_from(name).map_err(invalid)?;
-        let value = self.resolver.parameter(self.session, &parameter).await.map_err(Why::Aws)?;
+        let value = self.inquiry.parameter(&parameter).await.map_err(Why::Aws)?;
         // Not with the value: it may be a secret that was named by mistake.
         ImageId::try_from(value.trim()).map_err(|_| {
             Why::Nothing(format!(
@@ -232,7 +236,7 @@ impl Asker<'_> {
             let message = "neither the template nor its launch template names an image: add spec.template.ami";
             return Err(failed(Field::Ami, Why::Nothing(message.into())));
         };
-        let row = self.resolver.image(self.session, id).await;
+        let row = self.inquiry.image(id).await;
         let row = row.map_err(|error| failed(Field::LaunchTemplate, Why::Aws(error)))?;
         usable(&row, self.ctx.clock.now()).map_err(|why| failed(Field::LaunchTemplate, why))
     }
@@ -241,7 +245,7 @@ impl Asker<'_> {
         match subnets {
             Some(Subnets { tags: Some(tags), .. }) => {
                 let query = SubnetQuery::Tags(tags.clone());
-                let rows = self.resolver.subnets(self.session, query).await.map_err(Why::Aws)?;
+                let rows = self.inquiry.subnets(query).await.map_err(Why::Aws)?;
                 of_one_vpc(tags, &rows)
             }
             Some(Subnets { ids, tags: None }) => Ok(Found { ids: distinct(ids).map_err(invalid)?, ..Found::default() }),
@@ -255,7 +259,7 @@ impl Asker<'_> {
         if let Some(subnet) = interface.and_then(|interface| interface.subnet.clone()) {
             return Ok(Found { ids: vec![subnet], ..Found::default() });
         }
-        let rows = self.resolver.subnets(self.session, SubnetQuery::Default).await.map_err(Why::Aws)?;
+        let rows = self.inquiry.subnets(SubnetQuery::Default).await.map_err(Why::Aws)?;
         let zone = base.and_then(|base| base.zone.as_ref());
         let rows: Vec<_> = rows.iter().filter(|row| zone.is_none_or(|zone| *zone == row.zone)).cloned().collect();
         if rows.is_empty() {
@@ -275,7 +279,7 @@ impl Asker<'_> {
             Some(vpc) => vpc.clone(),
             None => self.vpc(&subnets.ids).await?,
         };
-        let found = self.resolver.security_groups(self.session, &vpc, tags).await.map_err(Why::Aws)?;
+        let found = self.inquiry.security_groups(&vpc, tags).await.map_err(Why::Aws)?;
         let marks = marks(tags);
         match found.len() {
             0 => Err(Why::Nothing(format!(
@@ -291,7 +295,7 @@ impl Asker<'_> {
 
     async fn vpc(&self, subnets: &[SubnetId]) -> Result<VpcId, Why> {
         let query = SubnetQuery::Ids(subnets.iter().cloned().collect::<BTreeSet<_>>());
-        let rows = self.resolver.subnets(self.session, query).await.map_err(Why::Aws)?;
+        let rows = self.inquiry.subnets(query).await.map_err(Why::Aws)?;
         Ok(one_vpc(&rows)?.clone())
     }
 

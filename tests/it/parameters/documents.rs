@@ -11,8 +11,8 @@ use muster::worker_fleet::WorkerFleet;
 use serde_json::{Value, json};
 
 use super::{
-    change_secret, create_secret, documents, fleet_spec, in_s3, newest, parameters, password, read_on_worker, scene,
-    synced,
+    BUCKET, change_secret, create_secret, documents, fleet_spec, in_s3, newest, parameters, password, read_on_worker,
+    scene, synced,
 };
 use crate::fleet::{self, live, ready, settled, status, wait_settled, with};
 
@@ -62,6 +62,21 @@ async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_go
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
     scene.wait_gone::<WorkerFleet>("web").await;
     assert_eq!(documents(&scene), BTreeMap::new());
+}
+
+#[tokio::test]
+async fn a_look_that_is_asked_for_writes_what_somebody_removed() {
+    let scene = scene().await;
+    let _controller = scene.start().await;
+    let values = json!([{"name": "threads", "value": "4"}]);
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_s3(), values))).await;
+    wait_settled(&scene, "web", 1).await;
+    let written = documents(&scene);
+    scene.sandbox.s3().remove(BUCKET, written.keys().next().unwrap()).unwrap();
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/requested-at": "1"}}})).await;
+    let handled = |fleet: &WorkerFleet| status(fleet).common.last_handled_requested_at.as_deref() == Some("1");
+    scene.wait::<WorkerFleet>("web", "the look", handled).await;
+    assert_eq!(documents(&scene), written);
 }
 
 #[tokio::test]

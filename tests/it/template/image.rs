@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use kube::{Api, api::PostParams};
-use muster::worker_fleet::WorkerFleet;
+use muster::{clock::Timings, config::Config, worker_fleet::WorkerFleet};
 use muster_sandbox::{AMAZON_LINUX_X86_64, AccountId, CallQuery, ImageSpec, ImageState};
 use serde_json::{Value, json};
 
 use super::{asked_again, image, launches, says, told, wish};
 use crate::{
     fleet::{ids, live, status, wait_settled},
-    scene::{REGION, Scene, timings},
+    scene::{Controller, PATIENCE, REGION, Scene, timings},
 };
 
 /// An image of `owner`, public so that everybody sees it, made on that day of January.
@@ -44,6 +44,34 @@ async fn an_image_is_named_by_a_parameter_or_by_marks() {
         assert_eq!((&*truth, &*reason), ("True", "AmiFound"), "{message}");
     }
     assert!(live(&scene).iter().all(|worker| worker.image_id == newest));
+}
+
+#[tokio::test]
+async fn a_look_that_is_asked_for_remembers_nothing_of_images() {
+    let scene = Scene::new().await;
+    let config = scene.config();
+    let seldom = Config { timings: Timings { sweep: PATIENCE * 10, ..config.timings }, ..config };
+    let _controller = Controller::start(seldom, scene.connection(), |client| client).await;
+    let name = |image: &str| scene.sandbox.put_public_parameter(REGION, "/aws/service/app/latest", image);
+    let first = publish(&scene, &scene.account, "app-1", 1);
+    name(&first);
+    let fleets =
+        [("parameter", json!({"ami": {"ssmParameter": "/aws/service/app/latest"}})), ("marks", by_name(&["self"]))];
+    for (fleet, ami) in &fleets {
+        scene.create::<WorkerFleet>(fleet, wish(&scene, 1, ami)).await;
+        wait_settled(&scene, fleet, 1).await;
+    }
+    let second = publish(&scene, &scene.account, "app-2", 2);
+    name(&second);
+    for (fleet, _) in &fleets {
+        scene.change::<WorkerFleet>(fleet, json!({"spec": {"replicas": 2}})).await;
+        assert_eq!(image(&status(&wait_settled(&scene, fleet, 2).await)).0, first, "{fleet}: others look seldom");
+        let request = json!({"metadata": {"annotations": {"muster.dev/requested-at": "1"}}});
+        scene.change::<WorkerFleet>(fleet, request).await;
+        let handled = |fleet: &WorkerFleet| status(fleet).common.last_handled_requested_at.as_deref() == Some("1");
+        let looked = scene.wait::<WorkerFleet>(fleet, "the look", handled).await;
+        assert_eq!(image(&status(&looked)).0, second, "{fleet}");
+    }
 }
 
 #[tokio::test]
@@ -206,7 +234,7 @@ async fn many_fleets_ask_for_their_images_once() {
     let last = scene.sandbox.calls(&CallQuery::default()).last().unwrap().number;
     let query = CallQuery { after: Some(last), ..CallQuery::operation("ec2", "DescribeImages") };
     let asked = scene.sandbox.wait_for_calls(&query, |calls| calls.len() >= 4);
-    let asked = tokio::time::timeout(crate::scene::PATIENCE, asked).await.expect("four looks");
+    let asked = tokio::time::timeout(PATIENCE, asked).await.expect("four looks");
     let between = asked[3].started.duration_since(asked[0].started).unsigned_abs();
     let fair: Duration = timings().sweep * 3;
     assert!(between >= fair.mul_f64(0.95), "{} fleets: four looks within {between:?}, not {fair:?}", names.len());
