@@ -237,6 +237,8 @@ fn by_policy(workers: &mut [(&Sighting, Health)], policy: ScaleDownPolicy, cpu: 
 }
 
 #[cfg(test)]
+mod sample;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;

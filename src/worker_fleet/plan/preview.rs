@@ -46,7 +46,7 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        super::tests::{at_once, desired, id, machine, observed, pass, uid},
+        super::sample::{at_once, desired, id, machine, observed, pass, uid},
         *,
     };
     use crate::workers::instance::InstanceState;

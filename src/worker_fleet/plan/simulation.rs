@@ -2,6 +2,7 @@
 //! answers. A rule of the write protocol that is switched off must be missed, or the histories prove nothing.
 
 mod broken;
+mod calm;
 mod ec2;
 mod history;
 mod oracle;

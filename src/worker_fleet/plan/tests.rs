@@ -2,189 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::*;
+use super::{sample::*, *};
 use crate::{
     aws,
-    ids::{ClientToken, Role, SubnetId, Uid, Zone},
-    worker_fleet::{crd::WorkerFleetSpec, desired::Desired},
+    ids::Role,
     workers::{
-        draft::{Action, Refusal, Zones},
-        health::ReadinessCheck,
-        instance::{Instance, InstanceState},
-        launch::{LaunchIntent, Termination},
+        draft::{Action, Refusal},
+        instance::InstanceState,
+        launch::LaunchIntent,
         ledger::{MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS},
-        ownership::Owner,
-        parameters::{Held, Problem, Synced},
-        roster::{Known, Roster},
+        parameters::{Held, Problem},
+        roster::Known,
         settle::Standing,
     },
 };
-
-pub(super) const UID: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
-const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
-
-pub(super) fn uid(text: &str) -> Uid {
-    Uid::try_from(text).unwrap()
-}
-
-pub(super) fn desired(replicas: i32, extra: serde_json::Value) -> Desired {
-    let mut spec = json!({
-        "replicas": replicas,
-        "aws": {"region": "eu-west-1"},
-        "template": {
-            "ami": {"id": "ami-00000001"},
-            "instanceTypes": ["m6i.large", "m5.large"],
-            "subnets": {"ids": ["subnet-0000000a", "subnet-0000000b"]},
-        },
-    });
-    spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-    let spec: WorkerFleetSpec = serde_json::from_value(spec).unwrap();
-    let owner = Owner {
-        cluster: "c".into(),
-        tag: crate::workers::ownership::OWNER_TAG,
-        namespace: "ns".into(),
-        name: "web".into(),
-        uid: Uid::try_from(UID).unwrap(),
-    };
-    Desired::parse(&spec, owner, Synced::default(), |_| None).unwrap().supplied()
-}
-
-pub(super) fn id(n: u32) -> InstanceId {
-    InstanceId::try_from(format!("i-{n:08x}")).unwrap()
-}
-
-pub(super) fn subnet(name: char) -> SubnetId {
-    SubnetId::try_from(format!("subnet-0000000{name}")).unwrap()
-}
-
-pub(super) fn zones() -> Zones {
-    let zone = |name: char| (subnet(name), Zone::try_from(format!("eu-west-1{name}")).unwrap());
-    Zones::Known(BTreeMap::from([zone('a'), zone('b')]))
-}
-
-fn token(n: u64) -> ClientToken {
-    ClientToken::new(&uid(UID), n)
-}
-
-pub(super) fn machine(n: u32, state: InstanceState) -> Sighting {
-    Sighting {
-        instance: Instance {
-            id: id(n),
-            state,
-            subnet: Some(subnet('a')),
-            zone: "eu-west-1a".into(),
-            instance_type: "m6i.large".into(),
-            launched_at: Some(Timestamp::from_second(1_000 + i64::from(n)).unwrap()),
-            client_token: token(900 + u64::from(n)).to_string(),
-            launch_index: 0,
-            state_reason: String::new(),
-            state_reason_message: String::new(),
-            tags: BTreeMap::new(),
-        },
-        swept: true,
-        checks_passed: true,
-    }
-}
-
-fn launched_with(token: &ClientToken, n: u32) -> Sighting {
-    let mut machine = machine(n, InstanceState::Pending);
-    machine.instance.client_token = token.to_string();
-    machine
-}
-
-pub(super) fn observed(machines: impl IntoIterator<Item = Sighting>) -> Observed {
-    let machines = machines.into_iter().map(|m| (m.instance.id.clone(), m)).collect();
-    Observed { roster: Roster { machines, ..Roster::default() }, zones: zones(), ..Observed::default() }
-}
-
-fn running(ids: impl IntoIterator<Item = u32>) -> Observed {
-    observed(ids.into_iter().map(|n| machine(n, InstanceState::Running)))
-}
-
-fn intent(n: u64, holder: &str, count: u32, ids: &[u32]) -> LaunchIntent {
-    LaunchIntent {
-        token: token(n),
-        holder: holder.into(),
-        attempts: 1,
-        role: Role::main(),
-        revision: "web-1".into(),
-        subnet: subnet('a'),
-        instance_type: crate::ids::InstanceType::try_from("m6i.large").unwrap(),
-        image_id: crate::ids::ImageId::try_from("ami-00000001").unwrap(),
-        launch_template_version: None,
-        indexes: None,
-        count,
-        replaces: 0,
-        instance_ids: ids.iter().copied().map(id).collect(),
-        started_at: Time(Timestamp::from_second(500).unwrap()),
-    }
-}
-
-fn launches(intents: impl IntoIterator<Item = LaunchIntent>) -> Ledger {
-    Ledger { launches: intents.into_iter().collect(), ..Ledger::default() }
-}
-
-fn victims(ids: &[u32]) -> Ledger {
-    let termination = Termination {
-        holder: "me".into(),
-        reason: TerminationReason::ScaleDown,
-        started_at: Time(Timestamp::from_second(500).unwrap()),
-        instance_ids: ids.iter().copied().map(id).collect(),
-    };
-    Ledger { terminations: vec![termination], ..Ledger::default() }
-}
-
-pub(super) fn pass<R>(run: impl FnOnce(&mut Pass<'_>) -> R) -> R {
-    let mut next = 0;
-    let mut nonce = || {
-        next += 1;
-        next
-    };
-    run(&mut Pass { now: Timestamp::from_second(2_000).unwrap(), holder: "me", nonce: &mut nonce })
-}
-
-/// Every running worker whose checks pass is ready and available.
-pub(super) fn at_once(desired: &Desired, observed: &Observed) -> State {
-    let health = observed.roster.machines.values().map(|machine| {
-        let ready = machine.instance.state == InstanceState::Running
-            && (desired.readiness.criteria.check == ReadinessCheck::Running || machine.checks_passed);
-        (machine.instance.id.clone(), Health { ready, available: ready, was_ready: ready, ..Health::default() })
-    });
-    State { health: health.collect(), ..State::default() }
-}
-
-fn planned(desired: &Desired, observed: &Observed, ledger: &Ledger) -> Plan {
-    pass(|pass| plan(desired, &at_once(desired, observed), observed, ledger, pass))
-}
-
-/// Without the tally of what was filled up.
-fn bare(ledger: Ledger) -> Ledger {
-    Ledger { provisioned: vec![], ..ledger }
-}
-
-fn hold(plan: &Plan) -> Option<Hold> {
-    plan.holds.values().min().copied()
-}
-
-fn launched(plan: &Plan) -> Vec<(&SubnetId, &str, u32)> {
-    let calls = plan.actions.iter().filter_map(|action| match action {
-        Action::Launch(intent) => Some((&intent.subnet, intent.instance_type.as_str(), intent.count)),
-        Action::Terminate(_) => None,
-    });
-    calls.collect()
-}
-
-fn terminated(plan: &Plan) -> Vec<InstanceId> {
-    let calls = plan.actions.iter().filter_map(|action| match action {
-        Action::Launch(_) => None,
-        Action::Terminate(ids) => Some(ids.clone()),
-    });
-    calls.flatten().collect()
-}
 
 #[test]
 fn a_first_fill_records_what_it_sends_and_nothing_else() {

@@ -1,7 +1,7 @@
 //! Rules that can be switched off, to see that they are missed.
 
 use super::{
-    super::tests::{UID, uid},
+    super::sample::{UID, uid},
     wish::boundless,
 };
 use crate::{

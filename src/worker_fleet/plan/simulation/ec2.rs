@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    super::tests::machine,
+    super::sample::machine,
     history::{Fate, Lag},
 };
 use crate::{

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    super::{State, tests::zones},
+    super::{State, sample::zones},
     broken::Broken,
     ec2::Ec2,
     history::{Fate, Stage},

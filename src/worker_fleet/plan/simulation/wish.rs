@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use serde_json::json;
 
-use super::super::tests::desired;
+use super::super::sample::desired;
 use crate::{
     ids::MAIN_ROLE,
     worker_fleet::{

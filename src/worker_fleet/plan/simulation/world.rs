@@ -42,7 +42,7 @@ pub(super) struct World {
     pub gone: bool,
     pub ec2: Ec2,
     leader: Option<Process>,
-    paused: Vec<Process>,
+    pub paused: Vec<Process>,
     pub tally: Tally,
     pub violation: Option<String>,
 }
@@ -214,7 +214,7 @@ impl World {
     }
 
     /// Goes on with a reconcile; false is the end of the process.
-    fn run(&mut self, process: &mut Process, pause: Option<Stage>) -> bool {
+    pub(super) fn run(&mut self, process: &mut Process, pause: Option<Stage>) -> bool {
         while let Some(mut task) = process.task.take() {
             if pause == Some(task.stage) {
                 process.task = Some(task);
@@ -349,45 +349,6 @@ impl World {
         } else {
             self.put(task, &ledger, true);
         }
-    }
-
-    /// Nothing is paused any more, all is well, and the leader looks now and then until nothing is left to do.
-    pub(super) fn calm(&mut self) {
-        for mut process in std::mem::take(&mut self.paused) {
-            self.run(&mut process, None);
-            self.check();
-        }
-        self.apply(Step::Resume);
-        self.ec2.heal();
-        let mut calls = (self.ec2.calls, self.object.version);
-        for look in 0..70 {
-            self.wait(if look < 8 { 65 } else { 600 });
-            self.apply(Step::Reconcile { stale: false, fates: [Fate::Works; 4], pause: None });
-            let quiet = std::mem::replace(&mut calls, (self.ec2.calls, self.object.version)) == calls;
-            if self.violation.is_some() || quiet && self.is_as_wished() {
-                return;
-            }
-        }
-        let live: Vec<_> = self.ec2.machines.values().filter(|machine| machine.is_live()).collect();
-        self.violation = Some(format!(
-            "not as wished in the end: {} live for {:?}, {:?}",
-            live.len(),
-            self.wish,
-            self.object.ledger
-        ));
-    }
-
-    fn is_as_wished(&self) -> bool {
-        let live = || self.ec2.machines.values().filter(|machine| machine.is_live() && !machine.foreign);
-        if self.object.deleting {
-            return self.gone && live().count() <= self.given_up() as usize;
-        }
-        let exact = self.object.desired.groups.iter().all(|group| {
-            let current = group.supplied.supply.as_ref().map_or("", |supply| supply.revision.name.as_str());
-            let right = live().filter(|m| m.instance.role() == group.role.as_str() && m.instance.revision() == current);
-            right.count() == group.replicas as usize
-        });
-        exact && live().count() == self.object.desired.total() as usize && !self.object.ledger.is_open()
     }
 
     pub(super) fn live_by_role(&self) -> BTreeMap<&str, u32> {
