@@ -4,6 +4,7 @@ use super::{sources::Source, values::Unresolved};
 use crate::{
     aws::{self, Class},
     condition::Reason,
+    reconcile::Chain,
     workers::preview::PLAN_ONLY,
 };
 
@@ -17,7 +18,12 @@ pub enum Problem {
         waited: bool,
     },
     /// Kubernetes does not let muster read it.
-    Unreadable { source: Source, message: String },
+    Unreadable {
+        source: Source,
+        message: String,
+        /// It may do so the next moment.
+        passing: bool,
+    },
     /// The values are such that they cannot be kept there.
     Unusable(String),
     /// Parameters of these names are there, and muster did not make them.
@@ -69,6 +75,19 @@ impl Problem {
         }
     }
 
+    pub(super) fn unreadable(source: &Source, cause: &kube::Error) -> Self {
+        let (message, passing) = match cause {
+            kube::Error::Api(status) => (status.message.clone(), matches!(status.code, 408 | 429 | 500..)),
+            // It may quote what it cannot read, and so the value.
+            kube::Error::SerdeError(_) => {
+                let lead = "see what stands between muster and the API server";
+                (format!("the answer is not one that Kubernetes gives: {lead}"), false)
+            }
+            other => (Chain(other).to_string(), true),
+        };
+        Self::Unreadable { source: source.clone(), message, passing }
+    }
+
     pub fn reason(&self) -> Reason {
         match self {
             Self::Missing { .. } => Reason::ValueMissing,
@@ -92,7 +111,7 @@ impl Problem {
     pub fn message(&self) -> String {
         match self {
             Self::Missing { what, waited: _ } => what.clone(),
-            Self::Unreadable { source, message } => format!("{source} cannot be read: {message}"),
+            Self::Unreadable { source, message, passing: _ } => format!("{source} cannot be read: {message}"),
             Self::Unusable(what) => what.clone(),
             Self::Taken { names, earlier } => {
                 let more = names.len().saturating_sub(NAMED);
@@ -131,7 +150,8 @@ impl Problem {
     pub fn is_stalled(&self) -> bool {
         match self {
             Self::Missing { what: _, waited } => *waited,
-            Self::Unreadable { .. } | Self::Unusable(_) | Self::Taken { .. } | Self::StoreChanged => true,
+            Self::Unreadable { passing, .. } => !passing,
+            Self::Unusable(_) | Self::Taken { .. } | Self::StoreChanged => true,
             Self::Aws(error) => match error.class {
                 Class::Denied | Class::InvalidInput | Class::NotFound => true,
                 Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => false,

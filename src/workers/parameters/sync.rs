@@ -169,16 +169,7 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             let content = match sources::read(self.ctx, self.live, source).await {
                 Ok(content) => content,
                 Err(Failure::Kube { operation: _, source: cause }) => {
-                    let message = match *cause {
-                        kube::Error::Api(status) => status.message,
-                        // It may quote what it cannot read, and so the value.
-                        kube::Error::SerdeError(_) => {
-                            "the answer is not one that Kubernetes gives: see what stands between muster and the API server"
-                                .into()
-                        }
-                        other => crate::reconcile::Chain(&other).to_string(),
-                    };
-                    return Err(Stop::Problem(Problem::Unreadable { source: source.clone(), message }));
+                    return Err(Stop::Problem(Problem::unreadable(source, &cause)));
                 }
                 Err(failure) => return Err(failure.into()),
             };

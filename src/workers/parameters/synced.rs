@@ -69,6 +69,7 @@ impl Synced {
             Some(Problem::Unfinished) => Some(timings.progress / 50),
             // Things are applied together, and may be there the next moment.
             Some(Problem::Missing { what: _, waited: false }) => Some(timings.progress),
+            Some(Problem::Unreadable { passing: true, .. }) => Some(timings.progress),
             // Others write first.
             Some(Problem::Aws(error)) if error.class == Class::Throttled => Some(timings.progress),
             Some(Problem::Held { .. }) | None => None,

@@ -1,13 +1,20 @@
 //! Values that are not there yet, or not any more.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use http::{Request, Response, StatusCode};
 use k8s_openapi::api::core::v1::Secret;
-use muster::worker_fleet::WorkerFleet;
+use kube::{Client, client::Body};
+use muster::{clock::Timings, config::Config, worker_fleet::WorkerFleet};
 use serde_json::json;
 
 use super::{change_secret, create_secret, documents, fleet_spec, in_s3, parameters, password, scene, synced};
 use crate::{
     fleet::{self, live, status, wait_settled},
-    scene::condition,
+    scene::{Controller, PATIENCE, condition},
 };
 
 #[tokio::test]
@@ -41,4 +48,40 @@ async fn nothing_is_launched_before_a_missing_value_is_there_and_what_runs_stays
     assert_eq!(live(&scene).len(), 1);
     change_secret(&scene, "second").await;
     wait_settled(&scene, "web", 2).await;
+}
+
+/// `client` to an API server that answers nothing about Secrets before `serves` is set.
+fn failing(client: Client, serves: Arc<AtomicBool>) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, serves) = (client.clone(), serves.clone());
+        async move {
+            if request.uri().path().ends_with("/secrets/db") && !serves.load(Ordering::Relaxed) {
+                let overloaded = Response::builder().status(StatusCode::SERVICE_UNAVAILABLE);
+                return Ok(overloaded.body(Body::from(b"overloaded".to_vec())).unwrap());
+            }
+            client.send(request).await
+        }
+    });
+    Client::new(service, namespace)
+}
+
+#[tokio::test]
+async fn while_the_api_server_is_overloaded_nobody_is_asked_to_change_anything() {
+    let scene = scene().await;
+    create_secret(&scene, "first", true).await;
+    let config = scene.config();
+    let seldom = Config { timings: Timings { sweep: PATIENCE * 10, ..config.timings }, ..config };
+    let serves = Arc::new(AtomicBool::new(false));
+    let until = serves.clone();
+    let _controller = Controller::start(seldom, scene.connection(), |client| failing(client, until)).await;
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_s3(), json!([password()])))).await;
+    let told = |fleet: &WorkerFleet| synced(fleet, "False", "KubernetesError");
+    let fleet = scene.wait::<WorkerFleet>("web", "told of the API server", told).await;
+    let conditions = status(&fleet).common.conditions;
+    let (_, _, message) = condition(&conditions, "ParametersSynced").unwrap();
+    assert!(message.contains("Secret db cannot be read: overloaded"), "{message}");
+    assert_eq!((condition(&conditions, "Stalled"), fleet::launches(&scene)), (None, 0));
+    serves.store(true, Ordering::Relaxed);
+    wait_settled(&scene, "web", 1).await;
 }

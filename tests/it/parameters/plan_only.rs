@@ -120,8 +120,7 @@ async fn a_value_that_was_edited_meanwhile_is_written_at_once_when_the_plan_may_
     let held = |fleet: &WorkerFleet| synced(fleet, "False", "Suspended") && steps(fleet).is_none();
     scene.wait::<WorkerFleet>("web", "told of the other reason", held).await;
     scene.change::<WorkerFleet>("web", plan_only(None)).await;
-    let written =
-        |value: &str| documents(&scene).into_values().any(|text| text == json!({"threads": value}).to_string());
+    let written = |value: &str| documents(&scene).into_values().any(|text| text.contains(&format!("\"{value}\"")));
     assert!(written("4") && !written("8"));
     assert_eq!((newest(&scene), launches(&scene)), (worker.clone(), 1));
     scene.change::<WorkerFleet>("web", json!({"spec": {"suspend": false}})).await;
