@@ -67,22 +67,35 @@ impl Hands<'_> {
         memory.belief.recorded(&plan.ledger);
         let mut launches = Vec::new();
         let mut victims = Vec::new();
+        let mut is_whole = true;
         for action in plan.actions {
             match action {
                 Action::Launch(intent) => {
                     let content = memory.revisions.find(self.ctx, live, &intent.revision).await?;
                     let token = intent.token.clone();
                     let recorded = answer.confirm(intent, |s| s.as_ref().launches.iter().find(|i| i.token == token));
-                    let intent = recorded.ok_or_else(pruned::<K>)?;
-                    launches.push((intent, content));
+                    match recorded {
+                        Some(intent) => launches.push((intent, content)),
+                        None => {
+                            // Only a part of it is on record, and that would be another request.
+                            memory.cannot_be_repeated(&token);
+                            is_whole = false;
+                        }
+                    }
                 }
                 Action::Terminate(ids) => {
                     let recorded = plan.ledger.terminations.clone();
-                    let recorded =
-                        answer.confirm(recorded, |s| Some(&s.as_ref().terminations)).ok_or_else(pruned::<K>)?;
-                    victims.push((recorded, ids));
+                    let recorded = answer.confirm(recorded, |s| Some(&s.as_ref().terminations));
+                    is_whole &= recorded.is_some();
+                    victims.extend(recorded.map(|recorded| (recorded, ids)));
                 }
             }
+        }
+        if !is_whole {
+            // What was kept of it is taken back. If this write is overtaken, it waits on record for a search.
+            let status = K::with_ledger(live.status(), self.session, self.roster, ledger.clone());
+            live.record(self.ctx, status).await?;
+            return Err(pruned::<K>());
         }
         let mut ledger = plan.ledger;
         // Who ends makes room first, so that an update has at no moment more machines than it may.

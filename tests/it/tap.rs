@@ -18,8 +18,13 @@ use aws_smithy_runtime_api::{
     shared::IntoShared,
 };
 use http::{Method, Request};
+use jiff::SignedDuration;
 use kube::{Client, client::Body};
 use tokio::sync::watch;
+
+pub(crate) use self::wire::End;
+
+mod wire;
 
 /// One call, by what it is and how often the same came before it. A bare number would not repeat from run to run. Looks at AWS
 /// of one sort with nothing done in between are the same point: how many of these there are is up to the clock.
@@ -66,6 +71,7 @@ pub(crate) struct Tap {
     stale: watch::Sender<bool>,
     /// The resources that it watches, having listed them.
     watched: watch::Sender<BTreeSet<String>>,
+    wire: wire::Wire,
 }
 
 /// What a controller at rest calls, and what it calls once in a while to prove its accounts anew.
@@ -145,6 +151,7 @@ impl Tap {
             resumed: watch::Sender::new(false),
             stale: watch::Sender::new(false),
             watched: watch::Sender::default(),
+            wire: wire::Wire::default(),
         }
     }
 
@@ -185,6 +192,28 @@ impl Tap {
     /// Keeps changes of fleets from the controller, which goes on with what it has seen, or brings them again.
     pub(crate) fn set_stale(&self, stale: bool) {
         self.stale.send_replace(stale);
+    }
+
+    /// Ends all watches that are open.
+    pub(crate) fn end_watches(&self, end: End) {
+        self.wire.end_watches(end);
+    }
+
+    /// Watches of `resource` cannot go on from a version before `version` any more.
+    pub(crate) fn forget_before(&self, resource: &'static str, version: u64) {
+        self.wire.forget_before(resource, version);
+    }
+
+    /// The API server does not know this field of statuses, as with an older CRD: `launches` or `launches/role`.
+    pub(crate) fn prune(&self, path: Option<&'static str>) {
+        self.wire.prune(path);
+    }
+
+    /// The same tap, behind which the clock is ahead of everybody else's: what is written is dated so, and what is read
+    /// comes from so long ago.
+    pub(crate) fn with_clock_ahead(self, by: SignedDuration) -> Self {
+        self.wire.set_ahead(by);
+        self
     }
 
     /// Every call so far, in order.
@@ -290,13 +319,19 @@ impl Tap {
         let service = tower::service_fn(move |request: Request<Body>| {
             let (tap, client) = (tap.clone(), client.clone());
             async move {
+                let watches = watched(&request).is_some();
                 if let Some(resource) = watched(&request) {
                     tap.watched.send_if_modified(|all| all.insert(resource.to_owned()));
                     if resource == "workerfleets" {
                         let _ = tap.stale.subscribe().wait_for(|stale| !*stale).await;
                     }
+                    if let Some(refusal) = tap.wire.refuse(&request, resource) {
+                        return Ok(refusal);
+                    }
                 }
-                tap.pass(kube_operation(&request), client.send(request)).await
+                let request = tap.wire.sent(request).await;
+                let answer = tap.pass(kube_operation(&request), client.send(request)).await?;
+                Ok::<_, kube::Error>(tap.wire.received(answer, watches))
             }
         });
         Client::new(service, namespace)
@@ -364,7 +399,10 @@ impl HttpConnector for TappedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (inner, tap) = (self.inner.clone(), self.tap.clone());
         let operation = aws_operation(&request);
-        HttpConnectorFuture::new(async move { tap.pass(Some(operation), async { inner.call(request).await }).await })
+        HttpConnectorFuture::new(async move {
+            let answer = tap.pass(Some(operation), async { inner.call(request).await }).await?;
+            tap.wire.received_from_aws(answer).await
+        })
     }
 }
 

@@ -1,0 +1,116 @@
+//! CRDs older than the controller, which prune what they do not know from a record and answer 200: what is not wholly on
+//! record is not sent, and the condition says what to apply.
+
+use std::fmt::Debug;
+
+use futures::{FutureExt, future};
+use k8s_openapi::NamespaceResourceScope;
+use kube::Resource;
+use muster::{worker_fleet::WorkerFleet, worker_job::WorkerJob};
+use muster_sandbox::CallQuery;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::{
+    crash::{laggard, start},
+    fleet::{ids, launches, live, ready, spec, wait_settled, with},
+    fleet_faults::ever,
+    job::{self, Deed, Workers, is},
+    scene::{Scene, condition},
+    tap::{Point, Tap},
+};
+
+/// Returns once two more attempts were made to record something: one may have been under way.
+async fn attempts(tap: &Tap, record: &str) {
+    let count = |points: &[Point]| points.iter().filter(|point| point.operation == record).count();
+    let before = count(&tap.points());
+    tap.until(|points| count(points) >= before + 2).await;
+}
+
+async fn look_again<K>(scene: &Scene, name: &str, look: u32)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug,
+{
+    let annotation = json!({"muster.dev/requested-at": look.to_string()});
+    scene.change::<K>(name, json!({"metadata": {"annotations": annotation}})).await;
+}
+
+fn says(message: &str, kind: &str) -> bool {
+    message.contains("so no call was made") && message.contains(&format!("the CRD of {kind} is of another version"))
+}
+
+async fn fleet_without(path: &'static str) {
+    let scene = Scene::with(laggard()).await;
+    let tap = Tap::new();
+    tap.prune(Some(path));
+    let _controller = start(&scene, &tap).await;
+    let roles = json!({"roles": [{"name": "leader", "replicas": 1}]});
+    scene.create::<WorkerFleet>("web", with(spec(&scene, 0, json!({})), roles)).await;
+    let told = |fleet: &WorkerFleet| {
+        let (truth, _, message) = ready(fleet).unwrap_or_default();
+        truth == "False" && says(&message, "WorkerFleet")
+    };
+    scene.wait::<WorkerFleet>("web", &format!("{path}: told what to apply"), told).await;
+    // Nor when it looks again and finds what was kept of it.
+    for look in 1..=3 {
+        look_again::<WorkerFleet>(&scene, "web", look).await;
+        attempts(&tap, "PUT workerfleets/status").await;
+    }
+    assert_eq!((launches(&scene), ever(&scene)), (0, 0), "{path}");
+
+    tap.prune(None);
+    look_again::<WorkerFleet>(&scene, "web", 4).await;
+    // `replicas` are those without a role.
+    wait_settled(&scene, "web", 0).await;
+    assert_eq!(ever(&scene), 1, "{path}");
+    assert_eq!(live(&scene)[0].tags["muster.dev:role"], "leader", "{path}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_launch_that_is_not_wholly_on_record_is_never_made() {
+    future::join_all(["launches", "launches/role"].map(|path| fleet_without(path).boxed_local())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn victims_that_are_not_on_record_are_never_ended() {
+    let scene = Scene::with(laggard()).await;
+    let tap = Tap::new();
+    let _controller = start(&scene, &tap).await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 3, json!({}))).await;
+    wait_settled(&scene, "web", 3).await;
+    let workers = ids(&live(&scene));
+    tap.prune(Some("terminations"));
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 1}})).await;
+    let told = |fleet: &WorkerFleet| ready(fleet).is_some_and(|(_, _, message)| says(&message, "WorkerFleet"));
+    scene.wait::<WorkerFleet>("web", "told what to apply", told).await;
+    assert_eq!(scene.sandbox.calls(&CallQuery::operation("ec2", "TerminateInstances")), []);
+    assert_eq!(ids(&live(&scene)), workers);
+    tap.prune(None);
+    look_again::<WorkerFleet>(&scene, "web", 1).await;
+    wait_settled(&scene, "web", 1).await;
+    assert_eq!(ever(&scene), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_indexes_are_not_on_record_runs_none_of_them() {
+    let scene = Scene::with(laggard()).await;
+    let _workers = Workers::start(&scene, |_, _| Deed::Exits(0));
+    let tap = Tap::new();
+    tap.prune(Some("launches/indexes"));
+    let _controller = start(&scene, &tap).await;
+    scene.create::<WorkerJob>("work", job::spec(&scene, 3, 3, json!({}))).await;
+    let told = |job: &WorkerJob| {
+        let ready = condition(&job::status(job).common.conditions, "Ready").unwrap_or_default();
+        says(&ready.2, "WorkerJob")
+    };
+    scene.wait::<WorkerJob>("work", "told what to apply", told).await;
+    for look in 1..=3 {
+        look_again::<WorkerJob>(&scene, "work", look).await;
+        attempts(&tap, "PUT workerjobs/status").await;
+    }
+    assert_eq!((launches(&scene), ever(&scene)), (0, 0));
+    tap.prune(None);
+    look_again::<WorkerJob>(&scene, "work", 4).await;
+    scene.wait::<WorkerJob>("work", "complete", |job| is(job, "Complete", "True", "CompletionsReached")).await;
+    assert_eq!(job::launched(&scene), [(0, 1), (1, 1), (2, 1)].into());
+}
