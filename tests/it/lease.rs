@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use futures::{FutureExt, future};
+use jiff::SignedDuration;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use muster::{
     clock::Timings,
     config::LeaseName,
@@ -11,7 +15,11 @@ use muster_world::KubeApi;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::scene::{PATIENCE, timings};
+use crate::{
+    clocks::{OFF, now},
+    scene::{self, PATIENCE, timings},
+    tap::Tap,
+};
 
 struct Candidate {
     leadership: Leadership,
@@ -20,7 +28,11 @@ struct Candidate {
 }
 
 async fn candidate(namespace: &str, holder: &str, timings: Timings) -> Candidate {
-    let client = KubeApi::shared().await.admin().await.unwrap();
+    candidate_behind(&Tap::new(), namespace, holder, timings).await
+}
+
+async fn candidate_behind(tap: &Tap, namespace: &str, holder: &str, timings: Timings) -> Candidate {
+    let client = tap.kube(KubeApi::shared().await.admin().await.unwrap());
     let name = LeaseName { namespace: namespace.into(), name: "muster".into() };
     let (elector, leadership) = Elector::new(client, name, holder.into(), timings);
     let stop = CancellationToken::new();
@@ -69,13 +81,45 @@ async fn a_leader_whose_lease_was_taken_says_so() {
     let first = candidate(&namespace, "a", timings()).await;
     leads(&first).await;
     // Somebody writes another holder into the lease, as a takeover does.
-    let api = kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(
-        KubeApi::shared().await.admin().await.unwrap(),
-        &namespace,
-    );
+    let api = Api::<Lease>::namespaced(KubeApi::shared().await.admin().await.unwrap(), &namespace);
     let theft = serde_json::json!({"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 3600}});
     api.patch("muster", &Default::default(), &kube::api::Patch::Merge(theft)).await.unwrap();
     let lost = tokio::time::timeout(PATIENCE, first.task).await.expect("never noticed").unwrap();
     assert!(lost.is_err());
     assert_eq!(first.leadership.held_until(), None);
+}
+
+/// The first renews for two leases and then stops. Its clock and the second's are off by so much.
+async fn one_of_two_clocks_is_off(first_ahead: SignedDuration, second_ahead: SignedDuration) {
+    let case = format!("{first_ahead} and {second_ahead}");
+    let api = KubeApi::shared().await;
+    let namespace = api.namespace().await.unwrap();
+    let leases = Api::<Lease>::namespaced(api.admin().await.unwrap(), &namespace);
+    let (first_tap, second_tap) = (Tap::new().with_clock_ahead(first_ahead), Tap::new().with_clock_ahead(second_ahead));
+    let first = candidate_behind(&first_tap, &namespace, "a", timings()).await;
+    leads(&first).await;
+    let second = candidate_behind(&second_tap, &namespace, "b", timings()).await;
+    let mut last = None;
+    for _ in 0..12 {
+        let renewed = |lease: &Lease| lease.metadata.resource_version != last;
+        let lease = scene::wait(leases.clone(), "muster", "renewed", renewed).await;
+        let spec = lease.spec.unwrap();
+        assert_eq!(spec.holder_identity.as_deref(), Some("a"), "{case}");
+        let off = spec.renew_time.unwrap().0.duration_since(now()) - first_ahead;
+        assert!(off.abs() < SignedDuration::from_mins(2), "{case}: {off} off what it should be off");
+        assert!(first.leadership.held_until().is_some(), "{case}");
+        assert_eq!(second.leadership.held_until(), None, "{case}: two lead");
+        last = lease.metadata.resource_version;
+    }
+    first.task.abort();
+    let last_end = first.leadership.held_until().unwrap();
+    leads(&second).await;
+    assert!(Instant::now() >= last_end, "{case}: taken over while the first could still believe to lead");
+}
+
+#[tokio::test]
+async fn clocks_that_differ_make_nobody_lead_early_and_keep_nobody_from_it() {
+    let none = SignedDuration::ZERO;
+    let cases = [(OFF, none), (-OFF, none), (none, OFF), (none, -OFF)];
+    future::join_all(cases.map(|(first, second)| one_of_two_clocks_is_off(first, second).boxed_local())).await;
 }
