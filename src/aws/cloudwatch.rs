@@ -10,7 +10,7 @@ use aws_sdk_cloudwatch::{
 use jiff::Timestamp;
 
 use crate::{
-    aws::{Bucket, Class, Error, Session},
+    aws::{Bucket, Error, Session},
     ids::InstanceId,
     workers::cpu::{CpuSample, CpuSamples, Period},
 };
@@ -46,7 +46,7 @@ impl CloudWatch {
     async fn batch(&self, wanted: &[(&InstanceId, &Period)], now: Timestamp) -> Result<CpuSamples, Error> {
         let Session { account, region, limits, .. } = &self.session;
         let taken = limits.take(account, region, Bucket::GetMetricData, 1);
-        let _permit = taken.map_err(|wait| failed(Class::Throttled, "NotSent", wait.to_string()))?;
+        let _permit = taken.map_err(|_| Error::not_sent(OPERATION))?;
         let queries = wanted.iter().enumerate().map(|(index, (id, period))| query(index, id, **period));
         let queries = queries.collect::<Result<Vec<_>, _>>()?;
         let back = wanted.iter().map(|(_, period)| period.memory()).max().unwrap_or_default();
@@ -92,8 +92,4 @@ fn query(index: usize, id: &InstanceId, period: Period) -> Result<MetricDataQuer
     let seconds = i32::try_from(period.duration().as_secs()).unwrap_or(i32::MAX);
     let stat = MetricStat::builder().metric(metric).period(seconds).stat("Average").build();
     Ok(MetricDataQuery::builder().id(format!("m{index}")).metric_stat(stat).build())
-}
-
-fn failed(class: Class, code: &str, message: String) -> Error {
-    Error { operation: OPERATION, class, code: code.into(), message }
 }

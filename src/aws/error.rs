@@ -1,5 +1,7 @@
 //! What AWS answers when it does not do what was asked, classified by its code.
 
+use std::collections::BTreeSet;
+
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
@@ -76,6 +78,36 @@ impl Error {
             None => self.message.split_once("' for ").map(|(_, rest)| rest)?,
         };
         rest.split_whitespace().next().map(|name| name.trim_end_matches(['.', ',', ';', ':']))
+    }
+
+    /// The words of the message that may be ids.
+    pub(super) fn words(&self) -> BTreeSet<&str> {
+        self.message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect()
+    }
+
+    /// A call that was not made, since the rate has no room for it. Without the exact time to wait, which would differ each
+    /// time that it is told.
+    pub(crate) fn not_sent(operation: &'static str) -> Self {
+        Self {
+            operation,
+            class: Class::Throttled,
+            code: "NotSent".into(),
+            message: "the request rate allowed for this account and region is used up".into(),
+        }
+    }
+
+    /// The same error of a call that names nothing, so that nothing can be missing. EC2 says now and then that an instance
+    /// does not exist to somebody who lists all (aws/aws-sdk-java#911).
+    pub(super) fn of_nothing_named(self) -> Self {
+        match self.class {
+            Class::NotFound => Self { class: Class::Transient, ..self },
+            Class::Throttled
+            | Class::NoCapacity
+            | Class::Denied
+            | Class::InvalidInput
+            | Class::Conflict
+            | Class::Transient => self,
+        }
     }
 
     fn unanswered(operation: &'static str, code: &str, message: &str) -> Self {

@@ -57,8 +57,7 @@ impl Bucket {
 pub struct Permit(());
 
 /// The bucket is empty. Look again after this time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the request rate allowed for this account and region is used up for another {0:?}")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotNow(pub Duration);
 
 /// So many objects write parameters of an account and region at once. The rate is so low that more would only wait for each

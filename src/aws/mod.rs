@@ -10,7 +10,12 @@ pub mod s3;
 pub mod ssm;
 pub mod sweep;
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_config::{BehaviorVersion, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -81,7 +86,16 @@ impl fmt::Debug for Session {
     }
 }
 
+/// For how long a look waits for the rate of EC2's reads.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 impl Session {
+    /// Waits until `deadline` for the turn of so many reads at EC2, as the account's rate allows them.
+    pub(crate) async fn turn(&self, operation: &'static str, calls: u32, deadline: Instant) -> Result<Permit, Error> {
+        let turn = self.limits.wait(&self.account, &self.region, Bucket::Describe, calls, deadline);
+        turn.await.map_err(|_| Error::not_sent(operation))
+    }
+
     /// For making SDK clients in the modules of this folder, and nowhere else.
     pub(in crate::aws) fn sdk(&self) -> &SdkConfig {
         &self.config

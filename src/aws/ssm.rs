@@ -231,28 +231,18 @@ impl Ssm {
     /// enough others write: their turn comes first.
     pub fn writer(&self) -> Result<ParameterWriter, Error> {
         let Session { account, region, limits, .. } = &self.session;
-        limits.parameter_writer(account, region).ok_or_else(|| not_sent(PUT))
+        limits.parameter_writer(account, region).ok_or_else(|| Error::not_sent(PUT))
     }
 
     /// Waits for the turn of a call, as the account's rate allows it.
     async fn turn(&self, operation: &'static str, bucket: Bucket) -> Result<Permit, Error> {
         let Session { account, region, limits, .. } = &self.session;
         let deadline = Clock.monotonic() + PATIENCE;
-        limits.wait(account, region, bucket, 1, deadline).await.map_err(|_| not_sent(operation))
+        limits.wait(account, region, bucket, 1, deadline).await.map_err(|_| Error::not_sent(operation))
     }
 }
 
 const PUT: &str = "ssm:PutParameter";
-
-/// Without the exact time to wait, which would differ each time that it is told.
-fn not_sent(operation: &'static str) -> Error {
-    Error {
-        operation,
-        class: Class::Throttled,
-        code: "NotSent".into(),
-        message: "the request rate allowed for this account and region is used up".into(),
-    }
-}
 
 /// AWS quotes what it finds wrong, and it may be the value.
 fn without(mut error: Error, value: &ParameterValue) -> Error {

@@ -6,12 +6,12 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use crate::{
     aws::{
-        Bucket, Class, Error, NotNow, Session,
+        Class, Error, LONGEST_WAIT, Session,
         cpu::{CpuKnown, CpuLane, CpuWish, Pace},
         ec2::{Ec2, PAGE},
     },
@@ -68,9 +68,6 @@ impl StatusChecks {
         self.passed.get(id).copied().unwrap_or_default()
     }
 }
-
-/// For how long a look waits for EC2's rate.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What takes a call for each thousand.
 trait Paged {
@@ -198,21 +195,10 @@ where
     // As many calls as it took the last time.
     let size = last.as_ref().and_then(|last| last.outcome.as_ref().ok()).map_or(0, |seen| seen.size());
     let calls = u32::try_from(size.div_ceil(PAGE as usize)).unwrap_or(u32::MAX).max(1);
-    let deadline = arrived + LONGEST_WAIT;
     // Whoever comes while this one waits for its turn is served by the same look.
-    let turn = session.limits.wait(&session.account, &session.region, Bucket::Describe, calls, deadline);
-    let _permit = turn.await.map_err(too_fast)?;
+    let _permit = session.turn("ec2:DescribeInstances", calls, arrived + LONGEST_WAIT).await?;
     let begun = Clock.monotonic();
     let outcome = look(begun).await.map(Arc::new);
     *last = Some(Last { begun, ended: Clock.monotonic(), outcome: outcome.clone() });
     outcome
-}
-
-fn too_fast(wait: NotNow) -> Error {
-    Error {
-        operation: "ec2:DescribeInstances",
-        class: Class::Throttled,
-        code: "NotSent".into(),
-        message: wait.to_string(),
-    }
 }

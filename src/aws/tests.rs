@@ -94,6 +94,69 @@ async fn more_writes_than_the_rate_allows_wait_for_their_turn() {
     assert_eq!(sandbox.throttled(), BTreeMap::new());
 }
 
+async fn launch(session: &Session, zone: &str, count: i32) -> Vec<InstanceId> {
+    let client = aws_sdk_ec2::Client::new(session.sdk());
+    let place = aws_sdk_ec2::types::Placement::builder().availability_zone(format!("{REGION}{zone}")).build();
+    let call = client.run_instances().image_id(muster_sandbox::AMAZON_LINUX_X86_64).placement(place);
+    let call = call.instance_type(aws_sdk_ec2::types::InstanceType::T3Micro).min_count(count).max_count(count);
+    let launched = call.send().await.unwrap();
+    launched.instances().iter().map(|i| InstanceId::try_from(i.instance_id().unwrap()).unwrap()).collect()
+}
+
+fn not_found(message: &str) -> muster_sandbox::FaultAction {
+    let code = "InvalidInstanceID.NotFound".into();
+    muster_sandbox::FaultAction::Error { code, message: Some(message.into()), status: Some(400) }
+}
+
+#[tokio::test]
+async fn ids_that_ec2_does_not_know_cost_one_call_more_however_many_they_are() {
+    let sandbox = Sandbox::start(SandboxConfig { throttling: false, ..SandboxConfig::default() }).await.unwrap();
+    let session = session(&sandbox).await;
+    let ec2 = ec2::Ec2::new(&session);
+    let (hidden, shown) = (launch(&session, "a", 130).await, launch(&session, "b", 20).await);
+    sandbox.set_zone_dark(&ACCOUNT.parse().unwrap(), REGION, &format!("{REGION}a"), true);
+    let all: Vec<_> = hidden.iter().chain(&shown).cloned().collect();
+    let described = ec2.describe_by_id(&all).await.unwrap();
+    let said = |of: &[InstanceId], known| of.iter().all(|id| described.get(id).is_some_and(|d| d.is_some() == known));
+    assert!(described.len() == 150 && said(&hidden, false) && said(&shown, true), "{described:?}");
+    let calls = || sandbox.call_counts(&muster_sandbox::CallQuery::default())["ec2:DescribeInstances"];
+    assert_eq!(calls(), 3, "one for a hundred that are all unknown, two for the rest");
+
+    let unnamed = not_found("some of these do not exist");
+    sandbox.add_fault(muster_sandbox::Fault::once("ec2", "DescribeInstances", unnamed));
+    let described = ec2.describe_by_id(&[hidden[0].clone(), shown[0].clone()]).await.unwrap();
+    assert!(described[&hidden[0]].is_none() && described[&shown[0]].is_some());
+    assert_eq!(calls(), 6, "the refused one, and one for each half");
+    assert!(ec2.describe_by_id(&[]).await.unwrap().is_empty());
+    assert_eq!(calls(), 6);
+}
+
+#[tokio::test]
+async fn what_nobody_named_cannot_be_missing() {
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let ec2 = ec2::Ec2::new(&session(&sandbox).await);
+    for operation in ["DescribeInstances", "DescribeInstanceStatus"] {
+        let spurious = not_found("The instance ID 'i-6381a3fa' does not exist");
+        sandbox.add_fault(muster_sandbox::Fault::once("ec2", operation, spurious));
+    }
+    let (swept, checked) = (ec2.sweep("c").await.unwrap_err(), ec2.status_checks().await.unwrap_err());
+    for error in [swept, checked] {
+        assert_eq!((error.class, error.code.as_str()), (Class::Transient, "InvalidInstanceID.NotFound"));
+    }
+}
+
+#[tokio::test]
+async fn a_read_waits_for_its_turn_and_what_is_told_of_a_long_wait_is_always_the_same() {
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let session = session(&sandbox).await;
+    let _all = session.limits.take(&session.account, &session.region, Bucket::Describe, 100).unwrap();
+    let turn = |patience| session.turn("ec2:DescribeImages", 1, Clock.monotonic() + patience);
+    let refused = turn(Duration::ZERO).await.unwrap_err();
+    assert_eq!(turn(Duration::from_millis(1)).await.unwrap_err(), refused);
+    assert_eq!(refused.class, Class::Throttled);
+    assert!(turn(LONGEST_WAIT).await.is_ok());
+}
+
 #[tokio::test]
 async fn an_image_is_named_by_a_parameter() {
     let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();

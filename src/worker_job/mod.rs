@@ -200,11 +200,7 @@ impl WorkerKind for WorkerJob {
         let mut memory = memory.lock().await;
         let before = progress_of(&live.status());
         let asked = memory.follow(roster, ledger, &before);
-        let mut described = BTreeMap::new();
-        if !asked.is_empty() {
-            let answer = Ec2::new(session).describe_by_id(&asked).await?;
-            described.extend(answer.into_iter().map(|instance| (instance.id.clone(), instance)));
-        }
+        let described = Ec2::new(session).describe_by_id(&asked).await?;
         let (now, timings) = (ctx.clock.monotonic(), &ctx.config.timings);
         let grace = (now, timings.describe_grace);
         let mut sight = memory.see((&asked, &described), &roster.gone, ledger, before, grace);

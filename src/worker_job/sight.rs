@@ -18,7 +18,7 @@ use crate::{
     },
     workers::{
         indexes::Indexes,
-        instance::{Instance, InstanceState},
+        instance::{Described, Instance, InstanceState},
         ledger::Ledger,
         ownership::INDEXES_TAG,
         progress::Progress,
@@ -123,29 +123,32 @@ impl Memory {
     /// tells as `gone`.
     pub(super) fn see(
         &mut self,
-        (asked, described): (&[InstanceId], &BTreeMap<InstanceId, Instance>),
+        (asked, described): (&[InstanceId], &Described),
         gone: &BTreeSet<InstanceId>,
         ledger: &Ledger,
         before: Progress,
         (now, grace): (Instant, Duration),
     ) -> Sight {
-        self.missing_since.retain(|id, _| asked.contains(id) && !described.contains_key(id));
+        let shown = |id: &InstanceId| described.get(id).is_some_and(Option::is_some);
+        self.missing_since.retain(|id, _| asked.contains(id) && !shown(id));
         let mut holders = self.holders.clone();
         let mut ends = Vec::new();
         for id in asked {
             let known = holders.get(id).copied().flatten();
             match described.get(id) {
-                Some(instance) if instance.state != InstanceState::Terminated => {
+                Some(Some(instance)) if instance.state != InstanceState::Terminated => {
                     holders.insert(id.clone(), known.or_else(|| index_of(instance, ledger)));
                 }
-                Some(instance) => {
+                Some(Some(instance)) => {
                     holders.remove(id);
                     let index = known.or_else(|| index_of(instance, ledger));
                     ends.push(End { id: id.clone(), index, reason: instance.state_reason.clone() });
                 }
-                None => {
+                said @ (Some(None) | None) => {
                     let since = *self.missing_since.entry(id.clone()).or_insert(now);
-                    if gone.contains(id) || now.saturating_duration_since(since) >= grace {
+                    // What is merely left out of an answer is not said to be unknown.
+                    let overdue = said.is_some() && now.saturating_duration_since(since) >= grace;
+                    if gone.contains(id) || overdue {
                         holders.remove(id);
                         ends.push(End { id: id.clone(), index: known, reason: String::new() });
                     }
@@ -248,4 +251,30 @@ fn index_of(instance: &Instance, ledger: &Ledger) -> Option<u32> {
         None => instance.tags.get(INDEXES_TAG)?.parse::<Indexes>().ok()?,
     };
     indexes.nth(instance.launch_index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_ec2_says_it_does_not_know_has_ended_after_the_grace() {
+        let id = InstanceId::try_from("i-00000001").unwrap();
+        let (start, grace) = (Instant::now(), Duration::from_secs(60));
+        let ended = |said: &Described, gone: &BTreeSet<InstanceId>| {
+            let mut memory = Memory { holders: BTreeMap::from([(id.clone(), Some(7))]), ..Memory::default() };
+            let mut see = |now| {
+                let asked = std::slice::from_ref(&id);
+                memory.see((asked, said), gone, &Ledger::default(), Progress::default(), (now, grace))
+            };
+            assert_eq!(see(start).ends.len(), gone.len());
+            let sight = see(start + grace);
+            assert_eq!(sight.holders.contains_key(&id), sight.ends.is_empty());
+            sight.ends.len()
+        };
+        let (unknown, none) = (Described::from([(id.clone(), None)]), BTreeSet::new());
+        assert_eq!(ended(&unknown, &none), 1);
+        assert_eq!(ended(&Described::new(), &none), 0, "it was merely left out");
+        assert_eq!(ended(&Described::new(), &BTreeSet::from([id.clone()])), 1, "the roster knows");
+    }
 }

@@ -112,13 +112,10 @@ pub async fn candidates<K: WorkerKind>(
         looked.found.adoptable.retain(|id, _| !known.contains(id));
         return Ok(looked.found.clone());
     }
-    let described = Ec2::new(session).describe_by_id(&asked).await?;
-    let described: BTreeMap<_, _> = described.into_iter().map(|instance| (instance.id.clone(), instance)).collect();
     let mut found = Candidates::default();
-    for id in asked {
-        let instance = described.get(&id);
-        match judge(owner, instance) {
-            Ok(true) => found.adoptable.extend(instance.map(|instance| (id, instance.clone()))),
+    for (id, instance) in Ec2::new(session).describe_by_id(&asked).await? {
+        match judge(owner, instance.as_ref()) {
+            Ok(true) => found.adoptable.extend(instance.map(|instance| (id, instance))),
             Ok(false) => {}
             Err(refused) => {
                 found.refused.insert(id, refused);

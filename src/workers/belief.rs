@@ -18,7 +18,7 @@ use crate::{
     ids::{InstanceId, Role},
     workers::{
         headcount::heads,
-        instance::Instance,
+        instance::{Described, Instance},
         ledger::{Ledger, Stock},
         roster::{Known, Roster, Sighting},
         share::Share,
@@ -108,7 +108,7 @@ impl Belief {
     pub fn conclude(
         &mut self,
         missing: Missing,
-        mut found: BTreeMap<InstanceId, Instance>,
+        mut found: Described,
         is_owned: impl Fn(&Instance) -> bool,
         roster: &mut Roster,
         ledger: &Ledger,
@@ -117,20 +117,21 @@ impl Belief {
         let mut doubtful = BTreeMap::new();
         for (id, known) in missing.all {
             match found.remove(&id) {
-                Some(instance) if instance.state.is_over() || !is_owned(&instance) => {
+                Some(Some(instance)) if instance.state.is_over() || !is_owned(&instance) => {
                     // What is not ours any more had our tags taken off.
                     roster.gone.insert(id);
                 }
-                Some(instance) => {
+                Some(Some(instance)) => {
                     roster.machines.insert(id, Sighting { instance, swept: false, checks_passed: false });
                 }
                 None if self.over.contains(&id) => {
                     roster.gone.insert(id);
                 }
-                None if missing.asked.contains(&id) && self.is_overdue(&id, moment, moment.timings.describe_grace) => {
+                Some(None) if self.is_overdue(&id, moment, moment.timings.describe_grace) => {
                     doubtful.insert(id, known);
                 }
-                None => {
+                // What is merely left out of an answer is not said to be unknown.
+                Some(None) | None => {
                     roster.unseen.insert(id, known);
                 }
             }
@@ -218,3 +219,6 @@ impl Belief {
         moment.now.saturating_duration_since(since) >= patience
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,10 @@ use crate::{
     workers::ownership::{REVISION_TAG, ROLE_TAG},
 };
 
+/// What EC2 said of ids that it was asked for by: `None` where it said that no such id exists. Of an id that is not in here
+/// it said nothing, which proves nothing.
+pub type Described = BTreeMap<InstanceId, Option<Instance>>;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     pub id: InstanceId,

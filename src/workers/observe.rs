@@ -1,9 +1,6 @@
 //! The only reads: what EC2 shows of an object's machines, and what follows for those that it does not show.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use crate::{
     aws::{Session, ec2::Ec2, sweep::Snapshot},
@@ -120,22 +117,18 @@ async fn resolve_missing<K: WorkerKind>(
     moment: Moment<'_>,
 ) -> Result<Vec<Instance>, Failure> {
     let missing = memory.belief.missing(roster, ledger, || K::listed(&live.status()), moment);
-    let mut found = BTreeMap::new();
     let mut asked = missing.asked.clone();
     asked.extend(memory.losses.estranged().cloned());
-    if !asked.is_empty() {
-        let described = ec2.describe_by_id(&Vec::from_iter(asked)).await?;
-        found.extend(described.into_iter().map(|instance| (instance.id.clone(), instance)));
-    }
+    let found = ec2.describe_by_id(&Vec::from_iter(asked)).await?;
     let adopted = ledger.adopted();
     let is_owned = |instance: &Instance| owner.claim(instance, &adopted) == Claim::Owned;
     let is_over = |instance: &&Instance| instance.state.is_over();
     let shown = roster.machines.values().map(|machine| &machine.instance);
-    let over = shown.chain(found.values().filter(|instance| is_owned(instance))).filter(is_over);
+    let over = shown.chain(found.values().flatten().filter(|instance| is_owned(instance))).filter(is_over);
     let lost = memory.losses.note(over, &ledger.victims(), moment.now).into_iter().cloned().collect();
     // Of one that was taken over by two, it is the other's.
     let estranged = |i: &&Instance| !i.state.is_over() && !adopted.contains(&i.id) && !is_owned(i);
-    memory.losses.estrange(found.values().filter(estranged).map(|instance| instance.id.clone()).collect());
+    memory.losses.estrange(found.values().flatten().filter(estranged).map(|instance| instance.id.clone()).collect());
     memory.belief.conclude(missing, found, is_owned, roster, ledger, moment);
     Ok(lost)
 }

@@ -15,9 +15,7 @@ impl Ec2 {
         let Session { account, region, limits, .. } = &self.session;
         let failure =
             |class, code: &str, message: String| Error { operation: OPERATION, class, code: code.into(), message };
-        let _permit = limits
-            .take(account, region, Bucket::Describe, 1)
-            .map_err(|wait| failure(Class::Throttled, "NotSent", wait.to_string()))?;
+        let _permit = limits.take(account, region, Bucket::Describe, 1).map_err(|_| Error::not_sent(OPERATION))?;
         let answer = self.client.get_console_output().instance_id(id.as_str()).send().await;
         let answer = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
         let encoded: String = answer.output().unwrap_or_default().split_whitespace().collect();

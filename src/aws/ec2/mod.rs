@@ -24,16 +24,18 @@ pub use self::{
     network::SubnetRow,
 };
 use crate::{
-    aws::{Bucket, Class, Error, Session},
+    aws::{Bucket, Class, Error, LONGEST_WAIT, Session},
+    clock::Clock,
     ids::{ClientToken, InstanceId, SubnetId},
     workers::{
-        instance::{Instance, InstanceState},
+        instance::{Described, Instance, InstanceState},
         launch::Termination,
         ownership::{CLUSTER_TAG, TAG_PREFIX},
     },
     write_ahead::Acknowledged,
 };
 
+const DESCRIBE: &str = "ec2:DescribeInstances";
 /// The largest page of DescribeInstances and DescribeInstanceStatus.
 pub(in crate::aws) const PAGE: i32 = 1000;
 /// DescribeInstances takes up to 1000 ids; EC2's documentation advises smaller calls.
@@ -117,39 +119,49 @@ impl Ec2 {
     fn further(&self, operation: &'static str, bucket: Bucket, amount: usize, left: Duration) -> Result<(), Error> {
         let Session { account, region, limits, .. } = &self.session;
         let amount = u32::try_from(amount).unwrap_or(u32::MAX);
-        let taken = limits.take(account, region, bucket, amount).map(drop).map_err(|wait| wait.to_string());
-        let timely = if left.is_zero() { Err("the time for this call is over".into()) } else { Ok(()) };
-        let class = Class::Throttled;
-        timely.and(taken).map_err(|message| Error { operation, class, code: "NotSent".into(), message })
+        if left.is_zero() {
+            let message = "the time for this call is over".into();
+            return Err(Error { message, ..Error::not_sent(operation) });
+        }
+        limits.take(account, region, bucket, amount).map(drop).map_err(|_| Error::not_sent(operation))
     }
 
-    /// What EC2 says of these very ids. An id that it does not know is not in the answer.
-    pub async fn describe_by_id(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, Error> {
-        const OPERATION: &str = "ec2:DescribeInstances";
-        let mut found = Vec::new();
+    /// What EC2 says of these very ids. One that it does not know fails a whole call, which names all such: the call is
+    /// repeated without them.
+    pub async fn describe_by_id(&self, ids: &[InstanceId]) -> Result<Described, Error> {
+        let mut described = Described::new();
         let mut batches: Vec<Vec<InstanceId>> = ids.chunks(IDS_PER_CALL).map(<[_]>::to_vec).collect();
-        while let Some(mut batch) = batches.pop() {
+        while let Some(batch) = batches.pop() {
+            let _permit = self.session.turn(DESCRIBE, 1, Clock.monotonic() + LONGEST_WAIT).await?;
             let texts = batch.iter().map(ToString::to_string).collect();
             let answer = self.client.describe_instances().set_instance_ids(Some(texts)).send().await;
-            match answer.map_err(|e| Error::from_sdk(OPERATION, &e)) {
+            let error = match answer.map_err(|e| Error::from_sdk(DESCRIBE, &e)) {
                 Ok(answer) => {
-                    found.extend(answer.reservations().iter().flat_map(|r| r.instances()).filter_map(instance))
+                    let rows = answer.reservations().iter().flat_map(|r| r.instances()).filter_map(instance);
+                    described.extend(rows.map(|instance| (instance.id.clone(), Some(instance))));
+                    continue;
                 }
-                Err(error) if error.class == Class::NotFound && batch.len() == 1 => {}
-                Err(error) if error.class == Class::NotFound => {
-                    let rest = batch.split_off(batch.len() / 2);
-                    batches.extend([batch, rest]);
-                }
+                Err(error) if error.class == Class::NotFound => error,
                 Err(error) => return Err(error),
+            };
+            let words = error.words();
+            let one = batch.len() == 1;
+            let (unknown, mut rest): (Vec<_>, Vec<_>) =
+                batch.into_iter().partition(|id| one || words.contains(id.as_str()));
+            if unknown.is_empty() {
+                batches.push(rest.split_off(rest.len() / 2));
             }
+            batches.extend(Some(rest).filter(|rest| !rest.is_empty()));
+            described.extend(unknown.into_iter().map(|id| (id, None)));
         }
-        Ok(found)
+        Ok(described)
     }
 
     /// Every instance that was launched with one of these tokens, in any state that EC2 still shows.
     pub async fn find_by_token(&self, tokens: &[ClientToken]) -> Result<Vec<Instance>, Error> {
         let mut found = Vec::new();
         for tokens in tokens.chunks(FILTER_VALUES) {
+            let _permit = self.session.turn(DESCRIBE, 1, Clock.monotonic() + LONGEST_WAIT).await?;
             let values = tokens.iter().map(ToString::to_string).collect();
             let filter = Filter::builder().name("client-token").set_values(Some(values)).build();
             found.extend(self.describe(vec![filter]).await?);
@@ -179,7 +191,7 @@ impl Ec2 {
         let mut pages = call.into_paginator().send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| Error::from_sdk("ec2:DescribeInstances", &e))?;
+            let page = page.map_err(|e| Error::from_sdk(DESCRIBE, &e).of_nothing_named())?;
             found.extend(page.reservations().iter().flat_map(|r| r.instances()).filter_map(instance));
         }
         Ok(found)
@@ -192,7 +204,8 @@ impl Ec2 {
         let mut pages = self.client.describe_instance_status().max_results(PAGE).into_paginator().send();
         let mut found = HashMap::new();
         while let Some(page) = pages.next().await {
-            for row in page.map_err(|e| Error::from_sdk(OPERATION, &e))?.instance_statuses() {
+            let page = page.map_err(|e| Error::from_sdk(OPERATION, &e).of_nothing_named())?;
+            for row in page.instance_statuses() {
                 let ok = |status: Option<&aws_sdk_ec2::types::InstanceStatusSummary>| {
                     status.and_then(|s| s.status()) == Some(&SummaryStatus::Ok)
                 };

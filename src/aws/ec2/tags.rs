@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::Tag;
 
 use super::Ec2;
 use crate::{
-    aws::{Bucket, Class, Error, Session},
+    aws::{Bucket, Error, Session},
     ids::InstanceId,
 };
 
@@ -20,12 +20,8 @@ impl Ec2 {
         let Session { account, region, limits, .. } = &self.session;
         let tags: Vec<_> = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
         for ids in ids.chunks(RESOURCES_PER_CALL) {
-            let _permit = limits.take(account, region, Bucket::CreateTags, 1).map_err(|wait| Error {
-                operation: OPERATION,
-                class: Class::Throttled,
-                code: "NotSent".into(),
-                message: wait.to_string(),
-            })?;
+            let permit = limits.take(account, region, Bucket::CreateTags, 1);
+            let _permit = permit.map_err(|_| Error::not_sent(OPERATION))?;
             let texts = ids.iter().map(ToString::to_string).collect();
             let call = self.client.create_tags().set_resources(Some(texts)).set_tags(Some(tags.clone()));
             call.send().await.map_err(|e| Error::from_sdk(OPERATION, &e))?;

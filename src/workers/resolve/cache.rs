@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     aws::{
-        Bucket, Class, Error, Session,
+        Class, Error, LONGEST_WAIT, Session,
         ec2::{Ec2, ImageRow, ImageState, SubnetRow, TemplateRow},
         ssm::Ssm,
     },
@@ -141,14 +141,8 @@ impl Inquiry<'_> {
 
 /// EC2, once its rate allows a call.
 async fn describe(session: &Session, operation: &'static str) -> Result<Ec2, Error> {
-    let taken = session.limits.take(&session.account, &session.region, Bucket::Describe, 1);
-    let refused = |wait: crate::aws::NotNow| Error {
-        operation,
-        class: Class::Throttled,
-        code: "NotSent".into(),
-        message: wait.to_string(),
-    };
-    taken.map(|_permit| Ec2::new(session)).map_err(refused)
+    let _permit = session.turn(operation, 1, Clock.monotonic() + LONGEST_WAIT).await?;
+    Ok(Ec2::new(session))
 }
 
 /// The answers to one kind of question.

@@ -174,7 +174,7 @@ impl Process {
         let moment = Moment { begun: at(now), now: at(now), wall: wall(now), timings: &timings, may_vanish };
         let listed = || read.listed.iter().map(|(id, (known, _))| (id.clone(), known.clone())).collect();
         let missing = self.memory.belief.missing(roster, &ledger, listed, moment);
-        let found = missing.asked.iter().filter_map(|id| Some((id.clone(), ec2.shown(id, now)?))).collect();
+        let found = missing.asked.iter().map(|id| (id.clone(), ec2.shown(id, now))).collect();
         let owner = &read.desired.owner;
         let is_owned = |instance: &Instance| owner.claim(instance, &BTreeSet::new()) == Claim::Owned;
         self.memory.belief.conclude(missing, found, is_owned, roster, &ledger, moment);

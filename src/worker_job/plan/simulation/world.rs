@@ -23,7 +23,7 @@ use crate::{
     },
     workers::{
         draft::{Action, Lessons},
-        instance::Instance,
+        instance::{Described, Instance},
         ledger::Settlement,
         ownership::INDEXES_TAG,
         pools::Pool,
@@ -119,13 +119,13 @@ impl World {
         let before = self.ledger.progress.clone();
         let asked = self.memory.follow(&roster, &self.ledger, &before);
         let shown = asked.iter().filter(|id| self.machines[*id].shown);
-        let mut described: BTreeMap<_, _> = shown.map(|id| (id.clone(), self.instance(id))).collect();
+        let mut described: Described = shown.map(|id| (id.clone(), Some(self.instance(id)))).collect();
         if self.broken == Some(Broken::LeavingIsGone) {
-            described.values_mut().for_each(|instance| instance.state = InstanceState::Terminated);
+            described.values_mut().flatten().for_each(|instance| instance.state = InstanceState::Terminated);
         }
         if self.broken == Some(Broken::EveryEndCounts) {
             let shut_down = "Client.InstanceInitiatedShutdown";
-            described.values_mut().for_each(|instance| instance.state_reason = shut_down.into());
+            described.values_mut().flatten().for_each(|instance| instance.state_reason = shut_down.into());
         }
         let mut sight = self.memory.see(
             (&asked, &described),
