@@ -136,6 +136,9 @@ fn classify(code: &str, status: u16) -> Class {
         | "MaxSpotInstanceCountExceeded"
         | "SpotMaxPriceTooLow"
         | "UnfulfillableCapacity"
+        | "ReservationCapacityExceeded"
+        // Of the pool's zone, and another may have it.
+        | "VolumeTypeNotAvailableInZone"
         | "Unsupported"
         | "UnsupportedOperation"
         | "PendingVerification" => Class::NoCapacity,
@@ -163,6 +166,8 @@ fn classify(code: &str, status: u16) -> Class {
         | "OptInRequired"
         | "Blocked" => Class::Denied,
         "IdempotentParameterMismatch"
+        // The token was used, and what it launched has ended.
+        | "IdempotentInstanceTerminated"
         | "IncorrectInstanceState"
         | "OperationAborted"
         | "PreconditionFailed"
@@ -221,6 +226,9 @@ mod tests {
             ("RequestLimitExceeded", 503, Class::Throttled),
             ("UnauthorizedOperation", 403, Class::Denied),
             ("IdempotentParameterMismatch", 400, Class::Conflict),
+            ("IdempotentInstanceTerminated", 400, Class::Conflict),
+            ("VolumeTypeNotAvailableInZone", 400, Class::NoCapacity),
+            ("ReservationCapacityExceeded", 400, Class::NoCapacity),
             ("InvalidParameterValue", 400, Class::InvalidInput),
             ("InternalError", 500, Class::Transient),
             ("ParameterNotFound", 400, Class::NotFound),

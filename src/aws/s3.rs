@@ -114,9 +114,10 @@ impl S3 {
         let call = self.client.put_object().bucket(bucket).key(key).if_none_match("*");
         let call = call.content_type("application/json").body(json.into_bytes().into()).send();
         match within(self.deadline, PUT, Box::pin(call)).await?.map_err(|e| Error::from_sdk(PUT, &e)) {
-            Err(error) if error.class != Class::Conflict => Err(error),
-            // 412, or 409 in a race: somebody wrote it.
-            Ok(_) | Err(_) => Ok(()),
+            // 412: it is there.
+            Err(error) if error.code == "PreconditionFailed" => Ok(()),
+            // A 409 too: whatever is in conflict may be a deletion, so it is to be tried again.
+            answer => answer.map(drop),
         }
     }
 

@@ -146,6 +146,22 @@ async fn what_nobody_named_cannot_be_missing() {
 }
 
 #[tokio::test]
+async fn a_document_that_is_there_is_as_good_as_written_and_a_conflict_is_not() {
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    sandbox.s3().ensure_bucket(ACCOUNT, REGION, "values").unwrap();
+    let s3 = s3::S3::new(&session(&sandbox).await, Duration::from_secs(30));
+    let code = "ConditionalRequestConflict".into();
+    let conflict = muster_sandbox::FaultAction::Error { code, message: None, status: Some(409) };
+    sandbox.add_fault(muster_sandbox::Fault::once("s3", "PutObject", conflict));
+    assert_eq!(s3.put_new("values", "k", "{}".into()).await.unwrap_err().class, Class::Conflict);
+    assert!(sandbox.s3().get("values", "k").is_err());
+    for _ in 0..2 {
+        assert_eq!(s3.put_new("values", "k", "{}".into()).await, Ok(()));
+    }
+    assert!(sandbox.s3().get("values", "k").is_ok());
+}
+
+#[tokio::test]
 async fn a_read_waits_for_its_turn_and_what_is_told_of_a_long_wait_is_always_the_same() {
     let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
     let session = session(&sandbox).await;
