@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
+    problem::Problem,
     remove::tidy,
     sync::{Ask, WithParameters},
     synced::Synced,
@@ -29,7 +30,11 @@ pub async fn conclude<K: WithParameters>(
     synced: Synced,
     outcome: &mut Outcome<K::Status>,
 ) -> Result<(), Failure> {
-    let leftover = tidy(ctx, session, live, ask, in_use).await?;
+    // Until all are written, what was written first looks as if nobody used it.
+    let leftover = match &synced.problem {
+        None | Some(Problem::StoreChanged) => tidy(ctx, session, live, ask, in_use).await?,
+        Some(_) => None,
+    };
     let mut now = live.status();
     // What it changed of the status is what stays of it.
     AsMut::<WorkersStatus>::as_mut(&mut outcome.status).parameters.clone_from(&now.as_ref().parameters);

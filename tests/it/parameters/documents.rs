@@ -8,13 +8,17 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use muster::worker_fleet::WorkerFleet;
+use muster_sandbox::{CallQuery, Fault};
 use serde_json::{Value, json};
 
 use super::{
     BUCKET, change_secret, create_secret, documents, fleet_spec, in_s3, newest, parameters, password, read_on_worker,
     scene, synced,
 };
-use crate::fleet::{self, live, ready, settled, status, wait_settled, with};
+use crate::{
+    fleet::{self, live, ready, settled, status, wait_settled, with},
+    fleet_faults::error,
+};
 
 #[tokio::test]
 async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_goes_with_the_fleet() {
@@ -130,4 +134,25 @@ async fn a_role_reads_its_own_values_and_a_change_replaces_those_that_run_where_
     }
     let names: Vec<_> = documents(&scene).into_keys().map(|key| key.split('/').nth(2).unwrap().to_owned()).collect();
     assert_eq!(names, ["leader", "main"]);
+}
+
+#[tokio::test]
+async fn what_a_write_that_broke_off_has_written_is_not_taken_for_obsolete() {
+    let scene = scene().await;
+    let _controller = scene.start().await;
+    let values = |model| json!([{"name": "model", "value": model}, {"name": "threads", "value": "4"}]);
+    let leader = json!({"name": "leader", "replicas": 1, "parameters": [{"name": "threads", "value": "8"}]});
+    let wish = with(fleet_spec(&scene, 1, parameters(in_s3(), values("red"))), json!({"roles": [leader]}));
+    scene.create::<WorkerFleet>("web", wish).await;
+    let both = |fleet: &WorkerFleet| settled(fleet, 1) && live(&scene).len() == 2;
+    scene.wait::<WorkerFleet>("web", "both", both).await;
+    let first = documents(&scene);
+    let denied = scene.sandbox.add_fault(Fault::always("s3", "PutObject", error("AccessDenied")).skip(1));
+    scene.change::<WorkerFleet>("web", json!({"spec": {"parameters": {"values": values("blue")}}})).await;
+    scene.wait::<WorkerFleet>("web", "the refusal", |fleet| synced(fleet, "False", "AwsDenied")).await;
+    assert_eq!((first.len(), documents(&scene).len()), (2, 3));
+    assert!(scene.sandbox.calls(&CallQuery::operation("s3", "DeleteObject")).is_empty());
+    scene.sandbox.remove_fault(denied);
+    scene.wait::<WorkerFleet>("web", "all", |fleet| synced(fleet, "True", "ParametersWritten")).await;
+    assert_eq!(documents(&scene).len(), 4, "those of the workers that run, and those of the workers to come");
 }
