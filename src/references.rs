@@ -65,14 +65,22 @@ impl References {
     /// Whether there is an object of this kind, namespace and name.
     pub fn exists(&self, kind: &str, namespace: &str, name: &str) -> Result<bool, NotSynced> {
         let caches = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let cache = caches.iter().find(|cache| cache.kind == kind).ok_or(NotSynced)?;
-        if !is_synced(&cache.store) {
-            return Err(NotSynced);
-        }
         let named = |object: &DynamicObject| {
             object.metadata.name.as_deref() == Some(name) && object.metadata.namespace.as_deref() == Some(namespace)
         };
-        Ok(cache.store.find(named).is_some())
+        // There is a cache for each namespace that is watched, where not all are.
+        let mut of_kind = caches.iter().filter(|cache| cache.kind == kind).peekable();
+        if of_kind.peek().is_none() {
+            return Err(NotSynced);
+        }
+        let mut synced = true;
+        for cache in of_kind {
+            if cache.store.find(named).is_some() {
+                return Ok(true);
+            }
+            synced &= is_synced(&cache.store);
+        }
+        if synced { Ok(false) } else { Err(NotSynced) }
     }
 
     /// What the objects of all kinds may own.
@@ -146,4 +154,46 @@ fn accounts_of<K: Kind>(object: &DynamicObject) -> Vec<String> {
         })
         .map(|aws| aws.pointer("/accountRef/name").and_then(|n| n.as_str()).unwrap_or("default").to_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::{
+        api::ApiResource,
+        runtime::{reflector::store::Writer, watcher::Event},
+    };
+
+    use super::*;
+    use crate::fleet_report::FleetReport;
+
+    /// A cache of one namespace, as far as it is filled.
+    fn cache(references: &References, named: &[(&str, &str)], synced: bool) -> Writer<DynamicObject> {
+        let resource = ApiResource::erase::<FleetReport>(&());
+        let mut writer = Writer::new(resource.clone());
+        references.register::<FleetReport>(writer.as_reader());
+        writer.apply_watcher_event(&Event::Init);
+        for (namespace, name) in named {
+            writer.apply_watcher_event(&Event::InitApply(DynamicObject::new(name, &resource).within(namespace)));
+        }
+        if synced {
+            writer.apply_watcher_event(&Event::InitDone);
+        }
+        writer
+    }
+
+    #[test]
+    fn an_object_is_looked_for_in_the_caches_of_all_namespaces() {
+        let references = References::default();
+        let exists = |namespace, name| references.exists(FleetReport::NAME, namespace, name).ok();
+        assert_eq!(exists("web", "prod"), None);
+        let _ml = cache(&references, &[("ml", "train")], true);
+        let _web = cache(&references, &[("web", "prod")], true);
+        for (namespace, name, there) in
+            [("ml", "train", true), ("web", "prod", true), ("ml", "prod", false), ("web", "train", false)]
+        {
+            assert_eq!(exists(namespace, name), Some(there), "{namespace}/{name}");
+        }
+        let _late = cache(&references, &[], false);
+        assert_eq!((exists("web", "prod"), exists("ml", "prod")), (Some(true), None));
+    }
 }
