@@ -107,7 +107,7 @@ impl<K: Kind> Live<K> {
         let mut wanted = (*self.raw).clone();
         let stored = wanted.data.get("status").cloned().unwrap_or(Value::Null);
         if let Value::Object(data) = &mut wanted.data {
-            data.insert("status".into(), merge(stored, &before, after));
+            data.insert("status".into(), merge("status", stored, &before, after));
         }
         let operation = format!("write the status of {} {}", K::kind(&()), self.name());
         let api = ctx.api_of(&wanted, &ApiResource::erase::<K>(&()));
@@ -172,8 +172,9 @@ fn known<K: Kind>(status: Option<&K::Status>) -> Result<Value, Failure> {
 }
 
 /// What to store: `after` laid over `stored`, where `before` is the part of `stored` that this version knows. What was
-/// known and is gone is removed; what was never known stays, also inside of list items that have a key.
-fn merge(stored: Value, before: &Value, after: Value) -> Value {
+/// known and is gone is removed; what was never known stays, also inside of list items that have a key. `field` is where
+/// it is stored.
+fn merge(field: &str, stored: Value, before: &Value, after: Value) -> Value {
     match (stored, after) {
         (Value::Object(mut stored), Value::Object(after)) => {
             for key in before.as_object().into_iter().flat_map(|b| b.keys()) {
@@ -183,7 +184,7 @@ fn merge(stored: Value, before: &Value, after: Value) -> Value {
             }
             for (key, value) in after {
                 let old = stored.remove(&key).unwrap_or(Value::Null);
-                let merged = merge(old, before.get(&key).unwrap_or(&Value::Null), value);
+                let merged = merge(&key, old, before.get(&key).unwrap_or(&Value::Null), value);
                 stored.insert(key, merged);
             }
             Value::Object(stored)
@@ -192,11 +193,11 @@ fn merge(stored: Value, before: &Value, after: Value) -> Value {
             after
                 .into_iter()
                 .map(|item| {
-                    let Some(key) = item_key(&item) else { return item };
-                    let same = |other: &Value| item_key(other) == Some(key);
+                    let Some(key) = item_key(field, &item) else { return item };
+                    let same = |other: &Value| item_key(field, other) == Some(key);
                     let Some(old) = stored.iter().position(same).map(|i| stored.swap_remove(i)) else { return item };
                     let known = before.as_array().and_then(|b| b.iter().find(|i| same(i)));
-                    merge(old, &known.cloned().unwrap_or(Value::Null), item.clone())
+                    merge(field, old, &known.cloned().unwrap_or(Value::Null), item.clone())
                 })
                 .collect(),
         ),
@@ -205,8 +206,15 @@ fn merge(stored: Value, before: &Value, after: Value) -> Value {
 }
 
 /// What tells an item of a list from the others, in the lists of our statuses.
-fn item_key(item: &Value) -> Option<(&'static str, &str)> {
-    ["token", "type", "id", "name"].into_iter().find_map(|key| Some((key, item.get(key)?.as_str()?)))
+fn item_key<'a>(list: &str, item: &'a Value) -> Option<(&'static str, &'a Value)> {
+    let keys: &[&str] = match list {
+        "provisioned" => &["role"],
+        "terminations" => &["reason"],
+        "replacements" => &["since"],
+        "indexFailures" => &["count"],
+        _ => &["token", "type", "id", "name"],
+    };
+    keys.iter().find_map(|key| Some((*key, item.get(key).filter(|value| !value.is_null())?)))
 }
 
 #[cfg(test)]
@@ -222,7 +230,7 @@ mod tests {
         let before = json!({"a": 1, "gone": 2, "launches": [{"token": "t1", "count": 1}, {"token": "t2", "count": 2}]});
         let after = json!({"a": 5, "launches": [{"token": "t1", "count": 9}, {"token": "t3", "count": 3}]});
         assert_eq!(
-            merge(stored, &before, after),
+            merge("status", stored, &before, after),
             json!({"a": 5, "tomorrow": {"x": 1},
                 "launches": [{"token": "t1", "count": 9, "tomorrow": true}, {"token": "t3", "count": 3}]})
         );
@@ -230,6 +238,33 @@ mod tests {
 
     #[test]
     fn a_first_status_is_stored_as_it_is() {
-        assert_eq!(merge(Value::Null, &Value::Null, json!({"a": [1]})), json!({"a": [1]}));
+        assert_eq!(merge("status", Value::Null, &Value::Null, json!({"a": [1]})), json!({"a": [1]}));
+    }
+
+    #[test]
+    fn items_of_every_list_that_is_on_record_keep_what_another_version_wrote() {
+        for (list, key, value) in [
+            ("launches", "token", json!("t1")),
+            ("conditions", "type", json!("Ready")),
+            ("instances", "id", json!("i-00000001")),
+            ("roles", "name", json!("leader")),
+            ("provisioned", "role", json!("main")),
+            ("terminations", "reason", json!("ScaleDown")),
+            ("replacements", "since", json!("2026-01-01T00:00:00Z")),
+            ("indexFailures", "count", json!(2)),
+        ] {
+            let item = |tomorrow: bool| {
+                let mut item = json!({key: value, "known": 1});
+                if tomorrow {
+                    item["tomorrow"] = json!({"x": 1});
+                }
+                json!({list: [{key: "another"}, item]})
+            };
+            let (before, mut after) = (item(false), item(false));
+            after[list].as_array_mut().unwrap().remove(0);
+            after[list][0]["known"] = json!(2);
+            let expected = json!({list: [{key: value, "known": 2, "tomorrow": {"x": 1}}]});
+            assert_eq!(merge("status", item(true), &before, after), expected, "{list}");
+        }
     }
 }
