@@ -69,6 +69,11 @@ impl Leadership {
         }
     }
 
+    /// Whether nobody else can have the lease at `now`. Whoever slept through its end does not know of that yet.
+    pub fn is_held(&self, now: Instant) -> bool {
+        self.held_until().is_some_and(|until| until > now)
+    }
+
     /// Returns once the lease is held.
     pub async fn acquired(&self) {
         let mut held = self.0.clone();
@@ -247,4 +252,17 @@ impl Elector {
 
 fn microsecond(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_whose_end_was_slept_through_is_not_held() {
+        let now = Instant::now();
+        let leading = Leadership::until(now + Duration::from_secs(1));
+        assert!(leading.is_held(now) && !leading.is_held(now + Duration::from_secs(1)));
+        assert!(Leadership::alone().is_held(now) && !Leadership::none().is_held(now));
+    }
 }

@@ -175,7 +175,7 @@ pub async fn tag(
         return false;
     }
     let waiting = untaggable.as_ref().is_some_and(|(at, _)| now.saturating_duration_since(*at) < timings.sweep);
-    if waiting || ctx.leadership.held_until().is_none() {
+    if waiting || !ctx.leadership.is_held(ctx.clock.monotonic()) {
         return false;
     }
     *untaggable = None;
@@ -285,6 +285,7 @@ mod tests {
             ),
             ("launched by us", Some(instance(running, &tags("ns/web", OURS), Some(OURS))), Ok(false)),
             ("taken over before the status was lost", Some(instance(running, &tags("ns/web", OURS), None)), Ok(true)),
+            ("an earlier object's without its tags", Some(instance(running, &[], Some(EARLIER))), Ok(true)),
             ("another's", Some(instance(running, &tags("ns/db", EARLIER), Some(EARLIER))), Err(another.clone())),
             ("taken over by another", Some(instance(running, &tags("ns/db", EARLIER), None)), Err(another)),
             (
