@@ -156,7 +156,7 @@ impl Kind for WorkerJob {
         let scope = Scope { status_checks: false, places: &[], revisions: &revisions, may_vanish: NONE_MAY_VANISH };
         let mut look = Look { ctx, session: &session, live, memory: &mut memory };
         let found = look.rounds(scope, |observed, _, ledger, _, pass| plan_end(observed, ledger, pass)).await?;
-        if has_ended(&found.answer.observed, &found.ledger) {
+        if has_ended(&found.answer.observed, &found.sight, &found.ledger) {
             parameters::remove(ctx, &session, live, &live_owner(ctx, live)).await?;
             return Ok(Finalized::Done);
         }

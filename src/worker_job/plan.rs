@@ -63,9 +63,9 @@ pub(super) fn plan_end(observed: &Observed, ledger: &Ledger, pass: &mut Pass<'_>
 }
 
 /// Whether nothing is unsettled and nothing left.
-pub(super) fn has_ended(observed: &Observed, ledger: &Ledger) -> bool {
+pub(super) fn has_ended(observed: &Observed, sight: &Sight, ledger: &Ledger) -> bool {
     let live = observed.roster.machines.values().any(|machine| !machine.instance.state.is_over());
-    !ledger.is_open() && observed.roster.unseen.is_empty() && !live
+    !ledger.is_open() && observed.roster.unseen.is_empty() && !live && !sight.doubted
 }
 
 /// A stopped machine does no work any more. What it came to is in the progress that is recorded with it.

@@ -308,11 +308,13 @@ fn a_job_that_is_deleted_ends_all_and_goes_when_nothing_is_left() {
     let mut pass = Pass { now: at(0), holder: "me", nonce: &mut nonce };
     let plan = plan_end(&observed, &Ledger::default(), &mut pass);
     assert_eq!(calls(&plan).1, [id(0)]);
-    assert!(!has_ended(&observed, &plan.ledger));
+    assert!(!has_ended(&observed, &Sight::default(), &plan.ledger));
     let (gone, _) = world(&[(1, InstanceState::ShuttingDown, "")]);
-    assert!(has_ended(&gone, &Ledger::default()));
+    assert!(has_ended(&gone, &Sight::default(), &Ledger::default()));
+    let doubted = Sight { doubted: true, ..Sight::default() };
+    assert!(!has_ended(&gone, &doubted, &Ledger::default()), "there may be machines of which nobody knows");
     let open = Ledger { launches: plan_launch(), ..Ledger::default() };
-    assert!(!has_ended(&gone, &open));
+    assert!(!has_ended(&gone, &Sight::default(), &open));
 }
 
 fn plan_launch() -> Vec<LaunchIntent> {
