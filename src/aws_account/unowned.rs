@@ -22,8 +22,8 @@ use crate::{
 /// So many are named.
 const NAMED: usize = 5;
 
-/// What the sweeps of other objects show of `account`, and its own where nobody looks any more. `None` where nobody ever
-/// looked, where not all objects are known, and where there is nothing to report and nothing was.
+/// What the sweeps of other objects show of `account`, and its own where nobody looks. `None` where not all objects are
+/// known, and where there is nothing to report and nothing was.
 pub(super) async fn verdict(
     ctx: &Context,
     object: &AwsAccount,
@@ -32,20 +32,26 @@ pub(super) async fn verdict(
 ) -> Option<Verdict> {
     let before = before.iter().find(|condition| condition.type_ == ConditionType::OrphansFound.as_str());
     let told = before.filter(|condition| condition.status == "True");
-    let (seen, complete) = look(ctx, object, account, told.is_some()).await;
     let say = |truth: bool, reason, message: String| Verdict::new(ConditionType::OrphansFound, truth, reason, message);
+    let as_before = || told.map(|told| say(true, Reason::OrphansFound, told.message.clone()));
+    // Right after a start it is too early.
+    if ctx.references.holdings().is_err() {
+        return as_before();
+    }
+    let (seen, complete) = look(ctx, object, account, told.is_some()).await;
     // Where one of the regions cannot be looked at, nothing proves that they are gone.
-    if let Some(told) = told.filter(|_| !complete) {
-        return Some(say(true, Reason::OrphansFound, told.message.clone()));
+    if told.is_some() && !complete {
+        return as_before();
     }
     let known = ctx.references.holdings().ok().filter(|_| !seen.is_empty())?;
     let mut unowned = BTreeSet::new();
     for (region, snapshot) in &seen {
-        for (_, machines) in snapshot.owners().filter(|(uid, _)| !known.uids.contains(uid)) {
+        for (uid, machines) in snapshot.owners().filter(|(uid, _)| !known.uids.contains(uid)) {
             let live = machines.iter().filter(|m| !m.state.is_over() && !known.adopted.contains(&m.id));
             let ours = live.filter_map(|machine| Some((machine, owner(machine)?)));
             let ours = ours.filter(|(_, owner)| is_watched(&ctx.config.namespaces, owner));
-            unowned.extend(ours.map(|(machine, owner)| format!("{} in {region} (of {owner})", machine.id)));
+            let told = |id, owner| format!("{id} in {region} (of {owner} with uid {uid})");
+            unowned.extend(ours.map(|(machine, owner)| told(&machine.id, owner)));
         }
     }
     if unowned.is_empty() {
@@ -56,14 +62,16 @@ pub(super) async fn verdict(
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     let named: Vec<_> = unowned.iter().take(NAMED).cloned().collect();
     let message = format!(
-        "machines run whose owner is gone: {}{more}; end them, or take them over with spec.adopt of a WorkerFleet",
+        "machines run whose owner is gone: {}{more}; end them, or take off their tags muster.dev:* and name them in \
+         spec.adopt of a WorkerFleet; a WorkerFleet that is made again under its name takes all that it launched over with \
+         the annotation muster.dev/adopt=<uid>",
         named.join(", ")
     );
     Some(say(true, Reason::OrphansFound, message))
 }
 
-/// What others saw last, region by region, and whether that is all that was asked for. Where machines were `told` of, it
-/// looks itself: nobody else may any more.
+/// What others saw last, region by region, and whether that is all that was asked for. Where machines were `told` of, and
+/// where nobody has looked since this process started, it looks itself: nobody else may.
 async fn look(
     ctx: &Context,
     object: &AwsAccount,
@@ -76,13 +84,14 @@ async fn look(
     for region in object.spec.regions.iter().filter_map(|region| Region::try_from(region.as_str()).ok()) {
         let role = object.spec.role_session(OWN_SESSION, &region);
         let session = ctx.aws.session(account.clone(), region.clone(), role.as_ref()).await;
-        let snapshot = if told {
-            ctx.sweeps.instances(&session, &ctx.config.cluster_name, not_before).await.map(Some)
-        } else {
-            Ok(ctx.sweeps.last_seen(&session))
+        let snapshot = match ctx.sweeps.last_seen(&session) {
+            Some(snapshot) if !told => Ok(snapshot),
+            // An account that is for reports alone may have no right to it.
+            None if !told && !runs_workers(object) => continue,
+            Some(_) | None => ctx.sweeps.instances(&session, &ctx.config.cluster_name, not_before).await,
         };
         match snapshot {
-            Ok(snapshot) => seen.extend(snapshot.map(|snapshot| (region, snapshot))),
+            Ok(snapshot) => seen.push((region, snapshot)),
             Err(error) => {
                 complete = false;
                 tracing::debug!(%region, error = %Chain(&error), "not looked for machines without an owner");
@@ -90,6 +99,11 @@ async fn look(
         }
     }
     (seen, complete)
+}
+
+fn runs_workers(account: &AwsAccount) -> bool {
+    let mut kinds = account.spec.grants.iter().flat_map(|grant| &grant.kinds);
+    kinds.any(|kind| ["*", "WorkerFleet", "WorkerJob"].contains(&kind.as_str()))
 }
 
 /// Namespace and name of the object that it was launched for.

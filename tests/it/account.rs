@@ -167,7 +167,7 @@ async fn machines_whose_owner_is_gone_are_reported_and_left_alone() {
     look("now").await;
     let told = wait(&scene, "the machine", |a| is(a, "OrphansFound", "True", "OrphansFound")).await;
     let told = message(&told, "OrphansFound");
-    assert!(told.contains(&format!("{left} in {REGION} (of {path})")) && !told.contains("/other"), "{told}");
+    assert!(told.contains(&format!("{left} in {REGION} (of {path} with uid ")) && !told.contains("/other"), "{told}");
     assert_eq!(live(&scene).len(), 2);
 
     // Nobody else looks there any more, and what comes of the machine is told all the same.
@@ -176,5 +176,30 @@ async fn machines_whose_owner_is_gone_are_reported_and_left_alone() {
     controller.kill().await;
     scene.sandbox.terminate_instance(&left).unwrap();
     let _controller = scene.start().await;
+    wait(&scene, "no machine", |a| is(a, "OrphansFound", "False", "NoOrphans")).await;
+}
+
+#[tokio::test]
+async fn machines_of_an_object_that_was_torn_away_are_found_after_a_start_and_taken_over_as_it_is_advised() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    let uid = scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await.uid().unwrap();
+    wait_settled(&scene, "web", 1).await;
+    let left = live(&scene).remove(0).id;
+    controller.kill().await;
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"finalizers": null}})).await;
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+
+    let _controller = scene.start().await;
+    let told = wait(&scene, "the machine", |a| is(a, "OrphansFound", "True", "OrphansFound")).await;
+    let told = message(&told, "OrphansFound");
+    let path = format!("{}/web", scene.namespace);
+    assert!(told.contains(&format!("{left} in {REGION} (of {path} with uid {uid})")), "{told}");
+    assert!(told.contains("muster.dev/adopt=<uid>"), "{told}");
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/adopt": uid}}})).await;
+    wait_settled(&scene, "web", 1).await;
+    assert_eq!(live(&scene).into_iter().map(|worker| worker.id).collect::<Vec<_>>(), [left]);
     wait(&scene, "no machine", |a| is(a, "OrphansFound", "False", "NoOrphans")).await;
 }
