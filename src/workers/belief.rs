@@ -36,8 +36,8 @@ pub struct Belief {
     missing_since: BTreeMap<InstanceId, Instant>,
     /// What was on record when this process last read it, and what it wrote since.
     stocks: Vec<Stock>,
-    /// When the sweep was begun that was held against a record of somebody else.
-    begun: Option<Instant>,
+    /// When a sweep was held against a record of somebody else.
+    since: Option<Instant>,
     /// How many machines that sweep missed of which only the record's count tells.
     nameless: BTreeMap<Role, u32>,
     /// When machines of which EC2 knew nothing were given up.
@@ -130,8 +130,12 @@ impl Belief {
                 Some(None) if self.is_overdue(&id, moment, moment.timings.describe_grace) => {
                     doubtful.insert(id, known);
                 }
-                // What is merely left out of an answer is not said to be unknown.
-                Some(None) | None => {
+                said @ (Some(None) | None) => {
+                    // What is merely left out of an answer is not said to be unknown.
+                    let left_out = said.is_none() && missing.asked.contains(&id);
+                    if left_out && self.is_overdue(&id, moment, moment.timings.describe_grace) {
+                        roster.vanished.insert(id.clone());
+                    }
                     roster.unseen.insert(id, known);
                 }
             }
@@ -140,7 +144,7 @@ impl Belief {
         let anew = !self.stocks.contains(&stock);
         self.stocks = vec![stock];
         if anew {
-            self.begun = Some(moment.begun);
+            self.since = Some(moment.now);
             // Why another process replaced workers within the hour nobody knows: it may have given them up.
             let replaced = self.given_up.len().max(ledger.replaced(moment.wall) as usize);
             self.given_up.resize(replaced, moment.now);
@@ -150,9 +154,9 @@ impl Belief {
         let hour = moment.timings.vanished;
         self.given_up.retain(|time| moment.now.saturating_duration_since(*time) < hour);
         let alive = roster.machines.values().filter(|machine| !machine.instance.state.is_over()).count();
-        let vanished = doubtful.len() + nameless as usize + self.given_up.len();
-        let believed = alive + roster.unseen.len() + vanished;
-        let many = vanished as u32 > moment.may_vanish.rounded_up(believed as u32);
+        let given_up = doubtful.len() + nameless as usize + self.given_up.len();
+        let believed = alive + roster.unseen.len() + given_up;
+        let many = (roster.vanished.len() + given_up) as u32 > moment.may_vanish.rounded_up(believed as u32);
         let patience = if many { hour } else { moment.timings.describe_grace };
         for (id, known) in doubtful {
             if self.is_overdue(&id, moment, patience) {
@@ -164,8 +168,9 @@ impl Belief {
             }
         }
         self.over = ledger.named().into_keys().filter(|id| roster.is_over(id)).collect();
-        let begun = *self.begun.get_or_insert(moment.begun);
-        if moment.begun.saturating_duration_since(begun) >= patience {
+        // Counted from the same moment as the patience with those that are known by id, which tell whether many are missing.
+        let since = *self.since.get_or_insert(moment.now);
+        if moment.begun.saturating_duration_since(since) >= patience {
             self.given_up.extend((0..nameless).map(|_| moment.now));
             self.nameless.clear();
         }

@@ -15,7 +15,8 @@ pub struct Roster {
     pub gone: BTreeSet<InstanceId>,
     /// Believed in, not shown, and not proven to be gone. They count.
     pub unseen: BTreeMap<InstanceId, Known>,
-    /// Those of them that EC2 knows nothing of for longer than the grace, and too many at once to be taken for gone.
+    /// Those of them that EC2 does not show for longer than the grace and that cannot be taken for gone: they are too many
+    /// at once, or it does not say that it knows nothing of them.
     pub vanished: BTreeSet<InstanceId>,
     /// How many more there were when somebody else wrote the record. They count, too.
     pub nameless: BTreeMap<Role, u32>,
