@@ -26,13 +26,20 @@ pub struct References(Arc<RwLock<Vec<Cache>>>);
 struct Cache {
     kind: &'static str,
     store: Store<DynamicObject>,
-    accounts: fn(&DynamicObject) -> Vec<String>,
+    uses: fn(&DynamicObject) -> Vec<Use>,
 }
 
 impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache").field("kind", &self.kind).finish_non_exhaustive()
     }
+}
+
+/// An account and a region in it.
+#[derive(Debug)]
+struct Use {
+    account: String,
+    region: Option<String>,
 }
 
 /// Whose machines are somebody's.
@@ -48,7 +55,7 @@ pub struct NotSynced;
 
 impl References {
     pub fn register<K: Kind>(&self, store: Store<DynamicObject>) {
-        let cache = Cache { kind: K::NAME, store, accounts: accounts_of::<K> };
+        let cache = Cache { kind: K::NAME, store, uses: uses_of::<K> };
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(cache);
     }
 
@@ -101,6 +108,20 @@ impl References {
         Ok(found)
     }
 
+    /// The regions of `account` that objects of `kinds` use.
+    pub fn regions(&self, account: &str, kinds: &[&str]) -> Result<HashSet<String>, NotSynced> {
+        let caches = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut found = HashSet::new();
+        for cache in caches.iter().filter(|cache| kinds.contains(&cache.kind)) {
+            if !is_synced(&cache.store) {
+                return Err(NotSynced);
+            }
+            let uses = cache.store.state().into_iter().flat_map(|object| (cache.uses)(&object));
+            found.extend(uses.filter(|used| used.account == account).filter_map(|used| used.region));
+        }
+        Ok(found)
+    }
+
     /// The objects that refer to `account`, as `Kind namespace/name`.
     pub fn to_account(&self, account: &str) -> Result<Vec<String>, NotSynced> {
         let caches = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -110,7 +131,7 @@ impl References {
                 return Err(NotSynced);
             }
             for object in cache.store.state() {
-                if (cache.accounts)(&object).iter().any(|a| a == account) {
+                if (cache.uses)(&object).iter().any(|used| used.account == account) {
                     let namespace = object.namespace().unwrap_or_default();
                     found.push(format!("{} {namespace}/{}", cache.kind, object.name_any()));
                 }
@@ -133,12 +154,12 @@ pub fn referring<K: Kind>(
     account: &str,
     resource: &kube::api::ApiResource,
 ) -> Vec<ObjectRef<DynamicObject>> {
-    let refers = |object: &DynamicObject| accounts_of::<K>(object).iter().any(|a| a == account);
+    let refers = |object: &DynamicObject| uses_of::<K>(object).iter().any(|used| used.account == account);
     store.state_filter(|o| refers(o)).iter().map(|o| ObjectRef::from_obj_with(&**o, resource.clone())).collect()
 }
 
 /// Read from the JSON itself: an object whose spec this version cannot parse refers all the same.
-fn accounts_of<K: Kind>(object: &DynamicObject) -> Vec<String> {
+fn uses_of<K: Kind>(object: &DynamicObject) -> Vec<Use> {
     let spec = &object.data["spec"];
     K::AWS_REFS
         .iter()
@@ -152,7 +173,10 @@ fn accounts_of<K: Kind>(object: &DynamicObject) -> Vec<String> {
                 .filter_map(|i| i.pointer(rest))
                 .collect(),
         })
-        .map(|aws| aws.pointer("/accountRef/name").and_then(|n| n.as_str()).unwrap_or("default").to_owned())
+        .map(|aws| Use {
+            account: aws.pointer("/accountRef/name").and_then(|n| n.as_str()).unwrap_or("default").to_owned(),
+            region: aws.get("region").and_then(|region| region.as_str()).map(str::to_owned),
+        })
         .collect()
 }
 
@@ -193,7 +217,9 @@ mod tests {
         {
             assert_eq!(exists(namespace, name), Some(there), "{namespace}/{name}");
         }
+        assert!(references.regions("default", &[FleetReport::NAME]).is_ok());
         let _late = cache(&references, &[], false);
+        assert!(references.regions("default", &[FleetReport::NAME]).is_err());
         assert_eq!((exists("web", "prod"), exists("ml", "prod")), (Some(true), None));
     }
 }

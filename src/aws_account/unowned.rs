@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
 
 use super::{AwsAccount, OWN_SESSION, PROOF_PERIOD_IN_SWEEPS};
 use crate::{
@@ -19,6 +20,8 @@ use crate::{
     },
 };
 
+/// The kinds that run workers.
+const RUN_WORKERS: [&str; 2] = ["WorkerFleet", "WorkerJob"];
 /// So many are named.
 const NAMED: usize = 5;
 
@@ -71,7 +74,7 @@ pub(super) async fn verdict(
 }
 
 /// What others saw last, region by region, and whether that is all that was asked for. Where machines were `told` of, and
-/// where nobody has looked since this process started, it looks itself: nobody else may.
+/// where nobody has looked since this process started nor will, it looks itself.
 async fn look(
     ctx: &Context,
     object: &AwsAccount,
@@ -81,13 +84,17 @@ async fn look(
     let now = ctx.clock.monotonic();
     let not_before = now.checked_sub(ctx.config.timings.sweep * PROOF_PERIOD_IN_SWEEPS).unwrap_or(now);
     let (mut seen, mut complete) = (Vec::new(), true);
+    // Whoever is at work in a region looks there; who that is shows a while after the start. An account that is for reports
+    // alone may have no right to.
+    let looked_after = ctx.references.regions(&object.name_any(), &RUN_WORKERS).unwrap_or_default();
+    let first = !ctx.accounts.is_proven(&object.name_any());
+    let looks = |region: &Region| !first && runs_workers(object) && !looked_after.contains(region.as_str());
     for region in object.spec.regions.iter().filter_map(|region| Region::try_from(region.as_str()).ok()) {
         let role = object.spec.role_session(OWN_SESSION, &region);
         let session = ctx.aws.session(account.clone(), region.clone(), role.as_ref()).await;
         let snapshot = match ctx.sweeps.last_seen(&session) {
             Some(snapshot) if !told => Ok(snapshot),
-            // An account that is for reports alone may have no right to it.
-            None if !told && !runs_workers(object) => continue,
+            None if !told && !looks(&region) => continue,
             Some(_) | None => ctx.sweeps.instances(&session, &ctx.config.cluster_name, not_before).await,
         };
         match snapshot {
@@ -103,7 +110,7 @@ async fn look(
 
 fn runs_workers(account: &AwsAccount) -> bool {
     let mut kinds = account.spec.grants.iter().flat_map(|grant| &grant.kinds);
-    kinds.any(|kind| ["*", "WorkerFleet", "WorkerJob"].contains(&kind.as_str()))
+    kinds.any(|kind| kind == "*" || RUN_WORKERS.contains(&kind.as_str()))
 }
 
 /// Namespace and name of the object that it was launched for.
