@@ -127,6 +127,17 @@ spec:
     }
 
     #[test]
+    fn the_examples_are_in_order() {
+        let folders = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).into_iter().flatten());
+        let manifests =
+            files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "yaml"));
+        let (files, mut out) = (manifests.collect::<Vec<_>>(), Vec::new());
+        assert!(files.len() > 4, "{files:?}");
+        assert!(check(&files, &mut out).unwrap(), "{}", String::from_utf8(out).unwrap());
+    }
+
+    #[test]
     fn what_the_schema_cannot_know_is_told() {
         let report = "
 apiVersion: muster.dev/v1alpha1

@@ -44,13 +44,14 @@ use crate::{
     reconcile::{Failure, Finalized, Kind, Outcome},
     workers::{
         adoption::{self, Candidates},
+        draft::{Observed, Pass},
         instance::Instance,
         ledger::Ledger,
-        look::{Found, Look, NONE_MAY_VANISH, Scope, WorkerKind},
+        look::{Found, Look, Scope, WorkerKind},
         observe::{live_owner, owner},
         ownership::{self, OWNER_TAG, Owner},
         parameters::{self, Ask, Held, Parameters, Synced},
-        parting::{parting, unless_never_launched},
+        parting::part,
         preview::{PLAN_ONLY, is_plan_only},
         roster::{Known, Roster, Sighting},
         supply::{Wish, supply},
@@ -153,25 +154,13 @@ impl Kind for WorkerFleet {
 
     async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerFleetStatus>, Failure> {
         let session = session(ctx, live, &[]).await;
-        let Some(session) = unless_never_launched(session, live.status().workers.aws.is_some())? else {
-            return Ok(Finalized::Done);
-        };
-        let memory = ctx.workers.of(live.uid());
-        let mut memory = memory.lock().await;
-        memory.revisions.check_cluster(ctx, live).await?;
         let policy = live.object().spec.deletion_policy;
-        let mut look = Look { ctx, session: &session, live, memory: &mut memory };
-        let scope =
-            Scope { status_checks: false, places: &[], revisions: &BTreeSet::new(), may_vanish: NONE_MAY_VANISH };
-        let found = look.rounds(scope, |observed, _, ledger, _, pass| plan_end(policy, observed, ledger, pass)).await?;
-        if has_ended(policy, &found.answer.observed, &found.ledger) {
-            match policy {
-                DeletionPolicy::Terminate => parameters::remove(ctx, &session, live, &live_owner(ctx, live)).await?,
-                DeletionPolicy::Retain => {}
-            }
-            return Ok(Finalized::Done);
-        }
-        Ok(Finalized::Waiting(parting(&look, &found)))
+        let retained = match policy {
+            DeletionPolicy::Terminate => false,
+            DeletionPolicy::Retain => true,
+        };
+        let end = |observed: &Observed, ledger: &Ledger, pass: &mut Pass<'_>| plan_end(policy, observed, ledger, pass);
+        part(ctx, live, session, retained, end, |found| has_ended(policy, &found.answer.observed, &found.ledger)).await
     }
 
     fn forget(ctx: &Context, uid: &Uid) {

@@ -52,11 +52,11 @@ use crate::{
     reconcile::{Failure, Finalized, Kind, Outcome},
     workers::{
         ledger::Ledger,
-        look::{Found, Look, MAY_VANISH, NONE_MAY_VANISH, Scope, WorkerKind},
+        look::{Found, Look, MAY_VANISH, Scope, WorkerKind},
         observe::{live_owner, owner},
         ownership::{JOB_TAG, Owner},
         parameters::{self, Ask, Held, MAIN, Parameters, Synced},
-        parting::{parting, unless_never_launched},
+        parting::part,
         preview::{PLAN_ONLY, dry, is_plan_only, preview},
         roster::{Known, Roster},
         supply::{Wish, supply},
@@ -146,21 +146,8 @@ impl Kind for WorkerJob {
 
     async fn finalize(ctx: &Context, live: &mut Live<Self>) -> Result<Finalized<WorkerJobStatus>, Failure> {
         let session = session(ctx, live, &[]).await;
-        let Some(session) = unless_never_launched(session, live.status().workers.aws.is_some())? else {
-            return Ok(Finalized::Done);
-        };
-        let memory = ctx.workers.of(live.uid());
-        let mut memory = memory.lock().await;
-        memory.revisions.check_cluster(ctx, live).await?;
-        let revisions = BTreeSet::new();
-        let scope = Scope { status_checks: false, places: &[], revisions: &revisions, may_vanish: NONE_MAY_VANISH };
-        let mut look = Look { ctx, session: &session, live, memory: &mut memory };
-        let found = look.rounds(scope, |observed, _, ledger, _, pass| plan_end(observed, ledger, pass)).await?;
-        if has_ended(&found.answer.observed, &found.sight, &found.ledger) {
-            parameters::remove(ctx, &session, live, &live_owner(ctx, live)).await?;
-            return Ok(Finalized::Done);
-        }
-        Ok(Finalized::Waiting(parting(&look, &found)))
+        let ended = |found: &Found<Sight>| has_ended(&found.answer.observed, &found.sight, &found.ledger);
+        part(ctx, live, session, false, plan_end, ended).await
     }
 
     fn forget(ctx: &Context, uid: &Uid) {

@@ -1,21 +1,57 @@
 //! How an object that runs workers is let go.
 
+use std::collections::BTreeSet;
+
 use crate::{
     aws::Session,
     condition::{ConditionType, Reason, Verdict},
+    context::Context,
     ids::list,
-    reconcile::{Chain, Failure, Outcome, escape},
+    live::Live,
+    reconcile::{Chain, Failure, Finalized, Outcome, escape},
     workers::{
         conditions::NAMED,
-        look::{Found, Look, WorkerKind},
+        draft::{Observed, Pass, Plan},
+        ledger::Ledger,
+        look::{Found, Look, NONE_MAY_VANISH, Scope, WorkerKind},
+        observe::live_owner,
+        parameters::{self, WithParameters},
         roster::Roster,
     },
 };
 
+/// One step towards letting go: `end` plans it, `has_ended` tells whether nothing is left. What was written for the workers
+/// goes with them, unless they are to be `retained`.
+pub async fn part<K: WorkerKind + WithParameters>(
+    ctx: &Context,
+    live: &mut Live<K>,
+    session: Result<Session, Failure>,
+    retained: bool,
+    mut end: impl FnMut(&Observed, &Ledger, &mut Pass<'_>) -> Plan + Send,
+    has_ended: impl FnOnce(&Found<K::Sight>) -> bool + Send,
+) -> Result<Finalized<K::Status>, Failure> {
+    let pinned = live.status().as_ref().aws.is_some();
+    let Some(session) = unless_never_launched(session, pinned)? else { return Ok(Finalized::Done) };
+    let memory = ctx.workers.of(live.uid());
+    let mut memory = memory.lock().await;
+    memory.revisions.check_cluster(ctx, live).await?;
+    let revisions = BTreeSet::new();
+    let scope = Scope { status_checks: false, places: &[], revisions: &revisions, may_vanish: NONE_MAY_VANISH };
+    let mut look = Look { ctx, session: &session, live, memory: &mut memory };
+    let found = look.rounds(scope, |observed, _, ledger, _, pass| end(observed, ledger, pass)).await?;
+    if !has_ended(&found) {
+        return Ok(Finalized::Waiting(parting(&look, &found)));
+    }
+    if !retained {
+        parameters::remove(ctx, &session, live, &live_owner(ctx, live)).await?;
+    }
+    Ok(Finalized::Done)
+}
+
 /// The session to end the workers with, or `None` when there is nothing to end. `pinned`: the status names an account, as it
 /// does from the first intent on. So without one nothing was launched, unless the status was lost since (etcd restored from
 /// a backup): then a look tells, and where there can be none, there never was one.
-pub fn unless_never_launched(session: Result<Session, Failure>, pinned: bool) -> Result<Option<Session>, Failure> {
+fn unless_never_launched(session: Result<Session, Failure>, pinned: bool) -> Result<Option<Session>, Failure> {
     match session {
         Ok(session) => Ok(Some(session)),
         Err(error) if !pinned && !matches!(error, Failure::NotYet(_)) => {
@@ -27,7 +63,7 @@ pub fn unless_never_launched(session: Result<Session, Failure>, pinned: bool) ->
 }
 
 /// What an object that is being deleted tells.
-pub fn parting<K: WorkerKind>(look: &Look<'_, K>, found: &Found<K::Sight>) -> Outcome<K::Status> {
+fn parting<K: WorkerKind>(look: &Look<'_, K>, found: &Found<K::Sight>) -> Outcome<K::Status> {
     let victims = found.ledger.victims().len();
     let launches = found.ledger.launches.len();
     let (condition, reason, message) = match look.memory.undying.iter().next() {
