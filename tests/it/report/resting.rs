@@ -67,7 +67,8 @@ async fn at_rest_only_the_heartbeat_is_written() {
         assert_eq!(meaning(&last), meaning(&next));
         (last, seen) = (next, seen + 1);
     }
-    assert!(calls(&scene, "ListObjectsV2") - looks >= 2 * 4, "each write tells of a look at both sources");
+    // The first of the four may have been looked at before the calls were counted.
+    assert!(calls(&scene, "ListObjectsV2") - looks >= 2 * 3, "each write tells of a look at both sources");
     assert_eq!(calls(&scene, "GetObject"), 6);
     assert_eq!(events(&scene, "all").await, told);
 }
