@@ -111,7 +111,7 @@ impl Wire {
         }
         let mut answer = answer;
         let body = std::mem::replace(answer.body_mut(), SdkBody::taken());
-        let bytes = body.collect().await.map_err(|error| ConnectorError::io(error))?.to_bytes();
+        let bytes = body.collect().await.map_err(ConnectorError::io)?.to_bytes();
         *answer.body_mut() = SdkBody::from(shift(&bytes, -ahead));
         Ok(answer)
     }
