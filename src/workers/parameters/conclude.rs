@@ -33,7 +33,15 @@ pub async fn conclude<K: WithParameters>(
     // Until all are written, what was written first looks as if nobody used it.
     let leftover = match &synced.problem {
         None | Some(Problem::StoreChanged) => tidy(ctx, session, live, ask, in_use).await?,
-        Some(_) => None,
+        Some(
+            Problem::Missing { .. }
+            | Problem::Unreadable { .. }
+            | Problem::Unusable(_)
+            | Problem::Taken { .. }
+            | Problem::Aws(_)
+            | Problem::Unfinished
+            | Problem::Held { .. },
+        ) => None,
     };
     let mut now = live.status();
     // What it changed of the status is what stays of it.
