@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, time::Instant};
 use crate::{
     aws::{Session, ec2::Ec2, sweep::Snapshot},
     context::Context,
-    ids::SubnetId,
     live::Live,
     reconcile::Failure,
     workers::{
@@ -17,6 +16,7 @@ use crate::{
         memory::Memory,
         ownership::{Claim, Owner},
         pools::Places,
+        resolve,
         roster::{Roster, Sighting},
         share::Share,
         template::Placement,
@@ -79,7 +79,7 @@ pub async fn observe<K: WorkerKind>(
         }
     }
     search(ctx, &ec2, memory).await?;
-    let zones = zones(&ec2, memory, question.places).await;
+    let zones = zones(ctx, session, memory, question.places).await;
     let lessons = memory.lessons(question.revisions, now, &ctx.config.timings);
     Ok(Answer { observed: Observed { roster, zones, lessons }, begun: snapshot.begun })
 }
@@ -163,16 +163,16 @@ async fn search(ctx: &Context, ec2: &Ec2, memory: &mut Memory) -> Result<(), Fai
     Ok(())
 }
 
-async fn zones(ec2: &Ec2, memory: &mut Memory, places: &[&Places]) -> Zones {
+async fn zones(ctx: &Context, session: &Session, memory: &mut Memory, places: &[&Places]) -> Zones {
     let spread = places.iter().filter(|places| match places.placement {
         Placement::Spread => true,
         Placement::Ordered => false,
     });
     let subnets: BTreeSet<_> = spread.flat_map(|places| &places.subnets).collect();
-    let unknown: Vec<SubnetId> =
+    let unknown: BTreeSet<_> =
         subnets.into_iter().filter(|subnet| !memory.zones.contains_key(*subnet)).cloned().collect();
     if !unknown.is_empty() {
-        match ec2.zones(&unknown).await {
+        match resolve::zones(ctx, session, unknown).await {
             Ok(found) => memory.zones.extend(found),
             Err(error) => return Zones::Unknown(error),
         }

@@ -75,6 +75,8 @@ async fn assert_rest(fleets: usize, machines: usize, sweep: Duration) {
     let (calls, writes) = crowd.rest(sweep).await;
     assert_eq!(writes, Vec::<String>::new(), "{fleets} fleets: writes to the API server at rest");
     assert_eq!(crowd.scene.sandbox.throttled(), BTreeMap::new());
+    let subnets = crowd.scene.sandbox.calls(&CallQuery::operation("ec2", "DescribeSubnets")).len();
+    assert_eq!(subnets, 1, "all that launch in the same subnets share what is known of them");
     let pages = machines.div_ceil(1000);
     assert_eq!(calls, BTreeMap::from([("DescribeInstances".to_owned(), pages)]), "{fleets} fleets");
 }

@@ -22,11 +22,6 @@ pub struct SubnetRow {
 }
 
 impl Ec2 {
-    /// The zones that these subnets are in.
-    pub async fn zones(&self, subnets: &[SubnetId]) -> Result<BTreeMap<SubnetId, Zone>, Error> {
-        Ok(self.subnets(subnets).await?.into_iter().map(|row| (row.id, row.zone)).collect())
-    }
-
     /// These subnets.
     pub async fn subnets(&self, ids: &[SubnetId]) -> Result<Vec<SubnetRow>, Error> {
         let ids = ids.iter().map(ToString::to_string).collect();

@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     aws::{
-        Session,
+        Error, Session,
         ec2::{InterfaceRow, SubnetRow, TemplateRow},
     },
     context::Context,
@@ -178,6 +178,16 @@ struct Found {
     ids: Vec<SubnetId>,
     zones: BTreeMap<SubnetId, Zone>,
     vpc: Option<VpcId>,
+}
+
+/// The zones that `subnets` are in. All that ask for the same share the answer.
+pub async fn zones(
+    ctx: &Context,
+    session: &Session,
+    subnets: BTreeSet<SubnetId>,
+) -> Result<BTreeMap<SubnetId, Zone>, Error> {
+    let rows = ctx.resolver.inquire(session, None).subnets(SubnetQuery::Ids(subnets)).await?;
+    Ok(rows.iter().map(|row| (row.id.clone(), row.zone.clone())).collect())
 }
 
 impl Found {
