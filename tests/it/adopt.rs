@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fleet::{calls_at_rest, ids, live, settled, spec, status, wait_settled, with},
-    scene::{REGION, Scene, condition},
+    scene::{PATIENCE, REGION, Scene, condition},
 };
 
 /// Machines that nobody manages.
@@ -170,16 +170,23 @@ async fn of_two_fleets_that_name_a_machine_exactly_one_gets_it() {
     }
     let one_each =
         |fleet: &WorkerFleet| settled(fleet, 1) && (blocked(fleet).is_some() != (status(fleet).adopted.len() == 1));
-    let mut owners = Vec::new();
-    for _ in 0..2 {
-        // The second may take it from the first as long as no tag of either is seen.
-        owners.clear();
+    let owners = async || {
+        let mut owners = Vec::new();
         for name in ["web", "db"] {
             let fleet = scene.wait::<WorkerFleet>(name, "the machine or another", one_each).await;
             owners.extend((status(&fleet).adopted.len() == 1).then(|| fleet.uid().unwrap()));
         }
-        calls_at_rest(&scene).await;
-    }
+        owners
+    };
+    // The second may take it from the first as long as no tag of either is seen.
+    let agreed = async {
+        while owners().await.len() != 1 {
+            calls_at_rest(&scene).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, agreed).await.expect("one has it");
+    calls_at_rest(&scene).await;
+    let owners = owners().await;
     assert_eq!(owners.len(), 1);
     assert_eq!(named(&scene, &machine)[0].tags["muster.dev:fleet-uid"], owners[0]);
     assert_eq!(live(&scene).len(), 2);

@@ -150,7 +150,20 @@ async fn points<S: Scenario>(scenario: &S) -> BTreeSet<Point> {
     points
 }
 
+/// On a busy machine EC2's time may go on at another moment of a look, and then another call is made.
+const ATTEMPTS: usize = 3;
+
 async fn run<S: Scenario>(scenario: &S, point: &Point, moment: Moment) {
+    for _ in 0..ATTEMPTS {
+        if is_survived(scenario, point, moment).await {
+            return;
+        }
+    }
+    panic!("{}: {point} was not met in {ATTEMPTS} runs", scenario.name());
+}
+
+/// False when the controller ended without having met the point.
+async fn is_survived<S: Scenario>(scenario: &S, point: &Point, moment: Moment) -> bool {
     let case = format!("{}, killed {moment:?} {point}", scenario.name());
     let scene = scenario.scene().await;
     let bystanders = scenario.bystanders(&scene);
@@ -161,7 +174,9 @@ async fn run<S: Scenario>(scenario: &S, point: &Point, moment: Moment) {
         () = victims_tap.stopped() => {}
         // At its end and at rest: a call that has not come by now will not come. The last one may be what ended it.
         () = scenario.assert_ended(&scene, &victims_tap, &object, &case) => {
-            assert!(victims_tap.points().contains(point), "{case}: not met, but {:?}", victims_tap.points());
+            if !victims_tap.points().contains(point) {
+                return false;
+            }
             victims_tap.stopped().await;
         }
     }
@@ -169,14 +184,25 @@ async fn run<S: Scenario>(scenario: &S, point: &Point, moment: Moment) {
     let tap = tap(&scene, &bystanders);
     let _successor = start_with(scenario.config(&scene), &scene, &tap).await;
     scenario.assert_ended(&scene, &tap, &object, &case).await;
+    true
+}
+
+/// The calls in which two undisturbed runs agree.
+async fn agreed<S: Scenario>(scenario: &S) -> BTreeSet<Point> {
+    let mut differ = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let (once, again) = futures::join!(points(scenario).boxed_local(), points(scenario).boxed_local());
+        if once == again {
+            return once;
+        }
+        differ.push(once.symmetric_difference(&again).map(ToString::to_string).collect::<Vec<_>>());
+    }
+    panic!("{}: of two undisturbed runs only one made {differ:?}", scenario.name());
 }
 
 /// Kills the controller before and after each call of `scenario`.
 pub(crate) async fn survives_every_kill<S: Scenario>(scenario: &S) {
-    let (once, again) = futures::join!(points(scenario).boxed_local(), points(scenario).boxed_local());
-    let name = scenario.name();
-    let differ: Vec<_> = once.symmetric_difference(&again).map(ToString::to_string).collect();
-    assert!(differ.is_empty(), "{name}: of two undisturbed runs only one made {differ:?}");
+    let (once, name) = (agreed(scenario).await, scenario.name());
     for expected in scenario.calls() {
         assert!(once.iter().any(|point| point.operation == *expected), "{expected} is not in {once:?}");
     }
