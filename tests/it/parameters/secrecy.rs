@@ -14,7 +14,7 @@ use kube::{Client, api::ListParams, client::Body};
 use muster::{logs, worker_fleet::WorkerFleet};
 use muster_sandbox::CallQuery;
 use serde_json::json;
-use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Layer, filter::dynamic_filter_fn, util::SubscriberInitExt};
 
 use super::{
     create_secret, documents, fleet_spec, in_parameter_store, in_s3, parameters, password, scene, stored, synced, value,
@@ -57,17 +57,30 @@ impl Ear {
     }
 }
 
-fn ear() -> &'static Ear {
+/// Listens until it is dropped: to write all lines of all other tests, too, would cost them time.
+struct Listening(&'static Ear);
+
+static LISTENERS: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        LISTENERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn listen() -> Listening {
     static EAR: OnceLock<Ear> = OnceLock::new();
-    EAR.get_or_init(|| {
+    LISTENERS.fetch_add(1, Ordering::Relaxed);
+    Listening(EAR.get_or_init(|| {
         let ear = Ear::default();
         let writer = ear.clone();
         let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
         // What serves the sandbox's S3 is no part of muster, and shows what it is sent.
         let asked = EnvFilter::new("trace,s3s=off");
+        let lines = lines.with_filter(dynamic_filter_fn(|_, _| LISTENERS.load(Ordering::Relaxed) > 0));
         logs::subscriber(asked, lines).try_init().expect("no other test listens");
         ear
-    })
+    }))
 }
 
 /// The secret as it is and as it is often written.
@@ -107,7 +120,7 @@ async fn seen(scene: &Scene) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn a_secrets_value_is_found_nowhere_but_where_it_belongs() {
-    let ear = ear();
+    let listening = listen();
     let scene = scene().await;
     create_secret(&scene, SECRET, true).await;
     let _controller = scene.start().await;
@@ -141,7 +154,7 @@ async fn a_secrets_value_is_found_nowhere_but_where_it_belongs() {
         assert!(seen.iter().any(|(what, _)| what == kind), "{kind} was not looked at");
     }
     assert_hidden(seen);
-    ear.assert_heard_nothing();
+    listening.0.assert_heard_nothing();
 }
 
 fn assert_hidden(seen: Vec<(String, String)>) {
@@ -170,7 +183,7 @@ fn misread(client: Client) -> Client {
 
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_is_not_quoted() {
-    let ear = ear();
+    let listening = listen();
     let scene = scene().await;
     create_secret(&scene, SECRET, true).await;
     let _controller = Controller::start(scene.config(), scene.connection(), misread).await;
@@ -180,5 +193,5 @@ async fn an_answer_that_cannot_be_read_is_not_quoted() {
     let (_, _, message) = condition(&status(&fleet).common.conditions, "ParametersSynced").unwrap();
     assert!(message.contains("Secret db cannot be read: the answer is not one that"), "{message}");
     assert_hidden(seen(&scene).await);
-    ear.assert_heard_nothing();
+    listening.0.assert_heard_nothing();
 }
