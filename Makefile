@@ -20,7 +20,7 @@ demo: tools-python kube ## See muster at work on this machine alone: about 1 min
 
 # Tests wait more than they compute, so two cores run eight at once. Whatever cluster they use, some start servers of their
 # own, with more than envtest has.
-test: tools-python ## Run every test: about 7 minutes, the first time about 20
+test: tools-python ## Run every test: about 6 minutes, the first time about 20
 	@hack/kube/build.sh >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} cargo test --workspace
@@ -29,7 +29,7 @@ test: tools-python ## Run every test: about 7 minutes, the first time about 20
 simulate: tools ## Play a million random histories against models of EC2 and the API server: minutes
 	@cargo test --config 'profile.dev.package.muster.opt-level=1' -p muster --lib million_histories -- --ignored --nocapture
 
-scale: tools-python kube ## A thousand fleets and ten thousand machines at rest: too long for `make test`, about 5 minutes
+scale: tools-python kube ## A thousand fleets and ten thousand machines at rest: too long for `make test`, about 7 minutes
 	@cargo test -p muster --test it scale:: -- --include-ignored --test-threads 1
 
 dev: tools-python kube ## The same world without examples, until Ctrl-C; USER_DATA=1 runs user data of workers, as you
