@@ -212,6 +212,15 @@ impl ClientToken {
         Self(format!("{}-{nonce:016x}", owner.hex()))
     }
 
+    /// The same with a digest of what it is for at its end.
+    pub fn sealed(&self, digest: &str) -> Self {
+        Self(format!("{}-{digest}", self.0))
+    }
+
+    pub fn is_sealed_with(&self, digest: &str) -> bool {
+        self.0.strip_suffix(digest).is_some_and(|stem| stem.ends_with('-'))
+    }
+
     pub fn belongs_to(&self, owner: &Uid) -> bool {
         self.0.strip_prefix(&owner.hex()).is_some_and(|rest| rest.starts_with('-'))
     }

@@ -224,7 +224,8 @@ impl<'a, 'p> Draft<'a, 'p> {
                 replaces: replaced,
                 instance_ids: Vec::new(),
                 started_at: Time(second(self.pass.now)),
-            };
+            }
+            .sealed();
             self.ledger.launches.push(intent.clone());
             self.launches.push(intent);
         }

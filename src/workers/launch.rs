@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
     ids::{ClientToken, ImageId, InstanceId, InstanceType, Role, SubnetId},
@@ -15,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LaunchIntent {
-    /// The ClientToken of the call.
+    /// The ClientToken of the call: the owner's uid, a random number and a digest of the request.
     #[schemars(with = "String", length(max = 64))]
     pub token: ClientToken,
     /// Which start of the controller made the call last.
@@ -77,9 +78,40 @@ fn is_zero(count: &u32) -> bool {
 const TOKEN_MEMORY: SignedDuration = SignedDuration::from_hours(12);
 
 impl LaunchIntent {
-    /// Whether EC2 surely still knows the token, so that to repeat the call cannot launch again.
-    pub fn is_remembered(&self, now: Timestamp) -> bool {
-        now.duration_since(self.started_at.0) < TOKEN_MEMORY
+    /// The same with a token that tells what it was made for.
+    pub fn sealed(mut self) -> Self {
+        self.token = self.token.sealed(&self.digest());
+        self
+    }
+
+    /// Whether the same call, sent again, cannot launch again: it is what was once sealed, for of what an older CRD kept only a
+    /// part would be another request; and EC2 surely still knows its token.
+    pub fn is_repeatable(&self, now: Timestamp) -> bool {
+        self.token.is_sealed_with(&self.digest()) && now.duration_since(self.started_at.0) < TOKEN_MEMORY
+    }
+
+    /// Of what makes the request, which never changes.
+    fn digest(&self) -> String {
+        let Self {
+            token: _,
+            holder: _,
+            attempts: _,
+            instance_ids: _,
+            started_at: _,
+            role,
+            revision,
+            subnet,
+            instance_type,
+            image_id,
+            launch_template_version,
+            indexes,
+            count,
+            replaces,
+        } = self;
+        let place = (subnet, instance_type, image_id, launch_template_version);
+        // Texts and numbers always serialise.
+        let request = serde_json::to_vec(&(role, revision, place, indexes, count, replaces)).unwrap_or_default();
+        hex::encode(&Sha256::digest(request)[..6])
     }
 }
 
@@ -119,4 +151,55 @@ pub enum TerminationReason {
     /// Its work is done or wanted no longer.
     Finished,
     Deleted,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What `intent` is once a part of it was put on record in another way.
+    fn recorded(intent: &LaunchIntent, change: impl Fn(&mut Value)) -> LaunchIntent {
+        let mut record = serde_json::to_value(intent).unwrap();
+        change(&mut record);
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_on_record_as_it_was_made_is_repeated() {
+        let made: LaunchIntent = serde_json::from_value(json!({
+            "token": "6b4d2a3e9d0c4f6e8f0e1f7a2b3c4d5e-0000000000000007", "holder": "me", "attempts": 1,
+            "role": "leader", "revision": "web-1", "subnet": "subnet-0000000a", "instanceType": "m6i.large",
+            "imageID": "ami-00000001", "launchTemplateVersion": 3, "indexes": "0-4", "count": 5, "replaces": 1,
+            "startedAt": "2026-01-01T00:00:00Z",
+        }))
+        .unwrap();
+        let at = |hours| made.started_at.0 + SignedDuration::from_hours(hours);
+        assert!(!made.is_repeatable(at(0)));
+        let sealed = made.clone().sealed();
+        assert!(sealed.token.as_str().len() <= 64);
+        assert!(sealed.is_repeatable(at(11)));
+        assert!(!sealed.is_repeatable(at(12)));
+
+        for field in ["role", "launchTemplateVersion", "indexes", "replaces"] {
+            let cut = recorded(&sealed, |record| drop(record.as_object_mut().unwrap().remove(field)));
+            assert!(!cut.is_repeatable(at(0)), "{field}");
+        }
+        for (field, value, repeatable) in [
+            ("role", json!("web"), false),
+            ("revision", json!("web-2"), false),
+            ("subnet", json!("subnet-0000000b"), false),
+            ("instanceType", json!("m5.large"), false),
+            ("imageID", json!("ami-00000002"), false),
+            ("indexes", json!("0-3,5"), false),
+            ("count", json!(6), false),
+            ("holder", json!("another"), true),
+            ("attempts", json!(2), true),
+            ("instanceIDs", json!(["i-00000001"]), true),
+        ] {
+            let changed = recorded(&sealed, |record| record[field] = value.clone());
+            assert_eq!(changed.is_repeatable(at(0)), repeatable, "{field}");
+        }
+    }
 }

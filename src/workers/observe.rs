@@ -73,8 +73,8 @@ pub async fn observe<K: WorkerKind>(
         }
     }
     for intent in ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty()) {
-        let remembered = intent.is_remembered(ctx.clock.now());
-        if !remembered || memory.revisions.find(ctx, live, &intent.revision).await?.is_none() {
+        if !intent.is_repeatable(ctx.clock.now()) || memory.revisions.find(ctx, live, &intent.revision).await?.is_none()
+        {
             memory.cannot_be_repeated(&intent.token);
         }
     }

@@ -17,7 +17,7 @@ use crate::{
     fleet_faults::ever,
     job::{self, Deed, Workers, is},
     scene::{Scene, condition},
-    tap::{Point, Tap},
+    tap::{Moment, Point, Tap},
 };
 
 /// Returns once two more attempts were made to record something: one may have been under way.
@@ -111,6 +111,63 @@ async fn a_job_whose_indexes_are_not_on_record_runs_none_of_them() {
     assert_eq!((launches(&scene), ever(&scene)), (0, 0));
     tap.prune(None);
     look_again::<WorkerJob>(&scene, "work", 4).await;
+    scene.wait::<WorkerJob>("work", "complete", |job| is(job, "Complete", "True", "CompletionsReached")).await;
+    assert_eq!(job::launched(&scene), [(0, 1), (1, 1), (2, 1)].into());
+}
+
+/// The controller dies of the record of the first launch of an object that goes on. An older CRD kept all of it but what is
+/// at `path`, which was `whole`.
+async fn dies_of_a_record_without<K>(scene: &Scene, (name, record): (&str, &str), (path, whole): (&'static str, &str))
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Debug
+        + Send
+        + 'static,
+{
+    let tap = Tap::new();
+    let victim = start(scene, &tap).await;
+    // What it writes of an object that is suspended no longer begins with the launch.
+    let suspended = |object: &K| {
+        let object = serde_json::to_value(object).unwrap();
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|condition| condition["reason"] == "Suspended")
+    };
+    scene.wait::<K>(name, "suspended", suspended).await;
+    tap.prune(Some(path));
+    tap.begin(Some((Point { operation: record.into(), ordinal: 1 }, Moment::After)));
+    scene.change::<K>(name, json!({"spec": {"suspend": false}})).await;
+    tap.stopped().await;
+    victim.kill().await;
+    let object = serde_json::to_value(scene.api::<K>().get(name).await.unwrap()).unwrap();
+    let launch = &object["status"]["launches"][0];
+    let (_, field) = path.split_once('/').unwrap();
+    assert!(launch["token"].is_string() && launch[field] != *whole, "{launch}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_launch_of_a_role_whose_record_was_cut_short_is_not_repeated_by_another_controller() {
+    let scene = Scene::with(laggard()).await;
+    let roles = json!({"suspend": true, "roles": [{"name": "leader", "replicas": 1}]});
+    scene.create::<WorkerFleet>("web", with(spec(&scene, 0, json!({})), roles)).await;
+    let record = ("web", "PUT workerfleets/status");
+    dies_of_a_record_without::<WorkerFleet>(&scene, record, ("launches/role", "leader")).await;
+    let _successor = start(&scene, &Tap::new()).await;
+    wait_settled(&scene, "web", 0).await;
+    assert_eq!(ever(&scene), 1);
+    assert_eq!(live(&scene)[0].tags["muster.dev:role"], "leader");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_launch_of_indexes_whose_record_was_cut_short_is_not_repeated_by_another_controller() {
+    let scene = Scene::with(laggard()).await;
+    let _workers = Workers::start(&scene, |_, _| Deed::Exits(0));
+    scene.create::<WorkerJob>("work", job::spec(&scene, 3, 3, json!({"suspend": true}))).await;
+    let record = ("work", "PUT workerjobs/status");
+    dies_of_a_record_without::<WorkerJob>(&scene, record, ("launches/indexes", "0-2")).await;
+    let _successor = start(&scene, &Tap::new()).await;
     scene.wait::<WorkerJob>("work", "complete", |job| is(job, "Complete", "True", "CompletionsReached")).await;
     assert_eq!(job::launched(&scene), [(0, 1), (1, 1), (2, 1)].into());
 }

@@ -138,7 +138,7 @@ impl Process {
         }
         self.resolve_missing(read, ec2, &mut roster, now, broken);
         for intent in ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty()) {
-            if !intent.is_remembered(wall(now)) {
+            if !intent.is_repeatable(wall(now)) {
                 self.memory.cannot_be_repeated(&intent.token);
             }
         }
