@@ -57,7 +57,7 @@ pub trait Kind: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Deb
     /// `spec.suspend`.
     fn suspended(&self) -> bool;
 
-    /// Whether its spec and annotations are what the schema cannot tell. Pure.
+    /// What the schema cannot tell of its spec and annotations. Pure.
     ///
     /// # Errors
     /// [`Failure::InvalidSpec`], with what to write instead.

@@ -255,17 +255,9 @@ mod tests {
     fn instance(state: InstanceState, tags: &[(&str, &str)], token_of: Option<&str>) -> Instance {
         let token = token_of.map(|uid| ClientToken::new(&Uid::try_from(uid).unwrap(), 1).to_string());
         Instance {
-            id: InstanceId::try_from("i-00000001").unwrap(),
-            state,
-            subnet: None,
-            zone: "a".into(),
-            instance_type: "m6i.large".into(),
-            launched_at: None,
             client_token: token.unwrap_or_default(),
             tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            launch_index: 0,
-            state_reason: String::new(),
-            state_reason_message: String::new(),
+            ..Instance::sample(1, state)
         }
     }
 

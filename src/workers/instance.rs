@@ -45,6 +45,26 @@ impl Instance {
     }
 }
 
+#[cfg(test)]
+impl Instance {
+    /// The `n`th machine of a test, of which nothing is known but its state.
+    pub fn sample(n: u32, state: InstanceState) -> Self {
+        Self {
+            id: InstanceId::try_from(format!("i-{n:08x}")).unwrap(),
+            state,
+            subnet: None,
+            zone: "eu-west-1a".into(),
+            instance_type: "m6i.large".into(),
+            launched_at: None,
+            client_token: String::new(),
+            tags: BTreeMap::new(),
+            launch_index: 0,
+            state_reason: String::new(),
+            state_reason_message: String::new(),
+        }
+    }
+}
+
 /// The states of EC2 (`InstanceState` in its API reference).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InstanceState {

@@ -115,6 +115,29 @@ impl LaunchIntent {
     }
 }
 
+#[cfg(test)]
+impl LaunchIntent {
+    /// A launch of `count` alike machines that is about to be made for the first time.
+    pub fn sample(token: ClientToken, count: u32) -> Self {
+        Self {
+            token,
+            holder: "me".into(),
+            attempts: 1,
+            role: Role::main(),
+            revision: "web-1".into(),
+            subnet: SubnetId::try_from("subnet-0000000a").unwrap(),
+            instance_type: InstanceType::try_from("m6i.large").unwrap(),
+            image_id: ImageId::try_from("ami-00000001").unwrap(),
+            launch_template_version: None,
+            indexes: None,
+            count,
+            replaces: 0,
+            instance_ids: Vec::new(),
+            started_at: Time(Timestamp::UNIX_EPOCH),
+        }
+    }
+}
+
 /// Instances that were chosen to end. They count as gone from the moment they are listed here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -158,6 +181,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::ids::Uid;
 
     /// What `intent` is once a part of it was put on record in another way.
     fn recorded(intent: &LaunchIntent, change: impl Fn(&mut Value)) -> LaunchIntent {
@@ -168,13 +192,14 @@ mod tests {
 
     #[test]
     fn only_what_is_on_record_as_it_was_made_is_repeated() {
-        let made: LaunchIntent = serde_json::from_value(json!({
-            "token": "6b4d2a3e9d0c4f6e8f0e1f7a2b3c4d5e-0000000000000007", "holder": "me", "attempts": 1,
-            "role": "leader", "revision": "web-1", "subnet": "subnet-0000000a", "instanceType": "m6i.large",
-            "imageID": "ami-00000001", "launchTemplateVersion": 3, "indexes": "0-4", "count": 5, "replaces": 1,
-            "startedAt": "2026-01-01T00:00:00Z",
-        }))
-        .unwrap();
+        let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let made = LaunchIntent {
+            role: Role::try_from("leader").unwrap(),
+            launch_template_version: Some(3),
+            indexes: Some("0-4".parse().unwrap()),
+            replaces: 1,
+            ..LaunchIntent::sample(ClientToken::new(&uid, 7), 5)
+        };
         let at = |hours| made.started_at.0 + SignedDuration::from_hours(hours);
         assert!(!made.is_repeatable(at(0)));
         let sealed = made.clone().sealed();

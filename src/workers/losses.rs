@@ -151,17 +151,10 @@ mod tests {
 
     fn ended(n: u32, code: &str, message: &str) -> Instance {
         Instance {
-            id: id(n),
-            state: InstanceState::ShuttingDown,
-            subnet: None,
-            zone: "a".into(),
-            instance_type: "m6i.large".into(),
             launched_at: Some(Timestamp::from_second(1_000).unwrap()),
-            client_token: String::new(),
-            tags: BTreeMap::new(),
-            launch_index: 0,
             state_reason: code.into(),
             state_reason_message: message.into(),
+            ..Instance::sample(n, InstanceState::ShuttingDown)
         }
     }
 

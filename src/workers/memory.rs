@@ -240,17 +240,12 @@ mod tests {
             instance_type: InstanceType::try_from("m6i.large").unwrap(),
         };
         let dead = |code: &str| Instance {
-            id: InstanceId::try_from("i-00000001").unwrap(),
-            state: InstanceState::Terminated,
             subnet: Some(pool.subnet.clone()),
-            zone: "a".into(),
             instance_type: pool.instance_type.to_string(),
             launched_at: Some(Timestamp::UNIX_EPOCH),
-            client_token: String::new(),
             tags: BTreeMap::from([(REVISION_TAG.into(), "web-1".to_owned())]),
-            launch_index: 0,
             state_reason: code.into(),
-            state_reason_message: String::new(),
+            ..Instance::sample(1, InstanceState::Terminated)
         };
         let mut waits = Vec::new();
         for _ in 0..8 {
@@ -274,28 +269,10 @@ mod tests {
 
     #[test]
     fn the_wait_for_a_search_begins_with_the_last_call_that_had_no_answer() {
-        use crate::{
-            ids::{ImageId, InstanceType},
-            workers::launch::LaunchIntent,
-        };
+        use crate::workers::launch::LaunchIntent;
         let (mut memory, timings, start) = (Memory::default(), Timings::default(), Instant::now());
         let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
-        let intent = LaunchIntent {
-            token: ClientToken::new(&uid, 7),
-            holder: "me".into(),
-            attempts: 1,
-            role: Role::main(),
-            revision: "web-1".into(),
-            subnet: SubnetId::try_from("subnet-0000000a").unwrap(),
-            instance_type: InstanceType::try_from("m6i.large").unwrap(),
-            image_id: ImageId::try_from("ami-00000001").unwrap(),
-            launch_template_version: None,
-            indexes: None,
-            count: 1,
-            replaces: 0,
-            instance_ids: vec![],
-            started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),
-        };
+        let intent = LaunchIntent::sample(ClientToken::new(&uid, 7), 1);
         let ledger = Ledger { launches: vec![intent.clone()], ..Ledger::default() };
         memory.follow(&ledger, start);
         let last = start + timings.settle_by_search();

@@ -128,17 +128,9 @@ mod tests {
         let token = token_uid.map(|uid| ClientToken::new(&Uid::try_from(uid).unwrap(), 1).to_string());
         let tags = [(CLUSTER_TAG, cluster), (OWNER_TAG, path), (OWNER_UID_TAG, uid)];
         Instance {
-            id: InstanceId::try_from("i-00000001").unwrap(),
-            state: InstanceState::Running,
-            subnet: None,
-            zone: "a".into(),
-            instance_type: "m6i.large".into(),
-            launched_at: None,
             client_token: token.unwrap_or_default(),
             tags: tags.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            launch_index: 0,
-            state_reason: String::new(),
-            state_reason_message: String::new(),
+            ..Instance::sample(1, InstanceState::Running)
         }
     }
 

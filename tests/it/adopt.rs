@@ -50,13 +50,7 @@ async fn named_machines_are_shown_in_the_plan_then_taken_over_tagged_and_are_wor
     let scene = Scene::new().await;
     let machines = launched_by_hand(&scene, 2);
     let _controller = scene.start().await;
-    let object = json!({
-        "apiVersion": "muster.dev/v1alpha1", "kind": "WorkerFleet",
-        "metadata": {"name": "web", "annotations": {"muster.dev/plan-only": "true"}},
-        "spec": adopting(&scene, 3, &machines),
-    });
-    let object: WorkerFleet = serde_json::from_value(object).unwrap();
-    scene.api::<WorkerFleet>().create(&Default::default(), &object).await.unwrap();
+    scene.create_plan_only::<WorkerFleet>("web", adopting(&scene, 3, &machines)).await;
     let previewed = scene
         .wait::<WorkerFleet>("web", "a plan", |f| status(f).workers.plan.is_some_and(|p| p.steps.len() == 2))
         .await;

@@ -59,6 +59,13 @@ pub(crate) fn status(fleet: &WorkerFleet) -> WorkerFleetStatus {
     fleet.status.clone().unwrap_or_default()
 }
 
+/// The machines that are on record as chosen to end.
+pub(crate) async fn victims(scene: &Scene, name: &str) -> BTreeSet<String> {
+    let fleet = scene.api::<WorkerFleet>().get(name).await.unwrap();
+    let chosen = status(&fleet).workers.terminations.into_iter().flat_map(|open| open.instance_ids);
+    chosen.map(String::from).collect()
+}
+
 pub(crate) fn ready(fleet: &WorkerFleet) -> Option<(String, String, String)> {
     condition(&status(fleet).common.conditions, "Ready")
 }

@@ -8,7 +8,7 @@ use muster_sandbox::{CallQuery, Fault, FaultAction, Lifecycle, SandboxConfig};
 use serde_json::json;
 
 use crate::{
-    fleet::{ids, live, ready, settled, spec, status, wait_settled},
+    fleet::{ids, live, ready, settled, spec, status, victims, wait_settled},
     fleet_faults::{LAG, error, ever, one_call},
     scene::Scene,
 };
@@ -70,12 +70,7 @@ async fn victims_are_ended_by_a_successor_and_nobody_else_is() {
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
     scene.sandbox.wait_for_hits(hold, 1).await;
     controller.kill().await;
-    let chosen: BTreeSet<_> = status(&scene.api::<WorkerFleet>().get("web").await.unwrap())
-        .workers
-        .terminations
-        .iter()
-        .flat_map(|t| t.instance_ids.iter().map(ToString::to_string))
-        .collect();
+    let chosen = victims(&scene, "web").await;
     assert_eq!(chosen.len(), 2);
     scene.change::<WorkerFleet>("web", json!({"spec": {"scaleDownPolicy": "Newest"}})).await;
     let _successor = scene.start().await;

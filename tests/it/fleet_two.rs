@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     crash::{WORKERS, assert_converged, laggard, start},
-    fleet::{ids, live, spec, status, wait_settled, with},
+    fleet::{ids, live, spec, status, victims, wait_settled, with},
     scene::{PATIENCE, Scene},
     tap::{LOOK, Moment, Point, Tap},
 };
@@ -123,12 +123,7 @@ async fn two_choose_victims(moment: Moment, resumed: Resumed) {
     paused.pause_at(point(RECORD, 1), moment);
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
     paused.paused().await;
-    let chosen: BTreeSet<_> = status(&scene.api::<WorkerFleet>().get("web").await.unwrap())
-        .workers
-        .terminations
-        .iter()
-        .flat_map(|t| t.instance_ids.iter().map(ToString::to_string))
-        .collect();
+    let chosen = victims(&scene, "web").await;
     match moment {
         Moment::Before => assert_eq!(chosen, BTreeSet::new(), "{case}"),
         Moment::After => assert_eq!(chosen, oldest, "{case}"),

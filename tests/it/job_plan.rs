@@ -21,12 +21,7 @@ async fn the_plan_of_a_job_is_shown_and_nothing_is_done() {
     let _controller = scene.start().await;
     let mut wish = spec(&scene, 4, 2, json!({"activeDeadlineSeconds": 1}));
     wish["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(1);
-    let object = json!({
-        "apiVersion": "muster.dev/v1alpha1", "kind": "WorkerJob", "spec": wish,
-        "metadata": {"name": "work", "annotations": {"muster.dev/plan-only": "true"}},
-    });
-    let object: WorkerJob = serde_json::from_value(object).unwrap();
-    scene.api::<WorkerJob>().create(&Default::default(), &object).await.unwrap();
+    scene.create_plan_only::<WorkerJob>("work", wish).await;
     let told = |count: usize, wanted: &'static str| {
         move |job: &WorkerJob| {
             steps(&status(job)).is_some_and(|steps| steps.len() == count && steps.iter().all(|s| s.contains(wanted)))

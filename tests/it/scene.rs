@@ -121,8 +121,32 @@ impl Scene {
             + Clone
             + Debug,
     {
+        self.create_annotated(name, json!({}), spec).await
+    }
+
+    /// Creates one of which only a plan is made.
+    pub(crate) async fn create_plan_only<K>(&self, name: &str, spec: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Serialize
+            + DeserializeOwned
+            + Clone
+            + Debug,
+    {
+        self.create_annotated(name, json!({"muster.dev/plan-only": "true"}), spec).await
+    }
+
+    async fn create_annotated<K>(&self, name: &str, annotations: Value, spec: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Serialize
+            + DeserializeOwned
+            + Clone
+            + Debug,
+    {
         let object = json!({
-            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "spec": spec,
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "spec": spec,
+            "metadata": {"name": name, "annotations": annotations},
         });
         let object = serde_json::from_value(object).unwrap();
         self.api::<K>().create(&PostParams::default(), &object).await.unwrap()

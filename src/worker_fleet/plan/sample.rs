@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    ids::{ClientToken, Role, SubnetId, Uid, Zone},
+    ids::{ClientToken, SubnetId, Uid, Zone},
     worker_fleet::{crd::WorkerFleetSpec, desired::Desired},
     workers::{
         draft::{Action, Zones},
@@ -70,17 +70,10 @@ pub(super) fn token(n: u64) -> ClientToken {
 pub(super) fn machine(n: u32, state: InstanceState) -> Sighting {
     Sighting {
         instance: Instance {
-            id: id(n),
-            state,
             subnet: Some(subnet('a')),
-            zone: "eu-west-1a".into(),
-            instance_type: "m6i.large".into(),
             launched_at: Some(Timestamp::from_second(1_000 + i64::from(n)).unwrap()),
             client_token: token(900 + u64::from(n)).to_string(),
-            launch_index: 0,
-            state_reason: String::new(),
-            state_reason_message: String::new(),
-            tags: BTreeMap::new(),
+            ..Instance::sample(n, state)
         },
         swept: true,
         checks_passed: true,
@@ -104,20 +97,10 @@ pub(super) fn running(ids: impl IntoIterator<Item = u32>) -> Observed {
 
 pub(super) fn intent(n: u64, holder: &str, count: u32, ids: &[u32]) -> LaunchIntent {
     LaunchIntent {
-        token: token(n),
         holder: holder.into(),
-        attempts: 1,
-        role: Role::main(),
-        revision: "web-1".into(),
-        subnet: subnet('a'),
-        instance_type: crate::ids::InstanceType::try_from("m6i.large").unwrap(),
-        image_id: crate::ids::ImageId::try_from("ami-00000001").unwrap(),
-        launch_template_version: None,
-        indexes: None,
-        count,
-        replaces: 0,
         instance_ids: ids.iter().copied().map(id).collect(),
         started_at: Time(Timestamp::from_second(500).unwrap()),
+        ..LaunchIntent::sample(token(n), count)
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::*;
 use crate::{
     aws::Class,
-    ids::{ClientToken, ImageId, InstanceType, SubnetId, Uid},
+    ids::{ClientToken, InstanceType, SubnetId, Uid},
     worker_fleet::crd::WorkerFleetSpec,
     workers::{
         draft::Lessons,
@@ -53,17 +51,8 @@ fn world(running: u32, pending: u32) -> Observed {
     let mut observed = Observed::default();
     for n in 1..=running + pending {
         let instance = Instance {
-            id: id(n),
-            state: if n <= pending { InstanceState::Pending } else { InstanceState::Running },
-            subnet: None,
-            zone: "eu-west-1a".into(),
-            instance_type: "m6i.large".into(),
-            launched_at: None,
-            client_token: String::new(),
-            launch_index: 0,
-            state_reason: String::new(),
-            state_reason_message: String::new(),
             tags: BTreeMap::from([(REVISION_TAG.into(), if n <= 2 { "old" } else { "new" }.to_owned())]),
+            ..Instance::sample(n, if n <= pending { InstanceState::Pending } else { InstanceState::Running })
         };
         observed.roster.machines.insert(id(n), Sighting { instance, swept: true, checks_passed: true });
     }
@@ -90,23 +79,8 @@ fn pool() -> Pool {
 }
 
 fn launching() -> Ledger {
-    let Pool { subnet, instance_type } = pool();
-    let intent = LaunchIntent {
-        token: ClientToken::new(&desired(1).owner.uid, 1),
-        holder: "me".into(),
-        attempts: 1,
-        role: Role::main(),
-        revision: "new".into(),
-        subnet,
-        instance_type,
-        image_id: ImageId::try_from("ami-00000001").unwrap(),
-        launch_template_version: None,
-        indexes: None,
-        count: 1,
-        replaces: 0,
-        instance_ids: vec![],
-        started_at: Time(Timestamp::UNIX_EPOCH),
-    };
+    let token = ClientToken::new(&desired(1).owner.uid, 1);
+    let intent = LaunchIntent { revision: "new".into(), ..LaunchIntent::sample(token, 1) };
     Ledger { launches: vec![intent], ..Ledger::default() }
 }
 

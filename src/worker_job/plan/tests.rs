@@ -71,17 +71,13 @@ fn at(second: i64) -> Timestamp {
 /// The machine that runs index `n`, which is also its id.
 pub(in crate::worker_job) fn machine(n: u32, state: InstanceState, reason: &str) -> Sighting {
     let instance = Instance {
-        id: id(n),
-        state,
         subnet: Some(subnet('a')),
-        zone: "eu-west-1a".into(),
-        instance_type: "m6i.large".into(),
         launched_at: Some(at(1000)),
         client_token: ClientToken::new(&uid(UID), 7).to_string(),
         tags: BTreeMap::from([(INDEXES_TAG.into(), "0-4".into())]),
         launch_index: n,
         state_reason: reason.into(),
-        state_reason_message: String::new(),
+        ..Instance::sample(n, state)
     };
     Sighting { instance, swept: true, checks_passed: true }
 }

@@ -2,19 +2,7 @@ use super::*;
 use crate::workers::instance::InstanceState;
 
 fn machine(n: u32) -> Instance {
-    Instance {
-        id: InstanceId::try_from(format!("i-{n:08x}")).unwrap(),
-        state: InstanceState::Running,
-        subnet: None,
-        zone: "a".into(),
-        instance_type: "m6i.large".into(),
-        launched_at: None,
-        client_token: String::new(),
-        tags: BTreeMap::new(),
-        launch_index: 0,
-        state_reason: String::new(),
-        state_reason_message: String::new(),
-    }
+    Instance::sample(n, InstanceState::Running)
 }
 
 /// A look of `belief` at machines of which the sweep shows `shown`, and of the others EC2 says what `said` says. The

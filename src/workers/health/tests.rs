@@ -12,19 +12,7 @@ fn id(n: u32) -> InstanceId {
 }
 
 fn roster(state: InstanceState, checks_passed: bool) -> Roster {
-    let instance = Instance {
-        id: id(1),
-        state,
-        subnet: None,
-        zone: "eu-west-1a".into(),
-        instance_type: "m6i.large".into(),
-        launched_at: None,
-        client_token: String::new(),
-        launch_index: 0,
-        state_reason: String::new(),
-        state_reason_message: String::new(),
-        tags: BTreeMap::new(),
-    };
+    let instance = Instance::sample(1, state);
     let machines = BTreeMap::from([(id(1), Sighting { instance, swept: true, checks_passed })]);
     Roster { machines, ..Roster::default() }
 }

@@ -1,13 +1,10 @@
 //! What a plan only tells of parameters is made up for the moment it may be carried out.
 
-use std::fmt::Debug;
-
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use muster::{
     clock::Timings, config::Config, worker_fleet::WorkerFleet, worker_job::WorkerJob, workers::preview::Preview,
 };
 use muster_sandbox::CallQuery;
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{BUCKET, documents, fleet_spec, in_s3, newest, parameters, read_on_worker, scene, synced};
@@ -22,22 +19,6 @@ async fn start(scene: &Scene) -> Controller {
     let config = scene.config();
     let config = Config { timings: Timings { sweep: PATIENCE, ..config.timings }, ..config };
     Controller::start(config, scene.connection(), |client| client).await
-}
-
-async fn create_plan_only<K>(scene: &Scene, name: &str, spec: Value)
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + Debug,
-{
-    let object = json!({
-        "apiVersion": K::api_version(&()), "kind": K::kind(&()), "spec": spec,
-        "metadata": {"name": name, "annotations": {"muster.dev/plan-only": "true"}},
-    });
-    let object: K = serde_json::from_value(object).unwrap();
-    scene.api::<K>().create(&Default::default(), &object).await.unwrap();
 }
 
 fn plan_only(value: Option<&str>) -> Value {
@@ -63,7 +44,7 @@ fn first(scene: &Scene, service: &str, operation: &str) -> u64 {
 async fn a_fleets_parameters_are_written_before_its_first_launch_once_its_plan_may_be_carried_out() {
     let scene = scene().await;
     let _controller = start(&scene).await;
-    create_plan_only::<WorkerFleet>(&scene, "web", fleet_spec(&scene, 1, threads("4"))).await;
+    scene.create_plan_only::<WorkerFleet>("web", fleet_spec(&scene, 1, threads("4"))).await;
     let planned = |fleet: &WorkerFleet| plans_a_launch(status(fleet).workers.plan.as_ref());
     let fleet = scene.wait::<WorkerFleet>("web", "a plan", planned).await;
     assert!(synced(&fleet, "False", "PlanOnly"), "{fleet:#?}");
@@ -79,7 +60,7 @@ async fn a_jobs_parameters_are_written_before_its_first_launch_once_its_plan_may
     let scene = Scene::new().await;
     scene.sandbox.s3().ensure_bucket(scene.account.as_str(), REGION, BUCKET).unwrap();
     let _controller = start(&scene).await;
-    create_plan_only::<WorkerJob>(&scene, "work", with(job::spec(&scene, 1, 1, json!({})), threads("4"))).await;
+    scene.create_plan_only::<WorkerJob>("work", with(job::spec(&scene, 1, 1, json!({})), threads("4"))).await;
     let planned = |job: &WorkerJob| plans_a_launch(job::status(job).workers.plan.as_ref());
     let job = scene.wait::<WorkerJob>("work", "a plan", planned).await;
     let told = condition(&job::status(&job).common.conditions, "ParametersSynced").unwrap();

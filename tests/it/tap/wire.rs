@@ -157,7 +157,8 @@ fn prune(value: &mut Value, path: &str) {
                 prune(inner, rest);
             }
         }
-        _ => {}
+        // A path that ends in a text or a number names nothing there.
+        (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_), _) => {}
     }
 }
 

@@ -79,16 +79,12 @@ impl World {
         let launch_index = if self.broken == Some(Broken::LaunchIndexIgnored) { 0 } else { machine.launch_index };
         Instance {
             id: id.clone(),
-            state: machine.state,
             subnet: Some(machine.subnet.clone()),
-            zone: "eu-west-1a".into(),
-            instance_type: "m6i.large".into(),
-            launched_at: None,
             client_token: machine.token.to_string(),
             tags: BTreeMap::from([(INDEXES_TAG.into(), machine.indexes.to_string())]),
             launch_index,
             state_reason: machine.reason.into(),
-            state_reason_message: String::new(),
+            ..Instance::sample(0, machine.state)
         }
     }
 
