@@ -20,7 +20,7 @@ demo: tools-python kube ## See muster at work on this machine alone: about 1 min
 
 # Tests wait more than they compute, so two cores run eight at once. Whatever cluster they use, some start servers of their
 # own, with more than envtest has.
-test: tools-python ## Run every test: about 6 minutes, the first time about 20
+test: tools-python ## Run every test: 4 to 5 minutes, the first time about 20
 	@hack/kube/build.sh >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} cargo test --workspace
