@@ -62,11 +62,14 @@ impl Hands<'_> {
     ) -> Result<Applied, Failure> {
         let (plan, _permits, mut wait) = self.admit(plan, ledger);
         let status = K::with_ledger(live.status(), self.session, self.roster, plan.ledger.clone());
+        let recorded = K::ledger(&status);
         let answer = live.record(self.ctx, status).await?;
         memory.follow(&plan.ledger, self.ctx.clock.monotonic());
         memory.belief.recorded(&plan.ledger);
         let mut launches = Vec::new();
         let mut victims = Vec::new();
+        // How many there are is what a process goes by that starts while EC2 hides some.
+        let is_kept = K::ledger(answer.status()) == recorded;
         let mut is_whole = true;
         for action in plan.actions {
             match action {
@@ -74,10 +77,10 @@ impl Hands<'_> {
                     let content = memory.revisions.find(self.ctx, live, &intent.revision).await?;
                     let token = intent.token.clone();
                     let recorded = answer.confirm(intent, |s| s.as_ref().launches.iter().find(|i| i.token == token));
-                    match recorded {
+                    match recorded.filter(|_| is_kept) {
                         Some(intent) => launches.push((intent, content)),
                         None => {
-                            // Only a part of it is on record, and that would be another request.
+                            // Only a part is on record. Of this intent, that would be another request.
                             memory.cannot_be_repeated(&token);
                             is_whole = false;
                         }

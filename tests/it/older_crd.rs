@@ -68,7 +68,8 @@ async fn fleet_without(path: &'static str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_launch_that_is_not_wholly_on_record_is_never_made() {
-    future::join_all(["launches", "launches/role"].map(|path| fleet_without(path).boxed_local())).await;
+    let paths = ["launches", "launches/role", "provisioned/existing"];
+    future::join_all(paths.map(|path| fleet_without(path).boxed_local())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
