@@ -14,9 +14,12 @@ use kube::{
     api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, Preconditions},
 };
 
+use serde_json::Value;
+
 use crate::{
     condition::Reason,
     context::Context,
+    ids::Uid,
     live::Live,
     reconcile::{Failure, Kind},
     workers::{
@@ -33,6 +36,8 @@ pub struct Revisions {
     stored: BTreeMap<String, Stored>,
     /// Named by machines, and lost.
     lost: BTreeSet<String>,
+    /// Of this object and not understood: a newer version of muster wrote them.
+    foreign: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -82,18 +87,19 @@ impl Revisions {
         if let Some(stored) = self.stored.get(&wanted.name) {
             return Ok(stored.content.clone());
         }
+        if self.foreign.contains(&wanted.name) {
+            return Err(newer(&wanted.name));
+        }
         let number = self.stored.values().map(|stored| stored.number).max().unwrap_or_default() + 1;
         let manifest = manifest(live, wanted, number)?;
         let operation = format!("write the ControllerRevision {}", wanted.name);
         let params = PatchParams::apply(manager).force();
         let api: Api<ControllerRevision> = live.api(ctx);
         let written = ctx.kube_call(&operation, api.patch(&wanted.name, &params, &Patch::Apply(&manifest))).await?;
-        match read(live, &written) {
-            Some(stored) => {
-                let content = stored.content.clone();
-                self.stored.insert(wanted.name.clone(), stored);
-                Ok(content)
-            }
+        self.remember(live, &written);
+        match self.stored.get(&wanted.name) {
+            Some(stored) => Ok(stored.content.clone()),
+            None if self.foreign.contains(&wanted.name) => Err(newer(&wanted.name)),
             None => Err(Failure::InvalidSpec(format!(
                 "the ControllerRevision {} is not one that muster made for this object: delete it",
                 wanted.name
@@ -116,9 +122,7 @@ impl Revisions {
             let api: Api<ControllerRevision> = live.api(ctx);
             let operation = format!("read the ControllerRevision {name}");
             let found = ctx.kube_call(&operation, api.get_opt(name)).await?;
-            if let Some(stored) = found.as_ref().and_then(|revision| read(live, revision)) {
-                self.stored.insert(name.into(), stored);
-            }
+            found.iter().for_each(|revision| self.remember(live, revision));
         }
         Ok(self.stored.get(name).map(|stored| stored.content.clone()))
     }
@@ -152,11 +156,14 @@ impl Revisions {
         Some(known.map(|parameters| parameters.hash.clone()).collect())
     }
 
-    /// Which of `names` are superseded by `wanted`. One that is lost for good tells nothing, so its workers are.
+    /// Which of `names` are superseded by `wanted`. One that is lost for good tells nothing, so its workers are; those of one
+    /// that a newer version wrote are not, as a return to an older version is no reason to replace anybody.
     pub fn superseded<'a>(&self, wanted: &Revision, names: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
         let superseded = |name: &&str| {
             let stored = self.stored.get(*name);
-            *name != wanted.name && stored.is_none_or(|stored| stored.content.is_superseded_by(&wanted.content))
+            *name != wanted.name
+                && !self.foreign.contains(*name)
+                && stored.is_none_or(|stored| stored.content.is_superseded_by(&wanted.content))
         };
         names.filter(|name| !name.is_empty()).filter(superseded).map(str::to_owned).collect()
     }
@@ -204,27 +211,49 @@ impl Revisions {
         let api: Api<ControllerRevision> = live.api(ctx);
         let params = ListParams::default().labels(&format!("{}={}", LABEL, live.uid()));
         let found = ctx.kube_call("list the ControllerRevisions", api.list(&params)).await?;
-        let known = found.items.iter().filter_map(|revision| Some((revision.name_any(), read(live, revision)?)));
-        self.stored = known.collect();
+        found.items.iter().for_each(|revision| self.remember(live, revision));
         self.listed = true;
         Ok(())
+    }
+
+    /// Takes in what is of this object.
+    fn remember<K: Kind>(&mut self, live: &Live<K>, revision: &ControllerRevision) {
+        match read(live.uid(), revision) {
+            Some(Ok(stored)) => drop(self.stored.insert(revision.name_any(), stored)),
+            Some(Err(_)) => drop(self.foreign.insert(revision.name_any())),
+            None => {}
+        }
     }
 }
 
 /// The label that finds an object's revisions: the uid of the object.
 pub const LABEL: &str = "muster.dev/fleet-uid";
 
-/// `None` for what is not ours or is not a revision.
-fn read<K: Kind>(live: &Live<K>, revision: &ControllerRevision) -> Option<Stored> {
-    let owned = revision.owner_references().iter().any(|owner| owner.uid == live.uid().as_str());
-    let content: RevisionContent = serde_json::from_value(revision.data.0.clone()).ok()?;
-    let ours = content.request.tags.get(OWNER_UID_TAG).map(String::as_str) == Some(live.uid().as_str());
-    (owned && ours).then(|| Stored {
+/// `None` for what is not of this object; an error for what is, and has content that this version does not know.
+fn read(uid: &Uid, revision: &ControllerRevision) -> Option<Result<Stored, serde_json::Error>> {
+    let ours = |tag: Option<&str>| tag == Some(uid.as_str());
+    let owned = revision.owner_references().iter().any(|owner| ours(Some(&owner.uid)));
+    let Value::Object(request) = &revision.data.0["request"] else { return None };
+    if !owned || !ours(request.get("tags").and_then(|tags| tags[OWNER_UID_TAG].as_str())) {
+        return None;
+    }
+    let content = serde_json::from_value::<RevisionContent>(revision.data.0.clone());
+    Some(content.map(|content| Stored {
         number: revision.revision.unwrap_or_default(),
         cluster: content.resolved.cluster.clone(),
         uid: revision.uid(),
         content: Arc::new(content),
-    })
+    }))
+}
+
+fn newer(name: &str) -> Failure {
+    Failure::Refused {
+        reason: Reason::InvalidSpec,
+        message: format!(
+            "the ControllerRevision {name} was written by a newer version of muster, and this one does not understand it: \
+             go back to that version, or change the template"
+        ),
+    }
 }
 
 fn manifest<K: Kind>(live: &Live<K>, revision: &Revision, number: i64) -> Result<ControllerRevision, Failure> {
@@ -258,28 +287,56 @@ mod tests {
         workers::{ownership::Owner, resolve::Resolution},
     };
 
-    #[test]
-    fn the_oldest_that_nothing_names_go_first() {
-        let template = serde_json::json!({
-            "ami": {"id": "ami-00000001"}, "instanceTypes": ["m6i.large"], "subnets": {"ids": ["subnet-00000001"]},
-        });
-        let template = serde_json::from_value(template).unwrap();
-        let uid = crate::ids::Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
-        let owner = Owner {
+    fn owner() -> Owner {
+        Owner {
             cluster: "c".into(),
             tag: crate::workers::ownership::OWNER_TAG,
             namespace: "ns".into(),
             name: "web".into(),
-            uid,
-        };
+            uid: Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap(),
+        }
+    }
+
+    fn revision() -> Revision {
+        let template = serde_json::json!({
+            "ami": {"id": "ami-00000001"}, "instanceTypes": ["m6i.large"], "subnets": {"ids": ["subnet-00000001"]},
+        });
+        let template = serde_json::from_value(template).unwrap();
         let resolution = Resolution::of_ids(&template).unwrap();
-        let revision = Revision::new(&owner, &Role::main(), &template, &resolution, None).unwrap();
-        let content = Arc::new(revision.content);
+        Revision::new(&owner(), &Role::main(), &template, &resolution, None).unwrap()
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_supersedes_nobody() {
+        let (uid, wanted) = (owner().uid, revision());
+        let stored = |owner: &Uid, change: &dyn Fn(&mut Value)| {
+            let mut data = serde_json::to_value(&wanted.content).unwrap();
+            change(&mut data);
+            let owner = OwnerReference { uid: owner.to_string(), ..OwnerReference::default() };
+            let metadata = ObjectMeta { owner_references: Some(vec![owner]), ..ObjectMeta::default() };
+            ControllerRevision { metadata, data: RawExtension(data), revision: Some(1) }
+        };
+        let another = Uid::try_from("11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let newer = |data: &mut Value| data["request"]["tomorrow"] = true.into();
+        assert!(matches!(read(&uid, &stored(&uid, &|_| {})), Some(Ok(_))));
+        assert!(matches!(read(&uid, &stored(&uid, &newer)), Some(Err(_))));
+        assert!(read(&uid, &stored(&another, &newer)).is_none());
+        assert!(read(&another, &stored(&another, &newer)).is_none(), "its machines would carry another's tag");
+
+        let foreign = BTreeSet::from(["of-tomorrow".to_owned()]);
+        let revisions = Revisions { listed: true, foreign, ..Revisions::default() };
+        let superseded = revisions.superseded(&wanted, ["of-tomorrow", "lost", &wanted.name].into_iter());
+        assert_eq!(superseded, BTreeSet::from(["lost".to_owned()]));
+    }
+
+    #[test]
+    fn the_oldest_that_nothing_names_go_first() {
+        let content = Arc::new(revision().content);
         let stored = [("e", 1), ("d", 2), ("c", 3), ("b", 4), ("a", 5)];
         let stored = stored.map(|(name, number)| {
             (name.into(), Stored { number, cluster: "c".into(), uid: None, content: content.clone() })
         });
-        let revisions = Revisions { listed: true, stored: BTreeMap::from(stored), lost: BTreeSet::new() };
+        let revisions = Revisions { listed: true, stored: BTreeMap::from(stored), ..Revisions::default() };
         let named = BTreeSet::from(["a".to_owned(), "d".to_owned()]);
         for (limit, expected) in [(0, &["e", "c", "b"][..]), (1, &["e", "c"]), (3, &[]), (9, &[])] {
             assert_eq!(revisions.prunable(&named, limit), expected, "{limit}");
