@@ -39,7 +39,7 @@ use crate::{
     aws_account::{Claim, authorize},
     condition::ConditionType,
     context::Context,
-    ids::{InstanceId, Role, Uid},
+    ids::{InstanceId, MAIN_ROLE, Role, Uid},
     live::Live,
     reconcile::{Failure, Finalized, Kind, Outcome},
     workers::{
@@ -197,6 +197,16 @@ impl WorkerKind for WorkerFleet {
         status.workers.record(session, &ledger);
         let Ledger { launches: _, terminations: _, adopted, provisioned, replacements, progress: _ } = ledger;
         WorkerFleetStatus { adopted, provisioned, replacements, ..status }
+    }
+
+    fn parting(mut status: WorkerFleetStatus, roster: &Roster) -> WorkerFleetStatus {
+        let left = roster.left();
+        let left = |role: &str| i32::try_from(left.get(role).copied().unwrap_or_default()).unwrap_or(i32::MAX);
+        (status.replicas, status.ready_replicas, status.available_replicas) = (left(MAIN_ROLE), 0, 0);
+        for role in &mut status.roles {
+            (role.replicas, role.ready_replicas, role.available_replicas) = (left(&role.name), 0, 0);
+        }
+        status
     }
 
     fn listed(status: &WorkerFleetStatus) -> BTreeMap<InstanceId, Known> {

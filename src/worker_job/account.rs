@@ -74,7 +74,7 @@ fn list_holders(progress: &mut Progress, sight: &Sight) {
     let listed = room.min(MAX_LISTED as usize).min(sight.holders.len());
     progress.holders = sight.holders.iter().take(listed).map(|(id, index)| (id.clone(), *index)).collect();
     let unlisted = u32::try_from(sight.holders.len() - listed).unwrap_or(u32::MAX);
-    progress.unlisted = if sight.doubted { unlisted.max(sight.before.unlisted) } else { unlisted };
+    progress.unlisted = unlisted.saturating_add(sight.hidden);
 }
 
 fn successes(desired: &Desired, roster: &Roster, sight: &Sight) -> BTreeSet<u32> {

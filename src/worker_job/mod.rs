@@ -52,7 +52,7 @@ use crate::{
     reconcile::{Failure, Finalized, Kind, Outcome},
     workers::{
         ledger::Ledger,
-        look::{Found, Look, MAY_VANISH, Scope, WorkerKind},
+        look::{Found, Look, MAY_VANISH, NONE_MAY_VANISH, Scope, WorkerKind},
         observe::{live_owner, owner},
         ownership::{JOB_TAG, Owner},
         parameters::{self, Ask, Held, MAIN, Parameters, Synced},
@@ -175,6 +175,15 @@ impl WorkerKind for WorkerJob {
         status.instances.iter().map(|holder| (holder.id.clone(), Known::default())).collect()
     }
 
+    fn parting(status: WorkerJobStatus, roster: &Roster) -> WorkerJobStatus {
+        let left = roster.left().into_values().sum::<u32>();
+        WorkerJobStatus { active: i32::try_from(left).unwrap_or(i32::MAX), ..status }
+    }
+
+    fn hidden(sight: &Sight) -> u32 {
+        sight.hidden
+    }
+
     /// Results are listed after EC2 was asked: a machine that is seen to have ended wrote its result before that.
     async fn see(
         ctx: &Context,
@@ -204,7 +213,8 @@ impl WorkerKind for WorkerJob {
             }
         }
         let now = ctx.clock.monotonic();
-        memory.doubt(&mut sight, now, timings.describe_grace);
+        let may_vanish = if live.is_being_deleted() { NONE_MAY_VANISH } else { MAY_VANISH };
+        memory.miss(&mut sight, (roster, ledger), may_vanish, (now, timings));
         memory.linger(&mut sight, now, timings.exit_grace);
         memory.rest(&mut sight, now);
         Ok(sight)

@@ -65,7 +65,7 @@ pub(super) fn plan_end(observed: &Observed, ledger: &Ledger, pass: &mut Pass<'_>
 /// Whether nothing is unsettled and nothing left.
 pub(super) fn has_ended(observed: &Observed, sight: &Sight, ledger: &Ledger) -> bool {
     let live = observed.roster.machines.values().any(|machine| !machine.instance.state.is_over());
-    !ledger.is_open() && observed.roster.unseen.is_empty() && !live && !sight.doubted
+    !ledger.is_open() && observed.roster.unseen.is_empty() && !live && sight.hidden == 0
 }
 
 /// A stopped machine does no work any more. What it came to is in the progress that is recorded with it.
@@ -153,7 +153,7 @@ fn launch(draft: &mut Draft<'_, '_>, desired: &Desired, sight: &Sight, progress:
 /// The indexes that may be run now, in order. One is free only when no machine runs it that is there, believed in, on its
 /// way or on its way out. `None` while there is one of which nobody knows what it runs.
 fn free(desired: &Desired, sight: &Sight, ledger: &Ledger, progress: &Progress) -> Option<Vec<u32>> {
-    if sight.doubted || sight.unread.is_some() {
+    if sight.hidden > 0 || sight.unread.is_some() {
         return None;
     }
     let mut taken: BTreeSet<u32> = sight.resting.clone();

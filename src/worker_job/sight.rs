@@ -23,6 +23,7 @@ use crate::{
         ownership::INDEXES_TAG,
         progress::Progress,
         roster::Roster,
+        share::Share,
     },
 };
 
@@ -46,8 +47,8 @@ pub struct Sight {
     pub(super) resting: BTreeSet<u32>,
     /// A machine wrote a result at another index than its own.
     pub(super) misplaced: bool,
-    /// There may be machines of which nobody knows: more were on record when this process began than it sees.
-    pub(super) doubted: bool,
+    /// So many machines may be there of which nobody knows: when this process began more were on record than it has seen.
+    pub(super) hidden: u32,
 }
 
 /// A machine that is no more.
@@ -72,10 +73,22 @@ pub struct Memory {
     /// Since when a machine that was on its way out is not shown.
     missing_since: BTreeMap<InstanceId, Instant>,
     rests: BTreeMap<u32, Rest>,
-    /// Until when machines that are not listed may still be there. `None` before the first look.
-    doubted_until: Option<Instant>,
+    /// `None` before the first look.
+    beginning: Option<Beginning>,
     /// What was read of each result, by key.
     pub(super) read: Cache,
+}
+
+/// What this process began with.
+#[derive(Debug)]
+struct Beginning {
+    at: Instant,
+    /// How many machines there were. Not all are listed where there are many.
+    were: u32,
+    /// Those of them that were seen, or seen to have ended.
+    seen: BTreeSet<InstanceId>,
+    /// Those that were launched since.
+    launched: BTreeSet<InstanceId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -200,14 +213,36 @@ impl Memory {
         sight.unread = Some(error);
     }
 
-    /// A process that starts where not all holders could be listed, and sees fewer than there were, waits before it takes
-    /// the others for gone.
-    pub(super) fn doubt(&mut self, sight: &mut Sight, now: Instant, grace: Duration) {
-        let missing =
-            (sight.holders.len() + sight.ends.len()) < sight.before.holders.len() + sight.before.unlisted as usize;
-        let fewer = sight.before.unlisted > 0 && missing;
-        let until = *self.doubted_until.get_or_insert(if fewer { now + grace } else { now });
-        sight.doubted = until > now;
+    /// Counts the machines that were there when this process began and that it has not seen since. They are believed in for
+    /// the grace; for long when they are more than may vanish, as then what describes them is broken rather than they gone.
+    pub(super) fn miss(
+        &mut self,
+        sight: &mut Sight,
+        (roster, ledger): (&Roster, &Ledger),
+        may_vanish: Share,
+        (now, timings): (Instant, &Timings),
+    ) {
+        let shown = sight.holders.keys().chain(sight.ends.iter().map(|end| &end.id));
+        let Some(beginning) = &mut self.beginning else {
+            let seen: BTreeSet<_> = shown.cloned().collect();
+            let were = sight.before.holders.len() as u32 + sight.before.unlisted;
+            sight.hidden = were.saturating_sub(seen.len() as u32);
+            self.beginning = Some(Beginning { at: now, were, seen, launched: BTreeSet::new() });
+            return;
+        };
+        let answered = ledger.launches.iter().flat_map(|intent| &intent.instance_ids);
+        let launched = ledger.launches.iter().flat_map(|intent| roster.launched_with(&intent.token));
+        let launched = answered.chain(launched.map(|machine| &machine.instance.id));
+        beginning.launched.extend(launched.filter(|id| !beginning.seen.contains(*id)).cloned());
+        beginning.seen.extend(shown.filter(|id| !beginning.launched.contains(*id)).cloned());
+        let missing = beginning.were.saturating_sub(beginning.seen.len() as u32);
+        let many = missing > may_vanish.rounded_up(beginning.were);
+        let patience = if many { timings.vanished } else { timings.describe_grace };
+        if now.saturating_duration_since(beginning.at) < patience {
+            sight.hidden = missing;
+        } else {
+            beginning.were = 0;
+        }
     }
 
     /// Remembers since when machines are needed no longer, and names those that had time enough to end by themselves.
@@ -256,6 +291,7 @@ fn index_of(instance: &Instance, ledger: &Ledger) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ids::ClientToken, workers::launch::LaunchIntent};
 
     #[test]
     fn only_what_ec2_says_it_does_not_know_has_ended_after_the_grace() {
@@ -276,5 +312,41 @@ mod tests {
         assert_eq!(ended(&unknown, &none), 1);
         assert_eq!(ended(&Described::new(), &none), 0, "it was merely left out");
         assert_eq!(ended(&Described::new(), &BTreeSet::from([id.clone()])), 1, "the roster knows");
+    }
+
+    /// How many are missing at each of `looks`, by the seconds since the first and the machines that are shown then.
+    fn hidden(may_vanish: Share, looks: &[(u64, std::ops::Range<u32>)]) -> Vec<u32> {
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        let id = |n: u32| InstanceId::try_from(format!("i-{n:08x}")).unwrap();
+        let before = Progress { holders: BTreeMap::from([(id(0), Some(0))]), unlisted: 9, ..Progress::default() };
+        // The machine 20 was launched by this process.
+        let intent = LaunchIntent {
+            instance_ids: vec![id(20)],
+            ..LaunchIntent::sample(ClientToken::try_from("token").unwrap(), 1)
+        };
+        let ledger = Ledger { launches: vec![intent], ..Ledger::default() };
+        let hidden = looks.iter().map(|(seconds, shown)| {
+            let holders = shown.clone().map(|n| (id(n), Some(n))).collect();
+            let mut sight = Sight { before: before.clone(), holders, ..Sight::default() };
+            let moment = (start + Duration::from_secs(*seconds), &Timings::default());
+            memory.miss(&mut sight, (&Roster::default(), &ledger), may_vanish, moment);
+            sight.hidden
+        });
+        hidden.collect()
+    }
+
+    #[test]
+    fn those_of_whom_only_the_number_is_on_record_are_believed_in_until_they_are_seen_or_for_long() {
+        let fifth = Share::Percent(20);
+        assert_eq!(hidden(fifth, &[(0, 0..10), (1, 0..5)]), [0, 0], "all were seen");
+        assert_eq!(hidden(fifth, &[(0, 0..8), (59, 0..8), (60, 0..8), (61, 0..7)]), [2, 2, 0, 0], "few for a grace");
+        assert_eq!(hidden(fifth, &[(0, 0..7), (60, 0..7), (3599, 0..7), (3600, 0..7)]), [3, 3, 3, 0], "many for long");
+        assert_eq!(hidden(fifth, &[(0, 0..5), (60, 0..7), (61, 7..10), (62, 0..1)]), [5, 3, 0, 0], "seen one by one");
+        assert_eq!(hidden(fifth, &[(0, 0..7), (60, 20..21)]), [3, 3], "a new one is none of them");
+        assert_eq!(
+            hidden(Share::Number(0), &[(0, 0..9), (60, 0..9), (3600, 0..9)]),
+            [1, 1, 0],
+            "nobody looks after them"
+        );
     }
 }

@@ -53,7 +53,10 @@ impl View<'_> {
     /// Nothing is awaited but what workers do.
     pub(super) fn is_settled(&self) -> bool {
         let roster = &self.observed.roster;
-        let shown_only = roster.unseen.is_empty() && self.sight.ends.is_empty() && self.sight.unread.is_none();
+        let shown_only = roster.unseen.is_empty()
+            && self.sight.hidden == 0
+            && self.sight.ends.is_empty()
+            && self.sight.unread.is_none();
         let synced = self.desired.parameters.problem.is_none();
         let still = synced && !self.ledger.is_open() && shown_only && self.undying.is_empty();
         let full = self.active() >= self.desired.parallelism || self.open_indexes() <= self.active();
@@ -107,13 +110,21 @@ impl View<'_> {
     fn unseen(&self) -> String {
         let launched: BTreeSet<_> = self.ledger.launches.iter().flat_map(|intent| &intent.instance_ids).collect();
         let unseen: Vec<_> = self.observed.roster.unseen.keys().filter(|id| !launched.contains(id)).collect();
-        if unseen.is_empty() {
-            return String::new();
+        let mut told = String::new();
+        if !unseen.is_empty() {
+            told = format!(
+                "; EC2 does not show {}, which hold their indexes until it is sure that they are gone",
+                list(unseen.into_iter(), NAMED)
+            );
         }
-        format!(
-            "; EC2 does not show {}, which hold their indexes until it is sure that they are gone",
-            list(unseen.into_iter(), NAMED)
-        )
+        if self.sight.hidden > 0 {
+            told.push_str(&format!(
+                "; EC2 shows nothing of {} workers that were on record, and none is launched until it is likely enough that \
+                 they are gone",
+                self.sight.hidden
+            ));
+        }
+        told
     }
 
     fn ready(&self) -> Verdict {

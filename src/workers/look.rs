@@ -60,6 +60,14 @@ pub trait WorkerKind:
         ledger: &Ledger,
         roster: &Roster,
     ) -> impl Future<Output = Result<Self::Sight, Failure>> + Send;
+
+    /// `status` of an object that is being deleted, with the workers that are left.
+    fn parting(status: Self::Status, roster: &Roster) -> Self::Status;
+
+    /// How many workers there may be that the roster does not know of.
+    fn hidden(_: &Self::Sight) -> u32 {
+        0
+    }
 }
 
 /// What is looked for and what may be launched.
@@ -179,9 +187,14 @@ impl<K: WorkerKind> Look<'_, K> {
     /// The revisions in use: those `wanted`, and those that a launch or a live machine names. `None` when nobody can say.
     pub fn named(&self, found: &Found<K::Sight>, wanted: &BTreeSet<String>) -> Option<BTreeSet<String>> {
         let roster = &found.answer.observed.roster;
+        if !roster.nameless.is_empty() || K::hidden(&found.sight) > 0 {
+            return None;
+        }
         let machines = roster.machines.values();
         let mut named: BTreeSet<String> = machines.filter_map(|m| m.instance.tags.get(REVISION_TAG).cloned()).collect();
         named.extend(found.ledger.revisions());
+        // What is struck and not stored yet comes back with a process that starts now.
+        named.extend(K::ledger(&self.live.status()).revisions());
         named.extend(wanted.iter().cloned());
         named.extend(roster.unseen.values().map(|known| known.revision.clone()));
         // Nobody can say which revision such a one names.

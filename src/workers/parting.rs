@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     aws::Session,
-    condition::{ConditionType, Reason, Verdict},
+    condition::{ConditionType, Reason, Truth, Verdict},
     context::Context,
     ids::list,
     live::Live,
@@ -43,7 +43,8 @@ pub async fn part<K: WorkerKind + WithParameters>(
         return Ok(Finalized::Waiting(parting(&look, &found)));
     }
     if !retained {
-        parameters::remove(ctx, &session, live, &live_owner(ctx, live)).await?;
+        let owner = live_owner(ctx, live);
+        parameters::remove(ctx, &session, live, &owner).await?;
     }
     Ok(Finalized::Done)
 }
@@ -73,7 +74,7 @@ fn parting<K: WorkerKind>(look: &Look<'_, K>, found: &Found<K::Sight>) -> Outcom
         None => {
             let mut message = format!("{victims} workers are ending, {launches} launches are being settled");
             let Roster { vanished, nameless, .. } = &found.answer.observed.roster;
-            let hidden = vanished.len() + nameless.values().sum::<u32>() as usize;
+            let hidden = vanished.len() + (nameless.values().sum::<u32>() + K::hidden(&found.sight)) as usize;
             if hidden > 0 {
                 let named =
                     if vanished.is_empty() { String::new() } else { format!(" ({})", list(vanished.iter(), NAMED)) };
@@ -86,10 +87,16 @@ fn parting<K: WorkerKind>(look: &Look<'_, K>, found: &Found<K::Sight>) -> Outcom
             (ConditionType::Reconciling, Reason::Deleting, message)
         }
     };
-    let verdicts = vec![
+    let mut verdicts = vec![
         Verdict::new(ConditionType::Ready, false, reason, message.clone()),
         Verdict::new(condition, true, reason, message),
     ];
-    let status = K::with_ledger(look.live.status(), look.session, &found.answer.observed.roster, found.ledger.clone());
+    // What was true of it before is not looked after any more.
+    let not_known =
+        |of: &ConditionType| Verdict::new(*of, Truth::Unknown, Reason::Deleting, "not known while it is being deleted");
+    verdicts.extend(K::UNKNOWN_WHILE_STALLED.iter().map(not_known));
+    let roster = &found.answer.observed.roster;
+    let status = K::with_ledger(look.live.status(), look.session, roster, found.ledger.clone());
+    let status = K::parting(status, roster);
     Outcome { status, verdicts, requeue: look.ctx.config.timings.progress.max(found.wait.unwrap_or_default()) }
 }

@@ -65,6 +65,20 @@ impl Roster {
         self.machines.contains_key(id) || self.gone.contains(id) || self.unseen.contains_key(id)
     }
 
+    /// How many machines of each group are there or may be.
+    pub fn left(&self) -> BTreeMap<&str, u32> {
+        let shown =
+            self.machines.values().map(|machine| &machine.instance).filter(|instance| !instance.state.is_over());
+        let shown = shown.map(|instance| (instance.role(), 1));
+        let unseen = self.unseen.values().map(|known| (known.role.as_str(), 1));
+        let nameless = self.nameless.iter().map(|(role, count)| (role.as_str(), *count));
+        let mut left = BTreeMap::new();
+        for (role, count) in shown.chain(unseen).chain(nameless) {
+            *left.entry(role).or_default() += count;
+        }
+        left
+    }
+
     pub fn launched_with<'a>(&'a self, token: &'a ClientToken) -> impl Iterator<Item = &'a Sighting> + 'a {
         self.machines.values().filter(move |machine| machine.instance.client_token == token.as_str())
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     fleet::{ids, live, ready, settled, spec, status, victims, wait_settled},
     fleet_faults::{LAG, error, ever, one_call},
-    scene::Scene,
+    scene::{Scene, condition},
 };
 
 #[tokio::test]
@@ -55,6 +55,12 @@ async fn a_denied_end_is_told_with_its_code() {
         })
         .await;
     assert_eq!(live(&scene).len(), 1);
+    let blocked = status(&scene.api::<WorkerFleet>().get("web").await.unwrap());
+    assert_eq!((blocked.replicas, blocked.ready_replicas, blocked.available_replicas), (1, 0, 0));
+    for type_ in ["Available", "Healthy"] {
+        let (truth, reason, _) = condition(&blocked.common.conditions, type_).unwrap();
+        assert_eq!((truth.as_str(), reason.as_str()), ("Unknown", "Deleting"), "{type_}");
+    }
     scene.sandbox.remove_fault(denied);
     scene.wait_gone::<WorkerFleet>("web").await;
     assert_eq!(live(&scene).len(), 0);

@@ -238,7 +238,7 @@ fn of_two_that_run_the_same_index_the_younger_ends() {
 #[test]
 fn nothing_is_launched_while_there_may_be_machines_that_nobody_knows() {
     let (observed, mut sight) = world(&[(0, RUNNING, "")]);
-    sight.doubted = true;
+    sight.hidden = 1;
     assert_eq!(calls(&planned(&desired(json!({})), &(observed, sight), 0)), nothing());
 }
 
@@ -307,8 +307,8 @@ fn a_job_that_is_deleted_ends_all_and_goes_when_nothing_is_left() {
     assert!(!has_ended(&observed, &Sight::default(), &plan.ledger));
     let (gone, _) = world(&[(1, InstanceState::ShuttingDown, "")]);
     assert!(has_ended(&gone, &Sight::default(), &Ledger::default()));
-    let doubted = Sight { doubted: true, ..Sight::default() };
-    assert!(!has_ended(&gone, &doubted, &Ledger::default()), "there may be machines of which nobody knows");
+    let hidden = Sight { hidden: 1, ..Sight::default() };
+    assert!(!has_ended(&gone, &hidden, &Ledger::default()), "there may be machines of which nobody knows");
     let open = Ledger { launches: plan_launch(), ..Ledger::default() };
     assert!(!has_ended(&gone, &Sight::default(), &open));
 }
