@@ -19,6 +19,9 @@ use crate::{
     write_ahead::NotSent,
 };
 
+/// So many are removed in a few seconds, wherever the store is.
+const AT_ONCE: usize = 20;
+
 /// Removes what no worker reads any more. `in_use` are the hashes that the revisions of workers and launches name; `None`
 /// when not all of these are known. Gives what is in the way.
 ///
@@ -41,22 +44,46 @@ pub async fn tidy<K: WithParameters>(
         (None, true) => return Ok(None),
         (None, false) => status.written.iter().cloned().collect(),
     };
-    match store::remove(ctx, session, live, &status, ask.owner, &surplus).await {
-        Ok(()) => {}
+    let status = match remove_in_parts(ctx, session, live, status, ask.owner, &surplus).await {
+        Ok(status) => status,
         Err(Stop::Problem(problem)) => return Ok(Some(problem)),
         Err(Stop::Failure(failure)) => return Err(failure),
-    }
+    };
     let mut after = live.status();
     let record = &mut AsMut::<WorkersStatus>::as_mut(&mut after).parameters;
-    let written = plan::without(&status.written, &surplus);
     if !wanted {
         record.parameters_hash = None;
     }
     let hashes = if wanted { status.hashes } else { vec![] };
-    let all_gone = !wanted && written.is_empty();
-    record.parameters = (!all_gone).then_some(ParametersStatus { store: status.store, hashes, written });
+    let all_gone = !wanted && status.written.is_empty();
+    record.parameters = (!all_gone).then_some(ParametersStatus { hashes, ..status });
     live.record(ctx, after).await?;
     Ok(None)
+}
+
+/// Removes them some at a time, each lot of which is struck from the record before the next, so that however many there
+/// are it comes to an end. Gives the record without them; the last lot is not struck from the one that is stored.
+async fn remove_in_parts<K: WithParameters>(
+    ctx: &Context,
+    session: &Session,
+    live: &mut Live<K>,
+    mut status: ParametersStatus,
+    owner: &Owner,
+    names: &BTreeSet<String>,
+) -> Result<ParametersStatus, Stop> {
+    let names: Vec<_> = names.iter().cloned().collect();
+    let mut lots = names.chunks(AT_ONCE).peekable();
+    while let Some(lot) = lots.next() {
+        let lot = lot.iter().cloned().collect();
+        store::remove(ctx, session, live, &status, owner, &lot).await?;
+        status.written = plan::without(&status.written, &lot);
+        if lots.peek().is_some() {
+            let mut after = live.status();
+            AsMut::<WorkersStatus>::as_mut(&mut after).parameters.parameters = Some(status.clone());
+            live.record(ctx, after).await?;
+        }
+    }
+    Ok(status)
 }
 
 /// Removes all that was written for an object that is being deleted. To be done when its workers have ended.
@@ -66,13 +93,13 @@ pub async fn tidy<K: WithParameters>(
 pub async fn remove<K: WithParameters>(
     ctx: &Context,
     session: &Session,
-    live: &Live<K>,
+    live: &mut Live<K>,
     owner: &Owner,
 ) -> Result<(), Failure> {
     let Some(status) = record(live).parameters else { return Ok(()) };
     let all = status.written.iter().cloned().collect();
-    match store::remove(ctx, session, live, &status, owner, &all).await {
-        Ok(()) => Ok(()),
+    match remove_in_parts(ctx, session, live, status, owner, &all).await {
+        Ok(_) => Ok(()),
         Err(Stop::Failure(failure)) => Err(failure),
         Err(Stop::Problem(Problem::Aws(error))) => Err(error.into()),
         Err(Stop::Problem(Problem::Unfinished)) => Err(NotSent::WindowPassed.into()),

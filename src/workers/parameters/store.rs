@@ -22,8 +22,11 @@ use crate::{
     ids::{ParameterName, Uid},
     live::Live,
     reconcile::Failure,
-    workers::ownership::{CLUSTER_TAG, OWNER_TAG, OWNER_UID_TAG, Owner},
-    write_ahead::{Acknowledged, NotSent},
+    workers::{
+        ownership::{CLUSTER_TAG, OWNER_TAG, OWNER_UID_TAG, Owner},
+        status::WorkersStatus,
+    },
+    write_ahead::{Acknowledged, Acknowledgement, NotSent},
 };
 
 /// Why a write ends before its end.
@@ -51,7 +54,7 @@ impl From<aws::Error> for Stop {
 #[derive(Debug)]
 pub(super) struct Guard<'a> {
     ctx: &'a Context,
-    recorded: Acknowledged<Vec<String>>,
+    recorded: Acknowledged<ParametersStatus>,
 }
 
 impl Guard<'_> {
@@ -78,17 +81,13 @@ impl Guard<'_> {
     }
 }
 
-/// Allows calls about what `written` names, which the record must show.
-pub(super) async fn guard<'a, K: WithParameters>(
+/// Allows calls about what `wanted` names, which the record must show whole.
+pub(super) fn guard<'a, S: AsRef<WorkersStatus>>(
     ctx: &'a Context,
-    live: &Live<K>,
-    written: &[String],
+    answer: &Acknowledgement<S>,
+    wanted: ParametersStatus,
 ) -> Result<Guard<'a>, Failure> {
-    let mut same = live.clone();
-    // Writes nothing, as nothing differs, and gives what was stored last.
-    let answer = same.record(ctx, live.status()).await?;
-    let written = written.to_vec();
-    let recorded = answer.confirm(written, |status| status.as_ref().parameters.parameters.as_ref().map(|p| &p.written));
+    let recorded = answer.confirm(wanted, |status| status.as_ref().parameters.parameters.as_ref());
     let recorded = recorded.ok_or_else(|| Failure::Refused {
         reason: Reason::InvalidSpec,
         message:
@@ -156,44 +155,43 @@ pub(super) async fn left_behind(
     Ok(found)
 }
 
-/// Removes parameters, but for those that are somebody else's.
-pub(super) async fn remove_parameters(
+/// Those of the parameters below the path that are there and are the object's own.
+pub(super) async fn own_below(
     ssm: &Ssm,
-    guard: &Guard<'_>,
     store: &ParameterStore,
     owner: &Owner,
     below: &BTreeSet<String>,
-) -> Result<(), Stop> {
+) -> Result<Vec<ParameterName>, Stop> {
     if below.is_empty() {
-        return Ok(());
+        return Ok(vec![]);
     }
     let names: Result<BTreeSet<_>, _> = below.iter().map(|below| plan::name_below(store, below)).collect();
     let names = names.map_err(|what| Stop::Problem(Problem::Unusable(what)))?;
     // What an earlier look has removed is not asked about one by one.
     let there = ssm.existing(&names.into_iter().collect::<Vec<_>>()).await?;
     let others = not_ours(ssm, owner, there.clone()).await?;
-    let ours: Vec<_> = there.into_iter().filter(|name| !others.contains_key(name)).collect();
-    for names in ours.chunks(NAMES_PER_CALL) {
+    Ok(there.into_iter().filter(|name| !others.contains_key(name)).collect())
+}
+
+pub(super) async fn delete_parameters(ssm: &Ssm, guard: &Guard<'_>, names: &[ParameterName]) -> Result<(), Stop> {
+    for names in names.chunks(NAMES_PER_CALL) {
         guard.call("ssm:DeleteParameters", ssm.delete(names)).await?;
     }
     Ok(())
 }
 
-/// Removes what `names` names of what was written to a store.
+/// Removes what `names` names of what was written to a store, as `status` has it.
 pub(super) async fn remove<K: WithParameters>(
     ctx: &Context,
     session: &Session,
-    live: &Live<K>,
+    live: &mut Live<K>,
     status: &ParametersStatus,
     owner: &Owner,
     names: &BTreeSet<String>,
 ) -> Result<(), Stop> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let guard = guard(ctx, live, &status.written).await?;
     match (&status.store.s3, &status.store.parameter_store) {
         (Some(s3), _) => {
+            let guard = guard(ctx, &stored(ctx, live).await?, status.clone())?;
             let client = S3::new(session, ctx.config.timings.call_deadline);
             let base = plan::base(s3, live.uid());
             for name in names {
@@ -204,8 +202,17 @@ pub(super) async fn remove<K: WithParameters>(
         (None, Some(store)) => {
             let ssm = Ssm::new(session);
             let _writer = ssm.writer()?;
-            remove_parameters(&ssm, &guard, store, owner, names).await
+            let own = own_below(&ssm, store, owner, names).await?;
+            // Asking may take long, so what allows to delete begins after it.
+            let guard = guard(ctx, &stored(ctx, live).await?, status.clone())?;
+            delete_parameters(&ssm, &guard, &own).await
         }
         (None, None) => Ok(()),
     }
+}
+
+/// What was stored last: nothing is written, as nothing differs.
+async fn stored<K: WithParameters>(ctx: &Context, live: &mut Live<K>) -> Result<Acknowledgement<K::Status>, Failure> {
+    let same = live.status();
+    live.record(ctx, same).await
 }

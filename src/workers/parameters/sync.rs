@@ -24,6 +24,7 @@ use crate::{
     live::Live,
     reconcile::{Failure, Kind},
     workers::{ownership::Owner, status::WorkersStatus},
+    write_ahead::Acknowledgement,
 };
 
 /// What is in the store is compared with what it is to be once in so many sweeps, besides whenever something changed: it is
@@ -97,14 +98,23 @@ pub async fn sync<K: WithParameters>(
     };
     memory.remember(&groups);
     match syncing.write(&mut memory, &groups).await {
-        Ok(synced) => {
+        Ok(Found::Compared(synced)) => {
             let generation = syncing.live.generation();
             let (earlier, held, synced_then) = (ask.earlier.clone(), ask.held, synced.clone());
             memory.last = Some(Look { generation, earlier, held, at: now, sources, synced: synced_then });
             Ok(synced)
         }
+        Ok(Found::Recorded(synced)) => Ok(synced),
         Err(stop) => syncing.stopped(stop),
     }
+}
+
+/// How it is known where workers read their parameters.
+enum Found {
+    /// What is there is as it is to be, or is known to differ.
+    Compared(Synced),
+    /// From the record alone, as the store did not answer.
+    Recorded(Synced),
 }
 
 struct Syncing<'a, K: WithParameters> {
@@ -191,7 +201,7 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         Ok((resolved, sources))
     }
 
-    async fn write(&mut self, memory: &mut Memory, groups: &Groups) -> Result<Synced, Stop> {
+    async fn write(&mut self, memory: &mut Memory, groups: &Groups) -> Result<Found, Stop> {
         let before = record(self.live).parameters.clone();
         if before.as_ref().is_some_and(|b| b.store != self.parameters.store && !b.written.is_empty()) {
             return Err(Stop::Problem(Problem::StoreChanged));
@@ -209,10 +219,10 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             let (roles, values): (Vec<_>, Vec<_>) = unwritten.map(|(role, v)| (role.clone(), v.by_name.len())).unzip();
             let values = values.into_iter().sum();
             let problem = (!roles.is_empty()).then_some(Problem::Held { why, roles, values });
-            return Ok(Synced { problem, ..self.synced(&hashes) });
+            return Ok(Found::Compared(Synced { problem, ..self.synced(&hashes) }));
         }
-        if verified && recorded == hashes && !self.live.is_look_requested() {
-            return Ok(self.as_recorded());
+        if verified && self.is_as_recorded(&recorded, &hashes) && !self.live.is_look_requested() {
+            return Ok(Found::Compared(self.as_recorded()));
         }
         let written = before.map(|before| before.written).unwrap_or_default();
         let Store { s3, parameter_store } = &self.parameters.store;
@@ -225,10 +235,11 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             Ok(written) => written,
             // That a comparison was not answered is no reason to hold back what is known to have been written.
             Err(Stop::Problem(Problem::Aws(error)))
-                if recorded == hashes && matches!(error.class, Class::Throttled | Class::Transient) =>
+                if self.is_as_recorded(&recorded, &hashes)
+                    && matches!(error.class, Class::Throttled | Class::Transient) =>
             {
                 tracing::info!(%error, "the parameters could not be compared; it is tried again");
-                return Ok(self.as_recorded());
+                return Ok(Found::Recorded(self.as_recorded()));
             }
             Err(stop) => return Err(stop),
         };
@@ -236,10 +247,17 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             status.hashes =
                 hashes.iter().map(|(name, hash)| RoleHash { name: name.clone(), hash: hash.clone() }).collect();
             status.written = written;
+            status.writing = false;
         })
         .await?;
         memory.verify(self.live.generation(), &hashes, self.now);
-        Ok(self.synced(&hashes))
+        Ok(Found::Compared(self.synced(&hashes)))
+    }
+
+    /// Whether the record says that these values stand in the store. Of a write that did not come to its end it does not,
+    /// even where the values are again those from before.
+    fn is_as_recorded(&self, recorded: &BTreeMap<String, String>, hashes: &BTreeMap<String, String>) -> bool {
+        recorded == hashes && !record(self.live).parameters.is_some_and(|status| status.writing)
     }
 
     /// The record after it: what is obsolete is removed later, see [`tidy`].
@@ -250,7 +268,8 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         written: &[String],
     ) -> Result<Vec<String>, Stop> {
         let documents = plan::documents(groups);
-        let (guard, written) = self.about_to_write(written, documents.keys()).await?;
+        // A document never changes, so there are never some that have and some that have not.
+        let (guard, written) = self.about_to_write(written, documents.keys(), false).await?;
         let client = S3::new(self.session, self.ctx.config.timings.call_deadline);
         let base = plan::base(s3, self.live.uid());
         for (name, document) in documents {
@@ -283,7 +302,7 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             let names = taken.keys().map(ToString::to_string).collect();
             return Err(Stop::Problem(Problem::Taken { names, earlier }));
         }
-        let (guard, written) = self.about_to_write(written, wanted.keys().chain(left.keys())).await?;
+        let (guard, written) = self.about_to_write(written, wanted.keys().chain(left.keys()), !rests).await?;
         let tags = store::tags(owner);
         for name in left.values() {
             guard.call("ssm:AddTagsToResource", ssm.add_tags(name, &tags)).await?;
@@ -295,15 +314,17 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             guard.call("ssm:PutParameter", ssm.overwrite(parameter)).await?;
         }
         let surplus: BTreeSet<_> = written.iter().filter(|below| !wanted.contains_key(*below)).cloned().collect();
-        store::remove_parameters(&ssm, &guard, store, owner, &surplus).await?;
+        let own = store::own_below(&ssm, store, owner, &surplus).await?;
+        store::delete_parameters(&ssm, &guard, &own).await?;
         Ok(plan::without(&written, &surplus))
     }
 
-    /// Records what is about to be written.
+    /// Records what is about to be written, and whether values that stand there are.
     async fn about_to_write<'b>(
         &mut self,
         written: &'b [String],
         wanted: impl Iterator<Item = &'b String>,
+        writing: bool,
     ) -> Result<(Guard<'a>, Vec<String>), Stop> {
         let all = plan::with(written, wanted);
         if all.len() > MAX_WRITTEN {
@@ -315,23 +336,32 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             return Err(Stop::Problem(Problem::Unusable(what)));
         }
         let recorded = all.clone();
-        self.record(|status| status.written = recorded).await?;
-        let guard = store::guard(self.ctx, self.live, &all).await?;
-        Ok((guard, all))
+        let (answer, wanted) = self
+            .record(|status| {
+                status.written = recorded;
+                status.writing |= writing;
+            })
+            .await?;
+        Ok((store::guard(self.ctx, &answer, wanted)?, all))
     }
 
-    async fn record(&mut self, change: impl FnOnce(&mut ParametersStatus)) -> Result<(), Failure> {
+    /// What the API server answered, and what it was to store.
+    async fn record(
+        &mut self,
+        change: impl FnOnce(&mut ParametersStatus),
+    ) -> Result<(Acknowledgement<K::Status>, ParametersStatus), Failure> {
         let mut status = self.live.status();
         let workers: &mut WorkersStatus = status.as_mut();
         workers.aws.get_or_insert_with(|| self.session.into());
         let record = &mut workers.parameters;
-        let new = || ParametersStatus { store: self.parameters.store.clone(), hashes: vec![], written: vec![] };
+        let store = self.parameters.store.clone();
+        let new = || ParametersStatus { store, hashes: vec![], written: vec![], writing: false };
         let mut parameters =
             record.parameters.take().filter(|old| old.store == self.parameters.store).unwrap_or_else(new);
         change(&mut parameters);
         record.parameters_hash = parameters.hashes.iter().find(|of| of.name == MAIN).map(|of| of.hash.clone());
-        record.parameters = Some(parameters);
-        self.live.record(self.ctx, status).await.map(drop)
+        record.parameters = Some(parameters.clone());
+        Ok((self.live.record(self.ctx, status).await?, parameters))
     }
 }
 

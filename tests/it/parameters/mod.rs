@@ -12,13 +12,13 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::PathBuf, ti
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
-use muster::worker_fleet::WorkerFleet;
+use muster::{clock::Timings, config::Config, worker_fleet::WorkerFleet};
 use muster_sandbox::{Content, INSTANCE_PROFILE, Parameter, ParameterKind, SandboxConfig, WorkersConfig};
 use serde_json::{Value, json};
 
 use crate::{
     fleet::{live, spec, status, with},
-    scene::{PATIENCE, REGION, Scene, condition},
+    scene::{Controller, PATIENCE, REGION, Scene, condition},
 };
 
 const BUCKET: &str = "parameters";
@@ -30,6 +30,13 @@ async fn scene() -> Scene {
         Scene::with(SandboxConfig { throttling: false, workers: Some(workers), ..SandboxConfig::default() }).await;
     scene.sandbox.s3().ensure_bucket(scene.account.as_str(), REGION, BUCKET).unwrap();
     scene
+}
+
+/// Looks when something changes or is awaited. What a look at parameters finds is good for an hour here.
+async fn start(scene: &Scene) -> Controller {
+    let config = scene.config();
+    let config = Config { timings: Timings { sweep: PATIENCE, ..config.timings }, ..config };
+    Controller::start(config, scene.connection(), |client| client).await
 }
 
 async fn create_secret(scene: &Scene, value: &str, watched: bool) -> Secret {

@@ -1,16 +1,18 @@
 //! Parameters in Parameter Store: one each, and only those that differ are written.
 
+use std::time::Duration;
+
 use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams},
 };
 use muster::{clock::Timings, config::Config, worker_fleet::WorkerFleet};
-use muster_sandbox::{CallQuery, ParameterKind, SandboxConfig};
+use muster_sandbox::{CallQuery, Fault, FaultAction, Moment, ParameterKind, SandboxConfig};
 use serde_json::json;
 
 use super::{
-    create_secret, fleet_spec, in_parameter_store, newest, parameters, password, read_on_worker, scene, stored, synced,
-    value,
+    change_secret, create_secret, fleet_spec, in_parameter_store, newest, parameters, password, read_on_worker, scene,
+    start, stored, synced, value,
 };
 use crate::{
     fleet::{self, live, ready, spec, status, wait_settled, with},
@@ -121,6 +123,77 @@ async fn what_an_earlier_fleet_of_this_name_left_is_taken_over_with_its_machines
     let forget = json!({"metadata": {"annotations": {"muster.dev/adopt": null}}});
     scene.change::<WorkerFleet>("web", forget).await;
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    assert_eq!(stored(&scene).len(), 0);
+}
+
+#[tokio::test]
+async fn a_change_that_was_half_written_is_undone_when_the_secret_is_as_it_was() {
+    let scene = scene().await;
+    create_secret(&scene, "first", true).await;
+    let again = json!({"name": "zPassword", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}});
+    let both = parameters(in_parameter_store(), json!([password(), again]));
+    let controller = start(&scene).await;
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 0, both)).await;
+    wait_settled(&scene, "web", 0).await;
+    let values = || {
+        let found = stored(&scene);
+        ["/app/dbPassword", "/app/zPassword"].map(|name| value(&found[name]).0.to_owned())
+    };
+    let undone = async |what: &str| {
+        let whole = |fleet: &WorkerFleet| synced(fleet, "True", "ParametersWritten") && values() == ["first", "first"];
+        scene.wait::<WorkerFleet>("web", what, whole).await;
+    };
+    // By a refusal, and by the end of the process.
+    let refusal = FaultAction::Error { code: "AccessDeniedException".into(), message: None, status: None };
+    let refused = scene.sandbox.add_fault(Fault::always("ssm", "PutParameter", refusal).skip(1));
+    change_secret(&scene, "second").await;
+    scene.wait::<WorkerFleet>("web", "told", |fleet| synced(fleet, "False", "AwsDenied")).await;
+    assert_eq!(values(), ["second", "first"]);
+    change_secret(&scene, "first").await;
+    // The one after a comparison that may be under way sees the Secret as it is now.
+    let compared = FaultAction::Delay { by: Duration::ZERO };
+    let compared = scene.sandbox.add_fault(Fault::always("ssm", "GetParameters", compared).skip(1));
+    tokio::time::timeout(PATIENCE, scene.sandbox.wait_for_hits(compared, 1)).await.expect("another comparison");
+    scene.sandbox.remove_fault(compared);
+    scene.sandbox.remove_fault(refused);
+    undone("undone").await;
+
+    let hold = Fault::once("ssm", "PutParameter", FaultAction::Hold { moment: Moment::Before }).skip(1);
+    let hold = scene.sandbox.add_fault(hold);
+    change_secret(&scene, "third").await;
+    scene.sandbox.wait_for_hits(hold, 1).await;
+    controller.kill().await;
+    change_secret(&scene, "first").await;
+    // While nobody can compare, what is on record is not taken for what is there.
+    let unknown = FaultAction::Error { code: "ThrottlingException".into(), message: None, status: None };
+    let unknown = scene.sandbox.add_fault(Fault::always("ssm", "GetParameters", unknown));
+    let _successor = start(&scene).await;
+    scene.wait::<WorkerFleet>("web", "told", |fleet| synced(fleet, "False", "AwsThrottled")).await;
+    scene.sandbox.remove_fault(hold);
+    scene.sandbox.remove_fault(unknown);
+    undone("undone by the successor").await;
+}
+
+#[tokio::test]
+async fn many_parameters_are_removed_lot_by_lot() {
+    let scene = scene().await;
+    let controller = scene.start().await;
+    let values: Vec<_> = (0..45).map(|n| json!({"name": format!("p{n:02}"), "value": "1"})).collect();
+    let many = parameters(in_parameter_store(), json!(values));
+    scene.create::<WorkerFleet>("web", fleet_spec(&scene, 0, many)).await;
+    wait_settled(&scene, "web", 0).await;
+    // Two calls are a lot.
+    let hold = Fault::once("ssm", "DeleteParameters", FaultAction::Hold { moment: Moment::Before }).skip(2);
+    let hold = scene.sandbox.add_fault(hold);
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.sandbox.wait_for_hits(hold, 1).await;
+    let fleet = scene.api::<WorkerFleet>().get("web").await.unwrap();
+    assert_eq!(status(&fleet).workers.parameters.parameters.unwrap().written.len(), 25);
+    assert_eq!(stored(&scene).len(), 25);
+    controller.kill().await;
+    scene.sandbox.remove_fault(hold);
+    let _successor = scene.start().await;
     scene.wait_gone::<WorkerFleet>("web").await;
     assert_eq!(stored(&scene).len(), 0);
 }

@@ -1,25 +1,16 @@
 //! What a plan only tells of parameters is made up for the moment it may be carried out.
 
 use kube::ResourceExt;
-use muster::{
-    clock::Timings, config::Config, worker_fleet::WorkerFleet, worker_job::WorkerJob, workers::preview::Preview,
-};
+use muster::{worker_fleet::WorkerFleet, worker_job::WorkerJob, workers::preview::Preview};
 use muster_sandbox::CallQuery;
 use serde_json::{Value, json};
 
-use super::{BUCKET, documents, fleet_spec, in_s3, newest, parameters, read_on_worker, scene, synced};
+use super::{BUCKET, documents, fleet_spec, in_s3, newest, parameters, read_on_worker, scene, start, synced};
 use crate::{
     fleet::{launches, live, settled, status, wait_settled, with},
     job,
-    scene::{Controller, PATIENCE, REGION, Scene, condition},
+    scene::{REGION, Scene, condition},
 };
-
-/// Looks when something changes or is awaited. What a look at parameters finds is good for an hour here.
-async fn start(scene: &Scene) -> Controller {
-    let config = scene.config();
-    let config = Config { timings: Timings { sweep: PATIENCE, ..config.timings }, ..config };
-    Controller::start(config, scene.connection(), |client| client).await
-}
 
 fn plan_only(value: Option<&str>) -> Value {
     json!({"metadata": {"annotations": {"muster.dev/plan-only": value}}})
