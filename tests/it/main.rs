@@ -25,6 +25,7 @@ mod job_faults;
 mod job_plan;
 mod job_results;
 mod job_script;
+mod killed;
 mod lease;
 mod older_crd;
 mod parameters;
