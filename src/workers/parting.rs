@@ -38,7 +38,8 @@ pub async fn part<K: WorkerKind + WithParameters>(
     let revisions = BTreeSet::new();
     let scope = Scope { status_checks: false, places: &[], revisions: &revisions, may_vanish: NONE_MAY_VANISH };
     let mut look = Look { ctx, session: &session, live, memory: &mut memory };
-    let found = look.rounds(scope, |observed, _, ledger, _, pass| end(observed, ledger, pass)).await?;
+    let found = look.rounds(scope, |observed, _, ledger, _, pass| end(observed, ledger, pass));
+    let found = Box::pin(found).await?;
     if !has_ended(&found) {
         return Ok(Finalized::Waiting(parting(&look, &found)));
     }

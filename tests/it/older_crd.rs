@@ -1,14 +1,9 @@
 //! CRDs older than the controller, which prune what they do not know from a record and answer 200: what is not wholly on
 //! record is not sent, and the condition says what to apply.
 
-use std::fmt::Debug;
-
 use futures::{FutureExt, future};
-use k8s_openapi::NamespaceResourceScope;
-use kube::Resource;
 use muster::{worker_fleet::WorkerFleet, worker_job::WorkerJob};
 use muster_sandbox::CallQuery;
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
@@ -16,7 +11,7 @@ use crate::{
     fleet::{ids, launches, live, ready, spec, wait_settled, with},
     fleet_faults::ever,
     job::{self, Deed, Workers, is},
-    scene::{Scene, condition},
+    scene::{Namespaced, Scene, condition},
     tap::{Moment, Point, Tap},
 };
 
@@ -27,10 +22,7 @@ async fn attempts(tap: &Tap, record: &str) {
     tap.until(|points| count(points) >= before + 2).await;
 }
 
-async fn look_again<K>(scene: &Scene, name: &str, look: u32)
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug,
-{
+async fn look_again<K: Namespaced>(scene: &Scene, name: &str, look: u32) {
     let annotation = json!({"muster.dev/requested-at": look.to_string()});
     scene.change::<K>(name, json!({"metadata": {"annotations": annotation}})).await;
 }
@@ -118,16 +110,11 @@ async fn a_job_whose_indexes_are_not_on_record_runs_none_of_them() {
 
 /// The controller dies of the record of the first launch of an object that goes on. An older CRD kept all of it but what is
 /// at `path`, which was `whole`.
-async fn dies_of_a_record_without<K>(scene: &Scene, (name, record): (&str, &str), (path, whole): (&'static str, &str))
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + Debug
-        + Send
-        + 'static,
-{
+async fn dies_of_a_record_without<K: Namespaced>(
+    scene: &Scene,
+    (name, record): (&str, &str),
+    (path, whole): (&'static str, &str),
+) {
     let tap = Tap::new();
     let victim = start(scene, &tap).await;
     // What it writes of an object that is suspended no longer begins with the launch.

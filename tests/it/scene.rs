@@ -9,6 +9,7 @@ use std::{
 };
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
@@ -40,6 +41,29 @@ pub(crate) struct Scene {
     pub(crate) namespace: String,
     /// The account that the namespace's AwsAccount leads to.
     pub(crate) account: muster_sandbox::AccountId,
+}
+
+/// What scenes make and change.
+pub(crate) trait Namespaced:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Serialize
+    + DeserializeOwned
+    + Clone
+    + Debug
+    + Send
+    + 'static
+{
+}
+
+impl<K> Namespaced for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Debug
+        + Send
+        + 'static
+{
 }
 
 /// The protocol's spans, a hundred times as fast.
@@ -107,43 +131,22 @@ impl Scene {
 
     pub(crate) fn api<K>(&self) -> Api<K>
     where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         Api::namespaced(self.kube.clone(), &self.namespace)
     }
 
     /// Creates an object of kind `K` in the namespace from its spec.
-    pub(crate) async fn create<K>(&self, name: &str, spec: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Serialize
-            + DeserializeOwned
-            + Clone
-            + Debug,
-    {
+    pub(crate) async fn create<K: Namespaced>(&self, name: &str, spec: Value) -> K {
         self.create_annotated(name, json!({}), spec).await
     }
 
     /// Creates one of which only a plan is made.
-    pub(crate) async fn create_plan_only<K>(&self, name: &str, spec: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Serialize
-            + DeserializeOwned
-            + Clone
-            + Debug,
-    {
+    pub(crate) async fn create_plan_only<K: Namespaced>(&self, name: &str, spec: Value) -> K {
         self.create_annotated(name, json!({"muster.dev/plan-only": "true"}), spec).await
     }
 
-    async fn create_annotated<K>(&self, name: &str, annotations: Value, spec: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Serialize
-            + DeserializeOwned
-            + Clone
-            + Debug,
-    {
+    async fn create_annotated<K: Namespaced>(&self, name: &str, annotations: Value, spec: Value) -> K {
         let object = json!({
             "apiVersion": K::api_version(&()), "kind": K::kind(&()), "spec": spec,
             "metadata": {"name": name, "annotations": annotations},
@@ -153,40 +156,17 @@ impl Scene {
     }
 
     /// Merges `change` into an object.
-    pub(crate) async fn change<K>(&self, name: &str, change: Value)
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Serialize
-            + DeserializeOwned
-            + Clone
-            + Debug,
-    {
+    pub(crate) async fn change<K: Namespaced>(&self, name: &str, change: Value) {
         self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
     }
 
     /// Waits until an object is as `condition` says, and returns it.
-    pub(crate) async fn wait<K>(&self, name: &str, what: &str, condition: impl Fn(&K) -> bool) -> K
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
+    pub(crate) async fn wait<K: Namespaced>(&self, name: &str, what: &str, condition: impl Fn(&K) -> bool) -> K {
         wait(self.api::<K>(), name, what, condition).await
     }
 
     /// Waits until an object is gone.
-    pub(crate) async fn wait_gone<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
+    pub(crate) async fn wait_gone<K: Namespaced>(&self, name: &str) {
         let api = self.api::<K>();
         let uid = match api.get_opt(name).await.unwrap() {
             Some(object) => object.uid().unwrap(),
