@@ -215,7 +215,8 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         let period = self.ctx.config.timings.sweep * COMPARED_IN_SWEEPS;
         let verified = memory.is_verified(self.live.generation(), &hashes, self.now, period);
         if let Some(why) = self.ask.held {
-            let unwritten = groups.iter().filter(|(role, _)| recorded.get(*role) != hashes.get(*role));
+            let half_written = record(self.live).parameters.is_some_and(|status| status.writing);
+            let unwritten = groups.iter().filter(|(role, _)| half_written || recorded.get(*role) != hashes.get(*role));
             let (roles, values): (Vec<_>, Vec<_>) = unwritten.map(|(role, v)| (role.clone(), v.by_name.len())).unzip();
             let values = values.into_iter().sum();
             let problem = (!roles.is_empty()).then_some(Problem::Held { why, roles, values });
