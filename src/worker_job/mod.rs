@@ -52,7 +52,7 @@ use crate::{
     reconcile::{Failure, Finalized, Kind, Outcome},
     workers::{
         ledger::Ledger,
-        look::{Found, Look, MAY_VANISH, NONE_MAY_VANISH, Scope, WorkerKind},
+        look::{Found, Look, MAY_VANISH, Scope, WorkerKind},
         observe::{live_owner, owner},
         ownership::{JOB_TAG, Owner},
         parameters::{self, Ask, Held, MAIN, Parameters, Synced},
@@ -213,8 +213,7 @@ impl WorkerKind for WorkerJob {
             }
         }
         let now = ctx.clock.monotonic();
-        let may_vanish = if live.is_being_deleted() { NONE_MAY_VANISH } else { MAY_VANISH };
-        memory.miss(&mut sight, (roster, ledger), may_vanish, (now, timings));
+        memory.miss(&mut sight, (roster, ledger), (now, timings));
         memory.linger(&mut sight, now, timings.exit_grace);
         memory.rest(&mut sight, now);
         Ok(sight)

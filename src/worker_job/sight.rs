@@ -23,7 +23,6 @@ use crate::{
         ownership::INDEXES_TAG,
         progress::Progress,
         roster::Roster,
-        share::Share,
     },
 };
 
@@ -214,32 +213,30 @@ impl Memory {
     }
 
     /// Counts the machines that were there when this process began and that it has not seen since. They are believed in for
-    /// the grace; for long when they are more than may vanish, as then what describes them is broken rather than they gone.
+    /// the grace, which those have had that ended meanwhile; and for as long as listed ones are that EC2 does not show
+    /// either, as then what describes them is broken.
     pub(super) fn miss(
         &mut self,
         sight: &mut Sight,
         (roster, ledger): (&Roster, &Ledger),
-        may_vanish: Share,
         (now, timings): (Instant, &Timings),
     ) {
-        let shown = sight.holders.keys().chain(sight.ends.iter().map(|end| &end.id));
-        let Some(beginning) = &mut self.beginning else {
-            let seen: BTreeSet<_> = shown.cloned().collect();
-            let were = sight.before.holders.len() as u32 + sight.before.unlisted;
-            sight.hidden = were.saturating_sub(seen.len() as u32);
-            self.beginning = Some(Beginning { at: now, were, seen, launched: BTreeSet::new() });
-            return;
-        };
+        let beginning = self.beginning.get_or_insert_with(|| Beginning {
+            at: now,
+            were: sight.before.holders.len() as u32 + sight.before.unlisted,
+            seen: sight.before.holders.keys().cloned().collect(),
+            launched: BTreeSet::new(),
+        });
         let answered = ledger.launches.iter().flat_map(|intent| &intent.instance_ids);
         let launched = ledger.launches.iter().flat_map(|intent| roster.launched_with(&intent.token));
         let launched = answered.chain(launched.map(|machine| &machine.instance.id));
         beginning.launched.extend(launched.filter(|id| !beginning.seen.contains(*id)).cloned());
+        let shown = sight.holders.keys().chain(sight.ends.iter().map(|end| &end.id));
         beginning.seen.extend(shown.filter(|id| !beginning.launched.contains(*id)).cloned());
-        let missing = beginning.were.saturating_sub(beginning.seen.len() as u32);
-        let many = missing > may_vanish.rounded_up(beginning.were);
-        let patience = if many { timings.vanished } else { timings.describe_grace };
+        let is_dark = sight.before.holders.keys().any(|id| roster.unseen.contains_key(id));
+        let patience = if is_dark { timings.vanished } else { timings.describe_grace };
         if now.saturating_duration_since(beginning.at) < patience {
-            sight.hidden = missing;
+            sight.hidden = beginning.were.saturating_sub(beginning.seen.len() as u32);
         } else {
             beginning.were = 0;
         }
@@ -291,7 +288,10 @@ fn index_of(instance: &Instance, ledger: &Ledger) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::ClientToken, workers::launch::LaunchIntent};
+    use crate::{
+        ids::ClientToken,
+        workers::{launch::LaunchIntent, roster::Known},
+    };
 
     #[test]
     fn only_what_ec2_says_it_does_not_know_has_ended_after_the_grace() {
@@ -314,22 +314,26 @@ mod tests {
         assert_eq!(ended(&Described::new(), &BTreeSet::from([id.clone()])), 1, "the roster knows");
     }
 
-    /// How many are missing at each of `looks`, by the seconds since the first and the machines that are shown then.
-    fn hidden(may_vanish: Share, looks: &[(u64, std::ops::Range<u32>)]) -> Vec<u32> {
+    /// How many are missing at each of `looks`, by the seconds since the first and the machines that are shown then. One is
+    /// listed, and nine are not.
+    fn hidden(looks: &[(u64, std::ops::Range<u32>)]) -> Vec<u32> {
         let (mut memory, start) = (Memory::default(), Instant::now());
         let id = |n: u32| InstanceId::try_from(format!("i-{n:08x}")).unwrap();
         let before = Progress { holders: BTreeMap::from([(id(0), Some(0))]), unlisted: 9, ..Progress::default() };
-        // The machine 20 was launched by this process.
+        // The machine 20 is of a launch that is open.
         let intent = LaunchIntent {
             instance_ids: vec![id(20)],
             ..LaunchIntent::sample(ClientToken::try_from("token").unwrap(), 1)
         };
         let ledger = Ledger { launches: vec![intent], ..Ledger::default() };
         let hidden = looks.iter().map(|(seconds, shown)| {
-            let holders = shown.clone().map(|n| (id(n), Some(n))).collect();
-            let mut sight = Sight { before: before.clone(), holders, ..Sight::default() };
-            let moment = (start + Duration::from_secs(*seconds), &Timings::default());
-            memory.miss(&mut sight, (&Roster::default(), &ledger), may_vanish, moment);
+            let mut sight = Sight { before: before.clone(), ..Sight::default() };
+            sight.holders = shown.clone().chain([0]).map(|n| (id(n), Some(n))).collect();
+            let mut roster = Roster::default();
+            if !shown.contains(&0) {
+                roster.unseen.insert(id(0), Known::default());
+            }
+            memory.miss(&mut sight, (&roster, &ledger), (start + Duration::from_secs(*seconds), &Timings::default()));
             sight.hidden
         });
         hidden.collect()
@@ -337,16 +341,15 @@ mod tests {
 
     #[test]
     fn those_of_whom_only_the_number_is_on_record_are_believed_in_until_they_are_seen_or_for_long() {
-        let fifth = Share::Percent(20);
-        assert_eq!(hidden(fifth, &[(0, 0..10), (1, 0..5)]), [0, 0], "all were seen");
-        assert_eq!(hidden(fifth, &[(0, 0..8), (59, 0..8), (60, 0..8), (61, 0..7)]), [2, 2, 0, 0], "few for a grace");
-        assert_eq!(hidden(fifth, &[(0, 0..7), (60, 0..7), (3599, 0..7), (3600, 0..7)]), [3, 3, 3, 0], "many for long");
-        assert_eq!(hidden(fifth, &[(0, 0..5), (60, 0..7), (61, 7..10), (62, 0..1)]), [5, 3, 0, 0], "seen one by one");
-        assert_eq!(hidden(fifth, &[(0, 0..7), (60, 20..21)]), [3, 3], "a new one is none of them");
+        assert_eq!(hidden(&[(0, 0..10), (1, 0..5)]), [0, 0], "all were seen");
+        assert_eq!(hidden(&[(0, 0..5), (59, 0..5), (60, 0..5), (61, 0..4)]), [5, 5, 0, 0], "they ended meanwhile");
         assert_eq!(
-            hidden(Share::Number(0), &[(0, 0..9), (60, 0..9), (3600, 0..9)]),
-            [1, 1, 0],
-            "nobody looks after them"
+            hidden(&[(0, 1..7), (60, 1..7), (3599, 1..7), (3600, 1..7)]),
+            [3, 3, 3, 0],
+            "not even the listed one"
         );
+        assert_eq!(hidden(&[(0, 1..7), (60, 1..7), (61, 0..10)]), [3, 3, 0], "EC2 shows them again");
+        assert_eq!(hidden(&[(0, 1..5), (60, 5..8), (61, 8..10)]), [5, 2, 0], "seen one by one");
+        assert_eq!(hidden(&[(0, 20..21), (30, 20..21)]), [9, 9], "a new one is none of them");
     }
 }
