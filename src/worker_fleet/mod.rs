@@ -202,9 +202,11 @@ impl WorkerKind for WorkerFleet {
     fn parting(mut status: WorkerFleetStatus, roster: &Roster) -> WorkerFleetStatus {
         let left = roster.left();
         let left = |role: &str| i32::try_from(left.get(role).copied().unwrap_or_default()).unwrap_or(i32::MAX);
-        (status.replicas, status.ready_replicas, status.available_replicas) = (left(MAIN_ROLE), 0, 0);
+        (status.replicas, status.updated_replicas) = (left(MAIN_ROLE), 0);
+        (status.ready_replicas, status.available_replicas) = (0, 0);
         for role in &mut status.roles {
-            (role.replicas, role.ready_replicas, role.available_replicas) = (left(&role.name), 0, 0);
+            (role.replicas, role.updated_replicas) = (left(&role.name), 0);
+            (role.ready_replicas, role.available_replicas) = (0, 0);
         }
         status
     }

@@ -14,7 +14,7 @@ use crate::{
     crash::laggard,
     fleet::{live, spec, wait_settled},
     fleet_faults::ever,
-    scene::{REGION, Scene},
+    scene::{PATIENCE, REGION, Scene},
 };
 
 async fn start(scene: &Scene) -> Child {
@@ -41,7 +41,7 @@ async fn start(scene: &Scene) -> Child {
 async fn kill_in_the_middle(scene: &Scene, operation: &str, moment: Moment) {
     let fault = scene.sandbox.add_fault(Fault::once("ec2", operation, FaultAction::Hold { moment }));
     let mut program = start(scene).await;
-    scene.sandbox.wait_for_hits(fault, 1).await;
+    tokio::time::timeout(PATIENCE, scene.sandbox.wait_for_hits(fault, 1)).await.expect("the call");
     program.kill().await.unwrap();
     scene.sandbox.remove_fault(fault);
 }

@@ -177,7 +177,7 @@ pub struct ParametersStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500), inner(length(max = 200)), extend("x-kubernetes-list-type" = "set"))]
     pub written: Vec<String>,
-    /// Whether parameters are being written one by one: some may be as they were, and some as they are to be.
+    /// Whether parameters are being written or removed one by one: some may be as they were, and some as they are to be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub writing: bool,
 }

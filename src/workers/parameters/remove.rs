@@ -34,7 +34,7 @@ pub async fn tidy<K: WithParameters>(
     ask: &Ask<'_>,
     in_use: Option<&BTreeSet<String>>,
 ) -> Result<Option<Problem>, Failure> {
-    let Some(status) = record(live).parameters else { return Ok(None) };
+    let Some(mut status) = record(live).parameters else { return Ok(None) };
     let Some(in_use) = in_use.filter(|_| ask.held.is_none()) else { return Ok(None) };
     let wanted = ask.parameters.is_some_and(|parameters| parameters.store == status.store);
     let current = if wanted { status.hashes.iter().map(|of| of.hash.clone()).collect() } else { BTreeSet::new() };
@@ -44,6 +44,13 @@ pub async fn tidy<K: WithParameters>(
         (None, true) => return Ok(None),
         (None, false) => status.written.iter().cloned().collect(),
     };
+    if !wanted && status.store.parameter_store.is_some() && !status.writing {
+        // Were they wanted again before all are gone, those that are would be missing.
+        status.writing = true;
+        let mut begun = live.status();
+        AsMut::<WorkersStatus>::as_mut(&mut begun).parameters.parameters = Some(status.clone());
+        live.record(ctx, begun).await?;
+    }
     let status = match remove_in_parts(ctx, session, live, status, ask.owner, &surplus).await {
         Ok(status) => status,
         Err(Stop::Problem(problem)) => return Ok(Some(problem)),

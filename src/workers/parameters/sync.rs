@@ -294,8 +294,8 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         let left = store::left_behind(&ssm, store, owner, self.ask.earlier).await?;
         let mut differences = plan::compare(&wanted, &stored, written);
         differences.doubtful.retain(|name| !left.values().any(|left| left == name));
-        let surplus = written.iter().any(|below| !wanted.contains_key(below));
-        let rests = differences == Differences::default() && !surplus && left.is_empty();
+        let is_whole = written.iter().all(|below| wanted.contains_key(below));
+        let rests = differences == Differences::default() && is_whole && left.is_empty();
         let _writer = if rests { None } else { Some(ssm.writer()?) };
         let taken = store::not_ours(&ssm, owner, differences.doubtful).await?;
         if !taken.is_empty() {
@@ -303,6 +303,12 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             let names = taken.keys().map(ToString::to_string).collect();
             return Err(Stop::Problem(Problem::Taken { names, earlier }));
         }
+        // Asking may take long, so what allows to write and to delete begins after it.
+        let mut surplus: BTreeSet<_> = written.iter().filter(|below| !wanted.contains_key(*below)).cloned().collect();
+        let mut unwanted: BTreeSet<_> = store::own_below(&ssm, store, owner, &surplus).await?.into_iter().collect();
+        let left_over = || left.iter().filter(|(below, _)| !wanted.contains_key(*below));
+        unwanted.extend(left_over().map(|(_, name)| name.clone()));
+        surplus.extend(left_over().map(|(below, _)| below.clone()));
         let (guard, written) = self.about_to_write(written, wanted.keys().chain(left.keys()), !rests).await?;
         let tags = store::tags(owner);
         for name in left.values() {
@@ -314,9 +320,7 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         for parameter in &differences.overwrite {
             guard.call("ssm:PutParameter", ssm.overwrite(parameter)).await?;
         }
-        let surplus: BTreeSet<_> = written.iter().filter(|below| !wanted.contains_key(*below)).cloned().collect();
-        let own = store::own_below(&ssm, store, owner, &surplus).await?;
-        store::delete_parameters(&ssm, &guard, &own).await?;
+        store::delete_parameters(&ssm, &guard, &unwanted.into_iter().collect::<Vec<_>>()).await?;
         Ok(plan::without(&written, &surplus))
     }
 
