@@ -18,7 +18,7 @@ pub enum Why {
     Interval,
 }
 
-/// The machine's own moment in each interval, and what was sent last.
+/// The instance's own moment in each interval, and what was sent last.
 #[derive(Debug, Clone)]
 pub struct Cadence {
     interval: SignedDuration,
@@ -45,7 +45,7 @@ impl Sent {
         self.pauses(now) <= PAUSE * (CHANGES_AT_ONCE - 1)
     }
 
-    /// Whether the machine's moment has come, or is so far off that the clock must have been set back.
+    /// Whether the instance's moment has come, or is so far off that the clock must have been set back.
     fn is_over(&self, interval: SignedDuration, now: Timestamp) -> bool {
         self.next <= now || self.next.duration_since(now) > interval
     }
@@ -76,7 +76,7 @@ impl Cadence {
         self.sent = Some(Sent { facts, next, rested });
     }
 
-    /// The machine's next moment after `now`.
+    /// The instance's next moment after `now`.
     pub fn next_after(&self, now: Timestamp) -> Timestamp {
         let interval = self.interval.as_millis().max(1);
         let offset = self.offset.as_millis();
@@ -86,7 +86,7 @@ impl Cadence {
     }
 }
 
-/// Spreads machines over the interval, each always at the same place: FNV-1a of the id, mixed so that ids that differ in
+/// Spreads instances over the interval, each always at the same place: FNV-1a of the id, mixed so that ids that differ in
 /// their last digit only are far apart.
 fn offset(instance_id: &str, interval: SignedDuration) -> SignedDuration {
     let mut hash = instance_id

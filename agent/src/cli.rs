@@ -7,9 +7,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::config::{KeyStyle, Overrides};
 
-pub const DEFAULT_CONFIG: &str = "/etc/muster-agent/agent.toml";
-
-/// Reports to S3 what runs on this EC2 machine.
+/// Reports to S3 what runs on this EC2 instance.
 #[derive(Debug, Parser)]
 #[command(name = "muster-agent", version)]
 pub struct Cli {
@@ -21,43 +19,43 @@ pub struct Cli {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Stay and report: at start, when a fact changes, and once an interval at a moment of the machine's own.
+    /// Keep running and report: at start, when a fact changes, and once per interval, at an offset of the instance's own.
     Run,
-    /// Report now and end.
+    /// Report once and exit.
     Once {
-        /// Show the report instead of uploading it.
+        /// Print the report instead of uploading it.
         #[arg(long)]
         print: bool,
-        /// How often to try before giving up.
+        /// How many times to try before giving up.
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         attempts: u32,
     },
-    /// Read the configuration, say what is wrong with it, and end.
+    /// Check the configuration, print what is wrong with it, and exit.
     Check,
 }
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct Options {
-    /// The configuration file. Without one, flags and environment must say enough [default:
+    /// The configuration file. Without one, flags and environment must give all required values [default:
     /// /etc/muster-agent/agent.toml, if it is there]
     #[arg(long, global = true, env = "MUSTER_AGENT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Bucket to report to; wins over `bucket` in the file.
+    /// Bucket to report to; overrides `bucket` in the file.
     #[arg(long, global = true, env = "MUSTER_AGENT_BUCKET")]
     pub bucket: Option<String>,
-    /// Put before the key; wins over `prefix` in the file.
+    /// Prefix of the object's key; overrides `prefix` in the file.
     #[arg(long, global = true, env = "MUSTER_AGENT_PREFIX")]
     pub prefix: Option<String>,
-    /// Name the object after the instance's id or its ARN; wins over `key` in the file.
+    /// Name the object by the instance's ID or its ARN; overrides `key` in the file.
     #[arg(long, global = true, env = "MUSTER_AGENT_KEY", value_enum)]
     pub key: Option<KeyStyle>,
-    /// Region of the bucket; wins over `region` in the file.
+    /// Region of the bucket; overrides `region` in the file.
     #[arg(long, global = true, env = "MUSTER_AGENT_REGION")]
     pub region: Option<String>,
-    /// The machine's name where it has no Name tag to read; wins over `name` in the file.
+    /// The instance's name where it has no Name tag to read; overrides `name` in the file.
     #[arg(long, global = true, env = "MUSTER_AGENT_NAME")]
     pub name: Option<String>,
-    /// What to log, e.g. `muster_agent=debug` or `debug` for the SDK too.
+    /// The log filter: for example `muster_agent=debug`, or `debug` to include the SDK.
     #[arg(long, global = true, env = "MUSTER_AGENT_LOG", default_value = "muster_agent=info,error")]
     pub log: Targets,
 }
@@ -85,6 +83,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::config::DEFAULT_CONFIG;
 
     #[test]
     fn the_command_line_is_sound() {

@@ -7,7 +7,7 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// `time` as the machine's people read it.
+/// `time` in the local time zone of the instance.
 pub fn local(time: Timestamp) -> Zoned {
     time.to_zoned(jiff::tz::TimeZone::system())
 }

@@ -7,7 +7,8 @@ use jiff::SignedDuration;
 use regex_lite::Regex;
 use serde::Deserialize;
 
-use crate::cli::DEFAULT_CONFIG;
+/// Read when no other file is named.
+pub const DEFAULT_CONFIG: &str = "/etc/muster-agent/agent.toml";
 
 /// How the object is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
@@ -27,7 +28,7 @@ pub struct Config {
     /// Without slashes around it; may be empty.
     pub prefix: String,
     pub key: KeyStyle,
-    /// Where the bucket is. None: where the machine is.
+    /// Where the bucket is. None: where the instance is.
     pub region: Option<String>,
     pub name: Option<String>,
     pub interval: SignedDuration,

@@ -1,4 +1,4 @@
-//! The name of the object that a machine writes.
+//! The name of the object that an instance writes.
 
 use crate::config::KeyStyle;
 use crate::machine::Machine;

@@ -1,11 +1,11 @@
-//! The reporter that runs on workers: says which machine it is, and which versions of the application run on it.
+//! The reporter that runs on workers: says which instance it is, and which versions of the application run on it.
 //!
 //! ```text
 //! config ──► machine (IMDSv2, /proc) ─┐
 //!            sources (command, files) ├─► report ──► cadence: is one due? ──► upload (S3)
 //! ```
 //!
-//! A report is due at start, when a fact has changed, and once an interval at a moment that is the machine's own.
+//! A report is due at start, when a fact has changed, and once an interval at an offset that is the instance's own.
 
 pub mod cadence;
 pub mod cli;

@@ -12,6 +12,9 @@ pub const LARGEST: usize = 1024 * 1024;
 /// What of that may be processes: the rest is for the other fields.
 pub const ROOM_FOR_PROCESSES: usize = LARGEST - 64 * 1024;
 
+/// One element of `processes`.
+pub type Entry = Map<String, Value>;
+
 /// All that makes two reports differ but for when they were made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -19,7 +22,7 @@ pub struct Facts {
     pub name: Option<String>,
     pub app_version: Option<String>,
     /// `None`: none of its sources could be read.
-    pub processes: Option<Vec<Map<String, Value>>>,
+    pub processes: Option<Vec<Entry>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +41,11 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     app_version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    processes: Option<&'a [Map<String, Value>]>,
+    processes: Option<&'a [Entry]>,
 }
 
 impl Facts {
-    /// The object's body. Times are the machine's local ones, with their offset where the format has one.
+    /// The object's body. Times are the instance's local ones, with their offset where the format has one.
     pub fn body(&self, now: Timestamp) -> Result<Vec<u8>, TooLarge> {
         let report = Report {
             update_date: clock::local(now).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),

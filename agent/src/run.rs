@@ -178,7 +178,7 @@ fn left_out(field: &'static str, error: sources::SourceError) {
     tracing::warn!(field, error = format!("{error:#}"), "left out of the report");
 }
 
-/// The next look: as often as asked, and no later than the machine's moment.
+/// The next look: as often as asked, and no later than the instance's moment.
 fn until(next: Timestamp, check_interval: Duration) -> Duration {
     let left = Duration::try_from(next.duration_since(clock::now())).unwrap_or_default();
     left.clamp(Duration::from_millis(10), check_interval)

@@ -22,7 +22,7 @@ pub enum UploadError {
     Unreachable { bucket: String, key: String, cause: String },
 }
 
-/// Writes one machine's object.
+/// Writes one instance's object.
 #[derive(Debug, Clone)]
 pub struct Uploader {
     client: Client,

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// What access key ids of root users start with; the account id follows.
+pub(crate) const ROOT_KEY_PREFIX: &str = "AKIASANDBOX";
+
 /// An AWS account id: twelve digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -21,12 +24,12 @@ impl AccountId {
 
     /// The access key id of this account's root user, by the sandbox's convention.
     pub fn root_access_key(&self) -> String {
-        format!("{}{}", crate::accounts::ROOT_KEY_PREFIX, self.0)
+        format!("{ROOT_KEY_PREFIX}{}", self.0)
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no AWS account id: it must be twelve digits")]
+#[error("{0:?} is not an AWS account ID: it must be twelve digits")]
 pub struct InvalidAccountId(String);
 
 impl TryFrom<String> for AccountId {

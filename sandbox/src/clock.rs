@@ -4,20 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::config::CENTURY;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum ClockMode {
-    /// Follows the wall clock. Steps add to it.
-    #[default]
-    Real,
-    /// Stands still at the moment of the start, and moves by steps only.
-    Manual,
-}
+use crate::config::ClockMode;
+use crate::duration::CENTURY;
 
 /// Wall time plus the sum of all steps, or the steps alone.
 #[derive(Debug)]

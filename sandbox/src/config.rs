@@ -1,12 +1,12 @@
-//! How a sandbox is set up.
+//! The configuration of a sandbox: plain values.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::ClockMode;
-use crate::workers::WorkersConfig;
+use crate::duration::millis;
 
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
@@ -14,11 +14,11 @@ pub struct SandboxConfig {
     pub listen: SocketAddr,
     pub clock: ClockMode,
     pub lifecycle: Lifecycle,
-    /// EC2's request and resource buckets in their real sizes.
+    /// Throttling with EC2's real request and resource token buckets.
     pub throttling: bool,
-    /// How long DescribeInstances and DescribeInstanceStatus stay blind for a write.
+    /// How long it takes until DescribeInstances and DescribeInstanceStatus see a write.
     pub describe_lag: Duration,
-    /// Gives each running instance a folder and processes. `None`: instances are rows and no more.
+    /// Gives each running instance a folder and processes. `None`: instances exist only in API answers.
     pub workers: Option<WorkersConfig>,
 }
 
@@ -33,6 +33,16 @@ impl Default for SandboxConfig {
             workers: None,
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClockMode {
+    /// Follows the wall clock. Steps are added to it.
+    #[default]
+    Real,
+    /// Stands still at the time of the start, and moves by steps only.
+    Manual,
 }
 
 /// How long instances stay in each transient state. The order is EC2's; the default times are short, so that demos and
@@ -52,7 +62,7 @@ pub struct Lifecycle {
     /// From terminated until the tags are gone.
     #[serde(with = "millis")]
     pub terminated_tags: Duration,
-    /// From terminated until the row is gone.
+    /// From terminated until describe calls no longer return the instance.
     #[serde(with = "millis")]
     pub terminated_rows: Duration,
 }
@@ -70,27 +80,17 @@ impl Default for Lifecycle {
     }
 }
 
-/// Nothing in the sandbox lasts longer: the calendar ends in the year 9999.
-pub(crate) const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
-/// Durations as whole milliseconds in JSON.
-pub(crate) mod millis {
-    use std::time::Duration;
-
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::CENTURY;
-
-    pub(crate) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let duration = Duration::from_millis(u64::deserialize(from)?);
-        if duration > CENTURY {
-            return Err(D::Error::custom(format!("at most a century, {} ms", CENTURY.as_millis())));
-        }
-        Ok(duration)
-    }
+/// What runs on workers.
+#[derive(Debug, Clone, Default)]
+pub struct WorkersConfig {
+    /// The program `muster-agent`. `None`: no agent runs.
+    pub agent: Option<PathBuf>,
+    /// Written to `$ROOT/etc/muster-agent/agent.toml` before user data runs, which may write another one. `$ROOT` in it
+    /// stands for the worker's folder.
+    pub agent_config: Option<String>,
+    /// Run user data as cloud-init would: a script, or the scripts and boothooks of a MIME archive. `shutdown` and the
+    /// like, on a worker, stop or terminate its instance.
+    pub user_data: bool,
+    /// PATH on workers. `None`: the folders that every system has.
+    pub path: Option<String>,
 }

@@ -1,54 +1,41 @@
-//! The front door: finds out who calls which service, writes the call down, applies faults, hands it on.
+//! One call: finds out who calls which service, records the call in the journal, applies faults, passes it on.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::StreamExt;
-use http::{Method, Request, Response, request};
-use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
+use http::{Request, Response};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 
-use crate::accounts::Refusal;
 use crate::caller::{Caller, CallerId};
-use crate::cbor;
-use crate::cloudwatch;
 use crate::control;
-use crate::ec2;
 use crate::error::ApiError;
-use crate::faults::{Fault, FaultAction, FaultId, Moment, Target};
-use crate::journal::{Call, Outcome};
-use crate::json;
-use crate::s3;
-use crate::scope::{self, CredentialScope};
-use crate::ssm;
+use crate::protocol::response::{Body, ErrorCode};
+use crate::protocol::scope::{self, CredentialScope};
+use crate::services::dispatch::{self, Services};
+use crate::services::service::Service;
+use crate::services::{s3, sts};
 use crate::state::State;
-use crate::sts;
-
-pub(crate) type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
-
-/// Put on failed answers as an extension, for the journal.
-#[derive(Debug, Clone)]
-pub(crate) struct ErrorCode(pub(crate) String);
+use crate::state::faults::{FaultAction, FaultId, Moment, Target};
+use crate::state::journal::{Call, Outcome};
 
 /// Ends the connection without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("a fault cut the connection")]
 pub(crate) struct Cut;
 
-/// More than any request that AWS takes, but for objects.
-const BODY_LIMIT: usize = 1 << 20;
 /// Longer parameter values are cut in the journal.
 const JOURNAL_VALUE_LIMIT: usize = 256;
 
-pub(crate) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+pub(crate) async fn answer(services: Arc<Services>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
     if request.uri().path().starts_with(control::http::PREFIX) {
-        return Ok(control::http::answer(state, request).await);
+        return Ok(control::http::answer(Arc::clone(&services.state), request).await);
     }
-    let calls = state.calls.clone();
+    let calls = services.state.calls.clone();
     // A task of its own: AWS carries a call through when the caller has hung up.
-    match calls.spawn(serve(state, request)).await {
+    match calls.spawn(serve(services, request)).await {
         Ok(answer) => answer,
         Err(panicked) => {
             tracing::error!(error = &panicked as &dyn std::error::Error, "a call panicked");
@@ -57,132 +44,8 @@ pub(crate) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Res
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Service {
-    Ec2,
-    Sts,
-    S3,
-    Ssm,
-    CloudWatch(cloudwatch::Protocol),
-}
-
-impl Service {
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "ec2" => Some(Self::Ec2),
-            "sts" => Some(Self::Sts),
-            "s3" => Some(Self::S3),
-            "ssm" => Some(Self::Ssm),
-            "cloudwatch" => Some(Self::CloudWatch(cloudwatch::Protocol::Cbor)),
-            _unknown => None,
-        }
-    }
-
-    /// By the name that requests are signed for.
-    fn from_scope(name: &str, parts: &request::Parts) -> Option<Self> {
-        match name {
-            "monitoring" => Some(Self::CloudWatch(cloudwatch::Protocol::of(parts))),
-            other => Self::from_name(other),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Ec2 => "ec2",
-            Self::Sts => "sts",
-            Self::S3 => "s3",
-            Self::Ssm => "ssm",
-            Self::CloudWatch(_) => "cloudwatch",
-        }
-    }
-
-    fn has(self, operation: &str) -> bool {
-        match self {
-            Self::Ec2 => ec2::has(operation),
-            Self::Sts => sts::has(operation),
-            Self::S3 => s3::has(operation),
-            Self::Ssm => ssm::has(operation),
-            Self::CloudWatch(_) => cloudwatch::has(operation),
-        }
-    }
-
-    fn error(self, error: &ApiError, request_id: &str) -> Response<Body> {
-        let mut response = match self {
-            Self::Ec2 => ec2::error(error, request_id),
-            Self::Sts => sts::error(error, request_id),
-            Self::S3 => s3::error(error, request_id),
-            Self::Ssm => json::error(error, request_id),
-            Self::CloudWatch(protocol) => protocol.error(error, request_id),
-        };
-        response.extensions_mut().insert(ErrorCode(error.code.clone()));
-        response
-    }
-
-    fn refusal(self, refusal: Refusal) -> ApiError {
-        match (self, refusal) {
-            (Self::Ec2, Refusal::UnknownKey | Refusal::WrongToken) => {
-                ApiError::new("AuthFailure", "AWS was not able to validate the provided access credentials")
-            }
-            (Self::Ec2, Refusal::Expired) => ApiError::new("RequestExpired", "Request has expired."),
-            (Self::Ssm, Refusal::UnknownKey | Refusal::WrongToken) => {
-                ApiError::new("UnrecognizedClientException", "The security token included in the request is invalid.")
-            }
-            (Self::Ssm, Refusal::Expired) => {
-                ApiError::new("ExpiredTokenException", "The security token included in the request is expired")
-            }
-            (Self::Sts | Self::CloudWatch(_), Refusal::UnknownKey | Refusal::WrongToken) => {
-                ApiError::new("InvalidClientTokenId", "The security token included in the request is invalid.")
-            }
-            (Self::Sts | Self::CloudWatch(_), Refusal::Expired) => {
-                ApiError::new("ExpiredToken", "The security token included in the request is expired")
-            }
-            (Self::S3, Refusal::UnknownKey) => {
-                ApiError::new("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
-            }
-            (Self::S3, Refusal::WrongToken) => {
-                ApiError::new("InvalidToken", "The provided token is malformed or otherwise invalid.")
-            }
-            (Self::S3, Refusal::Expired) => ApiError::new("ExpiredToken", "The provided token has expired.")
-                .with_status(http::StatusCode::BAD_REQUEST),
-        }
-    }
-}
-
-/// Refuses a fault that no call can meet, which a test would take for a fault that was survived.
-pub(crate) fn check_fault(fault: &Fault) -> Result<(), ApiError> {
-    let refuse = |message: String| Err(ApiError::new("InvalidFault", message));
-    let Some(service) = Service::from_name(&fault.service) else {
-        return refuse(format!(
-            "the sandbox has no service {:?}: it has ec2, sts, s3, ssm and cloudwatch",
-            fault.service
-        ));
-    };
-    if let Some(operation) = fault.operation.as_deref().filter(|operation| !service.has(operation)) {
-        return refuse(format!("the sandbox's {} has no operation {operation:?}", fault.service));
-    }
-    match &fault.action {
-        FaultAction::Error { status: Some(status), .. } if !(400..600).contains(status) => {
-            refuse(format!("{status} is no status of an error: it must be from 400 to 599"))
-        }
-        FaultAction::Error { .. }
-        | FaultAction::DropBefore
-        | FaultAction::DropAfter
-        | FaultAction::Delay { .. }
-        | FaultAction::Hold { .. }
-        | FaultAction::Truncate { .. } => Ok(()),
-    }
-}
-
-/// A request, read as far as its service needs it before it is carried out.
-enum Work {
-    Ec2(BTreeMap<String, String>),
-    Sts(BTreeMap<String, String>),
-    S3(Box<Request<Incoming>>),
-    Ssm(serde_json::Value),
-    CloudWatch(cloudwatch::Protocol, cbor::Value),
-}
-
-async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+async fn serve(services: Arc<Services>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+    let state = &*services.state;
     let request_id = uuid::Uuid::new_v4().to_string();
     let (parts, body) = request.into_parts();
     let unsigned = || ApiError::new("MissingAuthenticationToken", "Request is missing Authentication Token");
@@ -194,12 +57,12 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response
         // The shape that most of the other services have.
         return Ok(sts::error(&unknown, &request_id));
     };
-    let (operation, parameters, work) = match read(service, parts, body).await {
+    let (operation, parameters, work) = match dispatch::read(service, parts, body).await {
         Ok(read) => read,
         Err(error) => return Ok(service.error(&error, &request_id)),
     };
     let caller = state.accounts.authenticate(&scope.access_key, scope.session_token.as_deref());
-    let number = state.journal.begin(call(&state, service, &operation, &scope, caller.as_ref().ok(), &parameters));
+    let number = state.journal.begin(call(state, service, &operation, &scope, caller.as_ref().ok(), &parameters));
     let served = match caller {
         Ok(id) => {
             let target = Target {
@@ -211,8 +74,8 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response
             };
             let fault = state.faults.take(&target);
             let caller = Caller { region: scope.region.clone(), id };
-            under_fault(&state, fault, service, &request_id, carry_out(&state, caller, &operation, work, &request_id))
-                .await
+            let work = services.carry_out(caller, &operation, work, &request_id);
+            under_fault(state, fault, service, &request_id, work).await
         }
         Err(refusal) => Ok(service.error(&service.refusal(refusal), &request_id)),
     };
@@ -222,53 +85,6 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response
     };
     state.journal.end(number, state.clock.now(), outcome);
     answer
-}
-
-async fn read(
-    service: Service,
-    parts: request::Parts,
-    body: Incoming,
-) -> Result<(String, BTreeMap<String, String>, Work), ApiError> {
-    let query = match service {
-        Service::S3 => {
-            let (operation, parameters) = (s3::operation(&parts).to_owned(), s3::parameters(&parts));
-            return Ok((operation, parameters, Work::S3(Box::new(Request::from_parts(parts, body)))));
-        }
-        Service::Ec2 => Work::Ec2,
-        Service::Sts => Work::Sts,
-        Service::Ssm => {
-            let input = json::parse(&read_body(body).await?)?;
-            return Ok((json::operation(&parts), ssm::parameters(&input), Work::Ssm(input)));
-        }
-        Service::CloudWatch(protocol) => {
-            let (operation, input) = protocol.read(&parts, &read_body(body).await?)?;
-            return Ok((operation, cloudwatch::parameters(&input), Work::CloudWatch(protocol, input)));
-        }
-    };
-    let mut form = read_form(&parts, body).await?;
-    let operation = form.remove("Action").unwrap_or_default();
-    form.remove("Version");
-    Ok((operation, form.clone(), query(form)))
-}
-
-async fn read_form(parts: &request::Parts, body: Incoming) -> Result<BTreeMap<String, String>, ApiError> {
-    let bytes = if parts.method == Method::GET {
-        Bytes::from(parts.uri.query().unwrap_or_default().to_owned())
-    } else {
-        read_body(body).await?
-    };
-    Ok(form_urlencoded::parse(&bytes).into_owned().filter(|(name, _)| !name.starts_with("X-Amz-")).collect())
-}
-
-async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
-    let collected = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            ApiError::new("RequestEntityTooLarge", "The request is larger than the service accepts.")
-        } else {
-            ApiError::new("IncompleteRequest", "The request's body ended early.")
-        }
-    })?;
-    Ok(collected.to_bytes())
 }
 
 fn call(
@@ -301,24 +117,6 @@ fn outcome_of(response: &Response<Body>) -> Outcome {
     }
     let code = response.extensions().get::<ErrorCode>().map(|code| code.0.clone());
     Outcome::Error(code.unwrap_or_else(|| response.status().as_u16().to_string()))
-}
-
-async fn carry_out(
-    state: &Arc<State>,
-    caller: Caller,
-    operation: &str,
-    work: Work,
-    request_id: &str,
-) -> Response<Body> {
-    match work {
-        Work::Ec2(form) => ec2::handle(state, &caller, operation, &form, request_id),
-        Work::Sts(form) => sts::handle(state, &caller, operation, &form, request_id),
-        Work::S3(request) => s3::handle(state, caller, *request).await,
-        Work::Ssm(input) => ssm::handle(state, &caller, operation, &input, request_id),
-        Work::CloudWatch(protocol, input) => {
-            cloudwatch::handle(state, &caller, operation, (protocol, &input), request_id)
-        }
-    }
 }
 
 /// Carries a call out under a fault. `Err`: the connection is to be cut, and how the call ended.

@@ -1,6 +1,19 @@
 //! AWS on loopback: an HTTP endpoint that unmodified AWS SDKs, boto3 and the AWS CLI talk to (`AWS_ENDPOINT_URL`).
 //!
-//! One request passes through these rooms:
+//! The layers. Each uses those below it, and none above:
+//!
+//! ```text
+//! main, sandbox      start and stop
+//! server, front      connections; one call: who calls, journal, faults
+//! workers            a folder, a metadata service and processes for each running instance
+//! control            what tests and demos do beside AWS's API, in process and under /_sandbox/
+//! services           ec2, s3, ssm, sts, cloudwatch: a file for each operation, and a router over them
+//! state              what the sandbox knows: of each service, and journal, faults, rates, identities
+//! protocol           Query, JSON and CBOR; signatures
+//! caller, clock, config, duration, error
+//! ```
+//!
+//! One request passes through these:
 //!
 //! ```text
 //! server ──► front ──► scope + accounts (who calls) ──► faults ──► service ──► faults ──► answer
@@ -16,50 +29,40 @@
 //!
 //! **A new AWS operation** is one file in its service's folder and one line in that folder's table of operations.
 
-mod accounts;
 mod caller;
-mod cbor;
 mod clock;
-mod cloudwatch;
 mod config;
 mod control;
-mod ec2;
+mod duration;
 mod error;
-mod faults;
 mod front;
-mod journal;
-mod json;
 pub mod process_group;
-mod query;
-mod s3;
+mod protocol;
 mod sandbox;
-mod scope;
 mod server;
-mod ssm;
+mod services;
 mod state;
-mod sts;
-mod throttle;
 mod workers;
 
-pub use accounts::{Credentials, RoleSpec};
 pub use caller::{AccountId, Caller, CallerId};
-pub use clock::{Clock, ClockMode};
-pub use config::{Lifecycle, SandboxConfig};
-pub use control::{CapacitySpec, Control, ImageSpec, SecurityGroupSpec, Settings, SubnetSpec};
-pub use ec2::event::InstanceEvent;
-pub use ec2::image::{Image, ImageState};
-pub use ec2::instance::{
+pub use clock::Clock;
+pub use config::{ClockMode, Lifecycle, SandboxConfig, WorkersConfig};
+pub use control::{CapacitySpec, Control, ImageSpec, ReportsSpec, SecurityGroupSpec, Settings, SubnetSpec};
+pub use error::ApiError;
+pub use sandbox::Sandbox;
+pub use state::accounts::{Credentials, RoleSpec};
+pub use state::ec2::event::InstanceEvent;
+pub use state::ec2::image::{Image, ImageState};
+pub use state::ec2::instance::{
     BlockDevice, HealthStatus, Instance, InstanceState, Market, MetadataOptions, ShutdownBehavior, StateReason,
 };
-pub use ec2::network::{SecurityGroup, Subnet};
-pub use ec2::seed::{AMAZON_LINUX_ARM64, AMAZON_LINUX_X86_64, INSTANCE_PROFILE, KEY_PAIR};
-pub use error::ApiError;
-pub use faults::{Fault, FaultAction, FaultId, FaultStatus, Moment};
-pub use journal::{Call, CallQuery, Outcome};
-pub use s3::{
+pub use state::ec2::network::{SecurityGroup, Subnet};
+pub use state::ec2::seed::{AMAZON_LINUX_ARM64, AMAZON_LINUX_X86_64, INSTANCE_PROFILE, KEY_PAIR};
+pub use state::faults::{Fault, FaultAction, FaultId, FaultStatus, Moment};
+pub use state::journal::{Call, CallQuery, Outcome};
+pub use state::s3::{
     Access, Algorithm, BucketInfo, Conditions, Content, Match, Object, ObjectHeaders, S3Caller, S3State, StoreError,
     Sum,
 };
-pub use sandbox::Sandbox;
-pub use ssm::{Kind as ParameterKind, Parameter, Tier as ParameterTier, Version as ParameterVersion};
-pub use workers::{ReportsSpec, WorkerError, WorkerInfo, WorkerOutput, WorkersConfig};
+pub use state::ssm::{Kind as ParameterKind, Parameter, Tier as ParameterTier, Version as ParameterVersion};
+pub use state::workers::{WorkerError, WorkerInfo, WorkerOutput};

@@ -10,31 +10,31 @@ use clap::Parser;
 use muster_sandbox::{ClockMode, Sandbox, SandboxConfig, WorkersConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// AWS (EC2, S3, STS) on loopback. Prints one JSON line with its endpoint when it is ready, and runs until SIGINT or
-/// SIGTERM. Point AWS_ENDPOINT_URL at the endpoint; the access key id AKIASANDBOX and twelve digits is the root user of
-/// the account with these digits, with any secret.
+/// AWS (EC2, S3, SSM Parameter Store, STS, CloudWatch) on loopback. Prints one JSON line with its endpoint when it is
+/// ready, and runs until SIGINT or SIGTERM. Point AWS_ENDPOINT_URL at the endpoint; the access key ID AKIASANDBOX
+/// followed by twelve digits is the root user of the account with these digits, with any secret.
 #[derive(Debug, Parser)]
 #[command(name = "muster-sandbox", version)]
 struct Args {
     /// The address to listen on. Port 0 takes a free port.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Let the clock stand still until it is moved through the control API.
+    /// Stop the clock; it moves only through the control API.
     #[arg(long)]
     manual_clock: bool,
-    /// Accept calls at any rate.
+    /// Do not throttle calls.
     #[arg(long)]
     no_throttling: bool,
-    /// How many milliseconds describe calls stay blind for a write.
+    /// How many milliseconds pass until describe calls see a write.
     #[arg(long, default_value_t = 0, value_name = "MILLIS")]
     describe_lag: u64,
-    /// Give each running instance a folder, a metadata service and processes. Its user data is run if it is a script.
+    /// Give each running instance a folder, a metadata service and processes. User data runs if it is a script.
     #[arg(long)]
     workers: bool,
-    /// The program muster-agent, to run on each worker.
+    /// The program muster-agent, which is run on each worker.
     #[arg(long, requires = "workers", value_name = "PROGRAM")]
     agent: Option<PathBuf>,
-    /// The agent's configuration; `$ROOT` in it stands for the worker's folder.
+    /// The configuration file of the agent; `$ROOT` in it is replaced by the worker's folder.
     #[arg(long, requires = "agent", value_name = "FILE")]
     agent_config: Option<PathBuf>,
 }

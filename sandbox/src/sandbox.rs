@@ -1,4 +1,4 @@
-//! Starting and stopping.
+//! Starts and stops a sandbox.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -11,9 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::SandboxConfig;
 use crate::control::Control;
-use crate::server;
 use crate::state::State;
-use crate::workers;
+use crate::{server, workers};
 
 /// A running sandbox. Dereferences to its [`Control`]. It stops when dropped.
 #[derive(Debug)]
@@ -42,7 +41,7 @@ impl Sandbox {
         Ok(Self { address, control, stop, server: Some(server), workers })
     }
 
-    /// What `AWS_ENDPOINT_URL` is to be set to.
+    /// The value for `AWS_ENDPOINT_URL`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -56,7 +55,7 @@ impl Sandbox {
         self.control.clone()
     }
 
-    /// Lets calls under way end, then stops.
+    /// Waits for calls in flight, then stops.
     pub async fn stop(mut self) {
         self.stop.cancel();
         for task in [self.workers.take(), self.server.take()].into_iter().flatten() {

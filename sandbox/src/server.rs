@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::front;
+use crate::services::dispatch::Services;
 use crate::state::State;
 
 /// How long calls under way may take to end when the sandbox stops. Held calls are released before.
@@ -19,6 +20,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
+    let services = Arc::new(Services::new(Arc::clone(&state)));
     let lifecycles = tokio::spawn(Arc::clone(&state).keep_time());
     loop {
         let accepted = tokio::select! {
@@ -27,7 +29,7 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<State>, stop: Cancel
         };
         match accepted {
             Ok((stream, _peer)) => {
-                let connection = serve_connection(stream, Arc::clone(&state), stop.clone());
+                let connection = serve_connection(stream, Arc::clone(&services), stop.clone());
                 connections.spawn(abort.clone().run_until_cancelled_owned(connection));
             }
             // Out of file descriptors, most likely: give connections a moment to close.
@@ -52,12 +54,12 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<State>, stop: Cancel
     lifecycles.abort();
 }
 
-async fn serve_connection(stream: TcpStream, state: Arc<State>, stop: CancellationToken) {
+async fn serve_connection(stream: TcpStream, services: Arc<Services>, stop: CancellationToken) {
     // Small answers on loopback: waiting for more to send only adds latency.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let service = service_fn(|request| front::answer(Arc::clone(&state), request));
+    let service = service_fn(|request| front::answer(Arc::clone(&services), request));
     let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -8,8 +8,10 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
-use super::{Entry, LARGEST, MOST_ENTRIES, SourceError};
+use super::error::SourceError;
+use super::limits::{LARGEST, MOST_ENTRIES};
 use crate::config::CommandSource;
+use crate::report::Entry;
 
 const COMPLAINT: u64 = 4096;
 

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Entry, MOST_FILES, SourceError, read_found};
+use super::error::SourceError;
+use super::limits::MOST_FILES;
+use super::read::read_found;
 use crate::config::FilesSource;
+use crate::report::Entry;
 
 /// The value of the one key, from the first file (by name) that has it.
 pub(super) fn value(source: &FilesSource) -> Result<String, SourceError> {

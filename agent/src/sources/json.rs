@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Entry, SourceError, read};
+use super::error::SourceError;
+use super::read::read;
 use crate::config::JsonSource;
+use crate::report::Entry;
 
 pub(super) fn value(source: &JsonSource) -> Result<String, SourceError> {
     match at(source)? {

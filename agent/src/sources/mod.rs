@@ -1,75 +1,23 @@
 //! The application's version and processes, from where the configuration says.
 
 mod command;
+mod error;
 mod files;
 mod json;
+mod limits;
+mod read;
 
-use std::io::{ErrorKind, Read as _};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use crate::config::Source;
+use crate::report::Entry;
+pub use error::SourceError;
+use limits::{LONGEST_VALUE, MOST_ENTRIES};
 
-/// One element of `processes`.
-pub type Entry = Map<String, Value>;
-
-/// Larger files and outputs are refused: whatever they are, they are no facts.
-const LARGEST: u64 = 1024 * 1024;
-/// Longer values are no version.
-const LONGEST_VALUE: usize = 1024;
-const MOST_FILES: usize = 1000;
-const MOST_ENTRIES: usize = 1000;
 /// A file system that hangs must not hold up the report.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    #[error("cannot start `{program}`")]
-    Start { program: String, source: std::io::Error },
-    #[error("`{program}` took longer than {seconds} s and was ended: raise `timeout`, or report something quicker")]
-    TimedOut { program: String, seconds: u64 },
-    #[error("`{program}` ended with {status}: {stderr}")]
-    Failed { program: String, status: std::process::ExitStatus, stderr: String },
-    #[error("`{program}` wrote more than {LARGEST} bytes")]
-    TooMuchOutput { program: String },
-    #[error("cannot read the output of `{program}`")]
-    Output { program: String, source: std::io::Error },
-    #[error("the output of `{program}` does not match `regex`: it starts with {start:?}")]
-    NoMatch { program: String, start: String },
-    #[error("`{program}` wrote nothing to its standard output")]
-    NoOutput { program: String },
-    #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("{} is no regular file", path.display())]
-    NoFile { path: PathBuf },
-    #[error("{} is larger than {LARGEST} bytes", path.display())]
-    TooLarge { path: PathBuf },
-    #[error("reading {name} takes longer than {seconds} s: does its file system hang?")]
-    Hangs { name: String, seconds: u64 },
-    #[error("reading {name} was broken off")]
-    BrokenOff { name: String, source: tokio::task::JoinError },
-    #[error("{name} gives {length} bytes, and a version has at most {LONGEST_VALUE}")]
-    TooLong { name: String, length: usize },
-    #[error(
-        "{name} gives {size} bytes of entries, and the report has room for {room}: report fewer of them, or fewer keys"
-    )]
-    NoRoom { name: String, size: usize, room: usize },
-    #[error("{name} gives more than {MOST_ENTRIES} entries")]
-    TooManyEntries { name: String },
-    #[error("no file that matches {pattern} has the key {key}")]
-    NoKey { pattern: String, key: String },
-    #[error("more than {MOST_FILES} files match {pattern}")]
-    TooManyFiles { pattern: String },
-    #[error("{} is no JSON", path.display())]
-    NotJson { path: PathBuf, source: serde_json::Error },
-    #[error("{} has nothing at {pointer:?}", path.display())]
-    NothingThere { path: PathBuf, pointer: String },
-    #[error("{} has {found} at {pointer:?}, and {wanted} is needed", path.display())]
-    WrongType { path: PathBuf, pointer: String, found: &'static str, wanted: &'static str },
-}
 
 /// One text, such as a version.
 pub async fn value(source: &Source) -> Result<String, SourceError> {
@@ -139,31 +87,6 @@ async fn in_turn<T: Send + 'static>(
         Ok(Ok(read)) => read,
         Ok(Err(error)) => Err(SourceError::BrokenOff { name: source.name(), source: error }),
         Err(_elapsed) => Err(SourceError::Hangs { name: source.name(), seconds: limit.as_secs() }),
-    }
-}
-
-/// Reads a file of bounded size. What is not UTF-8 is replaced rather than refused: it may be in another value. A byte
-/// order mark, which editors on Windows write, is no part of the text.
-fn read(path: &Path) -> Result<String, SourceError> {
-    let fail = |source| SourceError::Read { path: path.to_owned(), source };
-    // Opening a pipe would wait for somebody to write to it.
-    if !std::fs::metadata(path).map_err(fail)?.is_file() {
-        return Err(SourceError::NoFile { path: path.to_owned() });
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(fail)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(SourceError::TooLarge { path: path.to_owned() });
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
-}
-
-/// Reads a file that was there a moment ago. `None`: it is gone, as if it had never been found.
-fn read_found(path: &Path) -> Result<Option<String>, SourceError> {
-    match read(path) {
-        Err(SourceError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
-        other => other.map(Some),
     }
 }
 

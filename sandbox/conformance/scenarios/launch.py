@@ -216,7 +216,7 @@ def metadata_tags_limit_the_keys(world):
         with refused("InvalidParameterValue", 400, "not a valid tag key"):
             world.run(MetadataOptions=on, TagSpecifications=tagged(**{key: "v"}))
         world.run(MetadataOptions={"InstanceMetadataTags": "disabled"}, TagSpecifications=tagged(**{key: "v"}))
-    launched = world.run(MetadataOptions=on, TagSpecifications=tagged(**{"muster.dev:fleet-uid": "v"}))
+    launched = world.run(MetadataOptions=on, TagSpecifications=tagged(**{"muster.dev:owner-uid": "v"}))
     with refused("InvalidParameterValue", 400, "not a valid tag key"):
         world.ec2.create_tags(Resources=ids(launched), Tags=tags({"c/d": "v"}))
 

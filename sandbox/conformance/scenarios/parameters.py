@@ -274,16 +274,16 @@ def reserved_tags_are_refused(world):
 
 @scenario
 def parameters_are_found_by_filters(world):
-    put(world, "/app/a", "v", Tags=tags({"muster.dev:fleet-uid": "u-1"}))
-    put(world, "/app/deep/b", "v", Tags=tags({"muster.dev:fleet-uid": "u-2"}))
+    put(world, "/app/a", "v", Tags=tags({"muster.dev:owner-uid": "u-1"}))
+    put(world, "/app/deep/b", "v", Tags=tags({"muster.dev:owner-uid": "u-2"}))
     secret(world, "c", "v")
 
     def found(*filters):
         world.step(1)
         return sorted(names(world.ssm.describe_parameters(ParameterFilters=list(filters))["Parameters"]))
 
-    same(found({"Key": "tag:muster.dev:fleet-uid", "Values": ["u-1"]}), ["/app/a"])
-    same(found({"Key": "tag:muster.dev:fleet-uid", "Values": ["u-1", "u-2"]}), ["/app/a", "/app/deep/b"])
+    same(found({"Key": "tag:muster.dev:owner-uid", "Values": ["u-1"]}), ["/app/a"])
+    same(found({"Key": "tag:muster.dev:owner-uid", "Values": ["u-1", "u-2"]}), ["/app/a", "/app/deep/b"])
     same(found({"Key": "Path", "Values": ["/app"]}), ["/app/a"])
     same(found({"Key": "Path", "Option": "Recursive", "Values": ["/app"]}), ["/app/a", "/app/deep/b"])
     same(found({"Key": "Name", "Option": "BeginsWith", "Values": ["/app/d"]}), ["/app/deep/b"])

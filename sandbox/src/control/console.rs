@@ -1,24 +1,22 @@
-//! What instances say on their consoles, and what EC2 tells spot instances of their end.
+//! Console output of instances, and the notices that EC2 gives to Spot Instances.
 
 use std::time::Duration;
 
-use crate::ec2::get_console_output;
-use crate::ec2::instance::{InstanceState, Market};
-use crate::ec2::lifecycle::Transition;
-use crate::error::ApiError;
-
 use super::Control;
+use crate::error::ApiError;
+use crate::state::ec2::console;
+use crate::state::ec2::instance::{InstanceState, Market, Transition};
 
 impl Control {
-    /// What GetConsoleOutput gives from now on, instead of what a virtual worker says.
+    /// Sets what GetConsoleOutput returns from now on, instead of the output of a virtual worker.
     pub fn set_console_output(&self, id: &str, text: &[u8]) -> Result<(), ApiError> {
-        let text = get_console_output::tail(text).to_vec();
+        let text = console::tail(text).to_vec();
         self.on_instance(id, |world, account, region, _sequence, now| {
             world.estate(account, region, now).consoles.insert(id.to_owned(), text);
         })
     }
 
-    /// The last words of a worker that has ended, unless others were put into its mouth.
+    /// Keeps the console output of a worker that has ended, unless [`Self::set_console_output`] set another one.
     pub(crate) fn keep_console_output(&self, id: &str, text: Vec<u8>) {
         let kept = self.on_instance(id, |world, account, region, _sequence, now| {
             world.estate(account, region, now).consoles.entry(id.to_owned()).or_insert(text);
@@ -28,7 +26,7 @@ impl Control {
         }
     }
 
-    /// Tells a spot instance, by its metadata, that it is at elevated risk of interruption.
+    /// Tells a Spot Instance, in its metadata, that it is at elevated risk of interruption.
     pub fn recommend_rebalance(&self, id: &str) -> Result<(), ApiError> {
         self.check_spot(id)?;
         self.on_instance(id, |world, account, region, sequence, now| {
@@ -38,8 +36,8 @@ impl Control {
         })
     }
 
-    /// Tells a spot instance, by its metadata, that it will be terminated, and does so when the notice has passed. EC2
-    /// gives two minutes.
+    /// Tells a Spot Instance, in its metadata, that it will be terminated, and terminates it when the notice has
+    /// passed. EC2 gives two minutes.
     pub fn interrupt_spot_instance(&self, id: &str, notice: Duration) -> Result<(), ApiError> {
         self.check_spot(id)?;
         self.on_instance(id, |world, account, region, sequence, now| {
@@ -55,7 +53,7 @@ impl Control {
     pub(super) fn check_spot(&self, id: &str) -> Result<(), ApiError> {
         match self.instance(id) {
             Some(instance) if instance.market == Market::OnDemand => {
-                Err(ApiError::new("UnsupportedOperation", format!("{id} is no spot instance")))
+                Err(ApiError::new("UnsupportedOperation", format!("{id} is not a Spot Instance")))
             }
             Some(_) | None => Ok(()),
         }

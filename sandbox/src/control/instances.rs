@@ -1,22 +1,21 @@
-//! Instances as seen from above, and what is done to them from outside.
+//! Instances as the sandbox sees them, and what happens to them from outside of AWS's API.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use crate::caller::{AccountId, Caller};
-use crate::ec2::Ec2Call;
-use crate::ec2::event::InstanceEvent;
-use crate::ec2::ids;
-use crate::ec2::instance::{HealthStatus, Instance};
-use crate::ec2::lifecycle::{self, Ending};
-use crate::ec2::run_instances;
-use crate::ec2::world::World;
-use crate::error::ApiError;
-use crate::query::params::Params;
-
 use super::Control;
+use crate::caller::{AccountId, Caller};
+use crate::error::ApiError;
+use crate::protocol::params::Params;
+use crate::services::ec2::call::Ec2Call;
+use crate::services::ec2::run_instances;
+use crate::state::ec2::event::InstanceEvent;
+use crate::state::ec2::ids;
+use crate::state::ec2::instance::{HealthStatus, Instance};
+use crate::state::ec2::lifecycle::{self, Ending};
+use crate::state::ec2::world::World;
 
 impl Control {
     /// All instances of the sandbox whose rows have not gone, by the order of launches.
@@ -55,8 +54,8 @@ impl Control {
         self.state.ec2.events()
     }
 
-    /// Launches what RunInstances with these parameters would for the account's root user, without a call: for tests of
-    /// scale, which need machines and not their launch. Rates hold while they are on.
+    /// Launches what RunInstances with these parameters would launch for the account's root user, without a call: for
+    /// tests of scale, which need instances and not their launch. Throttling applies while it is on.
     pub fn launch(
         &self,
         account: &AccountId,
@@ -64,7 +63,9 @@ impl Control {
         parameters: &[(&str, &str)],
     ) -> Result<Vec<String>, ApiError> {
         let id = self.state.accounts.authenticate(&account.root_access_key(), None);
-        let id = id.map_err(|_| ApiError::new("AuthFailure", format!("The root user of {account} was revoked")))?;
+        let id = id.map_err(|_| {
+            ApiError::new("AuthFailure", format!("The access key of the root user of {account} was revoked"))
+        })?;
         let form = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         run_instances::launch_ids(&Ec2Call {
             state: &self.state,
@@ -74,17 +75,17 @@ impl Control {
         })
     }
 
-    /// As somebody would in the console.
+    /// As a user does in the AWS console.
     pub fn terminate_instance(&self, id: &str) -> Result<(), ApiError> {
         self.end(id, Ending::UserTerminates)
     }
 
-    /// As somebody would in the console.
+    /// As a user does in the AWS console.
     pub fn stop_instance(&self, id: &str) -> Result<(), ApiError> {
         self.end(id, Ending::UserStops)
     }
 
-    /// As somebody would in the console. Nothing happens to one that is not stopped.
+    /// As a user does in the AWS console. Nothing happens to an instance that is not stopped.
     pub fn start_instance(&self, id: &str) -> Result<(), ApiError> {
         self.on_instance(id, |world, account, region, sequence, now| {
             world.start(sequence, account, region, now);
@@ -96,13 +97,13 @@ impl Control {
         self.end(id, Ending::InstanceShutsDown)
     }
 
-    /// Takes a spot instance back.
+    /// Reclaims a Spot Instance without notice.
     pub fn reclaim_spot_instance(&self, id: &str) -> Result<(), ApiError> {
         self.check_spot(id)?;
         self.end(id, Ending::SpotInterruption)
     }
 
-    /// The machine dies: `Server.InternalError`.
+    /// The hardware under the instance fails: `Server.InternalError`.
     pub fn fail_instance(&self, id: &str) -> Result<(), ApiError> {
         self.end(id, Ending::InternalError)
     }

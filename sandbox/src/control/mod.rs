@@ -1,12 +1,18 @@
-//! The hand that tests and demos have in the sandbox: everything that AWS's API does not offer.
+//! How tests and demos control the sandbox: everything that AWS's API does not offer.
 //!
 //! The same operations are served over HTTP, see [`http`].
 
+mod cloudwatch;
 mod console;
 pub(crate) mod http;
+mod identities;
 mod instances;
 mod network;
+mod reports;
+mod s3;
 mod spec;
+mod ssm;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,18 +20,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::accounts::{Credentials, RoleSpec};
 use crate::caller::AccountId;
 use crate::clock::Clock;
-use crate::config::CENTURY;
-use crate::ec2::world::Pool;
-use crate::faults::{Fault, FaultId, FaultStatus};
-use crate::journal::{Call, CallQuery};
+use crate::duration::CENTURY;
 use crate::state::State;
+use crate::state::ec2::world::Pool;
+use crate::state::faults::{Fault, FaultId, FaultStatus};
+use crate::state::journal::{Call, CallQuery};
+pub use reports::ReportsSpec;
 pub(crate) use spec::Step;
 pub use spec::{CapacitySpec, ImageSpec, SecurityGroupSpec, Settings, SubnetSpec};
 
-/// A handle to a running sandbox. Clones work on the same sandbox.
+/// A handle to a running sandbox. Clones control the same sandbox.
 #[derive(Debug, Clone)]
 pub struct Control {
     pub(crate) state: Arc<State>,
@@ -44,7 +50,7 @@ impl Control {
         self.state.clock.now()
     }
 
-    /// Moves the clock on. When this returns, everything that came due has happened.
+    /// Advances the clock. When this returns, everything that became due has happened.
     pub fn step(&self, by: Duration) {
         self.state.step(by);
     }
@@ -59,7 +65,7 @@ impl Control {
         self.state.faults.list()
     }
 
-    /// Lets the calls go on that this fault holds. It holds no further ones.
+    /// Lets the calls continue that this fault holds. It holds no further calls.
     pub fn release_fault(&self, id: FaultId) {
         self.state.faults.release(id);
     }
@@ -72,7 +78,7 @@ impl Control {
         self.state.faults.clear();
     }
 
-    /// Returns once the fault has hit so many calls, e.g. once a call is held.
+    /// Returns once the fault was applied to this many calls, e.g. once a call is held.
     pub async fn wait_for_hits(&self, id: FaultId, hits: u64) {
         self.state.faults.wait_for_hits(id, hits).await;
     }
@@ -83,7 +89,7 @@ impl Control {
         self.state.journal.find(query)
     }
 
-    /// How many calls each `service:operation` got.
+    /// The number of calls per `service:operation`.
     pub fn call_counts(&self, query: &CallQuery) -> BTreeMap<String, u64> {
         self.state.journal.counts(query)
     }
@@ -103,7 +109,7 @@ impl Control {
         }
     }
 
-    /// How many calls of each operation were refused for their rate.
+    /// The number of throttled calls per operation.
     pub fn throttled(&self) -> BTreeMap<String, u64> {
         self.state.throttle.throttled()
     }
@@ -137,7 +143,7 @@ impl Control {
         self.state.throttle.switch(on);
     }
 
-    /// Writes from now on are unseen by describe calls for so long.
+    /// From now on, describe calls see a write only after this time.
     pub fn set_describe_lag(&self, lag: Duration) {
         self.state.ec2.with(self.now(), |world| world.describe_lag = lag.min(CENTURY));
     }
@@ -149,13 +155,13 @@ impl Control {
         });
     }
 
-    /// Whether the account's instances get InstanceMetadataTags when a request does not say.
+    /// Whether the account's instances get InstanceMetadataTags when a request does not specify it.
     pub fn set_metadata_tags_default(&self, account: &AccountId, region: &str, on: bool) {
         let now = self.now();
         self.state.ec2.with(now, |world| world.estate(account, region, now).metadata_tags_default = on);
     }
 
-    /// The zone's instances are missing from describe calls, as in an outage. They live on.
+    /// Hides the zone's instances from describe calls, as in an outage. The instances keep running.
     pub fn set_zone_dark(&self, account: &AccountId, region: &str, zone: &str, dark: bool) {
         let now = self.now();
         self.state.ec2.with(now, |world| {
@@ -163,43 +169,5 @@ impl Control {
             zones.retain(|known| known != zone);
             zones.extend(dark.then(|| zone.to_owned()));
         });
-    }
-
-    // Identities.
-
-    /// Makes a role, or replaces its trust.
-    pub fn put_role(&self, role: RoleSpec) {
-        self.state.accounts.put_role(role);
-    }
-
-    pub fn delete_role(&self, account: &AccountId, name: &str) {
-        self.state.accounts.delete_role(account, name);
-    }
-
-    /// Refuses an access key from now on.
-    pub fn revoke_key(&self, access_key: &str) {
-        self.state.accounts.revoke(access_key);
-    }
-
-    pub fn restore_key(&self, access_key: &str) {
-        self.state.accounts.restore(access_key);
-    }
-
-    /// Makes an instance profile with a role. Every account has one to start with, [`crate::INSTANCE_PROFILE`].
-    pub fn put_instance_profile(&self, account: &AccountId, name: &str, role: &str) {
-        self.state.ec2.with(self.now(), |world| world.set_instance_profile(account, name, Some(role.to_owned())));
-    }
-
-    /// No launch may name it from now on. What runs keeps its role.
-    pub fn delete_instance_profile(&self, account: &AccountId, name: &str) {
-        self.state.ec2.with(self.now(), |world| world.set_instance_profile(account, name, None));
-    }
-
-    /// What an instance finds in its metadata: credentials of its profile's role.
-    pub fn instance_credentials(&self, instance_id: &str) -> Option<Credentials> {
-        let instance = self.instance(instance_id)?;
-        let role = instance.instance_role.as_deref()?;
-        let lasting = Duration::from_secs(6 * 3600);
-        Some(self.state.accounts.start_session(&instance.account, role, &instance.id, lasting))
     }
 }

@@ -1,16 +1,14 @@
-//! What tests add to an account or set in it: subnets, security groups, images, launch templates.
+//! Subnets, security groups, key pairs, images and launch templates, as tests add and change them.
 
 use jiff::Timestamp;
 
-use crate::caller::AccountId;
-use crate::ec2::estate::Zone;
-use crate::ec2::ids;
-use crate::ec2::image::{Image, ImageState};
-use crate::ec2::launch_template;
-use crate::ec2::network::{self, SecurityGroup, Subnet};
-use crate::error::ApiError;
-
 use super::{Control, ImageSpec, SecurityGroupSpec, SubnetSpec};
+use crate::caller::AccountId;
+use crate::error::ApiError;
+use crate::state::ec2::estate::Zone;
+use crate::state::ec2::image::{Image, ImageState};
+use crate::state::ec2::network::{self, SecurityGroup, Subnet};
+use crate::state::ec2::{ids, launch_template};
 
 impl Control {
     pub fn subnets(&self, account: &AccountId, region: &str) -> Vec<Subnet> {
@@ -110,12 +108,12 @@ impl Control {
         self.on_image(region, image_id, |image| image.state = state)
     }
 
-    /// When describe calls begin to leave the image out unless they ask for it; launches go on.
+    /// Sets when the image is deprecated: describe calls omit it unless they ask for it, and launches still work.
     pub fn set_image_deprecation(&self, region: &str, image_id: &str, at: Option<Timestamp>) -> Result<(), ApiError> {
         self.on_image(region, image_id, |image| image.deprecated_at = at)
     }
 
-    /// As its owner does with DeregisterImage: nothing can be launched from it any more.
+    /// As its owner does with DeregisterImage: no instance can be launched from it any more.
     pub fn deregister_image(&self, region: &str, image_id: &str) -> Result<(), ApiError> {
         let now = self.now();
         let gone = self.state.ec2.with(now, |world| world.images(region, now).remove(image_id));
@@ -129,7 +127,7 @@ impl Control {
         })
     }
 
-    /// DeleteLaunchTemplateVersions says of these versions from now on that they cannot be deleted.
+    /// From now on, DeleteLaunchTemplateVersions fails to delete these versions.
     pub fn set_undeletable_versions(
         &self,
         account: &AccountId,

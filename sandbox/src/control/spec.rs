@@ -1,4 +1,4 @@
-//! What tests ask for, as they write it.
+//! What tests and the control API ask for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::caller::AccountId;
-use crate::config::{Lifecycle, millis};
-use crate::ec2::image::ImageState;
-use crate::ec2::instance::Market;
+use crate::config::Lifecycle;
+use crate::duration::millis;
+use crate::state::ec2::image::ImageState;
+use crate::state::ec2::instance::Market;
 
-/// What can be changed while the sandbox runs. A field left out stays as it is.
+/// Settings that can be changed while the sandbox runs. An omitted field keeps its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Settings {
@@ -32,7 +33,7 @@ pub struct CapacitySpec {
     /// `None`: of both markets together.
     #[serde(default)]
     pub market: Option<Market>,
-    /// So many instances may exist at a time. `None` lifts the limit.
+    /// The number of instances that may exist at a time. `None` removes the limit.
     pub limit: Option<u32>,
 }
 
@@ -41,7 +42,7 @@ pub struct CapacitySpec {
 pub struct SubnetSpec {
     pub account: AccountId,
     pub region: String,
-    /// The last letter or the whole name of the zone.
+    /// The last letter or the full name of the zone.
     pub zone: String,
     /// `None`: the default VPC.
     #[serde(default)]
@@ -107,7 +108,7 @@ impl ImageSpec {
     }
 }
 
-/// A step of the clock, as JSON has it.
+/// A step of the clock, in JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Step {

@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::metadata::{self, Found};
 use super::tokens::Tokens;
-use crate::accounts::Credentials;
 use crate::clock::wall_now;
 use crate::control::Control;
-use crate::s3::percent_decoded;
+use crate::protocol::percent;
+use crate::state::accounts::Credentials;
 
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
@@ -90,7 +90,7 @@ impl Service {
         if method != Method::GET && method != Method::HEAD {
             return refuse(StatusCode::METHOD_NOT_ALLOWED);
         }
-        let path = percent_decoded(path);
+        let path = percent::decoded(path);
         match metadata::look_up(&instance, &path) {
             Found::Text(text) => respond(StatusCode::OK, text.into()),
             Found::Bytes(bytes) => respond(StatusCode::OK, bytes.into()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::ec2::instance::{Instance, Market};
+use crate::state::ec2::instance::{Instance, Market};
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::caller::AccountId;
-use crate::config::millis;
 use crate::control::Control;
-use crate::ec2::instance::HealthStatus;
+use crate::duration::millis;
 use crate::error::ApiError;
+use crate::state::ec2::instance::HealthStatus;
 
 pub(super) fn routes() -> Router<Control> {
     Router::new()

@@ -1,0 +1,51 @@
+//! Why a source gives nothing.
+
+use std::path::PathBuf;
+
+use super::limits::{LARGEST, LONGEST_VALUE, MOST_ENTRIES, MOST_FILES};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot start `{program}`")]
+    Start { program: String, source: std::io::Error },
+    #[error("`{program}` took longer than {seconds} s and was ended: raise `timeout`, or report something quicker")]
+    TimedOut { program: String, seconds: u64 },
+    #[error("`{program}` ended with {status}: {stderr}")]
+    Failed { program: String, status: std::process::ExitStatus, stderr: String },
+    #[error("`{program}` wrote more than {LARGEST} bytes")]
+    TooMuchOutput { program: String },
+    #[error("cannot read the output of `{program}`")]
+    Output { program: String, source: std::io::Error },
+    #[error("the output of `{program}` does not match `regex`: it starts with {start:?}")]
+    NoMatch { program: String, start: String },
+    #[error("`{program}` wrote nothing to its standard output")]
+    NoOutput { program: String },
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{} is no regular file", path.display())]
+    NoFile { path: PathBuf },
+    #[error("{} is larger than {LARGEST} bytes", path.display())]
+    TooLarge { path: PathBuf },
+    #[error("reading {name} takes longer than {seconds} s: does its file system hang?")]
+    Hangs { name: String, seconds: u64 },
+    #[error("reading {name} was broken off")]
+    BrokenOff { name: String, source: tokio::task::JoinError },
+    #[error("{name} gives {length} bytes, and a version has at most {LONGEST_VALUE}")]
+    TooLong { name: String, length: usize },
+    #[error(
+        "{name} gives {size} bytes of entries, and the report has room for {room}: report fewer of them, or fewer keys"
+    )]
+    NoRoom { name: String, size: usize, room: usize },
+    #[error("{name} gives more than {MOST_ENTRIES} entries")]
+    TooManyEntries { name: String },
+    #[error("no file that matches {pattern} has the key {key}")]
+    NoKey { pattern: String, key: String },
+    #[error("more than {MOST_FILES} files match {pattern}")]
+    TooManyFiles { pattern: String },
+    #[error("{} is no JSON", path.display())]
+    NotJson { path: PathBuf, source: serde_json::Error },
+    #[error("{} has nothing at {pointer:?}", path.display())]
+    NothingThere { path: PathBuf, pointer: String },
+    #[error("{} has {found} at {pointer:?}, and {wanted} is needed", path.display())]
+    WrongType { path: PathBuf, pointer: String, found: &'static str, wanted: &'static str },
+}

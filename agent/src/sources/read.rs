@@ -1,0 +1,32 @@
+//! Reading one file.
+
+use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+
+use super::error::SourceError;
+use super::limits::LARGEST;
+
+/// Reads a file of bounded size. What is not UTF-8 is replaced rather than refused: it may be in another value. A byte
+/// order mark, which editors on Windows write, is no part of the text.
+pub(super) fn read(path: &Path) -> Result<String, SourceError> {
+    let fail = |source| SourceError::Read { path: path.to_owned(), source };
+    // Opening a pipe would wait for somebody to write to it.
+    if !std::fs::metadata(path).map_err(fail)?.is_file() {
+        return Err(SourceError::NoFile { path: path.to_owned() });
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(fail)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(SourceError::TooLarge { path: path.to_owned() });
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
+}
+
+/// Reads a file that was there a moment ago. `None`: it is gone, as if it had never been found.
+pub(super) fn read_found(path: &Path) -> Result<Option<String>, SourceError> {
+    match read(path) {
+        Err(SourceError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}

@@ -1,0 +1,42 @@
+//! CreateLaunchTemplate
+
+use super::call::{Ec2Call, Operation};
+use super::launch::request;
+use super::launch_template_request;
+use crate::error::ApiError;
+use crate::protocol::xml::Xml;
+use crate::state::ec2::launch_template::{self, LaunchTemplate};
+use crate::state::throttle::MUTATING;
+
+pub(super) const OPERATION: Operation = Operation { name: "CreateLaunchTemplate", requests: MUTATING, run };
+
+fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
+    let root = call.root();
+    let name = root.required("LaunchTemplateName")?;
+    launch_template::check_name(name)?;
+    let (token, description) = launch_template_request::read_token_and_description(&root)?;
+    let data = launch_template_request::read_data(&root)?;
+    let tags = launch_template_request::read_tags(&root)?;
+    let dry_run = call.finish()?;
+    let fingerprint = request::fingerprint(call.params.all());
+    let caller = &call.caller.id;
+    call.with(|world| {
+        let templates = &mut world.estate(&caller.account, &call.caller.region, call.now).launch_templates;
+        let mut xml = Xml::default();
+        if let Some((made, _)) = templates.made_by(OPERATION.name, token, &fingerprint)? {
+            dry_run.end()?;
+            xml.element("launchTemplate", |xml| made.write(xml));
+            return Ok(xml);
+        }
+        if templates.by_id.values().any(|known| known.name == name) {
+            let message = "Launch template name already in use.";
+            return Err(ApiError::new("InvalidLaunchTemplateName.AlreadyExistsException", message));
+        }
+        dry_run.end()?;
+        let template = LaunchTemplate::new(name, tags, description, data, caller, call.now);
+        xml.element("launchTemplate", |xml| template.write(xml));
+        templates.remember(OPERATION.name, token, fingerprint, &template.id, 1);
+        templates.by_id.insert(template.id.clone(), template);
+        Ok(xml)
+    })
+}
