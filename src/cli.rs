@@ -11,7 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::{aws::Connection, config::ControllerArgs, controller, crds, logs, manifests, reconcile::Chain};
+use crate::{
+    aws::Connection, config::ControllerArgs, controller, crd::schema, error_chain::Chain, kinds, logs, manifests,
+};
 
 /// A Kubernetes controller for fleets of EC2 workers.
 #[derive(Debug, Parser)]
@@ -25,50 +27,50 @@ struct Cli {
 enum Command {
     /// Run the controller.
     Controller(ControllerArgs),
-    /// Check manifests without a cluster: what only muster can tell of them, like the paths of a FleetReport. The schema is
-    /// checked by `kubectl apply --dry-run=server`.
+    /// Check manifests without a cluster, beyond the schema: for example the paths of a FleetReport. To check the
+    /// schema, use `kubectl apply --dry-run=server`.
     Plan {
-        /// A file of manifests; `-` reads them from standard input.
+        /// A file with manifests; `-` reads standard input.
         #[arg(short, long = "filename", required = true)]
         filename: Vec<PathBuf>,
     },
-    /// Print the CustomResourceDefinitions, or write them as one file each.
+    /// Print the CustomResourceDefinitions, or write each to a file.
     Crds {
-        /// The folder to write to. Files in it that are no longer generated are left alone.
+        /// The folder to write to. Other files in it are not changed.
         #[arg(long)]
         dir: Option<PathBuf>,
-        /// Write pages that describe every field, as Markdown, to this folder instead.
+        /// Write reference pages in Markdown to this folder instead.
         #[arg(long, conflicts_with = "dir")]
         reference: Option<PathBuf>,
     },
 }
 
-/// Parses the arguments and does what they say.
+/// Parses the arguments and runs the command.
 pub async fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Controller(args) => control(args).await,
-        Command::Plan { filename } => match manifests::check(&filename, &mut std::io::stdout()) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("muster plan: {}", Chain(&*error));
-                ExitCode::FAILURE
-            }
-        },
-        Command::Crds { dir, reference } => match write_crds(dir.as_deref(), reference.as_deref()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("muster crds: {}", Chain(&*error));
-                ExitCode::FAILURE
-            }
-        },
+        Command::Plan { filename } => exit_code("plan", manifests::check(&filename, &mut std::io::stdout())),
+        Command::Crds { dir, reference } => {
+            exit_code("crds", write_crds(dir.as_deref(), reference.as_deref()).map(|()| true))
+        }
+    }
+}
+
+fn exit_code(command: &str, outcome: Result<bool, Box<dyn std::error::Error>>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("muster {command}: {}", Chain(&*error));
+            ExitCode::FAILURE
+        }
     }
 }
 
 fn write_crds(dir: Option<&Path>, reference: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
     let (dir, files) = match reference {
-        Some(pages) => (Some(pages), crds::reference()?),
-        None => (dir, crds::render()?),
+        Some(pages) => (Some(pages), schema::reference(&kinds::crds())?),
+        None => (dir, schema::render(&kinds::crds())?),
     };
     for (file, text) in files {
         match dir {
@@ -83,14 +85,14 @@ fn write_crds(dir: Option<&Path>, reference: Option<&Path>) -> Result<(), Box<dy
 }
 
 async fn control(args: ControllerArgs) -> ExitCode {
-    let asked = tracing_subscriber::EnvFilter::builder()
+    let requested = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .from_env_lossy();
-    logs::subscriber(asked, tracing_subscriber::fmt::layer().json().flatten_event(true)).init();
+    logs::subscriber(requested, tracing_subscriber::fmt::layer().json().flatten_event(true)).init();
     let client = match kube_client().await {
         Ok(client) => client,
         Err(error) => {
-            tracing::error!(error = %Chain(&*error), "cannot find a Kubernetes cluster: run in a pod, or set KUBECONFIG");
+            tracing::error!(error = %Chain(&*error), "cannot find a Kubernetes cluster: run in a Pod, or set KUBECONFIG");
             return ExitCode::FAILURE;
         }
     };
@@ -99,7 +101,7 @@ async fn control(args: ControllerArgs) -> ExitCode {
     match controller::run(args.into(), client, Connection::default(), shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = %Chain(&error), "the controller ends");
+            tracing::error!(error = %Chain(&error), "the controller stopped");
             ExitCode::FAILURE
         }
     }
@@ -107,7 +109,7 @@ async fn control(args: ControllerArgs) -> ExitCode {
 
 async fn kube_client() -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
     let mut config = kube::Config::infer().await?;
-    // kube would send a write again when the answer was 429, 503 or 504. We decide ourselves what is sent twice.
+    // kube would repeat a write after 429, 503 or 504. muster itself decides which writes are repeated.
     config.default_retry = false;
     Ok(Client::try_from(config)?)
 }

@@ -1,10 +1,10 @@
-//! The time, as something that is passed in.
+//! The clock, and the durations that the controller uses.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// Wall time for what people read, monotonic time for what safety needs.
+/// Wall time for what people read, monotonic time for safety.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clock;
 
@@ -14,36 +14,36 @@ impl Clock {
         Timestamp::now()
     }
 
-    /// Never jumps, so deadlines and grace periods count on it.
+    /// Never jumps, so deadlines and grace periods use it.
     pub fn monotonic(&self) -> Instant {
         Instant::now()
     }
 }
 
-/// Every span that the write protocol rests on, in one value, so that tests run the same code in milliseconds.
+/// The durations of the write protocol, in one value, so that tests can use milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
     /// How long a lease lasts after its last renewal.
     pub lease: Duration,
-    /// The longest that one call to AWS or Kubernetes may take, all attempts together.
+    /// The maximum duration of one call to AWS or Kubernetes, all attempts together.
     pub call_deadline: Duration,
-    /// An intent is sent within this time of its acknowledgement, or looked at again.
+    /// An intent is sent within this time after its acknowledgement, or settled by a later reconcile.
     pub send_window: Duration,
-    /// For how long a write may be missing from what EC2 describes.
+    /// How long DescribeInstances may lag behind a write.
     pub describe_grace: Duration,
-    /// For how long many machines that EC2 knows nothing of are believed in: it shows what has ended for about an hour.
-    pub vanished: Duration,
-    /// How often the world is compared with the wish when nothing happens.
+    /// How long missing instances still count if many are missing: EC2 shows terminated instances for about an hour.
+    pub overdue: Duration,
+    /// The time between full sweeps of EC2 when nothing changes.
     pub sweep: Duration,
-    /// The same while something is on its way.
+    /// The time between reconciles while a change is in progress.
     pub progress: Duration,
-    /// How long a missing reference may be on its way before the object counts as stalled.
+    /// How long a reference may be missing before the object counts as stalled.
     pub reference_grace: Duration,
-    /// How long a worker may take to end itself once it is needed no longer.
+    /// How long a worker may take to shut itself down once it is no longer needed.
     pub exit_grace: Duration,
-    /// For how long a pool without capacity is left alone.
+    /// How long a pool without capacity is not used.
     pub capacity_cooldown: Duration,
-    /// A minute of `metrics.cpu.period`, as far as it says how often CloudWatch is asked.
+    /// The length of a minute of `metrics.cpu.period` in the interval of requests to CloudWatch.
     pub minute: Duration,
 }
 
@@ -54,7 +54,7 @@ impl Default for Timings {
             call_deadline: Duration::from_secs(30),
             send_window: Duration::from_secs(10),
             describe_grace: Duration::from_secs(60),
-            vanished: Duration::from_secs(3600),
+            overdue: Duration::from_secs(3600),
             sweep: Duration::from_secs(60),
             progress: Duration::from_secs(5),
             reference_grace: Duration::from_secs(120),
@@ -66,7 +66,7 @@ impl Default for Timings {
 }
 
 impl Timings {
-    /// How long after first sight an intent without a token, sent by another holder, may still take effect.
+    /// How long, after it was first seen, an intent that another holder sent may still take effect.
     pub fn settle_by_search(&self) -> Duration {
         self.lease + self.call_deadline + self.describe_grace
     }

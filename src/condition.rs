@@ -19,16 +19,16 @@ macro_rules! names {
     };
 }
 
-names!(
-    /// What a condition is about.
+names! {
+    /// The type of a condition.
     ConditionType {
-        /// The summary: what the object asks for is so.
+        /// The summary: the object is as its spec asks.
         Ready,
-        /// Work is under way. Present only while True.
+        /// A change is in progress. Present only while True.
         Reconciling,
-        /// Somebody has to change something. Present only while True.
+        /// The object needs a change by a user. Present only while True.
         Stalled,
-        /// `spec.suspend` is honoured. Present only while True.
+        /// `spec.suspend` is true. Present only while True.
         Suspended,
         Available,
         Progressing,
@@ -37,9 +37,9 @@ names!(
         CapacityAvailable,
         Healthy,
         OrphansFound,
-        /// Machines that are to be taken over cannot be. Present only while True.
+        /// Instances of `spec.adopt` cannot be adopted. Present only while True.
         AdoptionBlocked,
-        /// Nothing is known of how busy the workers are. Present only while True.
+        /// The CPU utilization of the workers is not known. Present only while True.
         CpuUnknown,
         Collected,
         Degraded,
@@ -47,13 +47,13 @@ names!(
         Truncated,
         /// All indexes of a job succeeded.
         Complete,
-        /// A job ended otherwise.
+        /// The job finished without success.
         Failed,
     }
-);
+}
 
 impl ConditionType {
-    /// kstatus reads the first two as "something is going on" by their mere presence.
+    /// kstatus only checks whether the first two are present.
     fn only_while_true(self) -> bool {
         match self {
             Self::Reconciling | Self::Stalled | Self::Suspended | Self::AdoptionBlocked | Self::CpuUnknown => true,
@@ -75,90 +75,30 @@ impl ConditionType {
     }
 }
 
-names!(
-    /// Why a condition is what it is. A person reads it in a column, so it names the cause.
+names! {
+    /// The reason of a condition. It is shown in a column, so it names the cause.
     Reason {
-        // Of every kind
-        Ready,
-        Reconciling,
-        Suspended,
-        PlanOnly,
-        InvalidSpec,
-        AwsAccountNotFound,
-        AwsAccountNotReady,
-        NotGranted,
-        AccountChanged,
-        AwsDenied,
-        AwsInvalid,
-        AwsNotFound,
-        AwsThrottled,
-        AwsUnavailable,
-        KubernetesError,
-        Deleting,
-        DeletionBlocked,
+        // All kinds
+        Ready, Reconciling, Suspended, PlanOnly, InvalidSpec, AwsAccountNotFound, AwsAccountNotReady,
+        NotGranted, AccountChanged, AwsDenied, AwsInvalid, AwsNotFound, AwsThrottled, AwsUnavailable,
+        KubernetesError, Deleting, DeletionBlocked,
         // AwsAccount
-        IdentityVerified,
-        WrongAccount,
-        InUse,
+        IdentityVerified, WrongAccount, InUse,
         // WorkerFleet
-        AllReady,
-        WorkersNotReady,
-        FleetReportNotFound,
-        WorkersNotShown,
-        Launching,
-        Terminating,
-        ScalingDown,
-        MinimumAvailable,
-        MinimumUnavailable,
-        UpToDate,
-        AmiFound,
-        AmiNotFound,
-        AmiNotAvailable,
-        TemplateUnresolved,
-        CapacityFound,
-        NoCapacity,
-        OrphansFound,
-        NoOrphans,
-        StrangersFound,
-        TagsLost,
-        NotAdoptable,
-        TagsRefused,
-        TerminationRefused,
-        Updating,
-        ProgressDeadlineExceeded,
-        AllHealthy,
-        SomeUnhealthy,
-        TooManyUnhealthy,
-        ReplacementLimitReached,
-        ClusterNameChanged,
-        NoDataYet,
-        // What runs workers with parameters
-        ParametersWritten,
-        NoParameters,
-        ValueMissing,
-        ParameterTaken,
-        StoreChanged,
+        AllReady, WorkersNotReady, FleetReportNotFound, WorkersNotShown, Launching, Terminating, ScalingDown,
+        MinimumAvailable, MinimumUnavailable, UpToDate, AmiFound, AmiNotFound, AmiNotAvailable,
+        TemplateUnresolved, CapacityFound, NoCapacity, OrphansFound, NoOrphans, StrangersFound, TagsLost,
+        NotAdoptable, TagsRefused, TerminationRefused, Updating, ProgressDeadlineExceeded, AllHealthy,
+        SomeUnhealthy, TooManyUnhealthy, ReplacementLimitReached, ClusterNameChanged, NoDataYet,
+        // Kinds with parameters
+        ParametersWritten, NoParameters, ValueMissing, ParameterTaken, StoreChanged,
         // WorkerJob
-        Running,
-        CompletionsReached,
-        FailedIndexes,
-        MaxFailedIndexesExceeded,
-        DeadlineExceeded,
-        ResultsReadable,
+        Running, CompletionsReached, FailedIndexes, MaxFailedIndexesExceeded, DeadlineExceeded, ResultsReadable,
         // FleetReport
-        AllSourcesCollected,
-        SomeSourcesFailed,
-        NoSourceCollected,
-        NeverCollected,
-        SomeObjectsUnreadable,
-        AllAsExpected,
-        SomeBehind,
-        NoFreshReports,
-        NothingExpected,
-        WithinLimits,
-        ListsCut,
+        AllSourcesCollected, SomeSourcesFailed, NoSourceCollected, NeverCollected, SomeObjectsUnreadable,
+        AllAsExpected, SomeBehind, NoFreshReports, NothingExpected, WithinLimits, ListsCut,
     }
-);
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
@@ -183,13 +123,13 @@ impl From<bool> for Truth {
     }
 }
 
-/// One condition as a reconcile sees it now, without the history that the stored one has.
+/// A condition as a reconcile sees it now, without the transition time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub condition: ConditionType,
     pub truth: Truth,
     pub reason: Reason,
-    /// For people: what is so, on which thing, and what to do about it.
+    /// For people: what the state is, of which object, and what to do.
     pub message: String,
 }
 
@@ -199,11 +139,11 @@ impl Verdict {
     }
 }
 
-/// Kubernetes refuses a condition message over 32 KiB; nobody reads one over this.
+/// Kubernetes allows 32 KiB; a longer message than this is not readable.
 const MESSAGE_LIMIT: usize = 2048;
 
-/// The conditions to store: `verdicts` over `stored`. A type that no verdict names is kept as it is (another version may
-/// have written it), but for those that exist only while True, which go.
+/// The conditions to store: `stored`, updated by `verdicts`. A type without a verdict is kept, because another version
+/// may have written it, unless it exists only while True.
 pub fn merge(stored: &[Condition], verdicts: &[Verdict], generation: i64, now: Timestamp) -> Vec<Condition> {
     let mut merged: Vec<Condition> = stored
         .iter()
@@ -233,7 +173,7 @@ pub fn merge(stored: &[Condition], verdicts: &[Verdict], generation: i64, now: T
     merged
 }
 
-/// Kubernetes stores times to the second; a finer one would differ from what is read back and be written forever.
+/// Kubernetes stores times in seconds. A finer time would differ from the stored one and be written again each time.
 pub fn second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -1,40 +1,40 @@
-//! Arguments and environment, read once and validated. Nothing else reads the environment but the AWS SDK and kube, for
+//! Arguments and environment, read once and validated. Only the AWS SDK and kube read the environment too, for
 //! credentials.
 
 use std::{net::SocketAddr, num::NonZeroU16};
 
 use clap::Args;
 
-use crate::clock::Timings;
+use crate::{clock::Timings, lease::LeaseName};
 
-/// What can be set from outside.
+/// The arguments of the controller.
 #[derive(Args, Clone, Debug)]
 pub struct ControllerArgs {
-    /// Name of this cluster. Machines are tagged with it, so two clusters that share an AWS account keep apart.
+    /// Name of this cluster. Instances are tagged with it, so that clusters can share an AWS account.
     #[arg(long, env = "MUSTER_CLUSTER_NAME", value_parser = cluster_name)]
     pub cluster_name: String,
-    /// Namespaces to look after, separated by commas. All when not given.
+    /// Namespaces to watch, separated by commas. Default: all.
     #[arg(long, env = "MUSTER_NAMESPACES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
-    /// Only AwsAccounts with these labels are used, as a label selector.
+    /// Label selector for the AwsAccounts to use. Default: all.
     #[arg(long, env = "MUSTER_ACCOUNT_SELECTOR")]
     pub account_selector: Option<String>,
-    /// Name of the Lease that one of several replicas holds. Without it this process acts alone; never run two so.
+    /// Name of the Lease for leader election. Without it there is no leader election: never run two replicas.
     #[arg(long, env = "MUSTER_LEASE_NAME", requires = "lease_namespace")]
     pub lease_name: Option<String>,
     /// Namespace of the Lease.
     #[arg(long, env = "MUSTER_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
-    /// Name of this replica, usually its pod's.
+    /// Name of this replica, usually the name of its Pod.
     #[arg(long, env = "POD_NAME", default_value = "muster")]
     pub pod_name: String,
-    /// Where /healthz, /readyz and /metrics are served.
+    /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "MUSTER_METRICS_ADDR", default_value = "0.0.0.0:8080")]
     pub metrics_addr: SocketAddr,
-    /// How many objects of one kind are reconciled at once.
+    /// Maximum number of objects of one kind that are reconciled at the same time.
     #[arg(long, env = "MUSTER_CONCURRENCY", default_value = "16")]
     pub concurrency: NonZeroU16,
-    /// How often AWS is compared with the wish, in seconds.
+    /// Seconds between full sweeps of EC2.
     #[arg(long, env = "MUSTER_SWEEP_SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub sweep_seconds: u32,
 }
@@ -52,17 +52,11 @@ pub struct Config {
     pub timings: Timings,
 }
 
-/// Which namespaces are looked after.
+/// The namespaces that are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
     All,
     Only(Vec<String>),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseName {
-    pub namespace: String,
-    pub name: String,
 }
 
 impl From<ControllerArgs> for Config {
@@ -83,7 +77,7 @@ impl From<ControllerArgs> for Config {
     }
 }
 
-/// The name goes into tags: EC2 allows 256 characters there, and some only where metadata tags are off.
+/// The name is the value of a tag. EC2 allows 256 characters, some of them only if metadata tags are disabled.
 fn cluster_name(name: &str) -> Result<String, String> {
     let valid = (1..=100).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));

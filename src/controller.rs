@@ -1,4 +1,4 @@
-//! The controller: what is started, in which order, and how it ends.
+//! The controller: starts all parts in order, and stops them.
 
 use std::{
     io,
@@ -8,24 +8,23 @@ use std::{
     },
 };
 
-use kube::{Client, runtime::events::Reporter};
+use futures::future::{BoxFuture, join_all};
+use kube::{Client, CustomResourceExt, runtime::events::Reporter};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::Accounts,
     aws::{Aws, Connection},
-    aws_account::{Accounts, AwsAccount},
     clock::Clock,
     config::Config,
-    context::Context,
-    fleet_report::FleetReport,
-    health,
+    http::health,
+    inventory::lookups::Lookups,
+    k8s::cluster::Cluster,
+    kinds::{self, ForEachKind},
     lease::{Elector, Leadership, Lost},
     metrics::Metrics,
-    reconcile,
-    worker_fleet::WorkerFleet,
-    worker_job::WorkerJob,
-    workers::resolve::Resolver,
+    reconcile::{self, Kind, context::Context},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -34,15 +33,15 @@ pub enum Error {
     Listen { address: std::net::SocketAddr, source: io::Error },
     #[error(transparent)]
     Lost(#[from] Lost),
-    #[error("the task that holds the lease ended")]
+    #[error("the task that renews the lease failed")]
     Elector(#[source] tokio::task::JoinError),
 }
 
-/// Runs until `shutdown`; then lets the reconciles under way end and gives up the lease.
+/// Runs until `shutdown`, then waits for the running reconciles and releases the lease.
 ///
 /// # Errors
-/// When the address for health and metrics is taken, or when the lease is lost: the process should end then, since
-/// another replica acts from now on.
+/// When the address for health and metrics is in use, or when the lease is lost: then the process should exit, because
+/// another replica may act.
 pub async fn run(
     config: Config,
     kube: Client,
@@ -78,32 +77,32 @@ pub async fn run(
             }
         }
     };
-    // A task of its own, so that no slow reconcile delays a renewal.
+    // A separate task, so that a slow reconcile does not delay a renewal.
     let mut election = DropGuarded(tokio::spawn(election));
 
-    let ctx = Context {
+    let cluster = Cluster {
+        client: kube,
         reporter: Reporter { controller: "muster.dev/controller".into(), instance: Some(config.pod_name.clone()) },
+        call_deadline: config.timings.call_deadline,
+        written: Default::default(),
+    };
+    let ctx = Context {
+        cluster,
         aws: Aws::connect(connection, &config.timings, metrics.clone()).await,
-        kube,
         accounts: Accounts::default(),
         references: Default::default(),
-        reports: Default::default(),
-        sweeps: Default::default(),
-        parameters: Default::default(),
         watched: Default::default(),
-        reporting: Default::default(),
-        workers: Default::default(),
-        resolver: Arc::new(Resolver::new(config.timings)),
-        worker_jobs: Default::default(),
+        sweeps: Default::default(),
+        lookups: Arc::new(Lookups::new(config.timings)),
+        reporters: Default::default(),
         backoff: Default::default(),
-        written: Default::default(),
         clock: Clock,
         leadership: leadership.clone(),
         metrics: metrics.clone(),
         holder,
         config,
     };
-    // A standby is ready: it is there to take over.
+    // A standby replica is ready too.
     ready.store(true, Ordering::Relaxed);
     tokio::select! {
         () = leadership.acquired() => {}
@@ -122,18 +121,22 @@ pub async fn run(
 }
 
 async fn run_kinds(ctx: &Context, shutdown: &CancellationToken) {
-    let kinds = async {
-        tokio::join!(
-            reconcile::run::<AwsAccount>(ctx.clone(), ctx.config.account_selector.clone(), shutdown.clone()),
-            reconcile::run::<FleetReport>(ctx.clone(), None, shutdown.clone()),
-            reconcile::run::<WorkerFleet>(ctx.clone(), None, shutdown.clone()),
-            reconcile::run::<WorkerJob>(ctx.clone(), None, shutdown.clone()),
-        );
-    };
+    struct Start<'a> {
+        ctx: &'a Context,
+        shutdown: &'a CancellationToken,
+        running: Vec<BoxFuture<'static, ()>>,
+    }
+    impl ForEachKind for Start<'_> {
+        fn kind<K: Kind + CustomResourceExt>(&mut self) {
+            self.running.push(Box::pin(reconcile::run::<K>(self.ctx.clone(), self.shutdown.clone())));
+        }
+    }
+    let mut kinds = Start { ctx, shutdown, running: Vec::new() };
+    kinds::for_each(&mut kinds);
     tokio::select! {
-        () = kinds => {}
-        () = ctx.accounts.follow_namespaces(ctx.kube.clone()) => {}
-        () = ctx.watched.follow(ctx.kube.clone(), &ctx.config.namespaces) => {}
+        _ = join_all(kinds.running) => {}
+        () = ctx.accounts.follow_namespaces(ctx.cluster.client.clone()) => {}
+        () = ctx.watched.follow(ctx.cluster.client.clone(), &ctx.config.namespaces) => {}
     }
 }
 
@@ -141,7 +144,7 @@ fn ended(outcome: Result<Result<(), Lost>, tokio::task::JoinError>) -> Result<()
     outcome.map_err(Error::Elector)?.map_err(Error::Lost)
 }
 
-/// A task that ends with what started it.
+/// A task that is aborted when this value is dropped.
 struct DropGuarded<T>(tokio::task::JoinHandle<T>);
 
 impl<T> Drop for DropGuarded<T> {

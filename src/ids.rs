@@ -1,10 +1,10 @@
-//! Identifiers as types of their own, checked where they enter, so that mixed-up ids do not compile.
+//! Identifiers as separate types, validated when they are parsed.
 
 use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// A text that is not an identifier of the kind asked for.
+/// The text is not a valid identifier of the type.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{value:?} is not {expected}")]
 pub struct InvalidId {
@@ -12,8 +12,8 @@ pub struct InvalidId {
     expected: &'static str,
 }
 
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $expected:literal, $valid:expr) => {
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident: $expected:literal, $valid:expr;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -57,7 +57,7 @@ macro_rules! id {
                 f.write_str(&self.0)
             }
         }
-    };
+    )*};
 }
 
 /// EC2 ids are a prefix and 8 (old) or 17 lower-case hex digits.
@@ -67,123 +67,72 @@ fn ec2_id(prefix: &str, value: &str) -> bool {
     })
 }
 
-id!(
+ids! {
     /// An EC2 instance, `i-` and hex digits.
-    InstanceId,
-    "an instance id (i-0123456789abcdef0)",
-    |v| ec2_id("i-", v)
-);
-id!(
+    InstanceId: "an instance id (i-0123456789abcdef0)", |v| ec2_id("i-", v);
     /// A machine image, `ami-` and hex digits.
-    ImageId,
-    "an AMI id (ami-0123456789abcdef0)",
-    |v| ec2_id("ami-", v)
-);
-id!(
+    ImageId: "an AMI id (ami-0123456789abcdef0)", |v| ec2_id("ami-", v);
     /// A subnet, `subnet-` and hex digits.
-    SubnetId,
-    "a subnet id (subnet-0123456789abcdef0)",
-    |v| ec2_id("subnet-", v)
-);
-id!(
+    SubnetId: "a subnet id (subnet-0123456789abcdef0)", |v| ec2_id("subnet-", v);
     /// A security group, `sg-` and hex digits.
-    SecurityGroupId,
-    "a security group id (sg-0123456789abcdef0)",
-    |v| ec2_id("sg-", v)
-);
-id!(
+    SecurityGroupId: "a security group id (sg-0123456789abcdef0)", |v| ec2_id("sg-", v);
     /// A launch template, `lt-` and hex digits.
-    LaunchTemplateId,
-    "a launch template id (lt-0123456789abcdef0)",
-    |v| ec2_id("lt-", v)
-);
-id!(
-    /// A network, `vpc-` and hex digits.
-    VpcId,
-    "a VPC id (vpc-0123456789abcdef0)",
-    |v| ec2_id("vpc-", v)
-);
-id!(
+    LaunchTemplateId: "a launch template id (lt-0123456789abcdef0)", |v| ec2_id("lt-", v);
+    /// A VPC, `vpc-` and hex digits.
+    VpcId: "a VPC id (vpc-0123456789abcdef0)", |v| ec2_id("vpc-", v);
     /// An AWS account, twelve digits.
-    AccountId,
-    "an AWS account id (12 digits)",
-    |v| v.len() == 12 && v.bytes().all(|b| b.is_ascii_digit())
-);
-id!(
+    AccountId: "an AWS account id (12 digits)", |v| v.len() == 12 && v.bytes().all(|b| b.is_ascii_digit());
     /// An AWS region, like `eu-west-1`.
-    Region,
-    "an AWS region (eu-west-1)",
-    |v| {
+    Region: "an AWS region (eu-west-1)", |v| {
         v.len() <= 32
             && v.split('-').count() >= 3
             && v.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && v.ends_with(|c: char| c.is_ascii_digit())
-    }
-);
-id!(
-    /// A kind of machine, like `m6i.large`.
-    InstanceType,
-    "an instance type (m6i.large)",
-    |v| {
+    };
+    /// An instance type, like `m6i.large`.
+    InstanceType: "an instance type (m6i.large)", |v| {
         let valid = |part: &str| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         v.len() <= 64 && v.split_once('.').is_some_and(|(family, size)| valid(family) && valid(size))
-    }
-);
-id!(
+    };
     /// An availability zone, like `eu-west-1a`.
-    Zone,
-    "an availability zone (eu-west-1a)",
-    |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic())
-);
-id!(
+    Zone: "an availability zone (eu-west-1a)",
+        |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic());
     /// The name of a parameter in Parameter Store: a path like `/app/model`, also with `:version` or as an ARN.
-    ParameterName,
-    "the name of a parameter (letters, digits, and _ . - / : only)",
-    |v| (1..=2048).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-/:".contains(&b))
-);
-id!(
-    /// A group of workers within their owner, like `leader`; a DNS label.
-    Role,
-    "a role (lower-case letters, digits and '-', at most 63)",
-    |v| {
+    ParameterName: "the name of a parameter (letters, digits, and _ . - / : only)",
+        |v| (1..=2048).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-/:".contains(&b));
+    /// A role of workers, like `leader`; a DNS label.
+    Role: "a role (lower-case letters, digits and '-', at most 63)", |v| {
         (1..=63).contains(&v.len())
             && v.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !v.starts_with('-')
             && !v.ends_with('-')
-    }
-);
-id!(
+    };
     /// The uid of a Kubernetes object: a UUID as the API server writes it.
-    Uid,
-    "the uid of a Kubernetes object",
-    |v| uuid::Uuid::try_parse(v).is_ok_and(|u| u.hyphenated().to_string() == v)
-);
-id!(
-    /// What makes a launch idempotent: at most 64 ASCII characters (EC2, "Ensuring idempotency").
-    ClientToken,
-    "an EC2 client token (1 to 64 ASCII characters)",
-    |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic())
-);
+    Uid: "the uid of a Kubernetes object", |v| uuid::Uuid::try_parse(v).is_ok_and(|u| u.hyphenated().to_string() == v);
+    /// The ClientToken of a launch: at most 64 ASCII characters (EC2, "Ensuring idempotency").
+    ClientToken: "an EC2 client token (1 to 64 ASCII characters)",
+        |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic());
+}
 
-/// The uids of a list with commas between them.
+/// The uids of a comma-separated list.
 ///
 /// # Errors
-/// When something in it is no uid.
+/// When an item is not a uid.
 pub fn uids(text: &str) -> Result<BTreeSet<Uid>, InvalidId> {
     text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(Uid::try_from).collect()
 }
 
-/// The first `limit` of `ids` for people to read, and how many more there are.
-pub fn list<'a>(ids: impl ExactSizeIterator<Item = &'a InstanceId>, limit: usize) -> String {
-    let more = ids.len().saturating_sub(limit);
-    let named: Vec<_> = ids.take(limit).map(InstanceId::as_str).collect();
+/// The first `limit` of `items` for a message, and how many more there are.
+pub fn list<T: fmt::Display>(items: impl ExactSizeIterator<Item = T>, limit: usize) -> String {
+    let more = items.len().saturating_sub(limit);
+    let named: Vec<_> = items.take(limit).map(|item| item.to_string()).collect();
     if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
 }
 
 impl Role {
-    /// The group that `replicas` counts.
+    /// The role that `replicas` counts.
     pub fn main() -> Self {
         Self(MAIN_ROLE.into())
     }
@@ -195,24 +144,24 @@ impl Default for Role {
     }
 }
 
-/// The name of the main group, which no other may have.
+/// The name of the role that `replicas` counts, which no other role may have.
 pub const MAIN_ROLE: &str = "main";
 
 impl Uid {
-    /// The 32 hex digits of the uid, which every client token of its launches starts with.
+    /// The 32 hex digits of the uid, the prefix of all client tokens of its launches.
     pub fn hex(&self) -> String {
         self.0.replace('-', "")
     }
 }
 
 impl ClientToken {
-    /// A token that proves by its prefix whose launch it was. A client token is set at launch and never after, so unlike
-    /// a tag it cannot be pasted onto a machine.
+    /// A token whose prefix proves the owner of the launch. Unlike a tag, a client token cannot be added to an instance
+    /// after its launch.
     pub fn new(owner: &Uid, nonce: u64) -> Self {
         Self(format!("{}-{nonce:016x}", owner.hex()))
     }
 
-    /// The same with a digest of what it is for at its end.
+    /// The token with the digest of the request appended.
     pub fn sealed(&self, digest: &str) -> Self {
         Self(format!("{}-{digest}", self.0))
     }

@@ -1,10 +1,10 @@
-//! Leadership: until when this process surely is the only one that acts.
+//! Leader election: until when this process is certainly the only one that acts.
 //!
-//! The same scheme as client-go's leader election: a Lease is taken and renewed by PUT with its resourceVersion, and a
-//! candidate takes over only when the record has not changed for the lease's duration *on its own monotonic clock*. No
-//! clock of another machine is trusted. What client-go does not give, and the write protocol needs, is the moment until
-//! which the lease is surely held: nobody can have taken over before a full duration has passed since the last renewal
-//! was *sent*.
+//! The same scheme as in client-go: a Lease is acquired and renewed by PUT with its resourceVersion, and a candidate
+//! acquires it only when the record has not changed for the duration of the lease *on its own monotonic clock*. No
+//! clock of another computer is trusted. In addition, the write protocol needs the moment until which the lease is
+//! certainly held, which client-go does not provide: no other replica can acquire it before a full duration after the
+//! last renewal was *sent*.
 
 use std::{
     future::Future,
@@ -24,11 +24,10 @@ use tokio::sync::watch;
 
 use crate::{
     clock::{Clock, Timings},
-    config::LeaseName,
-    reconcile::Chain,
+    error_chain::Chain,
 };
 
-/// A view of the lease. Cheap to clone; always current.
+/// The current state of the lease. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Receiver<Held>);
 
@@ -36,7 +35,7 @@ pub struct Leadership(watch::Receiver<Held>);
 enum Held {
     No,
     Until(Instant),
-    /// No lease is configured: there is nobody else.
+    /// No lease is configured: there is no other replica.
     Alone,
 }
 
@@ -60,7 +59,7 @@ impl Leadership {
         Self::fixed(Held::Until(instant))
     }
 
-    /// The moment before which nobody else can have the lease; `None` when it is not held.
+    /// The moment before which no other replica can have the lease; `None` when it is not held.
     pub fn held_until(&self) -> Option<Instant> {
         match *self.0.borrow() {
             Held::No => None,
@@ -69,7 +68,7 @@ impl Leadership {
         }
     }
 
-    /// Whether nobody else can have the lease at `now`. Whoever slept through its end does not know of that yet.
+    /// Whether no other replica can have the lease at `now`, also when its end was not noticed yet.
     pub fn is_held(&self, now: Instant) -> bool {
         self.held_until().is_some_and(|until| until > now)
     }
@@ -78,13 +77,13 @@ impl Leadership {
     pub async fn acquired(&self) {
         let mut held = self.0.clone();
         if held.wait_for(|held| *held != Held::No).await.is_err() {
-            // The elector is gone, so leadership never comes.
+            // The elector has ended, so the lease is never acquired.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// Takes part in the election until `shutdown`, then gives the lease up so that another need not wait.
+/// Takes part in the election until `shutdown`, then releases the lease so that another replica need not wait.
 #[derive(Debug)]
 pub struct Elector {
     api: Api<Lease>,
@@ -92,11 +91,11 @@ pub struct Elector {
     holder: String,
     timings: Timings,
     held: watch::Sender<Held>,
-    /// The record as last seen and when it was first seen so.
+    /// The last observed record, and when it was first observed.
     observed: Option<(Lease, Instant)>,
 }
 
-/// The lease was lost. The process should end: what it had in flight may be someone else's by now.
+/// The lease was lost. The process should exit: another replica may already act on the same objects.
 #[derive(Debug, thiserror::Error)]
 #[error("the lease {namespace}/{name} was lost")]
 pub struct Lost {
@@ -124,8 +123,12 @@ impl Elector {
             };
             match outcome {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(error = %Chain(&error), lease = %self.name.name, "lease not renewed"),
-                Err(_) => tracing::warn!(lease = %self.name.name, "lease not renewed: the API server did not answer"),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %Chain(&error), lease = %self.name.name, "the lease was not renewed")
+                }
+                Err(_) => {
+                    tracing::warn!(lease = %self.name.name, "the lease was not renewed: the API server did not answer in time")
+                }
             }
             if let Held::Until(end) = *self.held.borrow()
                 && Clock.monotonic() >= end
@@ -148,7 +151,7 @@ impl Elector {
         }
     }
 
-    /// Renews the lease, or takes it if it is free.
+    /// Renews the lease, or acquires it if it is free.
     async fn try_once(&mut self) -> Result<(), kube::Error> {
         let sent = Clock.monotonic();
         let current = self.api.get_opt(&self.name.name).await?;
@@ -164,7 +167,7 @@ impl Elector {
             return self.settle(sent, self.api.create(&PostParams::default(), &lease).await);
         };
         if !self.may_take(&current) {
-            // Somebody else has it, though by the rules nobody could: stop acting at once.
+            // Another replica has it, against the protocol: stop acting at once.
             self.held.send_if_modified(|held| match held {
                 Held::Until(end) if *end > sent => {
                     *end = sent;
@@ -180,7 +183,7 @@ impl Elector {
         self.settle(put, self.api.replace(&self.name.name, &PostParams::default(), &wanted).await)
     }
 
-    /// Ours, given up, or unchanged for its whole duration on our own clock.
+    /// Whether the lease is ours, released, or unchanged for its duration on our own clock.
     fn may_take(&mut self, current: &Lease) -> bool {
         let now = Clock.monotonic();
         let since = match &self.observed {
@@ -211,7 +214,7 @@ impl Elector {
                 }
                 Ok(())
             }
-            // Somebody else was faster.
+            // Another replica was faster.
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 self.observed = None;
                 Ok(())
@@ -230,7 +233,7 @@ impl Elector {
         let params = PostParams::default();
         let released = self.api.replace(&self.name.name, &params, &lease);
         if !matches!(tokio::time::timeout(self.timings.call_deadline, released).await, Ok(Ok(_))) {
-            tracing::warn!(lease = %self.name.name, "lease not released; others wait until it runs out");
+            tracing::warn!(lease = %self.name.name, "the lease was not released; other replicas wait until it expires");
         }
     }
 
@@ -252,6 +255,12 @@ impl Elector {
 
 fn microsecond(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseName {
+    pub namespace: String,
+    pub name: String,
 }
 
 #[cfg(test)]

@@ -1,41 +1,57 @@
 //! muster: a Kubernetes controller for fleets of EC2 workers.
 //!
-//! Every kind is reconciled by the same five steps, one file each. Data flows one way, in rounds:
+//! The layers, from the top. A file imports only its own module and the layers below (`make house` shows it):
 //!
 //! ```text
-//! CR + cluster ──► desired ──┐
-//!                            ├──► plan (pure) ──► apply (AWS and Kubernetes writes) ──► status (pure) ──► CR.status
-//! AWS + cluster ─► observed ─┘
+//! main, cli, logs
+//! controller, manifests     what the program does
+//! http                      health, metrics
+//! kinds                     the one list of kinds, and a folder for each; they never import each other
+//! workers                   what WorkerFleet and WorkerJob share
+//! reconcile                 the trait of a kind, the controller around it, the error policy
+//! access                    AwsAccounts and their grants
+//! inventory                 data from AWS, shared by all objects
+//! aws                       adapters; no SDK types above
+//! k8s                       objects, status writes, finalizers, events, watches
+//! write_ahead               the crash-safe order of writes
+//! crd                       the API: types only
+//! lease, metrics, config
+//! ids, clock, condition, tags, error_chain, single_flight
 //! ```
 //!
-//! - [`reconcile`] is the shell around every kind: span, finalizer, suspend, deadlines, error policy, events.
-//! - [`write_ahead`] makes the order of writes that no crash can break: an intent is acknowledged before it is sent.
-//! - [`aws`] is where SDK types stop. Kinds see domain types only.
-//! - [`worker_fleet`], [`fleet_report`] and [`aws_account`] are the kinds. They do not import each other.
+//! A kind that runs workers is reconciled in passes:
+//!
+//! ```text
+//!   spec ──► desired, launch specs ──┐
+//!                                    ├──► plan (pure) ──► apply: record the intents, send ──► status (pure)
+//!   AWS + record ──► observed ───────┘         ▲                        │
+//!                                              └──────── rounds ◄───────┘
+//! ```
+//!
+//! Before the rounds, parameters are written and revisions stored; after them, events are published, adopted instances
+//! tagged and old revisions pruned. AwsAccount and FleetReport change nothing outside of Kubernetes, so they have no
+//! plan.
 
+pub mod access;
 pub mod aws;
-pub mod aws_account;
 pub mod cli;
 pub mod clock;
 pub mod condition;
 pub mod config;
-pub mod context;
 pub mod controller;
-pub mod crds;
-pub mod fields;
-pub mod fleet_report;
-pub mod health;
+pub mod crd;
+pub mod error_chain;
+pub mod http;
 pub mod ids;
+pub mod inventory;
+pub mod k8s;
+pub mod kinds;
 pub mod lease;
-pub mod live;
 pub mod logs;
 pub mod manifests;
-pub mod memories;
 pub mod metrics;
 pub mod reconcile;
-pub mod references;
-pub mod reporting;
-pub mod worker_fleet;
-pub mod worker_job;
+pub mod single_flight;
+pub mod tags;
 pub mod workers;
 pub mod write_ahead;

@@ -1,4 +1,4 @@
-//! Which log lines there are: those that are asked for, but for those that other people's code would show secrets in.
+//! The filter of log lines: the requested ones, without those in which libraries would show secrets.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
@@ -8,24 +8,24 @@ use tracing_subscriber::{
     registry::Registry,
 };
 
-/// Writes what `asked` asks for with `lines`, as far as it may be shown.
+/// Writes the `requested` lines with `lines`, within [`limit`].
 ///
-/// A limit of its own, and no directive added to `asked`: there the user's more specific one would win.
-pub fn subscriber<L>(asked: EnvFilter, lines: L) -> impl tracing::Subscriber
+/// The limit is a separate filter: a directive in `requested` would lose against a more specific one of the user.
+pub fn subscriber<L>(requested: EnvFilter, lines: L) -> impl tracing::Subscriber
 where
     L: Layer<Registry> + Send + Sync + 'static,
 {
-    Registry::default().with(lines.with_filter(asked.and(limit())))
+    Registry::default().with(lines.with_filter(requested.and(limit())))
 }
 
-/// The most that may be shown of each target.
+/// The maximum level of each target.
 ///
-/// Parameters hold values of Secrets and pass through libraries that know nothing of that, so all but muster stays at debug.
-/// At trace, aws-smithy-runtime shows requests (client/orchestrator.rs, `trace!(request = ?request)`), whose bodies are hidden
-/// only while something happens to wrap them; answers and signed bodies, with `LOG_SENSITIVE_BODIES` and `LOG_SIGNABLE_BODY`
-/// set; and aws-config what a credential process prints. kube-client quotes any answer that it cannot read in a warning
-/// (client/mod.rs, `warn!("{}, {:?}", text, e)`). Its other lines there are about watches, which are begun anew, and about
-/// what Kubernetes refused, which comes back as an error that muster tells.
+/// Parameters contain values of Secrets and pass through libraries that may log them, so all targets but muster stay at
+/// debug. At trace, aws-smithy-runtime shows requests (client/orchestrator.rs, `trace!(request = ?request)`), whose
+/// bodies are hidden only while they happen to be wrapped, and, with `LOG_SENSITIVE_BODIES` and `LOG_SIGNABLE_BODY`
+/// set, responses and signed bodies; aws-config shows the output of a credential process. In a warning, kube-client
+/// quotes any response that it cannot parse (client/mod.rs, `warn!("{}, {:?}", text, e)`). Its other lines are about
+/// watches, which are restarted, and about refused requests, which muster reports itself.
 fn limit() -> Targets {
     Targets::new()
         .with_default(LevelFilter::DEBUG)

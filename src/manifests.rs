@@ -1,4 +1,4 @@
-//! Manifests that are looked at without a cluster: what only this program can tell of a spec, told before it is applied.
+//! Checks manifests without a cluster, beyond the schema.
 
 use std::{
     io::{self, Read, Write},
@@ -6,49 +6,46 @@ use std::{
     sync::Arc,
 };
 
-use kube::{Resource, api::DynamicObject};
+use kube::{CustomResourceExt, Resource, api::DynamicObject};
 use serde_json::Value;
 
 use crate::{
-    aws_account::AwsAccount,
-    fleet_report::FleetReport,
-    live::Live,
-    reconcile::{Chain, Kind},
-    worker_fleet::WorkerFleet,
-    worker_job::WorkerJob,
+    error_chain::Chain,
+    k8s::live::Live,
+    kinds::{self, ForEachKind},
+    reconcile::Kind,
 };
 
 /// An object that is not in a cluster yet has no uid of its own.
 const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Writes a line for each of muster's objects in `files`, and tells whether all of them are in order. `-` is what is typed
-/// in.
+/// Writes a line for each object of muster in `files`, and returns whether all are valid. `-` is standard input.
 ///
 /// # Errors
 /// When a file cannot be read or is not YAML.
 pub fn check(files: &[impl AsRef<Path>], out: &mut impl Write) -> Result<bool, Box<dyn std::error::Error>> {
-    let (mut found, mut all_right) = (0, true);
+    let (mut found, mut all_valid) = (0, true);
     for file in files {
         let file = file.as_ref();
         let text = read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
         let documents = serde_yaml::from_multiple::<Value>(&text)
-            .map_err(|e| format!("{} is not YAML, or not one document after the other: {e}", file.display()))?;
+            .map_err(|e| format!("{} is not valid YAML: {e}", file.display()))?;
         for document in documents.into_iter().filter(is_ours) {
             found += 1;
             let object = format!("{} {}", text_at(&document, "/kind"), text_at(&document, "/metadata/name"));
             match problem(document) {
                 None => writeln!(out, "{object}: ok")?,
                 Some(problem) => {
-                    all_right = false;
+                    all_valid = false;
                     writeln!(out, "{object}: {problem}")?;
                 }
             }
         }
     }
     if found == 0 {
-        return Err("there is no object of muster.dev in what was read".into());
+        return Err("the files contain no object of muster.dev".into());
     }
-    Ok(all_right)
+    Ok(all_valid)
 }
 
 fn read(file: &Path) -> io::Result<String> {
@@ -68,20 +65,20 @@ fn text_at<'a>(document: &'a Value, place: &str) -> &'a str {
 }
 
 fn problem(document: Value) -> Option<String> {
-    let kind = text_at(&document, "/kind").to_owned();
-    match kind.as_str() {
-        AwsAccount::NAME => problem_of::<AwsAccount>(document),
-        FleetReport::NAME => problem_of::<FleetReport>(document),
-        WorkerFleet::NAME => problem_of::<WorkerFleet>(document),
-        WorkerJob::NAME => problem_of::<WorkerJob>(document),
-        _ => Some(format!(
-            "there is no such kind: write {}, {}, {} or {}",
-            AwsAccount::NAME,
-            FleetReport::NAME,
-            WorkerFleet::NAME,
-            WorkerJob::NAME
-        )),
+    struct Find {
+        document: Value,
+        found: Option<Option<String>>,
     }
+    impl ForEachKind for Find {
+        fn kind<K: Kind + CustomResourceExt>(&mut self) {
+            if text_at(&self.document, "/kind") == K::NAME {
+                self.found = Some(problem_of::<K>(self.document.clone()));
+            }
+        }
+    }
+    let mut find = Find { document, found: None };
+    kinds::for_each(&mut find);
+    find.found.unwrap_or_else(|| Some(format!("the kind does not exist: use one of {}", kinds::names().join(", "))))
 }
 
 fn problem_of<K: Kind>(document: Value) -> Option<String> {
@@ -99,12 +96,12 @@ fn problem_of<K: Kind>(document: Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> (bool, String) {
+    fn checked(text: &str) -> (bool, String) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let mut out = Vec::new();
-        let right = check(&[file.path()], &mut out).unwrap();
-        (right, String::from_utf8(out).unwrap())
+        let valid = check(&[file.path()], &mut out).unwrap();
+        (valid, String::from_utf8(out).unwrap())
     }
 
     const FLEET: &str = "
@@ -123,7 +120,7 @@ spec:
     #[test]
     fn what_is_in_order_is_said_to_be_and_what_is_not_muster_s_is_left_out() {
         let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: boot}}\n---{FLEET}");
-        assert_eq!(told(&text), (true, "WorkerFleet web: ok\n".into()));
+        assert_eq!(checked(&text), (true, "WorkerFleet web: ok\n".into()));
     }
 
     #[test]
@@ -138,7 +135,7 @@ spec:
     }
 
     #[test]
-    fn what_the_schema_cannot_know_is_told() {
+    fn what_the_schema_cannot_know_is_checked() {
         let report = "
 apiVersion: muster.dev/v1alpha1
 kind: FleetReport
@@ -148,19 +145,19 @@ spec:
   fields: [{name: app, path: '$.app['}]
 ";
         let annotated = FLEET.replace("{name: web}", "{name: web, annotations: {muster.dev/adopt: earlier}}");
-        let (right, text) = told(&format!("{annotated}---{report}"));
-        assert!(!right);
+        let (valid, text) = checked(&format!("{annotated}---{report}"));
+        assert!(!valid);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("WorkerFleet web: the annotation muster.dev/adopt"), "{text}");
         assert!(lines[1].starts_with("FleetReport prod: ") && lines[1].contains("$.app["), "{text}");
     }
 
     #[test]
-    fn a_field_of_another_type_and_a_kind_that_is_not_there_are_told() {
-        let (right, text) = told(&FLEET.replace("replicas: 2", "replicas: two"));
-        assert!(!right && text.contains("invalid type: string \"two\""), "{text}");
-        let (right, text) = told(&FLEET.replace("WorkerFleet", "Workerfleet"));
-        assert!(!right && text.contains("there is no such kind: write AwsAccount"), "{text}");
+    fn a_field_of_another_type_and_a_kind_that_is_not_there_are_checked() {
+        let (valid, text) = checked(&FLEET.replace("replicas: 2", "replicas: two"));
+        assert!(!valid && text.contains("invalid type: string \"two\""), "{text}");
+        let (valid, text) = checked(&FLEET.replace("WorkerFleet", "Workerfleet"));
+        assert!(!valid && text.contains("the kind does not exist: use one of AwsAccount"), "{text}");
     }
 
     #[test]

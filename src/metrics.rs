@@ -1,17 +1,12 @@
-//! Counters for /metrics. But for CPU, no label holds the name of an object or an instance: their number has no bound.
+//! Counters for /metrics. Except for CPU, no label has the name of an object or an instance: their number is unbounded.
 
-mod cpu;
-
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-
-pub use self::cpu::FleetLabels;
-use crate::{clock::Clock, ids::Uid, workers::cpu::CpuSamples};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabel {
@@ -36,15 +31,25 @@ struct VersionLabel {
     version: &'static str,
 }
 
+/// Functions that are called before each scrape.
+#[derive(Default)]
+struct BeforeScrapes(Mutex<Vec<Box<dyn Fn() + Send + Sync>>>);
+
+impl std::fmt::Debug for BeforeScrapes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BeforeScrapes").finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    registry: Mutex<Registry>,
     reconciles: Family<KindLabel, Counter>,
     errors: Family<ErrorLabels, Counter>,
     durations: Family<KindLabel, Histogram>,
     calls: Family<CallLabels, Counter>,
     leading: Gauge,
-    cpu: cpu::Cpu,
+    before_scrapes: BeforeScrapes,
 }
 
 impl Default for Metrics {
@@ -65,9 +70,8 @@ impl Default for Metrics {
         registry.register("aws_requests", "Calls to AWS", calls.clone());
         registry.register("leading", "1 while this replica holds the lease", leading.clone());
         registry.register("build_info", "The version that runs", build);
-        let cpu = cpu::Cpu::default();
-        cpu.register(&mut registry);
-        Self { registry, reconciles, errors, durations, calls, leading, cpu }
+        let (registry, before_scrapes) = (Mutex::new(registry), BeforeScrapes::default());
+        Self { registry, reconciles, errors, durations, calls, leading, before_scrapes }
     }
 }
 
@@ -80,7 +84,7 @@ impl Metrics {
         }
     }
 
-    /// `service` and `operation` are the SDK's names, of which there are only as many as muster uses.
+    /// `service` and `operation` are names of the SDK; only those that muster uses occur.
     pub fn called(&self, service: &str, operation: &str, outcome: &'static str) {
         let labels = CallLabels { service: service.into(), operation: operation.into(), outcome };
         self.calls.get_or_create(&labels).inc();
@@ -90,21 +94,20 @@ impl Metrics {
         self.leading.set(leading.into());
     }
 
-    /// How busy the workers of a fleet are, shown until `until` at the longest. Who is not in `samples` has no series any
-    /// more.
-    pub fn show_cpu(&self, uid: &Uid, fleet: FleetLabels, samples: &CpuSamples, until: Instant) {
-        self.cpu.show(uid, fleet, samples, until);
+    /// Registers the metrics of one kind.
+    pub fn register(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub fn forget_cpu(&self, uid: &Uid) {
-        self.cpu.forget(uid);
+    pub fn before_each_scrape(&self, what: impl Fn() + Send + Sync + 'static) {
+        self.before_scrapes.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(what));
     }
 
-    /// The OpenMetrics text.
+    /// The metrics as OpenMetrics text.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
-        self.cpu.expire(Clock.monotonic());
+        self.before_scrapes.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|what| what());
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(text)
     }
 }

@@ -1,14 +1,14 @@
-//! The order of writes that no crash can break.
+//! The crash-safe order of writes.
 //!
-//! AWS offers few transactions. Before a call that creates, ends or sends, what the call will be is written to the
-//! object's status; only the answer to that write makes an [`Acknowledged`] value, and only an `Acknowledged` value can
-//! be sent. So there is no code path that calls first and records later.
+//! AWS has few transactions. Before a call that launches or terminates, its intent is written to the status of the
+//! object. Only the response to that write gives an [`Acknowledged`] value, and only an `Acknowledged` value can be
+//! sent, so no code can send a call first and record it later.
 
 use std::time::{Duration, Instant};
 
 use crate::{clock::Timings, lease::Leadership};
 
-/// The answer of the API server to a write of a status.
+/// The response of the API server to a write of a status.
 #[derive(Clone, Debug)]
 pub struct Acknowledgement<S> {
     status: S,
@@ -16,7 +16,7 @@ pub struct Acknowledgement<S> {
 }
 
 impl<S> Acknowledgement<S> {
-    /// `since` is when the write was begun, so that the send window can only be too short, never too long.
+    /// `since` is when the write began, so that the send window is never too long.
     pub(crate) fn new(status: S, since: Instant) -> Self {
         Self { status, since }
     }
@@ -26,26 +26,26 @@ impl<S> Acknowledgement<S> {
         &self.status
     }
 
-    /// `intent`, if the answer shows it whole. A 200 alone proves nothing: an older CRD prunes fields that it does not
-    /// know.
+    /// `intent`, if the response contains it completely. The status 200 is no proof: an older CRD prunes unknown
+    /// fields.
     pub fn confirm<T: PartialEq>(&self, intent: T, find: impl FnOnce(&S) -> Option<&T>) -> Option<Acknowledged<T>> {
         (find(&self.status) == Some(&intent)).then_some(Acknowledged { intent, since: self.since })
     }
 }
 
-/// An intent that is known to be stored. There is no other way to make one than [`Acknowledgement::confirm`].
+/// An intent that is known to be stored. Only [`Acknowledgement::confirm`] makes one.
 #[derive(Clone, Debug)]
 pub struct Acknowledged<T> {
     intent: T,
     since: Instant,
 }
 
-/// Why an acknowledged intent may not be sent now. It stays stored, and the next look settles it.
+/// Why an acknowledged intent may not be sent now. It stays stored, and the next reconcile settles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
     #[error("too much time has passed since the intent was stored")]
     WindowPassed,
-    #[error("leadership is not held for long enough to see the call through")]
+    #[error("the lease is not held for long enough to complete the call")]
     NotLeading,
 }
 
@@ -54,10 +54,10 @@ impl<T> Acknowledged<T> {
         &self.intent
     }
 
-    /// For how long a call for this intent may last, all attempts together, if it is begun at `now`.
+    /// The maximum duration of a call for this intent that begins at `now`, all attempts together.
     ///
     /// # Errors
-    /// The intent is too old, or the lease could pass to another before the call has surely ended.
+    /// The intent is too old, or another replica could get the lease before the call has ended.
     pub fn sendable(&self, now: Instant, leadership: &Leadership, timings: &Timings) -> Result<Duration, NotSent> {
         if now.saturating_duration_since(self.since) > timings.send_window {
             return Err(NotSent::WindowPassed);
@@ -66,7 +66,8 @@ impl<T> Acknowledged<T> {
             None => return Err(NotSent::NotLeading),
             Some(until) => until.saturating_duration_since(now).min(timings.call_deadline),
         };
-        // Less than this and the call would likely be cut after it took effect, which costs a search to settle.
+        // With less time, the call would probably be cut off after it took effect, and a search would be needed to
+        // settle it.
         if budget < timings.call_deadline / 4 { Err(NotSent::NotLeading) } else { Ok(budget) }
     }
 }

@@ -1,4 +1,4 @@
-//! Counts the calls of all SDK clients, each operation as the SDK names it.
+//! Counts the calls of all SDK clients by operation.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use crate::metrics::Metrics;
 
 #[derive(Clone, Debug)]
-pub(super) struct CallCounter(pub Arc<Metrics>);
+pub(super) struct CallCounter(pub(super) Arc<Metrics>);
 
 #[dyn_dispatch_hint]
 impl Intercept for CallCounter {

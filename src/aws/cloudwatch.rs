@@ -1,4 +1,4 @@
-//! CloudWatch: how busy instances are.
+//! CloudWatch: the CPU utilization of instances.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,12 +10,14 @@ use aws_sdk_cloudwatch::{
 use jiff::Timestamp;
 
 use crate::{
-    aws::{Bucket, Error, Session},
+    aws::{
+        Bucket, Error, Session,
+        cpu_samples::{CpuSample, CpuSamples, Period},
+    },
     ids::InstanceId,
-    workers::cpu::{CpuSample, CpuSamples, Period},
 };
 
-/// GetMetricData takes no more metrics.
+/// The maximum number of metrics in GetMetricData.
 const METRICS_PER_CALL: usize = 500;
 const OPERATION: &str = "cloudwatch:GetMetricData";
 
@@ -32,8 +34,8 @@ impl CloudWatch {
         Self { client: Client::from_conf(config.build()), session: session.clone() }
     }
 
-    /// The mean CPU of each instance over the newest of its periods that is over. What CloudWatch has no value of is left
-    /// out. A call for each 500 instances, which AWS charges for by the instance.
+    /// The average CPU utilization of each instance in its newest completed period. Instances without a value are
+    /// omitted. One call for each 500 instances; AWS charges for each instance.
     pub async fn cpu(&self, wanted: &BTreeMap<InstanceId, Period>, now: Timestamp) -> Result<CpuSamples, Error> {
         let wanted: Vec<_> = wanted.iter().collect();
         let mut found = CpuSamples::new();
@@ -44,9 +46,7 @@ impl CloudWatch {
     }
 
     async fn batch(&self, wanted: &[(&InstanceId, &Period)], now: Timestamp) -> Result<CpuSamples, Error> {
-        let Session { account, region, limits, .. } = &self.session;
-        let taken = limits.take(account, region, Bucket::GetMetricData, 1);
-        let _permit = taken.map_err(|_| Error::not_sent(OPERATION))?;
+        let _permit = self.session.take(OPERATION, Bucket::GetMetricData, 1)?;
         let queries = wanted.iter().enumerate().map(|(index, (id, period))| query(index, id, **period));
         let queries = queries.collect::<Result<Vec<_>, _>>()?;
         let back = wanted.iter().map(|(_, period)| period.memory()).max().unwrap_or_default();
@@ -70,7 +70,7 @@ impl CloudWatch {
                 let values = result.timestamps().iter().zip(result.values());
                 let samples = values.filter_map(|(begin, percent)| {
                     let at = Timestamp::from_second(begin.secs()).ok()? + period.duration();
-                    // A period that goes on has a value, too, but not of all of it.
+                    // A period that is not over has a value too, but not of the whole period.
                     (at <= now).then_some(CpuSample { percent: *percent, at })
                 });
                 if let Some(sample) = samples.max_by_key(|sample| sample.at) {

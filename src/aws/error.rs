@@ -1,42 +1,44 @@
-//! What AWS answers when it does not do what was asked, classified by its code.
+//! Errors of AWS calls, classified by their code.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-/// What an error means for what to do next.
+use crate::error_chain::Chain;
+
+/// The class of an error, which decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// What was named does not exist.
+    /// The named resource does not exist.
     NotFound,
     /// Too many calls.
     Throttled,
-    /// AWS has none of what was asked for, here and now.
+    /// AWS has no capacity for the request now.
     NoCapacity,
-    /// The identity may not do this.
+    /// The identity is not allowed to make the call.
     Denied,
-    /// The request is wrong and will be refused again as it is.
+    /// The request is invalid; the same request is refused again.
     InvalidInput,
-    /// Something else is in the way: a changed request under a used token, a write that was overtaken.
+    /// The request conflicts with another one: a changed request with a used token, or a concurrent write.
     Conflict,
-    /// No answer, or one that promises nothing: it may have happened or not.
+    /// No response, or a response without a result: the call may have taken effect or not.
     Transient,
 }
 
-/// A call to AWS that did not do what was asked.
+/// A call to AWS that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} failed: {code}: {message}")]
 pub struct Error {
     pub operation: &'static str,
     pub class: Class,
-    /// AWS's own code, or what stood in the way of getting one.
+    /// The code of AWS, or the reason why there is none.
     pub code: String,
     pub message: String,
 }
 
 impl Error {
-    /// Reads AWS's code and message out of an SDK error.
+    /// Takes the code and message of AWS from an SDK error.
     pub fn from_sdk<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -48,20 +50,20 @@ impl Error {
                 let message = plain(context.err().message().unwrap_or("no message")).to_owned();
                 Self { operation, class: classify(&code, status), code, message }
             }
-            SdkError::TimeoutError(_) => Self::unanswered(operation, "Timeout", "AWS did not answer in time"),
+            SdkError::TimeoutError(_) => Self::timed_out(operation),
             SdkError::DispatchFailure(failure) => {
-                let cause = failure.as_connector_error().map(|e| crate::reconcile::Chain(e).to_string());
-                Self::unanswered(operation, "ConnectionFailed", cause.as_deref().unwrap_or("AWS cannot be reached"))
+                let cause = failure.as_connector_error().map(|e| Chain(e).to_string());
+                Self::transient(operation, "ConnectionFailed", cause.as_deref().unwrap_or("AWS cannot be reached"))
             }
-            SdkError::ResponseError(_) => Self::unanswered(operation, "BadResponse", "the answer was cut or garbled"),
+            SdkError::ResponseError(_) => Self::garbled(operation, "the response is truncated or invalid"),
             other => {
-                let message = crate::reconcile::Chain(other).to_string();
+                let message = Chain(other).to_string();
                 Self { operation, class: Class::InvalidInput, code: "NotSent".into(), message }
             }
         }
     }
 
-    /// The action that a denial names, and the resource that it was for where it is named too.
+    /// The action that a denial names, and the resource if it names one.
     pub fn denied_action(&self) -> Option<(&str, Option<&str>)> {
         let (_, rest) = self.message.split_once("not authorized to perform: ")?;
         let word = |text: &'_ str| text.split_whitespace().next().map(str::len);
@@ -70,7 +72,7 @@ impl Error {
         Some((action, resource))
     }
 
-    /// The parameter of the call that a refusal names: "Value (x) for parameter name is invalid", "Invalid value 'x' for
+    /// The parameter that an error message names: "Value (x) for parameter name is invalid", "Invalid value 'x' for
     /// Name."
     pub fn parameter(&self) -> Option<&str> {
         let rest = match self.message.split_once("for parameter ") {
@@ -80,13 +82,18 @@ impl Error {
         rest.split_whitespace().next().map(|name| name.trim_end_matches(['.', ',', ';', ':']))
     }
 
-    /// The words of the message that may be ids.
-    pub(super) fn words(&self) -> BTreeSet<&str> {
+    /// Whether a launch failed because of its image.
+    pub fn is_about_image(&self) -> bool {
+        self.code.starts_with("InvalidAMIID.")
+    }
+
+    /// The words of the message, which may be ids.
+    pub fn words(&self) -> BTreeSet<&str> {
         self.message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect()
     }
 
-    /// A call that was not made, since the rate has no room for it. Without the exact time to wait, which would differ each
-    /// time that it is told.
+    /// A call that was not sent because of the rate limit. Without the time to wait, which would change the message
+    /// each time.
     pub(crate) fn not_sent(operation: &'static str) -> Self {
         Self {
             operation,
@@ -96,9 +103,9 @@ impl Error {
         }
     }
 
-    /// The same error of a call that names nothing, so that nothing can be missing. EC2 says now and then that an instance
-    /// does not exist to somebody who lists all (aws/aws-sdk-java#911).
-    pub(super) fn of_nothing_named(self) -> Self {
+    /// The error of a call that names no resource, so that nothing can be missing. EC2 sometimes returns NotFound for
+    /// an instance although the call lists all (aws/aws-sdk-java#911).
+    pub fn of_nothing_named(self) -> Self {
         match self.class {
             Class::NotFound => Self { class: Class::Transient, ..self },
             Class::Throttled
@@ -110,93 +117,79 @@ impl Error {
         }
     }
 
-    fn unanswered(operation: &'static str, code: &str, message: &str) -> Self {
-        Self { operation, class: Class::Transient, code: code.into(), message: message.into() }
+    /// A response without the expected content.
+    pub(crate) fn garbled(operation: &'static str, message: impl fmt::Display) -> Self {
+        Self::transient(operation, "BadResponse", message)
+    }
+
+    pub(super) fn timed_out(operation: &'static str) -> Self {
+        Self::transient(operation, "Timeout", "AWS did not answer in time")
+    }
+
+    pub(super) fn transient(operation: &'static str, code: &str, message: impl fmt::Display) -> Self {
+        Self { operation, class: Class::Transient, code: code.into(), message: message.to_string() }
+    }
+
+    pub(super) fn not_found(operation: &'static str, code: &str, message: impl fmt::Display) -> Self {
+        Self { operation, class: Class::NotFound, code: code.into(), message: message.to_string() }
     }
 }
 
-/// EC2 ends a denial with details that only `sts:DecodeAuthorizationMessage` can read. They differ from call to call, so a
-/// status that quotes them would be written again at each try.
+/// Removes the encoded details at the end of a denial, which only `sts:DecodeAuthorizationMessage` can read. They
+/// differ for each call, so a status with them would be written again at each attempt.
 fn plain(message: &str) -> &str {
     message.split(" Encoded authorization failure message:").next().unwrap_or(message)
 }
 
-/// Classifies a code of any AWS service that muster calls; the HTTP status decides for codes that are not listed.
-/// Sources: the error code pages of EC2, S3, STS, Systems Manager and CloudWatch, and Karpenter's and CAPA's lists of capacity errors.
+/// The codes of each class. Sources: the error code pages of EC2, S3, STS, Systems Manager and CloudWatch, and the lists of
+/// capacity errors in Karpenter and CAPA.
+const CODES: [(Class, &str); 6] = [
+    // VolumeTypeNotAvailableInZone is about the zone of the pool; another zone may have it.
+    (
+        Class::NoCapacity,
+        "InsufficientInstanceCapacity InsufficientHostCapacity InsufficientReservedInstanceCapacity \
+         InsufficientFreeAddressesInSubnet InsufficientCapacity InsufficientCapacityOnHost InstanceLimitExceeded \
+         VcpuLimitExceeded MaxSpotInstanceCountExceeded SpotMaxPriceTooLow UnfulfillableCapacity \
+         ReservationCapacityExceeded VolumeTypeNotAvailableInZone Unsupported UnsupportedOperation \
+         PendingVerification",
+    ),
+    (
+        Class::Throttled,
+        "RequestLimitExceeded Throttling ThrottlingException ThrottledException SlowDown RequestThrottled \
+         TooManyRequestsException TooManyUpdates ResourceCountLimitExceeded",
+    ),
+    (
+        Class::Denied,
+        "UnauthorizedOperation AccessDenied AccessDeniedException AllAccessDisabled AuthFailure InvalidClientTokenId \
+         ExpiredToken ExpiredTokenException InvalidAccessKeyId UnrecognizedClientException InvalidSignatureException \
+         SignatureDoesNotMatch OptInRequired Blocked",
+    ),
+    // IdempotentInstanceTerminated: the token was used, and its instances are terminated.
+    (
+        Class::Conflict,
+        "IdempotentParameterMismatch IdempotentInstanceTerminated IncorrectInstanceState OperationAborted \
+         PreconditionFailed ConditionalRequestConflict ParameterAlreadyExists ConcurrentTagAccess",
+    ),
+    // InvalidResourceId: a tag call for a parameter that does not exist.
+    (Class::NotFound, "NoSuchBucket NoSuchKey NotFound ParameterNotFound ParameterVersionNotFound InvalidResourceId"),
+    (
+        Class::Transient,
+        "InternalError InternalFailure ServiceUnavailable Unavailable RequestTimeout RequestExpired \
+         BadRequest.RequestExpired DependencyFailure",
+    ),
+];
+
+/// The class of a code of any AWS service that muster calls. For other codes, the HTTP status decides.
 fn classify(code: &str, status: u16) -> Class {
-    match code {
-        "InsufficientInstanceCapacity"
-        | "InsufficientHostCapacity"
-        | "InsufficientReservedInstanceCapacity"
-        | "InsufficientFreeAddressesInSubnet"
-        | "InsufficientCapacity"
-        | "InsufficientCapacityOnHost"
-        | "InstanceLimitExceeded"
-        | "VcpuLimitExceeded"
-        | "MaxSpotInstanceCountExceeded"
-        | "SpotMaxPriceTooLow"
-        | "UnfulfillableCapacity"
-        | "ReservationCapacityExceeded"
-        // Of the pool's zone, and another may have it.
-        | "VolumeTypeNotAvailableInZone"
-        | "Unsupported"
-        | "UnsupportedOperation"
-        | "PendingVerification" => Class::NoCapacity,
-        "RequestLimitExceeded"
-        | "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "SlowDown"
-        | "RequestThrottled"
-        | "TooManyRequestsException"
-        | "TooManyUpdates"
-        | "ResourceCountLimitExceeded" => Class::Throttled,
-        "UnauthorizedOperation"
-        | "AccessDenied"
-        | "AccessDeniedException"
-        | "AllAccessDisabled"
-        | "AuthFailure"
-        | "InvalidClientTokenId"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "InvalidAccessKeyId"
-        | "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "OptInRequired"
-        | "Blocked" => Class::Denied,
-        "IdempotentParameterMismatch"
-        // The token was used, and what it launched has ended.
-        | "IdempotentInstanceTerminated"
-        | "IncorrectInstanceState"
-        | "OperationAborted"
-        | "PreconditionFailed"
-        | "ConditionalRequestConflict"
-        | "ParameterAlreadyExists"
-        | "ConcurrentTagAccess" => Class::Conflict,
-        "NoSuchBucket"
-        | "NoSuchKey"
-        | "NotFound"
-        | "ParameterNotFound"
-        | "ParameterVersionNotFound"
-        // A tag call for a parameter that is not there.
-        | "InvalidResourceId" => Class::NotFound,
-        "InternalError"
-        | "InternalFailure"
-        | "ServiceUnavailable"
-        | "Unavailable"
-        | "RequestTimeout"
-        | "RequestExpired"
-        | "BadRequest.RequestExpired"
-        | "DependencyFailure" => Class::Transient,
-        code if code.ends_with("NotFound") || code.ends_with("NotFoundException") => Class::NotFound,
-        _ => match status {
-            404 => Class::NotFound,
-            403 | 401 => Class::Denied,
-            429 => Class::Throttled,
-            500.. => Class::Transient,
-            _ => Class::InvalidInput,
-        },
+    let listed = CODES.iter().find(|(_, codes)| codes.split(' ').any(|listed| listed == code));
+    match (listed, status) {
+        (Some((class, _)), _) => *class,
+        (None, _) if code.ends_with("NotFound") || code.ends_with("NotFoundException") => Class::NotFound,
+        (None, 404) => Class::NotFound,
+        (None, 403 | 401) => Class::Denied,
+        (None, 429) => Class::Throttled,
+        (None, 500..) => Class::Transient,
+        (None, _) => Class::InvalidInput,
     }
 }
 

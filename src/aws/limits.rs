@@ -1,4 +1,4 @@
-//! AWS's request rates, kept on our side so that muster never eats the allowance of others in the account.
+//! The request rates of AWS, limited by muster itself, so that it never uses up the rates of others in the account.
 
 use std::{
     collections::HashMap,
@@ -7,17 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use governor::{
+    DefaultDirectRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _, clock::DefaultClock};
 
 use crate::{
     clock::Clock,
     ids::{AccountId, Region},
 };
 
-/// What AWS counts together, per account and region (EC2 API Reference, "Request throttling"; the default quotas of
-/// Parameter Store and CloudWatch).
+/// A rate of AWS, per account and region (EC2 API Reference, "Request throttling"; the default quotas of Parameter
+/// Store and CloudWatch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bucket {
     RunInstancesRequests,
@@ -28,14 +30,14 @@ pub enum Bucket {
     Describe,
     /// GetParameter and GetParameters.
     ParameterReads,
-    /// What changes parameters or describes them. AWS publishes a rate for PutParameter only, and the lowest of all.
+    /// Calls that change or describe parameters. AWS publishes only the rate of PutParameter, the lowest of all.
     ParameterWrites,
     GetMetricData,
 }
 
 impl Bucket {
-    /// Burst, and refill a second. What launches and ends machines, or writes, keeps half a second's worth of AWS's burst in
-    /// hand, since calls may reach AWS closer together than they were sent, and one that AWS throttles costs a look more.
+    /// Burst, and refill per second. The burst of launches, terminations and writes is half a second below that of AWS,
+    /// because calls may arrive closer together than they were sent, and a throttled call costs a further reconcile.
     fn size(self) -> (u32, u32) {
         match self {
             Self::RunInstancesRequests => (5 - 1, 2),
@@ -51,23 +53,23 @@ impl Bucket {
     }
 }
 
-/// Taken from a bucket before an intent is recorded, so that nothing waits between the record and the call.
+/// Taken before an intent is recorded, so that nothing waits between the record and the call.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit(());
 
-/// The bucket is empty. Look again after this time.
+/// The bucket is empty. Try again after this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotNow(pub Duration);
 
-/// So many objects write parameters of an account and region at once. The rate is so low that more would only wait for each
-/// other, and keep others from being looked after meanwhile.
+/// How many objects may write parameters of an account and region at the same time. The rate is so low that more
+/// objects would only wait, and delay the reconciles of others.
 const PARAMETER_WRITERS: usize = 2;
 
-/// Allows to write parameters, at the rate that [`Bucket::ParameterWrites`] gives.
+/// The permission to write parameters, at the rate of [`Bucket::ParameterWrites`].
 #[derive(Debug)]
 #[must_use]
-pub struct ParameterWriter(#[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit);
+pub struct ParameterWriter(#[expect(dead_code, reason = "released when dropped")] OwnedSemaphorePermit);
 
 #[derive(Debug, Default)]
 pub struct Limits {
@@ -76,7 +78,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Takes `amount` at once or nothing. An amount over the burst counts as the burst.
+    /// Takes `amount` without waiting, or nothing. An amount over the burst counts as the burst.
     pub fn take(&self, account: &AccountId, region: &Region, bucket: Bucket, amount: u32) -> Result<Permit, NotNow> {
         let (burst, _) = bucket.size();
         let amount = NonZeroU32::new(amount.min(burst)).unwrap_or(NonZeroU32::MIN);
@@ -88,7 +90,7 @@ impl Limits {
         }
     }
 
-    /// `None` while enough others write.
+    /// `None` while enough other objects write.
     pub fn parameter_writer(&self, account: &AccountId, region: &Region) -> Option<ParameterWriter> {
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         let all = writers.entry((account.clone(), region.clone()));

@@ -1,14 +1,15 @@
-//! AWS: domain types in and out; SDK types stop here.
+//! AWS: the adapters. No SDK types leave this module.
+
+pub mod advice;
+pub mod cpu_samples;
 
 mod calls;
 pub mod cloudwatch;
-pub mod cpu;
 pub mod ec2;
 mod error;
 mod limits;
 pub mod s3;
 pub mod ssm;
-pub mod sweep;
 
 use std::{
     collections::HashMap,
@@ -27,18 +28,19 @@ use aws_smithy_runtime_api::client::{http::SharedHttpClient, interceptors::Inter
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use tokio::sync::Mutex;
 
-use self::calls::CallCounter;
-pub use self::{
+pub use crate::aws::{
     error::{Class, Error},
     limits::{Bucket, Limits, NotNow, ParameterWriter, Permit},
 };
 use crate::{
+    aws::calls::CallCounter,
     clock::Timings,
+    crd::fields::AwsStatus,
     ids::{AccountId, Region},
     metrics::Metrics,
 };
 
-/// How AWS is reached. Tests set all of it; in production the SDK's own chain finds the credentials.
+/// How AWS is reached. Tests set all fields; in production the SDK finds the credentials.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
     pub endpoint_url: Option<String>,
@@ -46,7 +48,7 @@ pub struct Connection {
     pub credentials: Option<SharedCredentialsProvider>,
 }
 
-/// The way to AWS, as the controller's own identity. Kinds never hold this: they get a [`Session`].
+/// AWS with the identity of the controller itself. Kinds never get this; they get a [`Session`].
 #[derive(Clone)]
 pub struct Aws {
     base: SdkConfig,
@@ -61,7 +63,7 @@ impl fmt::Debug for Aws {
     }
 }
 
-/// A role taken on for one namespace, so that CloudTrail tells the tenants apart.
+/// An assumed role for one namespace, so that CloudTrail shows the tenants separately.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoleSession {
     pub role_arn: String,
@@ -70,7 +72,8 @@ pub struct RoleSession {
     pub region: Region,
 }
 
-/// One identity in one account and region, for one object that was granted it. Made only by `aws_account`.
+/// One identity in one account and region, for one object that was granted it. Only `access` and `aws_account` make
+/// one.
 #[derive(Clone)]
 pub struct Session {
     pub account: AccountId,
@@ -86,37 +89,53 @@ impl fmt::Debug for Session {
     }
 }
 
-/// For how long a look waits for the rate of EC2's reads.
+/// The maximum time that a read waits for the rate limit of EC2.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// Waits until `deadline` for the turn of so many reads at EC2, as the account's rate allows them.
-    pub(crate) async fn turn(&self, operation: &'static str, calls: u32, deadline: Instant) -> Result<Permit, Error> {
-        let turn = self.limits.wait(&self.account, &self.region, Bucket::Describe, calls, deadline);
-        turn.await.map_err(|_| Error::not_sent(operation))
+    /// The account and region for a status.
+    pub fn place(&self) -> AwsStatus {
+        AwsStatus { account_id: self.account.to_string(), region: self.region.to_string() }
     }
 
-    /// For making SDK clients in the modules of this folder, and nowhere else.
-    pub(in crate::aws) fn sdk(&self) -> &SdkConfig {
+    /// Waits until `deadline` for the rate limit to allow `calls` reads of EC2.
+    pub(crate) async fn turn(&self, operation: &'static str, calls: u32, deadline: Instant) -> Result<Permit, Error> {
+        let permit = self.limits.wait(&self.account, &self.region, Bucket::Describe, calls, deadline);
+        permit.await.map_err(|_| Error::not_sent(operation))
+    }
+
+    /// Takes `amount` from `bucket` without waiting.
+    fn take(&self, operation: &'static str, bucket: Bucket, amount: u32) -> Result<Permit, Error> {
+        let permit = self.limits.take(&self.account, &self.region, bucket, amount);
+        permit.map_err(|_| Error::not_sent(operation))
+    }
+
+    /// For SDK clients in this module only.
+    pub fn sdk(&self) -> &SdkConfig {
         &self.config
     }
 
-    /// To be given to every SDK client, so that its calls are in /metrics.
-    pub(in crate::aws) fn call_counter(&self) -> impl Intercept + use<> {
+    /// Every SDK client needs this, so that /metrics counts its calls.
+    pub fn call_counter(&self) -> impl Intercept + use<> {
         CallCounter(self.metrics.clone())
     }
 
-    /// The same for writes that may be sent only once by the SDK: whoever records intents decides about a second attempt.
-    pub(in crate::aws) fn sdk_single_attempt(&self) -> SdkConfig {
+    /// For writes that the SDK must not repeat: the code that records the intent decides about a second attempt.
+    pub fn sdk_single_attempt(&self) -> SdkConfig {
         self.config.to_builder().retry_config(RetryConfig::disabled()).build()
     }
+}
+
+/// Stops waiting for a call at its deadline. The call may have taken effect.
+async fn within<T>(operation: &'static str, deadline: Duration, call: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::time::timeout(deadline, call).await.map_err(|_| Error::timed_out(operation))
 }
 
 fn https_client() -> SharedHttpClient {
     HttpClientBuilder::new().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build_https()
 }
 
-/// An identity as AWS itself names it.
+/// An identity as AWS reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub account: AccountId,
@@ -124,10 +143,10 @@ pub struct Identity {
 }
 
 impl Aws {
-    /// Finds the controller's own credentials as the AWS SDKs do: environment, web identity (IRSA), EKS Pod Identity,
+    /// Finds the credentials of the controller as the AWS SDKs do: environment, web identity (IRSA), EKS Pod Identity,
     /// instance profile.
     pub async fn connect(connection: Connection, timings: &Timings, metrics: Arc<Metrics>) -> Self {
-        // The SDK wants some region before one is named; every session names its own.
+        // The SDK needs a default region; every session sets its own.
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(aws_config::Region::from_static("us-east-1"))
             .retry_config(RetryConfig::standard().with_max_attempts(3))
@@ -140,7 +159,7 @@ impl Aws {
         if let Some(url) = connection.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        // One warm pool of connections for all clients; the SDK would make one for each of them.
+        // One connection pool for all clients; the SDK would create one for each client.
         loader = loader.http_client(connection.http_client.unwrap_or_else(https_client));
         if let Some(credentials) = connection.credentials {
             loader = loader.credentials_provider(credentials);
@@ -148,7 +167,7 @@ impl Aws {
         Self { base: loader.load().await, roles: Arc::default(), limits: Arc::default(), metrics }
     }
 
-    /// Who `role` really is, or the controller itself where there is no role. Asks STS each time.
+    /// The identity of `role`, or of the controller if there is no role. Calls STS each time.
     pub(crate) async fn identity(&self, role: Option<&RoleSession>, region: &Region) -> Result<Identity, Error> {
         const OPERATION: &str = "sts:GetCallerIdentity";
         if let Some(role) = role {
@@ -161,17 +180,12 @@ impl Aws {
             .send()
             .await
             .map_err(|e| Error::from_sdk(OPERATION, &e))?;
-        let garbled = |message: String| Error {
-            operation: OPERATION,
-            class: Class::Transient,
-            code: "BadResponse".into(),
-            message,
-        };
-        let account = AccountId::try_from(answer.account().unwrap_or_default()).map_err(|e| garbled(e.to_string()))?;
+        let account = AccountId::try_from(answer.account().unwrap_or_default());
+        let account = account.map_err(|e| Error::garbled(OPERATION, e))?;
         Ok(Identity { account, arn: answer.arn().unwrap_or_default().to_owned() })
     }
 
-    /// Takes the role on once, for the plain answer that the SDK's own provider buries when it fails.
+    /// Assumes the role once, to get the error of STS, which the provider of the SDK hides.
     async fn assume(&self, role: &RoleSession) -> Result<(), Error> {
         self.sts(None, &role.region)
             .await
@@ -190,7 +204,7 @@ impl Aws {
         aws_sdk_sts::Client::from_conf(config.interceptor(CallCounter(self.metrics.clone())).build())
     }
 
-    /// A session in `account`. That the identity is really of this account is for the caller to have seen.
+    /// A session in `account`. The caller must have verified that the identity is in this account.
     pub(crate) async fn session(&self, account: AccountId, region: Region, role: Option<&RoleSession>) -> Session {
         let config = self.config(role, &region).await;
         Session { account, region, limits: self.limits.clone(), config, metrics: self.metrics.clone() }

@@ -1,4 +1,4 @@
-//! Objects in S3: listed, read up to a size, made and deleted.
+//! Objects in S3: list, read up to a size, create and delete.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -10,18 +10,21 @@ use aws_sdk_s3::{Client, config::Builder, error::SdkError, operation::get_object
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{Class, Error, Session};
+use crate::{
+    aws::{Class, Error, Session, within},
+    error_chain::Chain,
+};
 
-/// The IAM actions that the calls need, which is also what they are called by in errors.
+/// The IAM actions of the calls, which errors name too.
 const LIST: &str = "s3:ListBucket";
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
 const DELETE: &str = "s3:DeleteObject";
 
-/// The SDK does not try again when a body is cut in the middle.
+/// The SDK does not retry when a body is truncated.
 const BODY_ATTEMPTS: u32 = 2;
 
-/// S3 as one identity.
+/// S3 with one identity.
 #[derive(Clone, Debug)]
 pub struct S3 {
     client: Client,
@@ -32,28 +35,28 @@ pub struct S3 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub key: String,
-    /// What the content is known by: made from the ETag, and only comparable within this process.
+    /// Identifies the content: a hash of the ETag, only comparable within this process.
     pub tag: u64,
-    /// To the second, as S3 tells it when an object is read.
+    /// In whole seconds, as in the response of a read.
     pub stored: Timestamp,
     pub size: u64,
 }
 
-/// Up to 1,000 objects, and where to go on.
+/// Up to 1,000 objects, and the token of the next page.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub objects: Vec<Listed>,
     pub next: Option<String>,
 }
 
-/// What reading an object gave.
+/// The result of reading an object.
 #[derive(Clone, Debug)]
 pub enum Read {
-    /// All of it, what this content is known by and when it was stored: it may be newer than what was listed.
+    /// The complete body, its tag and when it was stored. It may be newer than what was listed.
     Body { body: Bytes, tag: Option<u64>, stored: Option<Timestamp> },
-    /// It is larger than was asked for. Reading was broken off.
+    /// It is larger than the limit. Reading was stopped.
     TooLarge,
-    /// It does not exist (any more).
+    /// It does not exist, or no longer.
     Gone,
 }
 
@@ -61,21 +64,21 @@ impl S3 {
     /// `deadline` bounds each call, all attempts together.
     pub fn new(session: &Session, deadline: Duration) -> Self {
         let config = session.sdk();
-        // Only AWS itself answers on a name for each bucket.
+        // Only AWS itself has a host name for each bucket.
         let path_style = config.endpoint_url().is_some();
         let config = Builder::from(config).force_path_style(path_style).interceptor(session.call_counter()).build();
         Self { client: Client::from_conf(config), deadline }
     }
 
-    /// One page of the objects whose keys start with `prefix`, in the order of their keys. Folder markers, whose keys end
-    /// in a slash, are left out.
+    /// One page of the objects whose keys start with `prefix`, sorted by key. Folder markers, whose keys end in a
+    /// slash, are omitted.
     ///
     /// # Errors
-    /// When S3 refuses or does not answer, after the SDK's own attempts.
+    /// When S3 refuses or does not answer, after the retries of the SDK.
     pub async fn list(&self, bucket: &str, prefix: &str, page: Option<&str>) -> Result<Page, Error> {
         let call =
             self.client.list_objects_v2().bucket(bucket).prefix(prefix).set_continuation_token(page.map(Into::into));
-        let answer = within(self.deadline, LIST, call.send()).await?.map_err(|e| Error::from_sdk(LIST, &e))?;
+        let answer = within(LIST, self.deadline, call.send()).await?.map_err(|e| Error::from_sdk(LIST, &e))?;
         let next = match answer.is_truncated() {
             Some(true) => answer.next_continuation_token.clone(),
             Some(false) | None => None,
@@ -84,52 +87,52 @@ impl S3 {
             let stored = object.last_modified().map_or(0, |t| t.secs());
             let size = u64::try_from(object.size().unwrap_or_default()).unwrap_or_default();
             let stored = Timestamp::from_second(stored).unwrap_or(Timestamp::UNIX_EPOCH);
-            // Without an ETag, the time and the size have to tell.
+            // Without an ETag, the time and the size identify the content.
             let tag = object.e_tag().map_or_else(|| hasher().hash_one((stored, size)), tag);
             object.key.filter(|key| !key.ends_with('/')).map(|key| Listed { key, tag, stored, size })
         });
         Ok(Page { objects: objects.collect(), next })
     }
 
-    /// Reads an object of at most `limit` bytes. Never holds more than that, whatever the object says of its size.
+    /// Reads an object of at most `limit` bytes. Never holds more than that, even if the announced size is wrong.
     ///
     /// # Errors
-    /// When S3 refuses, does not answer, or breaks off, after several attempts.
+    /// When S3 refuses, does not answer or truncates the body, after several attempts.
     pub async fn read(&self, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {
         let mut attempt = 1;
         loop {
-            match within(self.deadline, GET, self.read_once(bucket, key, limit)).await? {
+            match within(GET, self.deadline, self.read_once(bucket, key, limit)).await? {
                 Err(error) if error.code == BROKEN_OFF && attempt < BODY_ATTEMPTS => attempt += 1,
                 result => return result,
             }
         }
     }
 
-    /// Makes an object. Where there is one under the key it stays as it is, and that is as good: for keys that are named by
-    /// what is stored there.
+    /// Creates an object. An existing object is not changed, which is a success: for keys that contain the hash of
+    /// their content.
     ///
     /// # Errors
-    /// When S3 refuses or does not answer, after the SDK's own attempts.
+    /// When S3 refuses or does not answer, after the retries of the SDK.
     pub async fn put_new(&self, bucket: &str, key: &str, json: String) -> Result<(), Error> {
         let call = self.client.put_object().bucket(bucket).key(key).if_none_match("*");
         let call = call.content_type("application/json").body(json.into_bytes().into()).send();
-        match within(self.deadline, PUT, Box::pin(call)).await?.map_err(|e| Error::from_sdk(PUT, &e)) {
-            // 412: it is there.
+        match within(PUT, self.deadline, Box::pin(call)).await?.map_err(|e| Error::from_sdk(PUT, &e)) {
+            // 412: it exists.
             Err(error) if error.code == "PreconditionFailed" => Ok(()),
-            // A 409 too: whatever is in conflict may be a deletion, so it is to be tried again.
+            // A 409 is an error: the conflict may be a deletion, so the call must be repeated.
             answer => answer.map(drop),
         }
     }
 
-    /// Deletes an object. That it, or its bucket, does not exist is no error.
+    /// Deletes an object. It is no error if the object or its bucket does not exist.
     ///
     /// # Errors
-    /// When S3 refuses or does not answer, after the SDK's own attempts.
+    /// When S3 refuses or does not answer, after the retries of the SDK.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
         let call = self.client.delete_object().bucket(bucket).key(key).send();
-        let answer = within(self.deadline, DELETE, Box::pin(call)).await?.map(drop);
+        let answer = within(DELETE, self.deadline, Box::pin(call)).await?.map(drop);
         match answer.map_err(|e| Error::from_sdk(DELETE, &e)) {
-            // The bucket is gone, with all that was in it.
+            // The bucket does not exist.
             Err(error) if error.class == Class::NotFound => Ok(()),
             answer => answer,
         }
@@ -151,7 +154,7 @@ impl S3 {
         let stored = answer.last_modified().and_then(|t| Timestamp::from_second(t.secs()).ok());
         let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
         let mut stream = answer.body;
-        while let Some(chunk) = stream.try_next().await.map_err(|e| broken_off(&e))? {
+        while let Some(chunk) = stream.try_next().await.map_err(|e| Error::transient(GET, BROKEN_OFF, Chain(&e)))? {
             if (body.len() + chunk.len()) as u64 > limit {
                 return Ok(Read::TooLarge);
             }
@@ -163,25 +166,11 @@ impl S3 {
 
 const BROKEN_OFF: &str = "BrokenOff";
 
-fn broken_off(error: &dyn std::error::Error) -> Error {
-    let message = crate::reconcile::Chain(error).to_string();
-    Error { operation: GET, class: Class::Transient, code: BROKEN_OFF.into(), message }
-}
-
-async fn within<T>(deadline: Duration, operation: &'static str, call: impl Future<Output = T>) -> Result<T, Error> {
-    tokio::time::timeout(deadline, call).await.map_err(|_| Error {
-        operation,
-        class: Class::Transient,
-        code: "Timeout".into(),
-        message: "S3 did not answer in time".into(),
-    })
-}
-
 fn tag(etag: &str) -> u64 {
     hasher().hash_one(etag)
 }
 
-/// Keyed anew for each process, so that nobody can make two contents that are known by the same.
+/// With random keys in each process, so that nobody can construct two contents with the same tag.
 fn hasher() -> &'static RandomState {
     static HASHER: OnceLock<RandomState> = OnceLock::new();
     HASHER.get_or_init(RandomState::new)

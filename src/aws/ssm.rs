@@ -1,4 +1,4 @@
-//! Parameter Store: parameters read in batches, and written one by one.
+//! Parameter Store: reads parameters in batches, and writes them one by one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,25 +9,25 @@ use std::{
 use aws_sdk_ssm::{
     Client,
     operation::put_parameter::builders::PutParameterFluentBuilder,
-    types::{ParameterStringFilter, ParameterType, ResourceTypeForTagging, Tag},
+    types::{Parameter, ParameterStringFilter, ParameterType, ResourceTypeForTagging, Tag},
 };
 
 use crate::{
-    aws::{Bucket, Class, Error, ParameterWriter, Permit, Session},
+    aws::{Bucket, Error, ParameterWriter, Permit, Session},
     clock::Clock,
     ids::ParameterName,
 };
 
-/// GetParameters and DeleteParameters take no more names.
+/// The maximum number of names in GetParameters and DeleteParameters.
 pub const NAMES_PER_CALL: usize = 10;
 /// The largest page of DescribeParameters.
 const DESCRIBED_PER_CALL: i32 = 50;
-/// The rates of Parameter Store are so low that a call waits for its turn, but not for longer than this.
+/// How long a call waits for the rate limit of Parameter Store, which is low.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Shorter texts are found in AWS's messages by chance.
+/// Shorter values occur in messages of AWS by chance.
 const TELLING_LENGTH: usize = 4;
 
-/// A value that may be secret: it cannot be printed, and is only to be had by asking for it.
+/// A value that may be secret: it is not printed; only [`ParameterValue::expose`] returns it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ParameterValue(String);
 
@@ -36,7 +36,7 @@ impl ParameterValue {
         Self(value.into())
     }
 
-    /// The value itself, not to be logged or shown.
+    /// The value itself, which must not be logged or shown.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -48,16 +48,16 @@ impl fmt::Debug for ParameterValue {
     }
 }
 
-/// How a value is kept.
+/// How a value is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protection {
     /// A `String`.
     Plain,
-    /// A `SecureString`, encrypted with this KMS key. `None`: with the account's own for Systems Manager.
+    /// A `SecureString`, encrypted with this KMS key. `None`: the default key of the account for Systems Manager.
     Encrypted { kms_key_id: Option<String> },
 }
 
-/// A parameter as it is to be.
+/// A parameter to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedParameter {
     pub name: ParameterName,
@@ -65,21 +65,21 @@ pub struct WantedParameter {
     pub protection: Protection,
 }
 
-/// A parameter as it is. The value of a `SecureString` is decrypted.
+/// A stored parameter. The value of a `SecureString` is decrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredParameter {
     pub value: ParameterValue,
-    /// Whether it is a `SecureString`. Which key it is encrypted with, reading it does not tell.
+    /// Whether it is a `SecureString`. The response does not contain the key.
     pub encrypted: bool,
-    /// Counts up from 1 with each write.
+    /// Starts at 1 and increases with each write.
     pub version: i64,
 }
 
-/// Parameter Store in one account and region. Errors are named by the IAM action that the call needs.
+/// Parameter Store in one account and region. Errors name the IAM action of the call.
 #[derive(Clone, Debug)]
 pub struct Ssm {
     client: Client,
-    /// Makes one attempt a call.
+    /// Makes one attempt per call.
     once: Client,
     session: Session,
 }
@@ -93,15 +93,15 @@ impl Ssm {
         Self { client: client(session.sdk()), once: client(&session.sdk_single_attempt()), session: session.clone() }
     }
 
-    /// A single parameter, not decrypted: for what is no secret, like the id of an AMI. A name that does not exist is an
-    /// error of class [`Class::NotFound`].
+    /// A single parameter, not decrypted, for example the id of an AMI. A name that does not exist is an error of class
+    /// [`Class::NotFound`](crate::aws::Class::NotFound).
     pub async fn get_parameter(&self, name: &ParameterName) -> Result<ParameterValue, Error> {
         const OPERATION: &str = "ssm:GetParameter";
         let _permit = self.turn(OPERATION, Bucket::ParameterReads).await?;
         let answer = self.client.get_parameter().name(name.as_str()).send().await;
         let answer = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
         let value = answer.parameter.and_then(|parameter| parameter.value);
-        value.map(ParameterValue).ok_or_else(|| garbled(OPERATION, "a parameter without a value"))
+        value.map(ParameterValue).ok_or_else(|| Error::garbled(OPERATION, "a parameter without a value"))
     }
 
     /// Those of `names` that exist, decrypted.
@@ -109,46 +109,38 @@ impl Ssm {
         &self,
         names: &[ParameterName],
     ) -> Result<BTreeMap<ParameterName, StoredParameter>, Error> {
-        const OPERATION: &str = "ssm:GetParameters";
         let mut found = BTreeMap::new();
-        for names in names.chunks(NAMES_PER_CALL) {
-            let _permit = self.turn(OPERATION, Bucket::ParameterReads).await?;
-            let texts = names.iter().map(ToString::to_string).collect();
-            let answer = self.client.get_parameters().set_names(Some(texts)).with_decryption(true).send().await;
-            for row in answer.map_err(|e| Error::from_sdk(OPERATION, &e))?.parameters.unwrap_or_default() {
-                let encrypted = row.r#type == Some(ParameterType::SecureString);
-                let (Some(name), Some(value)) = (row.name, row.value) else {
-                    return Err(garbled(OPERATION, "a parameter without a name or value"));
-                };
-                let name = ParameterName::try_from(name).map_err(|e| garbled(OPERATION, &e.to_string()))?;
-                let stored = StoredParameter { value: ParameterValue(value), encrypted, version: row.version };
-                found.insert(name, stored);
-            }
+        for row in self.rows(names, true).await? {
+            let encrypted = row.r#type == Some(ParameterType::SecureString);
+            let name = name(GET, row.name())?;
+            let value = row.value.ok_or_else(|| Error::garbled(GET, "a parameter without a value"))?;
+            found.insert(name, StoredParameter { value: ParameterValue(value), encrypted, version: row.version });
         }
         Ok(found)
     }
 
-    /// Which of `names` exist. Nothing is decrypted, so that it works without the key, too.
+    /// Which of `names` exist. Nothing is decrypted, so this works without access to the key.
     pub async fn existing(&self, names: &[ParameterName]) -> Result<BTreeSet<ParameterName>, Error> {
-        const OPERATION: &str = "ssm:GetParameters";
-        let mut found = BTreeSet::new();
-        for names in names.chunks(NAMES_PER_CALL) {
-            let _permit = self.turn(OPERATION, Bucket::ParameterReads).await?;
-            let texts = names.iter().map(ToString::to_string).collect();
-            let answer = self.client.get_parameters().set_names(Some(texts)).with_decryption(false).send().await;
-            for row in answer.map_err(|e| Error::from_sdk(OPERATION, &e))?.parameters() {
-                found.insert(name(OPERATION, row.name())?);
-            }
-        }
-        Ok(found)
+        self.rows(names, false).await?.iter().map(|row| name(GET, row.name())).collect()
     }
 
-    /// The names of all parameters that carry each of the tags with its value.
+    async fn rows(&self, names: &[ParameterName], decrypted: bool) -> Result<Vec<Parameter>, Error> {
+        let mut rows = Vec::new();
+        for names in names.chunks(NAMES_PER_CALL) {
+            let _permit = self.turn(GET, Bucket::ParameterReads).await?;
+            let texts = names.iter().map(ToString::to_string).collect();
+            let answer = self.client.get_parameters().set_names(Some(texts)).with_decryption(decrypted).send().await;
+            rows.extend(answer.map_err(|e| Error::from_sdk(GET, &e))?.parameters.unwrap_or_default());
+        }
+        Ok(rows)
+    }
+
+    /// The names of all parameters that have all of the tags.
     pub async fn names_by_tags(&self, tags: &BTreeMap<String, String>) -> Result<BTreeSet<ParameterName>, Error> {
         const OPERATION: &str = "ssm:DescribeParameters";
         let filter = |(key, value): (&String, &String)| {
             let filter = ParameterStringFilter::builder().key(format!("tag:{key}")).values(value).build();
-            filter.map_err(|e| garbled(OPERATION, &e.to_string()))
+            filter.map_err(|e| Error::garbled(OPERATION, e))
         };
         let filters = tags.iter().map(filter).collect::<Result<Vec<_>, _>>()?;
         let (mut found, mut next) = (BTreeSet::new(), None);
@@ -167,15 +159,15 @@ impl Ssm {
         }
     }
 
-    /// Makes a parameter with its tags, in one attempt, and gives its version. Where there is one of that name, nothing is
-    /// changed and the error is of class [`Class::Conflict`].
+    /// Creates a parameter with its tags, in one attempt, and returns its version. If the name exists, nothing is
+    /// changed and the error has the class [`Class::Conflict`](crate::aws::Class::Conflict).
     pub async fn create(&self, wanted: &WantedParameter, tags: &BTreeMap<String, String>) -> Result<i64, Error> {
         let tags = tags.iter().map(tag).collect::<Result<_, _>>()?;
         self.put(wanted, |call| call.overwrite(false).set_tags(Some(tags))).await
     }
 
-    /// Writes a new version of a parameter, in one attempt, and gives its number. The tags stay: Parameter Store takes none
-    /// with an overwrite.
+    /// Writes a new version of a parameter, in one attempt, and returns its number. The tags do not change: Parameter
+    /// Store accepts none with an overwrite.
     pub async fn overwrite(&self, wanted: &WantedParameter) -> Result<i64, Error> {
         self.put(wanted, |call| call.overwrite(true)).await
     }
@@ -187,7 +179,7 @@ impl Ssm {
     ) -> Result<i64, Error> {
         let _permit = self.turn(PUT, Bucket::ParameterWrites).await?;
         let WantedParameter { name, value, protection } = wanted;
-        // No tier: the account's own default decides whether a value over 4 KB is refused or paid for.
+        // No tier: the default of the account decides whether a value over 4 KB is refused or paid for.
         let call = self.once.put_parameter().name(name.as_str()).value(value.expose());
         let call = match protection {
             Protection::Plain => call.r#type(ParameterType::String),
@@ -199,7 +191,7 @@ impl Ssm {
         answer.map(|answer| answer.version).map_err(|e| without(Error::from_sdk(PUT, &e), value))
     }
 
-    /// Sets tags of a parameter, in one attempt. Other tags stay.
+    /// Sets tags of a parameter, in one attempt. Other tags do not change.
     pub async fn add_tags(&self, name: &ParameterName, tags: &BTreeMap<String, String>) -> Result<(), Error> {
         const OPERATION: &str = "ssm:AddTagsToResource";
         let _permit = self.turn(OPERATION, Bucket::ParameterWrites).await?;
@@ -209,7 +201,8 @@ impl Ssm {
         answer.map(drop).map_err(|e| Error::from_sdk(OPERATION, &e))
     }
 
-    /// The tags of a parameter. A name that does not exist is an error of class [`Class::NotFound`].
+    /// The tags of a parameter. A name that does not exist is an error of class
+    /// [`Class::NotFound`](crate::aws::Class::NotFound).
     pub async fn list_tags(&self, name: &ParameterName) -> Result<BTreeMap<String, String>, Error> {
         const OPERATION: &str = "ssm:ListTagsForResource";
         let _permit = self.turn(OPERATION, Bucket::ParameterWrites).await?;
@@ -218,7 +211,7 @@ impl Ssm {
         Ok(answer.tag_list.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect())
     }
 
-    /// Deletes at most [`NAMES_PER_CALL`] parameters, in one attempt. That one does not exist is no error.
+    /// Deletes at most [`NAMES_PER_CALL`] parameters, in one attempt. A parameter that does not exist is no error.
     pub async fn delete(&self, names: &[ParameterName]) -> Result<(), Error> {
         const OPERATION: &str = "ssm:DeleteParameters";
         let _permit = self.turn(OPERATION, Bucket::ParameterWrites).await?;
@@ -227,14 +220,14 @@ impl Ssm {
         answer.map(drop).map_err(|e| Error::from_sdk(OPERATION, &e))
     }
 
-    /// To be held while writing, so that few objects wait for the rate at once. An error of class [`Class::Throttled`] while
-    /// enough others write: their turn comes first.
+    /// Must be held while writing, so that few objects wait for the rate limit at the same time. An error of class
+    /// [`Class::Throttled`](crate::aws::Class::Throttled) while enough other objects write.
     pub fn writer(&self) -> Result<ParameterWriter, Error> {
         let Session { account, region, limits, .. } = &self.session;
         limits.parameter_writer(account, region).ok_or_else(|| Error::not_sent(PUT))
     }
 
-    /// Waits for the turn of a call, as the account's rate allows it.
+    /// Waits for the rate limit of the account.
     async fn turn(&self, operation: &'static str, bucket: Bucket) -> Result<Permit, Error> {
         let Session { account, region, limits, .. } = &self.session;
         let deadline = Clock.monotonic() + PATIENCE;
@@ -242,9 +235,10 @@ impl Ssm {
     }
 }
 
+const GET: &str = "ssm:GetParameters";
 const PUT: &str = "ssm:PutParameter";
 
-/// AWS quotes what it finds wrong, and it may be the value.
+/// Removes the value from a message of AWS, which may quote it.
 fn without(mut error: Error, value: &ParameterValue) -> Error {
     let value = value.expose();
     let (text, instead) = if value.len() < TELLING_LENGTH {
@@ -257,20 +251,17 @@ fn without(mut error: Error, value: &ParameterValue) -> Error {
 }
 
 fn tag((key, value): (&String, &String)) -> Result<Tag, Error> {
-    Tag::builder().key(key).value(value).build().map_err(|e| garbled(PUT, &e.to_string()))
+    Tag::builder().key(key).value(value).build().map_err(|e| Error::garbled(PUT, e))
 }
 
 fn name(operation: &'static str, text: Option<&str>) -> Result<ParameterName, Error> {
-    ParameterName::try_from(text.unwrap_or_default()).map_err(|e| garbled(operation, &e.to_string()))
-}
-
-fn garbled(operation: &'static str, message: &str) -> Error {
-    Error { operation, class: Class::Transient, code: "BadResponse".into(), message: message.into() }
+    ParameterName::try_from(text.unwrap_or_default()).map_err(|e| Error::garbled(operation, e))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::Class;
 
     #[test]
     fn a_value_is_not_printed() {
@@ -285,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_refusal_that_quotes_the_value_is_told_without_it() {
-        for (value, message, told) in [
+        for (value, message, expected) in [
             ("hunter2", "Value 'hunter2' at 'value' failed", "Value '(the value)' at 'value' failed"),
             ("a", "Value 'a' at 'value' failed", "Value '(the value)' at 'value' failed"),
             ("", "Value '' at 'value' failed", "Value '(the value)' at 'value' failed"),
@@ -297,7 +288,7 @@ mod tests {
                 code: "ValidationException".into(),
                 message: message.into(),
             };
-            assert_eq!(without(error, &ParameterValue::new(value)).message, told);
+            assert_eq!(without(error, &ParameterValue::new(value)).message, expected);
         }
     }
 }

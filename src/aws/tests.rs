@@ -1,15 +1,15 @@
-//! The adapters against an AWS on loopback: what the SDKs write and read is what AWS's own models say.
+//! Tests of the adapters against an AWS sandbox on loopback.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use muster_sandbox::{ParameterKind, Sandbox, SandboxConfig};
 
-use super::{cloudwatch::CloudWatch, ssm::*, *};
+use super::*;
 use crate::{
+    aws::{cloudwatch::CloudWatch, cpu_samples::Period, ssm::*},
     clock::Clock,
     ids::{InstanceId, ParameterName},
-    workers::cpu::Period,
 };
 
 const ACCOUNT: &str = "111111111111";
@@ -38,7 +38,7 @@ fn wanted(path: &str, value: &str, protection: Protection) -> WantedParameter {
 async fn parameters_are_made_compared_changed_and_removed() {
     let sandbox = Sandbox::start(SandboxConfig { throttling: false, ..SandboxConfig::default() }).await.unwrap();
     let ssm = Ssm::new(&session(&sandbox).await);
-    let tags = BTreeMap::from([("muster.dev:fleet-uid".to_owned(), "u-1".to_owned())]);
+    let tags = BTreeMap::from([("muster.dev:owner-uid".to_owned(), "u-1".to_owned())]);
     let secret = wanted("/app/password", "hunter2", Protection::Encrypted { kms_key_id: Some("alias/mine".into()) });
     assert_eq!(ssm.create(&secret, &tags).await, Ok(1));
     let again = ssm.create(&secret, &tags).await.unwrap_err();
@@ -58,7 +58,7 @@ async fn parameters_are_made_compared_changed_and_removed() {
     assert_eq!(ssm.add_tags(&name("/app/password"), &more).await, Ok(()));
     assert_eq!(ssm.list_tags(&name("/app/password")).await.unwrap().len(), 2);
     assert_eq!(ssm.list_tags(&name("/app/none")).await.unwrap_err().class, Class::NotFound);
-    let tagged = ssm.names_by_tags(&BTreeMap::from([("muster.dev:fleet-uid".into(), "u-1".into())])).await.unwrap();
+    let tagged = ssm.names_by_tags(&BTreeMap::from([("muster.dev:owner-uid".into(), "u-1".into())])).await.unwrap();
     assert_eq!(tagged.into_iter().collect::<Vec<_>>(), [name("/app/password")]);
 
     ssm.delete(&[name("/app/password"), name("/app/none")]).await.unwrap();
@@ -117,8 +117,9 @@ async fn ids_that_ec2_does_not_know_cost_one_call_more_however_many_they_are() {
     sandbox.set_zone_dark(&ACCOUNT.parse().unwrap(), REGION, &format!("{REGION}a"), true);
     let all: Vec<_> = hidden.iter().chain(&shown).cloned().collect();
     let described = ec2.describe_by_id(&all).await.unwrap();
-    let said = |of: &[InstanceId], known| of.iter().all(|id| described.get(id).is_some_and(|d| d.is_some() == known));
-    assert!(described.len() == 150 && said(&hidden, false) && said(&shown, true), "{described:?}");
+    let all_known =
+        |of: &[InstanceId], known| of.iter().all(|id| described.get(id).is_some_and(|d| d.is_some() == known));
+    assert!(described.len() == 150 && all_known(&hidden, false) && all_known(&shown, true), "{described:?}");
     let calls = || sandbox.call_counts(&muster_sandbox::CallQuery::default())["ec2:DescribeInstances"];
     assert_eq!(calls(), 3, "one for a hundred that are all unknown, two for the rest");
 

@@ -1,119 +1,106 @@
-//! Machines that are taken over: those that a spec names by id, and those of an earlier object of the same name.
+//! Adopts instances: those that a spec names by id, and those of an earlier object of the same name.
 //!
 //! ```text
 //!   named ──► described by id ──► recorded as adopted ──► tagged as the owner's ──► in the shared sweep
-//!                   └──► refused: told why
+//!                   └──► refused: reported with the reason
 //! ```
 //!
-//! The record makes a machine a worker. The tags follow it, so that a machine without a record never looks like one.
+//! The record makes an instance a worker. Tags are added later, so that an unrecorded instance never looks like one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     time::Instant,
 };
 
 use crate::{
-    aws::{self, Class, Session, ec2::Ec2},
-    condition::{ConditionType, Reason, Verdict},
-    context::Context,
-    ids::{InstanceId, Role, Uid},
-    live::Live,
-    reconcile::Failure,
-    workers::{
-        instance::{Instance, InstanceState},
-        look::WorkerKind,
-        memory::Memory,
-        ownership::{CLUSTER_TAG, Claim, JOB_TAG, OWNER_TAG, OWNER_UID_TAG, Owner, REVISION_TAG},
-        revisions::Revisions,
-        roster::Roster,
+    aws::{
+        self, Session,
+        advice::{self, Remedy},
+        ec2::{
+            Ec2,
+            instance::{Instance, InstanceState},
+        },
     },
+    condition::{ConditionType, Reason, Verdict},
+    ids::{InstanceId, Role, Uid, list},
+    inventory::ownership::{Owner, Ownership},
+    k8s::{live::Live, object::Object},
+    reconcile::{Failure, context::Context},
+    tags::{CLUSTER_TAG, FLEET_TAG, JOB_TAG, OWNER_UID_TAG, REVISION_TAG},
+    workers::{launch_spec::revisions::Revisions, ledger::Ledger, observe::instances::ObservedInstances},
 };
 
-/// So many machines are named in a message.
+/// How many instances a message names.
 const NAMED: usize = 5;
 
-/// What this process knows of machines to take over.
+/// What this process knows of instances to adopt.
 #[derive(Debug, Default)]
 pub struct AdoptionMemory {
-    looked: Option<Looked>,
+    described: Option<DescribedCandidates>,
     /// When this process tagged them. The sweep may be older.
     tagged: BTreeMap<InstanceId, Instant>,
-    untaggable: Option<(Instant, aws::Error)>,
+    tagging_failed: Option<(Instant, aws::Error)>,
 }
 
 #[derive(Debug)]
-struct Looked {
+struct DescribedCandidates {
     generation: i64,
     requested_at: Option<String>,
     at: Instant,
     found: Candidates,
 }
 
-/// The machines that are to be taken over and are not yet.
+/// The instances to adopt that are not recorded yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
     pub adoptable: BTreeMap<InstanceId, Instance>,
     refused: BTreeMap<InstanceId, Refused>,
 }
 
-/// Why a machine cannot be taken over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why an instance cannot be adopted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Refused {
+    #[error("is not in this account and region")]
     Unknown,
+    #[error("is {}", .0.as_str())]
     Over(InstanceState),
-    /// An earlier object of this name launched it.
+    #[error(
+        "belongs to an earlier object of this name: annotate this one with muster.dev/adopt={0} to adopt all of its \
+         instances"
+    )]
     Earlier(Uid),
-    Another {
-        owner: String,
-        cluster: String,
-    },
+    #[error("belongs to {owner} of cluster {cluster}")]
+    Another { owner: String, cluster: String },
 }
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown => f.write_str("is not in this account and region"),
-            Self::Over(state) => write!(f, "is {}", state.as_str()),
-            Self::Earlier(uid) => write!(
-                f,
-                "belongs to an earlier object of this name: annotate this one with muster.dev/adopt={uid} to take over all \
-                 that it left"
-            ),
-            Self::Another { owner, cluster } => write!(f, "belongs to {owner} of cluster {cluster}"),
-        }
-    }
-}
-
-/// Looks at the machines of `wanted` that are not recorded yet: once for each change of the spec, request and sweep.
-pub async fn candidates<K: WorkerKind>(
+/// Describes the instances of `wanted` that are not recorded yet: once for each change of the spec, request and sweep.
+pub async fn candidates<K: Object>(
     ctx: &Context,
     session: &Session,
     live: &Live<K>,
     owner: &Owner,
-    wanted: &BTreeSet<InstanceId>,
+    (wanted, ledger): (&BTreeSet<InstanceId>, &Ledger),
     memory: &mut AdoptionMemory,
 ) -> Result<Candidates, Failure> {
-    let ledger = K::ledger(&live.status());
     let mut known = ledger.adopted();
     known.extend(ledger.victims());
-    let asked: Vec<_> = wanted.difference(&known).cloned().collect();
-    if asked.is_empty() {
-        memory.looked = None;
+    let unrecorded: Vec<_> = wanted.difference(&known).cloned().collect();
+    if unrecorded.is_empty() {
+        memory.described = None;
         return Ok(Candidates::default());
     }
     let (now, generation, requested_at) = (ctx.clock.monotonic(), live.generation(), live.requested_at());
     let period = ctx.config.timings.sweep.mul_f64(0.9);
-    if let Some(looked) = &mut memory.looked
-        && (looked.generation, &looked.requested_at) == (generation, &requested_at)
-        && now.saturating_duration_since(looked.at) < period
+    if let Some(last) = &mut memory.described
+        && (last.generation, &last.requested_at) == (generation, &requested_at)
+        && now.saturating_duration_since(last.at) < period
     {
-        // One that was taken over is not taken over again for what was seen before.
-        looked.found.adoptable.retain(|id, _| !known.contains(id));
-        return Ok(looked.found.clone());
+        // An instance that is recorded now must not be adopted again from an older answer.
+        last.found.adoptable.retain(|id, _| !known.contains(id));
+        return Ok(last.found.clone());
     }
     let mut found = Candidates::default();
-    for (id, instance) in Ec2::new(session).describe_by_id(&asked).await? {
+    for (id, instance) in Ec2::new(session).describe_by_id(&unrecorded).await? {
         match judge(owner, instance.as_ref()) {
             Ok(true) => found.adoptable.extend(instance.map(|instance| (id, instance))),
             Ok(false) => {}
@@ -122,48 +109,46 @@ pub async fn candidates<K: WorkerKind>(
             }
         }
     }
-    memory.looked = Some(Looked { generation, requested_at, at: now, found: found.clone() });
+    memory.described = Some(DescribedCandidates { generation, requested_at, at: now, found: found.clone() });
     Ok(found)
 }
 
-/// Whether a machine is there to be taken over. One that is the owner's already is not.
+/// Whether to adopt an instance: false for one that the owner already owns.
 fn judge(owner: &Owner, instance: Option<&Instance>) -> Result<bool, Refused> {
     let instance = instance.ok_or(Refused::Unknown)?;
     if instance.state.is_over() {
         return Err(Refused::Over(instance.state));
     }
     match owner.claim(instance, &BTreeSet::new()) {
-        Claim::Owned => return Ok(false),
-        Claim::Orphan(uid) => return Err(Refused::Earlier(uid)),
-        Claim::Stranger | Claim::None => {}
+        Ownership::Owned => return Ok(false),
+        Ownership::Orphan(uid) => return Err(Refused::Earlier(uid)),
+        Ownership::Foreign | Ownership::None => {}
     }
     let tag = |key: &str| instance.tags.get(key).cloned();
-    let other = |uid: &str| uid != owner.uid.as_str();
-    if instance.tags.get(OWNER_UID_TAG).is_some_and(|uid| other(uid)) {
-        let owner = tag(OWNER_TAG).or_else(|| tag(JOB_TAG)).unwrap_or_default();
+    if tag(OWNER_UID_TAG).is_some_and(|uid| uid != owner.uid.as_str()) {
+        let owner = tag(FLEET_TAG).or_else(|| tag(JOB_TAG)).unwrap_or_default();
         return Err(Refused::Another { owner, cluster: tag(CLUSTER_TAG).unwrap_or_default() });
     }
     Ok(true)
 }
 
-/// Puts the owner's tags on machines that are recorded as taken over and lack them. `revision` is the current one of a
-/// group. Tells whether any was tagged now.
+/// Adds missing tags to adopted instances, and returns whether it did. `revision` is the current one of a role.
 pub async fn tag(
     ctx: &Context,
     session: &Session,
     owner: &Owner,
     recorded: &BTreeSet<InstanceId>,
-    roster: &Roster,
-    memory: &mut Memory,
+    instances: &ObservedInstances,
+    (memory, revisions): (&mut AdoptionMemory, &Revisions),
     revision: impl Fn(&Role) -> Option<String>,
 ) -> bool {
     let (now, timings) = (ctx.clock.monotonic(), &ctx.config.timings);
-    let Memory { adoption: AdoptionMemory { looked: _, tagged, untaggable }, revisions, .. } = memory;
+    let AdoptionMemory { described: _, tagged, tagging_failed } = memory;
     let lag = timings.sweep + timings.describe_grace;
     tagged.retain(|id, at| recorded.contains(id) && now.saturating_duration_since(*at) < lag);
     let mut lacking: BTreeMap<BTreeMap<String, String>, Vec<InstanceId>> = BTreeMap::new();
-    let machines = roster.machines.values().map(|machine| &machine.instance);
-    for instance in machines.filter(|instance| recorded.contains(&instance.id) && !instance.state.is_over()) {
+    let instances = instances.shown.values().map(|worker| &worker.instance);
+    for instance in instances.filter(|instance| recorded.contains(&instance.id) && !instance.state.is_over()) {
         if let Some(tags) = missing_tags(owner, instance, revisions, &revision)
             && !tagged.contains_key(&instance.id)
         {
@@ -171,28 +156,28 @@ pub async fn tag(
         }
     }
     if lacking.is_empty() {
-        *untaggable = None;
+        *tagging_failed = None;
         return false;
     }
-    let waiting = untaggable.as_ref().is_some_and(|(at, _)| now.saturating_duration_since(*at) < timings.sweep);
+    let waiting = tagging_failed.as_ref().is_some_and(|(at, _)| now.saturating_duration_since(*at) < timings.sweep);
     if waiting || !ctx.leadership.is_held(ctx.clock.monotonic()) {
         return false;
     }
-    *untaggable = None;
+    *tagging_failed = None;
     for (tags, ids) in lacking {
         match Ec2::new(session).tag_instances(&ids, &tags).await {
             Ok(()) => tagged.extend(ids.into_iter().map(|id| (id, now))),
             Err(error) => {
-                tracing::info!(%error, "machines that were taken over were not tagged");
-                *untaggable = Some((now, error));
+                tracing::info!(%error, "adopted instances were not tagged");
+                *tagging_failed = Some((now, error));
                 break;
             }
         }
     }
-    untaggable.is_none()
+    tagging_failed.is_none()
 }
 
-/// The tags that a machine that was taken over is to get, or `None` when it has all of them.
+/// The tags that an adopted instance lacks, or `None` when it has all of them.
 fn missing_tags(
     owner: &Owner,
     instance: &Instance,
@@ -206,7 +191,7 @@ fn missing_tags(
         return None;
     }
     if named && !has(OWNER_UID_TAG, owner.uid.as_str()) {
-        // Launched by an earlier object of this name: its uid stays with its token.
+        // An earlier object of this name launched it: the uid tag stays as its token has it.
         let revision = revision(&Role::try_from(instance.role()).ok()?)?;
         return Some(BTreeMap::from([(REVISION_TAG.to_owned(), revision)]));
     }
@@ -214,43 +199,29 @@ fn missing_tags(
 }
 
 impl AdoptionMemory {
-    /// What keeps machines from being taken over; `None` when nothing does.
+    /// Why instances are not adopted or not tagged; `None` when all are.
     pub fn verdict(&self) -> Option<Verdict> {
-        let refused = self.looked.iter().flat_map(|looked| &looked.found.refused);
+        let refused = self.described.iter().flat_map(|last| &last.found.refused);
         let refused: Vec<_> = refused.map(|(id, why)| format!("{id} {why}")).collect();
-        let say = |reason, message| Some(Verdict::new(ConditionType::AdoptionBlocked, true, reason, message));
+        let verdict = |reason, message| Some(Verdict::new(ConditionType::AdoptionBlocked, true, reason, message));
         if !refused.is_empty() {
-            let more = refused.len().saturating_sub(NAMED);
-            let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-            let named = refused[..refused.len().min(NAMED)].join("; ");
-            return say(Reason::NotAdoptable, format!("not taken over: {named}{more}; take them out of spec.adopt"));
+            let named = list(refused.iter(), NAMED);
+            return verdict(Reason::NotAdoptable, format!("not adopted: {named}; remove them from spec.adopt"));
         }
-        let (_, error) = self.untaggable.as_ref()?;
-        let advice = match error.class {
-            Class::Denied => "; allow ec2:CreateTags on them to the role that muster uses here",
-            Class::NotFound
-            | Class::InvalidInput
-            | Class::Throttled
-            | Class::NoCapacity
-            | Class::Conflict
-            | Class::Transient => "; it is tried again",
-        };
-        say(Reason::TagsRefused, format!("machines that were taken over lack their tags: {error}{advice}"))
+        let (_, error) = self.tagging_failed.as_ref()?;
+        let advice = advice::advice(error, &Remedy::default());
+        let advice = if advice.is_empty() { "; muster tries again".into() } else { advice };
+        verdict(Reason::TagsRefused, format!("adopted instances lack their tags: {error}{advice}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::ClientToken, workers::ownership::ROLE_TAG};
+    use crate::{ids::ClientToken, tags::ROLE_TAG};
 
     const OURS: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
     const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
-
-    fn owner() -> Owner {
-        let (namespace, name) = ("ns".into(), "web".into());
-        Owner { cluster: "c".into(), tag: OWNER_TAG, namespace, name, uid: Uid::try_from(OURS).unwrap() }
-    }
 
     fn instance(state: InstanceState, tags: &[(&str, &str)], token_of: Option<&str>) -> Instance {
         let token = token_of.map(|uid| ClientToken::new(&Uid::try_from(uid).unwrap(), 1).to_string());
@@ -263,10 +234,10 @@ mod tests {
 
     #[test]
     fn what_is_alive_and_nobody_elses_can_be_taken_over() {
-        let tags = |path, uid| [(CLUSTER_TAG, "c"), (OWNER_TAG, path), (OWNER_UID_TAG, uid)];
+        let tags = |path, uid| [(CLUSTER_TAG, "c"), (FLEET_TAG, path), (OWNER_UID_TAG, uid)];
         let another = Refused::Another { owner: "ns/db".into(), cluster: "c".into() };
         let running = InstanceState::Running;
-        for (case, machine, judged) in [
+        for (case, worker, judged) in [
             ("not there", None, Err(Refused::Unknown)),
             ("without tags", Some(instance(running, &[], None)), Ok(true)),
             ("stopped", Some(instance(InstanceState::Stopped, &[], None)), Ok(true)),
@@ -276,17 +247,17 @@ mod tests {
                 Err(Refused::Over(InstanceState::Terminated)),
             ),
             ("launched by us", Some(instance(running, &tags("ns/web", OURS), Some(OURS))), Ok(false)),
-            ("taken over before the status was lost", Some(instance(running, &tags("ns/web", OURS), None)), Ok(true)),
+            ("adopted before the status was lost", Some(instance(running, &tags("ns/web", OURS), None)), Ok(true)),
             ("an earlier object's without its tags", Some(instance(running, &[], Some(EARLIER))), Ok(true)),
             ("another's", Some(instance(running, &tags("ns/db", EARLIER), Some(EARLIER))), Err(another.clone())),
-            ("taken over by another", Some(instance(running, &tags("ns/db", EARLIER), None)), Err(another)),
+            ("adopted by another", Some(instance(running, &tags("ns/db", EARLIER), None)), Err(another)),
             (
                 "an earlier object's",
                 Some(instance(running, &tags("ns/web", EARLIER), Some(EARLIER))),
                 Err(Refused::Earlier(Uid::try_from(EARLIER).unwrap())),
             ),
         ] {
-            assert_eq!(judge(&owner(), machine.as_ref()), judged, "{case}");
+            assert_eq!(judge(&Owner::sample(OURS), worker.as_ref()), judged, "{case}");
         }
     }
 
@@ -294,10 +265,15 @@ mod tests {
     fn who_is_taken_over_gets_the_owners_tags_and_an_orphan_keeps_its_uid() {
         let revision = |role: &Role| Some(format!("{role}-1"));
         let missing = |tags: &[(&str, &str)]| {
-            missing_tags(&owner(), &instance(InstanceState::Running, tags, None), &Revisions::default(), revision)
+            missing_tags(
+                &Owner::sample(OURS),
+                &instance(InstanceState::Running, tags, None),
+                &Revisions::default(),
+                revision,
+            )
         };
-        assert_eq!(missing(&[]), Some(owner().tags(&Role::main(), "main-1")));
-        let orphan = [(CLUSTER_TAG, "c"), (OWNER_TAG, "ns/web"), (OWNER_UID_TAG, EARLIER), (ROLE_TAG, "leader")];
+        assert_eq!(missing(&[]), Some(Owner::sample(OURS).tags(&Role::main(), "main-1")));
+        let orphan = [(CLUSTER_TAG, "c"), (FLEET_TAG, "ns/web"), (OWNER_UID_TAG, EARLIER), (ROLE_TAG, "leader")];
         assert_eq!(missing(&orphan), Some(BTreeMap::from([(REVISION_TAG.to_owned(), "leader-1".to_owned())])));
     }
 }

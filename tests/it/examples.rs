@@ -1,4 +1,4 @@
-//! The examples, each applied as its README says, to an account that has what the README asks for.
+//! The examples, each applied as its README says, to an account that meets the prerequisites of the README.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,18 +7,18 @@ use std::{
     time::Duration,
 };
 
-use muster::{worker_fleet::WorkerFleet, worker_job::WorkerJob};
+use muster::crd::{worker_fleet::WorkerFleet, worker_job::WorkerJob};
 use muster_sandbox::{CapacitySpec, Instance, Market, SandboxConfig, SubnetSpec, WorkersConfig};
 use serde_json::{Value, json};
 
-use crate::{
+use crate::support::{
+    aws_cli::Cli,
     fleet::{live, status},
     job,
-    job_script::Cli,
     scene::{PATIENCE, Scene, condition},
 };
 
-/// An example, in a scene where its AwsAccount exists.
+/// An example in a scene with its AwsAccount.
 struct Example {
     scene: Scene,
     region: String,
@@ -44,25 +44,25 @@ impl Example {
         for profile in granted("instanceProfiles") {
             scene.sandbox.put_instance_profile(&scene.account, &profile, "worker");
         }
-        // Names of the place where a reader applies it.
+        // The namespace of this test.
         account["grants"][0]["namespaces"]["names"] = json!([scene.namespace]);
         scene.create_account(account).await;
         Self { scene, region, folder }
     }
 
-    /// The spec of one of its objects, which leads to this scene's account.
+    /// The spec of one of its objects, with a reference to the AwsAccount of this scene.
     fn spec(&self, file: &str) -> Value {
         let mut spec = manifest(self.folder, file)["spec"].clone();
         spec["aws"]["accountRef"]["name"] = json!(self.scene.namespace);
         spec
     }
 
-    /// A subnet of this scene's account, in place of one of the reader's.
+    /// A subnet of this scene, in place of those of the reader.
     fn subnets(&self) -> Value {
         json!([self.scene.sandbox.subnets(&self.scene.account, &self.region).remove(0).id])
     }
 
-    /// Waits for all of a fleet.
+    /// Waits until all workers of a fleet are ready.
     async fn wait_ready(&self, name: &str, workers: usize) -> Vec<Instance> {
         let ready = |fleet: &WorkerFleet| {
             let status = status(fleet);
@@ -73,7 +73,7 @@ impl Example {
         live(&self.scene)
     }
 
-    /// Waits until a file on a worker's disk holds a text.
+    /// Waits until a file of a worker contains `expected`.
     async fn wait_written(&self, worker: &Instance, file: &str, expected: &str) {
         let is_it = |info: &muster_sandbox::WorkerInfo| info.instance_id == worker.id;
         let workers = self.scene.sandbox.wait_for_workers(|workers| workers.iter().any(is_it)).await;
@@ -155,9 +155,9 @@ async fn roles_have_types_and_user_data_of_their_own_and_are_updated_alone() {
     for (role, count, instance_type, text) in
         [("main", 3, "m6i.large", "mode = work\n"), ("leader", 1, "c6i.xlarge", "mode = lead\n")]
     {
-        let group = of(role, &before);
-        assert_eq!(group.len(), count, "{role}");
-        for worker in group {
+        let workers = of(role, &before);
+        assert_eq!(workers.len(), count, "{role}");
+        for worker in workers {
             assert_eq!(worker.instance_type, instance_type, "{role}");
             example.wait_written(&worker, "opt/render/render.conf", text).await;
         }
@@ -182,7 +182,7 @@ async fn roles_have_types_and_user_data_of_their_own_and_are_updated_alone() {
     assert_eq!(ids(of("main", &before)), ids(of("main", &after)), "the workers stay");
     example.wait_written(&of("leader", &after)[0], "opt/render/render.conf", "mode = lead, again\n").await;
 
-    // A change of the template's replaces the workers only, since the leader has user data of its own.
+    // A change of the template's user data replaces only the workers of main, since the leader has its own.
     let works = example.spec("20-fleet.yaml")["template"]["userData"]["inline"].as_str().unwrap().to_owned();
     let inline = works.replace("mode = work", "mode = work, again");
     scene.change::<WorkerFleet>("render", json!({"spec": {"template": {"userData": {"inline": inline}}}})).await;

@@ -1,42 +1,26 @@
 //! Integration tests: one binary, so that the SDKs are linked once and all tests share one API server.
+//!
+//! | Folder | What its tests prove |
+//! |---|---|
+//! | `worker_fleet/` | instances of a WorkerFleet: launch, replacement, scaling, updates, adoption, termination |
+//! | `worker_job/` | indexes of a WorkerJob: how often each is run, and what counts as its result |
+//! | `workers/` | what both kinds share: `template/` (how workers are launched), `parameters/` (what they read) |
+//! | `fleet_report/` | collection and evaluation of reports from S3 |
+//! | `aws_account/` | credentials, grants, and instances whose owner is gone |
+//! | `controller/` | leadership, shutdown, clock skew, ended watches, hung requests, SIGKILL, older CRDs, restored backups |
+//! | `chart/` | what the Helm chart renders, rejects, installs and permits |
+//! | `crds/` | validation by the API server, `kubectl`, and the YAML in the documentation |
+//! | `examples.rs` | the examples do what their READMEs say |
+//! | `support/` | no tests: the environment of a test (`scene`), and control over the calls of a controller (`tap`, `crash`) |
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
-mod account;
-mod adopt;
+mod aws_account;
 mod chart;
-mod clocks;
-mod cpu;
-mod crash;
+mod controller;
 mod crds;
-mod dark;
 mod examples;
-mod fleet;
-mod fleet_ends;
-mod fleet_faults;
-mod fleet_losses;
-mod fleet_orphans;
-mod fleet_two;
-mod grants;
-mod guards;
-mod hung;
-mod job;
-mod job_crash;
-mod job_faults;
-mod job_plan;
-mod job_results;
-mod job_script;
-mod killed;
-mod lease;
-mod older_crd;
-mod parameters;
-mod report;
-mod restored;
-mod revoked;
-mod roles;
-mod rolling;
-mod scale;
-mod scene;
-mod shell;
-mod tap;
-mod template;
-mod watches;
+mod fleet_report;
+mod support;
+mod worker_fleet;
+mod worker_job;
+mod workers;

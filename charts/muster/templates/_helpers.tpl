@@ -15,7 +15,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Names of what is cluster-wide, so that releases of one name in several namespaces do not meet. */}}
+{{/* The name of cluster-wide objects. Releases with the same name in different namespaces do not conflict. */}}
 {{- define "muster.clusterWideName" -}}
 {{ .Release.Namespace }}-{{ include "muster.fullname" . }}
 {{- end }}
@@ -52,7 +52,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{/* What every namespace that is looked after needs. */}}
+{{/* The rules for every watched namespace. */}}
 {{- define "muster.namespaceRules" -}}
 - apiGroups: [muster.dev]
   resources: [fleetreports, workerfleets]
@@ -60,18 +60,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [muster.dev]
   resources: [fleetreports/status, workerfleets/status, workerjobs/status]
   verbs: [update]
-# A job is deleted when its ttlSecondsAfterFinished is over.
+# muster deletes a job after its ttlSecondsAfterFinished.
 - apiGroups: [muster.dev]
   resources: [workerjobs]
   verbs: [list, watch, patch, delete]
-# Where OwnerReferencesPermissionEnforcement is on, who makes a revision that blocks its owner's deletion needs this.
+# Required with OwnerReferencesPermissionEnforcement, because revisions block the deletion of their owner.
 - apiGroups: [muster.dev]
   resources: [workerfleets/finalizers, workerjobs/finalizers]
   verbs: [update]
 - apiGroups: [apps]
   resources: [controllerrevisions]
   verbs: [get, list, create, patch, delete]
-# User data and values of parameters are taken from these: read by name, and watched where they have the label muster.dev/watch=true.
+# Contain user data and values of parameters. Read by name; watched if they have the label muster.dev/watch=true.
 - apiGroups: [""]
   resources: [configmaps, secrets]
   verbs: [get, list, watch]

@@ -1,5 +1,5 @@
-//! muster as its chart installs it, with the Deployment's container run as a local process: there are no nodes, but the
-//! command, arguments, environment, ServiceAccount and rights are those that a cluster would give it.
+//! muster as its chart installs it, with the container of the Deployment as a local process: there are no nodes, but
+//! the command, arguments, environment, ServiceAccount and permissions are as in a cluster.
 
 use std::{
     collections::BTreeMap,
@@ -29,14 +29,18 @@ use crate::{KubeApi, environment, process_group::Process};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+const MAX_METRICS: u64 = 1 << 20;
 const PORT_ATTEMPTS: usize = 5;
 
 /// A chart installed by helm.
 #[derive(Debug, Clone)]
 pub struct Release {
-    /// Its name and that of its namespace.
+    /// Its name and namespace.
     pub name: String,
     pub namespace: String,
+    /// What runs in the place of the image.
+    pub program: PathBuf,
 }
 
 impl Release {
@@ -60,7 +64,7 @@ impl Release {
         }
     }
 
-    /// Starts the Deployment's container as replica `ordinal`, and returns when its readiness probe succeeds.
+    /// Starts the container of the Deployment as replica `ordinal`, and returns when its readiness probe succeeds.
     /// `environment` is what a node or an admission webhook would add, such as AWS credentials.
     pub async fn run_replica(
         &self,
@@ -77,7 +81,7 @@ impl Release {
         let log = logs.join(format!("{}.log", pod.name));
         for _ in 0..PORT_ATTEMPTS {
             let image = Image::of(&spec, &pod)?;
-            let mut command = Command::new(binary("muster")?);
+            let mut command = Command::new(&self.program);
             command.args(&image.arguments).env_clear().envs(&image.environment).env("KUBECONFIG", &kubeconfig);
             command.envs(environment.iter().cloned());
             let process = api.group().spawn(command, &log)?;
@@ -104,23 +108,33 @@ impl Controller {
         &self.process
     }
 
-    /// Where it serves its probes and metrics.
+    /// The address of its probes and metrics.
     pub fn probes(&self) -> SocketAddr {
         self.probes
     }
 
-    /// Waits until it ends by itself, or is killed.
+    /// The value of a counter or gauge, such as `muster_reconcile_total{kind="WorkerFleet"}`. 0 while it is not listed.
+    pub async fn metric(&self, name: &str) -> Result<u64> {
+        let answer = timeout(READY_WITHIN, get(self.probes, "/metrics", MAX_METRICS)).await;
+        let answer = answer.context("the controller did not answer in time")?.context("cannot read its metrics")?;
+        let answer = String::from_utf8_lossy(&answer);
+        let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(Ok(0), str::parse).with_context(|| format!("the metric {name} is not a whole number"))
+    }
+
+    /// Waits until it ends or is killed.
     pub async fn ended(&self) -> ExitStatus {
         loop {
             if let Some(status) = self.process.ended() {
                 return status;
             }
-            // Others may kill it meanwhile, which takes the child too: nobody can wait for it and hold it.
+            // It may be killed while this waits, which needs the child too, so the child cannot be borrowed for the
+            // wait.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// Asks it to end, as Kubernetes does, and kills it when it takes too long.
+    /// Stops it as Kubernetes does, and kills it if it takes too long.
     pub async fn stop(self) -> Result<()> {
         self.process.terminate()?;
         let deadline = Instant::now() + ENDS_WITHIN;
@@ -133,7 +147,7 @@ impl Controller {
         Ok(())
     }
 
-    /// False when its port was taken by another program in the meantime.
+    /// False if another program took its port meanwhile.
     async fn wait_until_ready(&self) -> Result<bool> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
@@ -143,12 +157,12 @@ impl Controller {
                 }
                 bail!(self.process.obituary(status));
             }
-            if let Ok(Ok(true)) = timeout(Duration::from_secs(2), succeeds(self.probes, &self.ready_path)).await {
+            if let Ok(Ok(true)) = timeout(ANSWERS_WITHIN, succeeds(self.probes, &self.ready_path)).await {
                 return Ok(true);
             }
             if Instant::now() > deadline {
                 bail!(
-                    "the controller is not ready after {READY_WITHIN:?}; it said last:\n{}",
+                    "the controller is not ready after {READY_WITHIN:?}; the end of its log:\n{}",
                     self.process.last_words()
                 );
             }
@@ -157,13 +171,18 @@ impl Controller {
     }
 }
 
-/// Whether a GET is answered with 200, as kubelet's probes ask.
+/// Whether a GET returns 200, like a probe of kubelet.
 async fn succeeds(address: SocketAddr, path: &str) -> std::io::Result<bool> {
+    Ok(get(address, path, 64).await?.starts_with(b"HTTP/1.1 200"))
+}
+
+/// The answer with its head, as far as `limit` bytes go.
+async fn get(address: SocketAddr, path: &str, limit: u64) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.take(64).read_to_end(&mut answer).await?;
-    Ok(answer.starts_with(b"HTTP/1.1 200"))
+    stream.take(limit).read_to_end(&mut answer).await?;
+    Ok(answer)
 }
 
 struct Pod<'a> {
@@ -172,7 +191,7 @@ struct Pod<'a> {
     account: &'a str,
 }
 
-/// What the container's spec comes to on this machine.
+/// The container spec, adapted to a local process.
 struct Image {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
@@ -191,16 +210,16 @@ impl Image {
             environment.insert(variable.name.clone(), expand(&value, &environment));
         }
         if container.env_from.as_ref().is_some_and(|sources| !sources.is_empty()) {
-            bail!("the container takes environment from ConfigMaps or Secrets, which is not supported here");
+            bail!("the container uses environment from ConfigMaps or Secrets, which is not supported here");
         }
-        // The first word is the program, which is built here and not taken from the image.
+        // The first word is the program, which is built locally instead of taken from the image.
         let command = container.command.iter().flatten().skip(1);
         let arguments = command.chain(container.args.iter().flatten()).map(|text| expand(text, &environment)).collect();
 
         let probe = container.readiness_probe.as_ref().and_then(|probe| probe.http_get.as_ref());
         let probe = probe.context("the container has no readiness probe by HTTP")?;
         let inside = port(container, &probe.port)?;
-        // A Pod has a network of its own and can have any port; here one is taken that is free.
+        // A Pod has its own network and any port; here a free port is used.
         let outside = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut image = Self {
             arguments,
@@ -212,7 +231,7 @@ impl Image {
         Ok(image)
     }
 
-    /// Changes `0.0.0.0:8080` to a free port of loopback, wherever the container is told to listen on it.
+    /// Changes `0.0.0.0:8080` to a free port on loopback in all arguments and variables.
     fn listen_on(&mut self, inside: i32, outside: SocketAddr) -> Result<()> {
         let mut changed = 0;
         for text in self.arguments.iter_mut().chain(self.environment.values_mut()) {
@@ -224,7 +243,7 @@ impl Image {
             }
         }
         if changed == 0 {
-            bail!("the container is probed on port {inside}, but nothing tells it to listen on 0.0.0.0:{inside}");
+            bail!("the container is probed on port {inside}, but no argument makes it listen on 0.0.0.0:{inside}");
         }
         Ok(())
     }
@@ -237,7 +256,7 @@ fn value(variable: &EnvVar, pod: &Pod<'_>) -> Result<String> {
         Some("metadata.namespace") => Ok(pod.namespace.to_owned()),
         Some("spec.serviceAccountName") => Ok(pod.account.to_owned()),
         Some("status.podIP") => Ok(Ipv4Addr::LOCALHOST.to_string()),
-        _ => bail!("the container's variable {} comes from something that is not supported here", variable.name),
+        _ => bail!("the container's variable {} has a source that is not supported here", variable.name),
     }
 }
 
@@ -263,10 +282,10 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// A program of this workspace, which stands where this one was built.
+/// A program of this workspace, in the folder of the running program.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let mut folder = environment::own_folder()?;
-    // Tests stand one folder deeper.
+    // Tests are one folder deeper.
     if folder.ends_with("deps") {
         folder.pop();
     }
@@ -322,7 +341,7 @@ mod tests {
         let listens = json!(["--addr=0.0.0.0:1"]);
         for (container, reason) in [
             (json!({"name": "m", "args": listens, "readinessProbe": probe(json!(1)), "env": secret}), "variable A"),
-            (json!({"name": "m", "args": listens, "readinessProbe": probe(json!(2))}), "nothing tells it to listen"),
+            (json!({"name": "m", "args": listens, "readinessProbe": probe(json!(2))}), "no argument makes it listen"),
             (json!({"name": "m", "args": listens, "readinessProbe": probe(json!("p"))}), "no port named p"),
             (json!({"name": "m", "args": listens}), "no readiness probe"),
         ] {

@@ -1,16 +1,12 @@
-//! `make demo`: what muster does, in two minutes.
+//! `make demo`: shows muster in two minutes.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail};
-use nix::{sys::signal::kill, unistd::Pid};
+use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::{
-    environment,
+    logs::Logs,
     objects::{Object, is},
     progress::{Progress, Unread, print},
     world::{Options, World},
@@ -19,31 +15,32 @@ use crate::{
 const NAMESPACE: &str = "quickstart";
 const NAME: &str = "web";
 const WORKERS: i64 = 4;
-/// The file with the version comes last: whoever sees it changed sees the rest changed too.
+/// The file with the version is last, so that the other files have changed when it changes.
 const UPDATE: &str = "grep -q 1.8.5 opt/web/release \
     && echo module_A_filename = module_a-1.9.0.jar >opt/web/conf/worker.conf \
     && echo version = 1.9.0 >opt/web/release";
 const WITHIN: Duration = Duration::from_secs(90);
 
-/// How it ended.
+/// How the demo ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     Done,
     Interrupted,
 }
 
-/// Runs all of it, and ends everything that it started, whichever way it goes.
+/// Runs the demo, and stops everything that it started, also after an error.
 pub async fn demo(root: &Path, stop: impl Future<Output = ()>) -> Result<Ending> {
-    let logs = Logs::make()?;
+    let logs = Logs::make("demo")?;
     let progress = Progress::new();
     let options = Options {
         root: root.to_owned(),
-        logs: logs.folder.clone(),
+        logs: logs.folder().to_owned(),
         controller_manager: false,
         user_data: true,
         agent_config: None,
+        muster: None,
     };
-    // Kept out here, so that it is there to be stopped when the show is cut short.
+    // Outside of the future, so that it can be stopped after an interruption.
     let mut world = None;
     let shown = tokio::select! {
         shown = show(&options, &progress, &mut world) => Some(shown),
@@ -57,7 +54,7 @@ pub async fn demo(root: &Path, stop: impl Future<Output = ()>) -> Result<Ending>
         None => Ok(()),
     };
     match shown {
-        // There is nobody left to show anything to, which is as good as Ctrl-C.
+        // The reader of the output is gone, which is handled like Ctrl-C.
         Some(Err(error)) if error.chain().any(|cause| cause.is::<Unread>()) => stopped.map(|()| Ending::Interrupted),
         Some(shown) => {
             shown.and(stopped).map_err(|error| anyhow!("{error:#}\nEverything is stopped. Logs: {}", logs.keep()))?;
@@ -120,14 +117,14 @@ async fn show(options: &Options, progress: &Progress, world: &mut Option<World>)
         .await?;
     print(format_args!("\n{}", version_table(&second)))?;
     print(
-        "What to try next: the same world, to keep.\n\n    \
+        "What to try next: the same, but kept running.\n\n    \
          make dev USER_DATA=1                                       # in one shell\n    \
          . .dev/env                                                 # in another, for all that follows\n    \
          kubectl apply -f examples/quickstart\n    \
          kubectl scale -n quickstart workerfleet/web --replicas=6\n    \
          kubectl get muster -A --watch\n    \
          kubectl explain workerfleet.spec\n\n\
-         examples/quickstart/README.md tells how to follow the scenario on a cluster and AWS account of your own.\n",
+         examples/quickstart/README.md describes how to follow the scenario on a cluster and AWS account of your own.\n",
     )?;
     Ok(())
 }
@@ -153,51 +150,7 @@ fn version_table(status: &Value) -> String {
     rows.iter().map(|[field, value, count]| format!("    {field:first$}   {value:second$}   {count}\n")).collect()
 }
 
-/// Before the process id, in the name of a folder of logs.
-const PREFIX: &str = "demo-";
-
-/// Logs of a demo that failed are kept until the next one.
-fn remove_those_of_the_dead(logs: &Path) {
-    for folder in std::fs::read_dir(logs).into_iter().flatten().flatten() {
-        let name = folder.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse().ok());
-        if owner.is_some_and(|pid| kill(Pid::from_raw(pid), None).is_err()) {
-            let _ = std::fs::remove_dir_all(folder.path());
-        }
-    }
-}
-
-/// Logs that are of interest only if something fails.
-#[derive(Debug)]
-struct Logs {
-    folder: PathBuf,
-    kept: std::cell::Cell<bool>,
-}
-
-impl Logs {
-    fn make() -> Result<Self> {
-        let all = environment::cache_folder()?.join("logs");
-        remove_those_of_the_dead(&all);
-        let folder = all.join(format!("{PREFIX}{}", std::process::id()));
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(Self { folder, kept: std::cell::Cell::new(false) })
-    }
-
-    fn keep(&self) -> std::path::Display<'_> {
-        self.kept.set(true);
-        self.folder.display()
-    }
-}
-
-impl Drop for Logs {
-    fn drop(&mut self) {
-        if !self.kept.get() {
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
-    }
-}
-
-/// Does on one worker that runs the older version what somebody with a shell there would do.
+/// Updates one worker with the older version, as in a shell on it.
 async fn update_one_worker(world: &World) -> Result<String> {
     for worker in world.sandbox.workers() {
         let update = world.sandbox.run_in_worker(&worker.instance_id, UPDATE, Duration::from_secs(10)).await?;

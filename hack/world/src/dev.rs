@@ -1,4 +1,4 @@
-//! `make dev`: a world to try things in.
+//! `make dev`: a local environment for development.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::{
 
 const BUCKET: &str = "reports";
 
-/// What workers report if their user data does not say otherwise.
+/// What workers report, unless their user data changes it.
 const AGENT: &str = r#"
 bucket = "reports"
 check_interval = "2s"
@@ -42,7 +42,7 @@ spec:
       launchTemplates: ["*"]
 "#;
 
-/// Starts the world, writes `env` into `folder`, and keeps all of it up until `stop` resolves.
+/// Starts the world, writes `env` into `folder`, and keeps everything running until `stop` resolves.
 pub async fn dev(root: &Path, folder: &Path, user_data: bool, stop: impl Future<Output = ()>) -> Result<()> {
     let folder = Folder::make(folder)?;
     let work = async {
@@ -53,6 +53,7 @@ pub async fn dev(root: &Path, folder: &Path, user_data: bool, stop: impl Future<
             controller_manager: true,
             user_data,
             agent_config: Some(AGENT.to_owned()),
+            muster: None,
         };
         let world = World::start(&options, &progress).await?;
         progress
@@ -65,9 +66,9 @@ pub async fn dev(root: &Path, folder: &Path, user_data: bool, stop: impl Future<
             })
             .await?;
         let env = folder.write_env(&world)?;
-        let user_data = if user_data { "runs on this machine, as you" } else { "is stored, not run" };
+        let user_data = if user_data { "runs on this computer, as you" } else { "is stored, not run" };
         print(format_args!(
-            "\nThe world is up. In another shell:\n\n    . {env}\n    kubectl get muster -A\n    aws ec2 describe-subnets\n\n\
+            "\nEverything is running. In another shell:\n\n    . {env}\n    kubectl get muster -A\n    aws ec2 describe-subnets\n\n\
              The AwsAccount `default` grants everything to the namespace `default`. Workers report to the bucket \
              `{BUCKET}`;\ntheir user data {user_data}. Logs: {logs}\n\
              Ctrl-C ends all of it.",
@@ -85,7 +86,7 @@ pub async fn dev(root: &Path, folder: &Path, user_data: bool, stop: impl Future<
         }
     };
     let kept = tokio::select! {
-        Err(error) = world.keep_controller() => Err(error.context("the controller does not start again")),
+        Err(error) = world.keep_controller() => Err(error.context("the controller cannot be restarted")),
         () = stop => Ok(()),
     };
     let _ = print("\nStopping ...");
@@ -94,7 +95,7 @@ pub async fn dev(root: &Path, folder: &Path, user_data: bool, stop: impl Future<
     kept.and(stopped)
 }
 
-/// What the world tells others about itself. Goes when the world does.
+/// The file for other shells. It is removed with the world.
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
@@ -107,14 +108,11 @@ impl Folder {
         if let Some(pid) = fs::read_to_string(&owner).ok().and_then(|text| text.trim().parse().ok())
             && kill(Pid::from_raw(pid), None).is_ok()
         {
-            bail!(
-                "there is a world already, of process {pid}: use it with `. {}/env`, or end it first",
-                path.display()
-            );
+            bail!("process {pid} already runs a world: use it with `. {}/env`, or stop it first", path.display());
         }
-        // What a killed one has left.
+        // Left by a killed process.
         let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
         let folder = Self { path };
         fs::write(owner, std::process::id().to_string())?;
         Ok(folder)
@@ -125,7 +123,7 @@ impl Folder {
             world.kube.tool_folders().iter().map(|folder| folder.display().to_string()).collect();
         folders.extend(controller::binary("muster")?.parent().map(|folder| folder.display().to_string()));
         let mut text = format!(
-            "# Made by `make dev`; gone when it ends.\nexport PATH={}:\"$PATH\"\nunset AWS_PROFILE AWS_SESSION_TOKEN\n",
+            "# Written by `make dev`, and removed when it ends.\nexport PATH={}:\"$PATH\"\nunset AWS_PROFILE AWS_SESSION_TOKEN\n",
             quoted(&folders.join(":"))
         );
         let tools =
@@ -145,7 +143,7 @@ impl Drop for Folder {
     }
 }
 
-/// As one word of a shell.
+/// Quotes the text as one word of a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

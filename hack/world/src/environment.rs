@@ -14,12 +14,12 @@ pub(crate) fn test_kubeconfig() -> Option<PathBuf> {
     variable("MUSTER_TEST_KUBECONFIG").map(PathBuf::from)
 }
 
-/// Where setup-envtest has put its binaries.
+/// The folder of the binaries of setup-envtest.
 pub(crate) fn kubebuilder_assets() -> Option<PathBuf> {
     variable("KUBEBUILDER_ASSETS").map(PathBuf::from)
 }
 
-/// What this project keeps between runs: `muster` in the user's cache folder.
+/// The cache of this project: `muster` in the cache folder of the user.
 pub fn cache_folder() -> Result<PathBuf> {
     variable("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -33,13 +33,13 @@ pub(crate) fn path() -> Vec<PathBuf> {
     variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
-/// PATH as it is.
+/// The value of PATH.
 pub(crate) fn path_text() -> Option<String> {
     variable("PATH").and_then(|path| path.into_string().ok())
 }
 
-/// Where the running program stands.
+/// The folder of the running program.
 pub(crate) fn own_folder() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot tell where this program stands")?;
+    let own = std::env::current_exe().context("cannot find the path of this program")?;
     Ok(own.parent().context("a program without a folder")?.to_owned())
 }

@@ -1,11 +1,13 @@
-//! A whole world for muster on one machine: a Kubernetes API server, AWS on loopback, and the controller between them.
-//! Tests take the pieces, `make demo` and `make dev` run all of it.
+//! A local environment for muster: a Kubernetes API server, AWS on loopback, and the controller. Tests use the parts;
+//! `make demo`, `make dev` and `make memory` run all of it.
 
 pub mod controller;
 pub mod demo;
 pub mod dev;
 mod environment;
 pub mod kubernetes;
+mod logs;
+pub mod memory;
 pub mod objects;
 pub mod progress;
 pub mod world;

@@ -1,4 +1,4 @@
-//! The command behind `make demo` and `make dev`.
+//! The command behind `make demo`, `make dev` and `make memory`.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,10 +12,11 @@ use muster_world::{
     demo::{Ending, demo},
     dev::dev,
     kubernetes::Options,
+    memory::{Measurement, memory},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs a Kubernetes API server, AWS on loopback and muster between them, on this machine alone.
+/// Runs a Kubernetes API server, AWS on loopback and muster on this computer.
 #[derive(Debug, Parser)]
 #[command(name = "muster-world")]
 struct Arguments {
@@ -25,26 +26,44 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show what muster does, and end.
+    /// Show what muster does, and exit.
     Demo {
-        /// The checkout, which has the chart and the examples.
+        /// The checkout, with the chart and the examples.
         #[arg(long, default_value = ".")]
         root: PathBuf,
     },
-    /// Start all of it and stay up until Ctrl-C.
+    /// Start everything, and run until Ctrl-C.
     Dev {
-        /// The checkout, which has the chart.
+        /// The checkout, with the chart.
         #[arg(long, default_value = ".")]
         root: PathBuf,
-        /// Where to put `env`, which tells a shell how to use the world, and logs. Goes when the world does.
+        /// The folder for `env`, which sets up a shell, and for logs. It is removed when the command ends.
         #[arg(long, default_value = ".dev")]
         folder: PathBuf,
-        /// Run the user data of workers on this machine, as you, in a folder of its own. Without it, user data is only
+        /// Run the user data of workers on this computer, as you, in a separate folder. Without it, user data is only
         /// stored.
         #[arg(long)]
         user_data: bool,
     },
-    /// Only the Kubernetes API server, until Ctrl-C. Prints the path of its kubeconfig.
+    /// Measure the memory of the controller with many WorkerFleets without workers. Fails above the limits.
+    Memory {
+        /// The checkout, which has the chart and the examples.
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+        /// The program to measure, such as a release build. Default: the one that was built beside this one.
+        #[arg(long)]
+        muster: Option<PathBuf>,
+        /// The number of WorkerFleets.
+        #[arg(long, default_value = "10000")]
+        objects: usize,
+        /// The limit for the controller, in MiB.
+        #[arg(long)]
+        max_rss: Option<f64>,
+        /// The limit for each WorkerFleet, in KiB.
+        #[arg(long)]
+        max_per_object: Option<f64>,
+    },
+    /// Run only the Kubernetes API server until Ctrl-C. Prints the path of its kubeconfig.
     Kube {
         /// Run kube-controller-manager too, so that namespaces can be deleted.
         #[arg(long)]
@@ -52,7 +71,7 @@ enum Verb {
     },
 }
 
-/// What a shell says of a program that Ctrl-C ended.
+/// The exit code of a shell for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
@@ -76,6 +95,10 @@ async fn run(verb: Verb) -> Result<ExitCode> {
             });
         }
         Verb::Dev { root, folder, user_data } => dev(&checkout(&root)?, &folder, user_data, stop).await?,
+        Verb::Memory { root, muster, objects, max_rss, max_per_object } => {
+            let root = checkout(&root)?;
+            memory(&Measurement { root, muster, objects, max_rss, max_per_object }, stop).await?;
+        }
         Verb::Kube { controller_manager } => {
             let api = KubeApi::start_own(&Options { controller_manager, logs: None }).await?;
             println!("{}", api.kubeconfig().display());

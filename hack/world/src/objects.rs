@@ -1,4 +1,4 @@
-//! Custom resources as the world sees them: through the API server, by their public schema only.
+//! Custom resources, read through the API server as JSON.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Object {
         Ok(object.data.get("status").cloned().unwrap_or_default())
     }
 
-    /// Watches it until `done` says so, and returns the status. An error shows what the object says of itself.
+    /// Watches it until `done` returns true, and returns the status. An error shows the conditions of the object.
     pub async fn wait(&self, within: Duration, done: impl Fn(&Value) -> bool) -> Result<Value> {
         let status = |object: &DynamicObject| object.data.get("status").cloned().unwrap_or_default();
         let is_done = |object: Option<&DynamicObject>| object.is_some_and(|object| done(&status(object)));
@@ -45,7 +45,10 @@ impl Object {
                 Ok(object.with_context(|| format!("cannot watch {self}"))?.as_ref().map(status).unwrap_or_default())
             }
             Err(_) => {
-                bail!("{self} has not come so far in {within:?}; it says:\n{}", conditions(&self.status().await?))
+                bail!(
+                    "{self} did not reach the expected status in {within:?}; its conditions:\n{}",
+                    conditions(&self.status().await?)
+                )
             }
         }
     }
@@ -74,9 +77,9 @@ fn conditions(status: &Value) -> String {
             format!("  {}={} {}: {}", text("type"), text("status"), text("reason"), text("message"))
         })
         .collect();
-    if lines.is_empty() { "  nothing yet".to_owned() } else { lines.join("\n") }
+    if lines.is_empty() { "  none yet".to_owned() } else { lines.join("\n") }
 }
 
-fn resource(kind: &str) -> ApiResource {
+pub(crate) fn resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("muster.dev", "v1alpha1", kind))
 }

@@ -1,4 +1,4 @@
-//! What somebody who waits gets to see: a spinner on a terminal, plain lines elsewhere.
+//! Shows the progress: a spinner on a terminal, plain lines elsewhere.
 
 use std::{
     fmt,
@@ -10,13 +10,13 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-/// Shows one step after another.
+/// Shows the steps of a command.
 #[derive(Debug, Clone)]
 pub struct Progress {
     terminal: bool,
 }
 
-/// The step that is under way.
+/// The current step.
 #[derive(Debug)]
 pub struct Step {
     bar: ProgressBar,
@@ -61,7 +61,7 @@ impl Progress {
     }
 }
 
-/// Nobody reads the standard output any more, as after `| head`.
+/// The reader of the standard output is gone, as after `| head`.
 #[derive(Debug)]
 pub(crate) struct Unread(io::Error);
 
@@ -77,7 +77,7 @@ impl std::error::Error for Unread {
     }
 }
 
-/// Prints a line. `println!` would panic where nobody reads any more.
+/// Prints a line. `println!` would panic if the reader is gone.
 pub(crate) fn print(line: impl fmt::Display) -> Result<(), Unread> {
     writeln!(io::stdout().lock(), "{line}").map_err(Unread)
 }
@@ -89,7 +89,7 @@ impl Default for Progress {
 }
 
 impl Step {
-    /// Says how far it is. The same text twice is said once.
+    /// Shows the progress of the step. A repeated text is shown once.
     pub fn say(&self, text: impl Into<String>) {
         let text = text.into();
         if *self.last.borrow() == text {
@@ -98,7 +98,7 @@ impl Step {
         if self.terminal {
             self.bar.set_message(text.clone());
         } else {
-            // If nobody reads it, the end of the step finds that out too.
+            // If the reader is gone, the end of the step fails too.
             let _ = print(format_args!("  {text}"));
         }
         self.last.replace(text);

@@ -1,4 +1,4 @@
-//! API server, AWS and controller together.
+//! The API server, AWS and the controller together.
 
 use std::{
     convert::Infallible,
@@ -17,30 +17,32 @@ use crate::{
     progress::{Progress, print},
 };
 
-/// Where everything is, unless a manifest says otherwise.
+/// The region, unless a manifest sets another.
 pub const REGION: &str = "us-east-1";
-/// The AWS account that the controller's own identity is in.
+/// The AWS account of the identity of the controller.
 pub const ACCOUNT: &str = "123456789012";
 
-/// kubelet's first back-off is 10 s. No state tells that an attempt is worth making.
+/// The first back-off of kubelet. No state shows when another attempt is useful.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a world is made with.
+/// The options of a world.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The checkout, which has the chart and the examples.
     pub root: PathBuf,
-    /// Where every part's log goes.
+    /// The folder of all logs.
     pub logs: PathBuf,
     /// Runs kube-controller-manager too, so that namespaces can be deleted.
     pub controller_manager: bool,
-    /// Runs the user data of workers, as the user of this process: only for what is trusted as one's own scripts are.
+    /// Runs the user data of workers as the user of this process: only for trusted scripts.
     pub user_data: bool,
-    /// The agent's configuration on workers whose user data writes none.
+    /// The configuration of the agent on workers whose user data writes none.
     pub agent_config: Option<String>,
+    /// The controller's program; without it, the one that was built beside this one.
+    pub muster: Option<PathBuf>,
 }
 
-/// A running world. Dropping it ends all of it; so does the end of this process.
+/// A running world. All parts stop when it is dropped, or when this process ends.
 #[derive(Debug)]
 pub struct World {
     controller: Controller,
@@ -57,7 +59,7 @@ impl World {
     pub async fn start(options: &Options, progress: &Progress) -> Result<Self> {
         let chart = options.root.join("charts/muster");
         fs::metadata(&chart).with_context(|| format!("{} is missing: run this in a checkout", chart.display()))?;
-        fs::create_dir_all(&options.logs).with_context(|| format!("cannot make {}", options.logs.display()))?;
+        fs::create_dir_all(&options.logs).with_context(|| format!("cannot create {}", options.logs.display()))?;
 
         let kube = progress
             .step("Starting a Kubernetes API server", async |_| {
@@ -79,7 +81,11 @@ impl World {
                 Sandbox::start(SandboxConfig { workers: Some(workers), ..SandboxConfig::default() }).await
             })
             .await?;
-        let release = progress.step("Installing muster with helm", async |_| install(&kube, &chart).await).await?;
+        let release = progress
+            .step("Installing muster with helm", async |_| {
+                install(&kube, &chart, options.muster.clone().map_or_else(|| binary("muster"), Ok)?).await
+            })
+            .await?;
         let controller = progress
             .step("Starting the controller", async |_| {
                 release.run_replica(&kube, 0, &aws_environment(&sandbox), &options.logs).await
@@ -88,33 +94,47 @@ impl World {
         Ok(Self { controller, release, logs: options.logs.clone(), sandbox, kube })
     }
 
-    /// What a program needs to talk to the sandbox as the root user of [`ACCOUNT`].
+    /// The environment of a program that uses the sandbox as the root user of [`ACCOUNT`].
     pub fn aws_environment(&self) -> Vec<(String, String)> {
         aws_environment(&self.sandbox)
     }
 
-    /// Makes what the README of examples/quickstart asks for in an account: a bucket and an instance profile.
+    /// Creates the requirements of examples/quickstart in an account: a bucket and an instance profile.
     pub fn prepare_quickstart(&self) -> Result<()> {
         let profile = "muster-quickstart-worker";
         self.sandbox.put_instance_profile(&ACCOUNT.parse()?, profile, profile);
         Ok(self.sandbox.s3().ensure_bucket(ACCOUNT, REGION, "muster-quickstart-reports")?)
     }
 
-    /// Starts the controller again whenever it ends, as kubelet would. Returns only if that is not possible.
+    /// Restarts the controller when it ends, as kubelet would. Returns only if that is not possible.
     pub async fn keep_controller(&mut self) -> Result<Infallible> {
         loop {
             let status = self.controller.ended().await;
-            let _ = print(format_args!("The controller has ended ({status}); it is started again."));
+            let _ = print(format_args!("The controller has ended ({status}); it is restarted."));
             self.controller =
                 self.release.run_replica(&self.kube, 0, &aws_environment(&self.sandbox), &self.logs).await?;
-            let _ =
-                print("The controller runs again, and acts once the lease of the one before is over: within a minute.");
-            // One that cannot run is not to be started all the time.
+            let _ = print(
+                "The controller runs again, and acts when the lease of the previous one has expired: within a minute.",
+            );
+            // Do not restart a failing controller all the time.
             tokio::time::sleep(RESTART_PAUSE).await;
         }
     }
 
-    /// Ends all parts in an order that lets each finish what it does.
+    /// The controller that runs now.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// Stops the controller, and starts another one after it has ended.
+    pub async fn restart_controller(self) -> Result<Self> {
+        let Self { controller, release, logs, sandbox, kube } = self;
+        controller.stop().await?;
+        let controller = release.run_replica(&kube, 0, &aws_environment(&sandbox), &logs).await?;
+        Ok(Self { controller, release, logs, sandbox, kube })
+    }
+
+    /// Stops all parts, in an order in which each can finish its work.
     pub async fn stop(self) -> Result<()> {
         let Self { controller, sandbox, kube, .. } = self;
         controller.stop().await?;
@@ -124,8 +144,8 @@ impl World {
     }
 }
 
-async fn install(kube: &KubeApi, chart: &Path) -> Result<Release> {
-    let release = Release { name: "muster".to_owned(), namespace: "muster-system".to_owned() };
+async fn install(kube: &KubeApi, chart: &Path, program: PathBuf) -> Result<Release> {
+    let release = Release { name: "muster".to_owned(), namespace: "muster-system".to_owned(), program };
     release.install(kube, chart, &["clusterName=sandbox".to_owned()]).await
 }
 
@@ -137,7 +157,7 @@ fn aws_environment(sandbox: &Sandbox) -> Vec<(String, String)> {
         ("AWS_ACCESS_KEY_ID", format!("AKIASANDBOX{ACCOUNT}")),
         ("AWS_SECRET_ACCESS_KEY", "sandbox".to_owned()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-        // What the user keeps for the real AWS must never come into play here.
+        // Credentials of the user for the real AWS must never be used here.
         ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
         ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
         ("NO_PROXY", "127.0.0.1,localhost".to_owned()),

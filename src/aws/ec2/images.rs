@@ -3,11 +3,13 @@
 use aws_sdk_ec2::types::{Filter, Image, ImageState as SdkImageState};
 use jiff::Timestamp;
 
-use super::{Ec2, garbled, tag_filters};
 use crate::{
-    aws::{Class, Error},
-    ids::{AccountId, ImageId},
-    workers::template::AmiSelector,
+    aws::{
+        Error,
+        ec2::{Ec2, tag_filters},
+    },
+    crd::template::AmiSelector,
+    ids::{AccountId, ImageId, InvalidId},
 };
 
 const OPERATION: &str = "ec2:DescribeImages";
@@ -20,11 +22,11 @@ pub struct ImageRow {
     pub id: ImageId,
     pub name: Option<String>,
     pub owner: AccountId,
-    /// What AWS calls itself as an owner: `amazon`, `aws-marketplace`.
+    /// The alias of an owner that is AWS: `amazon`, `aws-marketplace`.
     pub owner_alias: Option<String>,
     pub state: ImageState,
     pub created_at: Timestamp,
-    /// When its owner begins to advise against it.
+    /// When its owner deprecates it.
     pub deprecated_at: Option<Timestamp>,
 }
 
@@ -32,28 +34,26 @@ pub struct ImageRow {
 pub enum ImageState {
     Available,
     Pending,
-    /// One that nothing can be launched from, as EC2 names it: `failed`, `disabled`, `deregistered`.
+    /// A state in which it cannot be launched, as EC2 names it: `failed`, `disabled`, `deregistered`.
     Unusable(String),
 }
 
 impl Ec2 {
-    /// What EC2 shows of an image.
+    /// Describes an image.
     ///
     /// # Errors
-    /// [`Class::NotFound`], with EC2's own code, for an image that does not exist or that this account may not use.
+    /// [`Class::NotFound`](crate::aws::Class::NotFound), with the code of EC2, for an image that does not exist or that
+    /// this account may not use.
     pub async fn image(&self, id: &ImageId) -> Result<ImageRow, Error> {
         let answer = self.client.describe_images().image_ids(id.as_str()).send().await;
         let answer = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
-        // EC2 answers with an empty list for some images that it no longer has.
-        answer.images().first().map(row).transpose()?.ok_or_else(|| Error {
-            operation: OPERATION,
-            class: Class::NotFound,
-            code: "InvalidAMIID.NotFound".into(),
-            message: format!("The image id '{id}' does not exist"),
+        // For some deleted images EC2 returns an empty list.
+        answer.images().first().map(row).transpose()?.ok_or_else(|| {
+            Error::not_found(OPERATION, "InvalidAMIID.NotFound", format!("The image id '{id}' does not exist"))
         })
     }
 
-    /// The images of these owners that have all marks of `selector`, in any state.
+    /// The images that match `selector`, in any state.
     pub async fn images(&self, selector: &AmiSelector) -> Result<Vec<ImageRow>, Error> {
         let AmiSelector { owners, name, description, tags } = selector;
         let filter = |key: &str, value: &String| Filter::builder().name(key).values(value).build();
@@ -73,8 +73,8 @@ impl Ec2 {
 }
 
 fn row(image: &Image) -> Result<ImageRow, Error> {
-    let bad = |error: crate::ids::InvalidId| garbled(OPERATION, error.to_string());
-    let time = |text: &str| text.parse::<Timestamp>().map_err(|error| garbled(OPERATION, error.to_string()));
+    let bad = |error: InvalidId| Error::garbled(OPERATION, error);
+    let time = |text: &str| text.parse::<Timestamp>().map_err(|error| Error::garbled(OPERATION, error));
     Ok(ImageRow {
         id: ImageId::try_from(image.image_id().unwrap_or_default()).map_err(bad)?,
         name: image.name().map(str::to_owned),

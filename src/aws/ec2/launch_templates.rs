@@ -3,16 +3,15 @@
 use aws_sdk_ec2::types::{LaunchTemplateVersion, MarketType};
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use super::{Ec2, garbled};
 use crate::{
-    aws::{Class, Error},
+    aws::{Error, ec2::Ec2},
+    crd::template::LaunchTemplate,
     ids::{ImageId, InstanceType, InvalidId, LaunchTemplateId, SecurityGroupId, SubnetId, Zone},
-    workers::template::LaunchTemplate,
 };
 
 const OPERATION: &str = "ec2:DescribeLaunchTemplateVersions";
 
-/// One version of a launch template: what of it muster needs to know to lay a request over it.
+/// The part of a launch template version that muster needs to override it with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateRow {
     pub id: LaunchTemplateId,
@@ -20,10 +19,10 @@ pub struct TemplateRow {
     pub image: Option<ImageId>,
     pub instance_type: Option<InstanceType>,
     pub interface: Option<InterfaceRow>,
-    /// The zone that its machines are bound to.
+    /// The zone of its instances, if it sets one.
     pub zone: Option<Zone>,
     pub spot: bool,
-    /// Decoded, where it is text.
+    /// Decoded, if it is text.
     pub user_data: Option<String>,
 }
 
@@ -36,7 +35,7 @@ pub struct InterfaceRow {
 }
 
 impl Ec2 {
-    /// The version that a template's reference stands for now.
+    /// The version that the reference of a worker template resolves to now.
     pub async fn launch_template(&self, wanted: &LaunchTemplate) -> Result<TemplateRow, Error> {
         let call = self
             .client
@@ -44,21 +43,18 @@ impl Ec2 {
             .set_launch_template_name(wanted.name.clone())
             .set_launch_template_id(wanted.id.clone())
             .versions(wanted.version.as_deref().unwrap_or("$Default"))
-            // An image that is named by a parameter is told by its id.
+            // Returns the id of an image that is given as a parameter.
             .resolve_alias(true);
         let answer = call.send().await.map_err(|e| Error::from_sdk(OPERATION, &e))?;
-        answer.launch_template_versions().first().map(row).transpose()?.ok_or_else(|| Error {
-            operation: OPERATION,
-            class: Class::NotFound,
-            code: "InvalidLaunchTemplateId.VersionNotFound".into(),
-            message: "EC2 shows no such version".into(),
+        answer.launch_template_versions().first().map(row).transpose()?.ok_or_else(|| {
+            Error::not_found(OPERATION, "InvalidLaunchTemplateId.VersionNotFound", "The version does not exist")
         })
     }
 }
 
 fn row(version: &LaunchTemplateVersion) -> Result<TemplateRow, Error> {
-    let bad = |error: InvalidId| garbled(OPERATION, error.to_string());
-    let data = version.launch_template_data().ok_or_else(|| garbled(OPERATION, "a version without data"))?;
+    let bad = |error: InvalidId| Error::garbled(OPERATION, error);
+    let data = version.launch_template_data().ok_or_else(|| Error::garbled(OPERATION, "a version without data"))?;
     let interfaces = data.network_interfaces();
     let interface = interfaces.iter().min_by_key(|interface| interface.device_index().unwrap_or_default());
     let interface = interface.map(|interface| {
@@ -74,7 +70,7 @@ fn row(version: &LaunchTemplateVersion) -> Result<TemplateRow, Error> {
     let decoded = |text: &str| BASE64_STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(TemplateRow {
         id: LaunchTemplateId::try_from(version.launch_template_id().unwrap_or_default()).map_err(bad)?,
-        version: version.version_number().ok_or_else(|| garbled(OPERATION, "a version without a number"))?,
+        version: version.version_number().ok_or_else(|| Error::garbled(OPERATION, "a version without a number"))?,
         image: data.image_id().map(ImageId::try_from).transpose().map_err(bad)?,
         instance_type: data
             .instance_type()

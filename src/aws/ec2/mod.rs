@@ -1,7 +1,10 @@
-//! EC2: launching, describing and ending instances, and what they are launched from.
+//! EC2: launches, describes and terminates instances, and describes what they are launched from.
+
+pub mod instance;
 
 mod console;
 mod images;
+pub mod launch_request;
 mod launch_templates;
 mod network;
 mod run;
@@ -18,40 +21,41 @@ use aws_sdk_ec2::{
 };
 use jiff::Timestamp;
 
-pub use self::{
+pub use crate::aws::ec2::{
     images::{ImageRow, ImageState},
     launch_templates::{InterfaceRow, TemplateRow},
     network::SubnetRow,
 };
 use crate::{
-    aws::{Bucket, Class, Error, LONGEST_WAIT, Session},
-    clock::Clock,
-    ids::{ClientToken, InstanceId, SubnetId},
-    workers::{
-        instance::{Described, Instance, InstanceState},
-        launch::Termination,
-        ownership::{CLUSTER_TAG, TAG_PREFIX},
+    aws::{
+        Bucket, Class, Error, LONGEST_WAIT, Session,
+        ec2::instance::{Described, Instance, InstanceState},
+        within,
     },
+    clock::Clock,
+    crd::launches::Termination,
+    ids::{ClientToken, InstanceId, SubnetId},
+    tags::{CLUSTER_TAG, TAG_PREFIX},
     write_ahead::Acknowledged,
 };
 
 const DESCRIBE: &str = "ec2:DescribeInstances";
 /// The largest page of DescribeInstances and DescribeInstanceStatus.
-pub(in crate::aws) const PAGE: i32 = 1000;
-/// DescribeInstances takes up to 1000 ids; EC2's documentation advises smaller calls.
+pub const PAGE: i32 = 1000;
+/// DescribeInstances accepts 1000 ids; the documentation of EC2 recommends smaller calls.
 const IDS_PER_CALL: usize = 100;
-/// The most that TerminateInstances takes, so that a large fleet goes in one call.
+/// The maximum number of ids in TerminateInstances.
 const VICTIMS_PER_CALL: usize = 1000;
-/// Where the rate leaves no room for so many victims, none is sent: they can wait for a few seconds.
+/// When the rate limit does not allow this many victims, none is sent: they can wait for a few seconds.
 const FEW_VICTIMS: usize = 50;
-/// EC2 takes at most this many values a filter.
+/// The maximum number of values in a filter.
 const FILTER_VALUES: usize = 200;
 
 /// EC2 in one account and region.
 #[derive(Clone, Debug)]
 pub struct Ec2 {
     client: Client,
-    /// Makes one attempt a call.
+    /// Makes one attempt per call.
     once: Client,
     session: Session,
 }
@@ -65,10 +69,10 @@ impl Ec2 {
         Self { client: client(session.sdk()), once: client(&session.sdk_single_attempt()), session: session.clone() }
     }
 
-    /// Asks `ids` to end, as far as they are recorded victims. One id that EC2 refuses fails a whole call, so a refused
-    /// call is cut in halves until only that id is left. So is one that is more than the rate of victims has room for. The
-    /// caller has the permit of the first call; where there is none for a further one, the rest is told to be throttled and
-    /// left for another look.
+    /// Terminates those of `ids` that are recorded victims. One id that EC2 refuses fails the whole call, so a refused
+    /// call is split in halves until only that id is left. A call with more victims than the rate limit allows is split
+    /// too. The caller has the permit of the first call; if there is none for a further call, the rest is returned as
+    /// throttled.
     pub async fn terminate_instances(
         &self,
         victims: &Acknowledged<Vec<Termination>>,
@@ -103,7 +107,8 @@ impl Ec2 {
             }
             let texts = batch.iter().map(ToString::to_string).collect();
             let call = self.once.terminate_instances().set_instance_ids(Some(texts));
-            match within(OPERATION, left, call.send()).await {
+            let answer = within(OPERATION, left, call.send()).await;
+            match answer.and_then(|answer| answer.map_err(|e| Error::from_sdk(OPERATION, &e))) {
                 Ok(_) => outcomes.extend(batch.into_iter().map(|id| (id, Ok(())))),
                 Err(error) if batch.len() > 1 && may_be_about_one(&error) => {
                     let rest = batch.split_off(batch.len() / 2);
@@ -115,19 +120,17 @@ impl Ec2 {
         outcomes
     }
 
-    /// Whether a further call may follow within the rate and the time that are left.
+    /// Whether the rate limit and the remaining time allow a further call.
     fn further(&self, operation: &'static str, bucket: Bucket, amount: usize, left: Duration) -> Result<(), Error> {
-        let Session { account, region, limits, .. } = &self.session;
-        let amount = u32::try_from(amount).unwrap_or(u32::MAX);
         if left.is_zero() {
             let message = "the time for this call is over".into();
             return Err(Error { message, ..Error::not_sent(operation) });
         }
-        limits.take(account, region, bucket, amount).map(drop).map_err(|_| Error::not_sent(operation))
+        self.session.take(operation, bucket, u32::try_from(amount).unwrap_or(u32::MAX)).map(drop)
     }
 
-    /// What EC2 says of these very ids. One that it does not know fails a whole call, which names all such: the call is
-    /// repeated without them.
+    /// Describes the instances with these ids. An unknown id fails the whole call, and the error names all unknown ids:
+    /// the call is repeated without them.
     pub async fn describe_by_id(&self, ids: &[InstanceId]) -> Result<Described, Error> {
         let mut described = Described::new();
         let mut batches: Vec<Vec<InstanceId>> = ids.chunks(IDS_PER_CALL).map(<[_]>::to_vec).collect();
@@ -157,7 +160,7 @@ impl Ec2 {
         Ok(described)
     }
 
-    /// Every instance that was launched with one of these tokens, in any state that EC2 still shows.
+    /// All instances that were launched with one of these tokens, in any state.
     pub async fn find_by_token(&self, tokens: &[ClientToken]) -> Result<Vec<Instance>, Error> {
         let mut found = Vec::new();
         for tokens in tokens.chunks(FILTER_VALUES) {
@@ -169,8 +172,8 @@ impl Ec2 {
         Ok(found)
     }
 
-    /// Every instance of `cluster` that is not terminated.
-    pub(in crate::aws) async fn sweep(&self, cluster: &str) -> Result<Vec<Instance>, Error> {
+    /// All instances of `cluster` that are not terminated.
+    pub async fn sweep(&self, cluster: &str) -> Result<Vec<Instance>, Error> {
         let states = [
             InstanceStateName::Pending,
             InstanceStateName::Running,
@@ -197,9 +200,9 @@ impl Ec2 {
         Ok(found)
     }
 
-    /// Whether both status checks of each running instance passed. Instances of others are among them: EC2 cannot filter
-    /// these by tag.
-    pub(in crate::aws) async fn status_checks(&self) -> Result<HashMap<InstanceId, bool>, Error> {
+    /// Whether both status checks of each running instance passed, including instances of others: EC2 cannot filter
+    /// status checks by tag.
+    pub async fn status_checks(&self) -> Result<HashMap<InstanceId, bool>, Error> {
         const OPERATION: &str = "ec2:DescribeInstanceStatus";
         let mut pages = self.client.describe_instance_status().max_results(PAGE).into_paginator().send();
         let mut found = HashMap::new();
@@ -217,8 +220,8 @@ impl Ec2 {
     }
 }
 
-/// Whether a refused batch may be fine but for one of its ids: one that vanished (which tag-scoped permissions answer with
-/// a denial), or one that is protected.
+/// Whether a batch may have been refused because of one id: a missing instance (which tag-scoped permissions report as
+/// a denial), or a protected one.
 fn may_be_about_one(error: &Error) -> bool {
     match error.class {
         Class::NotFound | Class::Denied | Class::InvalidInput | Class::NoCapacity | Class::Conflict => true,
@@ -226,41 +229,8 @@ fn may_be_about_one(error: &Error) -> bool {
     }
 }
 
-/// Cuts a call off at the end of its budget. It may have taken effect.
-async fn within<T, E>(
-    operation: &'static str,
-    budget: Duration,
-    call: impl Future<
-        Output = Result<
-            T,
-            aws_smithy_runtime_api::client::result::SdkError<
-                E,
-                aws_smithy_runtime_api::client::orchestrator::HttpResponse,
-            >,
-        >,
-    >,
-) -> Result<T, Error>
-where
-    E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + 'static,
-{
-    match tokio::time::timeout(budget, call).await {
-        Ok(answer) => answer.map_err(|e| Error::from_sdk(operation, &e)),
-        Err(_) => Err(Error {
-            operation,
-            class: Class::Transient,
-            code: "Timeout".into(),
-            message: "AWS did not answer in time".into(),
-        }),
-    }
-}
-
 fn id(operation: &'static str, text: Option<&str>) -> Result<InstanceId, Error> {
-    InstanceId::try_from(text.unwrap_or_default()).map_err(|error| Error {
-        operation,
-        class: Class::Transient,
-        code: "BadResponse".into(),
-        message: error.to_string(),
-    })
+    InstanceId::try_from(text.unwrap_or_default()).map_err(|error| Error::garbled(operation, error))
 }
 
 /// `None` for a row without a valid id or state, which EC2 does not send.
@@ -296,11 +266,7 @@ fn state(name: &InstanceStateName) -> Option<InstanceState> {
     }
 }
 
-fn garbled(operation: &'static str, message: impl Into<String>) -> Error {
-    Error { operation, class: Class::Transient, code: "BadResponse".into(), message: message.into() }
-}
-
-/// Filters for things that have all of `tags`. In a value `*` stands for any text and `?` for any character.
+/// Filters for resources that have all of `tags`. In a value, `*` matches any text and `?` one character.
 fn tag_filters(tags: &BTreeMap<String, String>) -> impl Iterator<Item = Filter> + '_ {
     tags.iter().map(|(key, value)| Filter::builder().name(format!("tag:{key}")).values(value).build())
 }

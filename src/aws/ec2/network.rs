@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{Filter, Subnet};
 
-use super::{Ec2, garbled, tag_filters};
 use crate::{
-    aws::Error,
+    aws::{
+        Error,
+        ec2::{Ec2, tag_filters},
+    },
     ids::{InvalidId, SecurityGroupId, SubnetId, VpcId, Zone},
 };
 
@@ -22,7 +24,7 @@ pub struct SubnetRow {
 }
 
 impl Ec2 {
-    /// These subnets.
+    /// The subnets with these ids.
     pub async fn subnets(&self, ids: &[SubnetId]) -> Result<Vec<SubnetRow>, Error> {
         let ids = ids.iter().map(ToString::to_string).collect();
         let answer = self.client.describe_subnets().set_subnet_ids(Some(ids)).send().await;
@@ -34,7 +36,7 @@ impl Ec2 {
         self.describe_subnets(tag_filters(tags).collect()).await
     }
 
-    /// The region's default subnets.
+    /// The default subnets of the region.
     pub async fn default_subnets(&self) -> Result<Vec<SubnetRow>, Error> {
         self.describe_subnets(vec![Filter::builder().name("default-for-az").values("true").build()]).await
     }
@@ -47,7 +49,7 @@ impl Ec2 {
                 found.push(subnet(row)?);
             }
         }
-        // In an order that stays, whatever EC2's is.
+        // In a stable order; EC2 guarantees none.
         found.sort_by(|a, b| (&a.zone, &a.id).cmp(&(&b.zone, &b.id)));
         Ok(found)
     }
@@ -65,7 +67,7 @@ impl Ec2 {
         while let Some(page) = pages.next().await {
             for row in page.map_err(|e| Error::from_sdk(GROUPS, &e))?.security_groups() {
                 let id = SecurityGroupId::try_from(row.group_id().unwrap_or_default());
-                found.push(id.map_err(|error| garbled(GROUPS, error.to_string()))?);
+                found.push(id.map_err(|error| Error::garbled(GROUPS, error))?);
             }
         }
         found.sort();
@@ -74,7 +76,7 @@ impl Ec2 {
 }
 
 fn subnet(row: &Subnet) -> Result<SubnetRow, Error> {
-    let bad = |error: InvalidId| garbled(SUBNETS, error.to_string());
+    let bad = |error: InvalidId| Error::garbled(SUBNETS, error);
     Ok(SubnetRow {
         id: SubnetId::try_from(row.subnet_id().unwrap_or_default()).map_err(bad)?,
         vpc: VpcId::try_from(row.vpc_id().unwrap_or_default()).map_err(bad)?,

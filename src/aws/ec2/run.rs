@@ -1,4 +1,4 @@
-//! RunInstances, from an intent and the request that it names.
+//! RunInstances, from an intent and its request.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,21 +10,24 @@ use aws_sdk_ec2::types::{
     TagSpecification, VolumeType,
 };
 
-use super::{Ec2, id, within};
 use crate::{
-    aws::Error,
-    ids::InstanceId,
-    workers::{
-        launch::LaunchIntent,
-        ownership::INDEXES_TAG,
-        request::{Device, LaunchRequest, Metadata, Network, ShutdownBehavior},
+    aws::{
+        Error,
+        ec2::{
+            Ec2, id,
+            launch_request::{Device, LaunchRequest, Metadata, Network, ShutdownBehavior},
+        },
+        within,
     },
+    crd::launches::LaunchIntent,
+    ids::InstanceId,
+    tags::INDEXES_TAG,
     write_ahead::Acknowledged,
 };
 
 impl Ec2 {
-    /// Launches what `intent` says, once, within `budget`. The same intent and request make the same call, whenever it is
-    /// made, and then EC2 gives the same answer.
+    /// Sends the launch of `intent` once, within `budget`. The same intent and request always make the same call, which
+    /// EC2 answers with the same instances.
     pub async fn run_instances(
         &self,
         intent: &Acknowledged<LaunchIntent>,
@@ -54,7 +57,7 @@ impl Ec2 {
             .set_tag_specifications(Some(tags));
         let groups: Vec<_> = request.security_groups.iter().map(ToString::to_string).collect();
         let groups = Some(groups).filter(|groups| !groups.is_empty());
-        // Revisions of earlier versions do not say that the public address needs an interface.
+        // Revisions of earlier versions do not record that a public address needs an interface.
         let call = match (request.network, request.associate_public_ip_address) {
             (Network::Arguments, None) => call.subnet_id(intent.subnet.as_str()).set_security_group_ids(groups),
             (Network::Interface, public) | (Network::Arguments, public @ Some(_)) => {
@@ -71,7 +74,8 @@ impl Ec2 {
             }
             (Network::LaunchTemplate, _) => call,
         };
-        let answer = within(OPERATION, budget, Box::pin(call.send())).await?;
+        let answer =
+            within(OPERATION, budget, Box::pin(call.send())).await?.map_err(|e| Error::from_sdk(OPERATION, &e))?;
         answer.instances().iter().map(|row| id(OPERATION, row.instance_id())).collect()
     }
 }
@@ -81,7 +85,7 @@ fn launch_template(intent: &LaunchIntent, request: &LaunchRequest) -> Option<Lau
     Some(LaunchTemplateSpecification::builder().launch_template_id(id.as_str()).version(version.to_string()).build())
 }
 
-/// One-time, so that EC2 itself never launches another when one is taken back.
+/// One-time, so that EC2 itself does not launch a replacement after an interruption.
 fn spot() -> InstanceMarketOptionsRequest {
     let options = SpotMarketOptions::builder()
         .spot_instance_type(SpotInstanceType::OneTime)
@@ -90,7 +94,7 @@ fn spot() -> InstanceMarketOptionsRequest {
     InstanceMarketOptionsRequest::builder().market_type(MarketType::Spot).spot_options(options).build()
 }
 
-/// A `bare` request has no launch template, which could want the metadata service to be off.
+/// A `bare` request has no launch template, which could disable the metadata service.
 fn metadata_options(metadata: &Metadata, bare: bool) -> Option<InstanceMetadataOptionsRequest> {
     if metadata.is_empty() {
         return None;
@@ -120,7 +124,7 @@ fn device(device: &Device) -> BlockDeviceMapping {
     BlockDeviceMapping::builder().device_name(&device.name).ebs(ebs).build()
 }
 
-/// What differs from launch to launch is in the intent.
+/// The tags of the request, and the indexes of the intent.
 fn tags(intent: &LaunchIntent, request: &LaunchRequest) -> BTreeMap<String, String> {
     let indexes = intent.indexes.iter().map(|indexes| (INDEXES_TAG.to_owned(), indexes.to_string()));
     request.tags.clone().into_iter().chain(indexes).collect()

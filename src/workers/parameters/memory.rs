@@ -1,45 +1,38 @@
-//! What this process knows of the parameters of each object. Lost with the process, which then only looks once more.
+//! What this process knows of the parameters of each object. A process without it only compares the store once more.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-use super::{plan::Groups, problem::Held, sources::Source, synced::Synced, values::Values};
-use crate::{ids::Uid, memories::Memories};
-
-impl Memories<Memory> {
-    /// Whether workers that read the parameters of this hash surely know no secret: nobody can take secrets out of a text
-    /// that may hold them in any form, or as they were before this process began.
-    pub async fn is_plain(&self, uid: &Uid, hash: &str) -> bool {
-        let memory = self.of(uid);
-        let memory = memory.lock().await;
-        !memory.had_secret && memory.plain.contains(hash)
-    }
-}
+use crate::{
+    ids::Uid,
+    k8s::sources::Source,
+    workers::parameters::{plan::RoleValues, problem::Held, synced::Synced, values::Values},
+};
 
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// Since when something that a value is taken from is missing.
+    /// Since when the source of a value is missing.
     missing_since: Option<Instant>,
-    /// The last look that found all as it is to be.
-    pub(super) last: Option<Look>,
-    /// What was compared with the store, and when.
+    /// The last comparison with the store.
+    pub(super) last: Option<Comparison>,
+    /// Which values were compared with the store, and when.
     verified: Option<Verified>,
-    /// The hashes of those that hold no secret.
+    /// The hashes of values without a secret.
     plain: BTreeSet<String>,
-    /// Whether this process has seen a secret among them. Workers that read Parameter Store may read it when they boot again.
+    /// Whether any values of the object held a secret. Workers may read it from Parameter Store when they boot again.
     had_secret: bool,
 }
 
-/// So many hashes are remembered, and then only later ones.
+/// How many hashes are remembered before they are forgotten.
 const REMEMBERED: usize = 1000;
 
 #[derive(Clone, Debug)]
-pub(super) struct Look {
+pub(super) struct Comparison {
     pub generation: i64,
     pub earlier: BTreeSet<Uid>,
-    /// Why what was missing was not written, if it was not.
+    /// Why missing values were not written, if they were not.
     pub held: Option<Held>,
     pub at: Instant,
     pub sources: BTreeSet<Source>,
@@ -54,25 +47,31 @@ struct Verified {
 }
 
 impl Memory {
-    /// There are no parameters any more, though workers may still know some.
+    /// Whether workers that read the parameters of this hash certainly know no secret. Secrets cannot be removed from a
+    /// text that may hold them in any form, or as they were before this process started.
+    pub fn is_plain(&self, hash: &str) -> bool {
+        !self.had_secret && self.plain.contains(hash)
+    }
+
+    /// The object has no parameters any more, but workers may still know some.
     pub(super) fn clear(&mut self) {
         *self = Self { plain: std::mem::take(&mut self.plain), had_secret: self.had_secret, ..Self::default() };
     }
 
-    pub(super) fn remember(&mut self, groups: &Groups) {
-        self.had_secret |= groups.values().any(Values::has_secret);
+    pub(super) fn remember(&mut self, roles: &RoleValues) {
+        self.had_secret |= roles.values().any(Values::has_secret);
         if self.plain.len() > REMEMBERED {
             self.plain.clear();
         }
-        self.plain.extend(groups.values().filter(|values| !values.has_secret()).map(Values::hash));
+        self.plain.extend(roles.values().filter(|values| !values.has_secret()).map(Values::hash));
     }
 
-    /// What was found in the store counts no more.
+    /// Forgets the comparisons with the store.
     pub(super) fn doubt(&mut self) {
         (self.last, self.verified) = (None, None);
     }
 
-    /// For how long something has been missing.
+    /// For how long a source has been missing.
     pub(super) fn missing(&mut self, now: Instant) -> Duration {
         now.saturating_duration_since(*self.missing_since.get_or_insert(now))
     }

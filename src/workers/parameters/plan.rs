@@ -1,28 +1,26 @@
-//! What to write and what to remove. Pure.
+//! Which parameters to write and to remove. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    crd::{ParameterStore, S3Store},
-    values::Values,
-};
 use crate::{
     aws::ssm::{Protection, StoredParameter, WantedParameter},
+    crd::parameters::{ParameterStore, S3Store},
     ids::{ParameterName, Uid},
+    workers::parameters::values::Values,
 };
 
-/// The group of workers that is no role.
+/// The name of the main role.
 pub const MAIN: &str = "main";
-/// At most so many documents or parameters are kept for one object: their names stand in its status.
+/// How many documents or parameters one object may have: their names are in its status.
 pub(super) const MAX_WRITTEN: usize = 500;
-/// What Parameter Store takes at most, in its advanced tier.
+/// The limit of the advanced tier of Parameter Store, in bytes.
 const MAX_VALUE: usize = 8 * 1024;
 
-/// The values of each group, by role.
-pub(super) type Groups = BTreeMap<String, Values>;
+/// The values of each role, by role.
+pub(super) type RoleValues = BTreeMap<String, Values>;
 
-pub(super) fn hashes(groups: &Groups) -> BTreeMap<String, String> {
-    groups.iter().map(|(role, values)| (role.clone(), values.hash())).collect()
+pub(super) fn hashes(roles: &RoleValues) -> BTreeMap<String, String> {
+    roles.iter().map(|(role, values)| (role.clone(), values.hash())).collect()
 }
 
 /// The name of a document below the prefix and the uid.
@@ -30,42 +28,45 @@ pub(super) fn document_name(role: &str, hash: &str) -> String {
     format!("{role}/{hash}.json")
 }
 
-/// The key that the documents of an object begin with.
+/// The prefix of the keys of an object's documents.
 pub(super) fn base(store: &S3Store, uid: &Uid) -> String {
     store.prefix.as_ref().map_or_else(|| format!("{uid}/"), |prefix| format!("{prefix}/{uid}/"))
 }
 
-/// The documents to be there, by name.
-pub(super) fn documents(groups: &Groups) -> BTreeMap<String, String> {
-    groups.iter().map(|(role, values)| (document_name(role, &values.hash()), values.document())).collect()
+/// The desired documents, by name.
+pub(super) fn documents(roles: &RoleValues) -> BTreeMap<String, String> {
+    roles.iter().map(|(role, values)| (document_name(role, &values.hash()), values.document())).collect()
 }
 
-/// Which of the documents that were written nobody reads any more: neither workers to come nor those whose revision is in
-/// use, which read theirs when they boot again.
+/// The written documents that no worker reads any more: neither new workers nor those whose revision is in use, which
+/// read theirs when they boot again.
 pub(super) fn obsolete(written: &[String], current: &BTreeSet<String>, in_use: &BTreeSet<String>) -> BTreeSet<String> {
     let hash = |name: &str| name.rsplit_once('/').and_then(|(_, file)| file.strip_suffix(".json")).map(str::to_owned);
     let needed = |name: &str| hash(name).is_some_and(|hash| current.contains(&hash) || in_use.contains(&hash));
     written.iter().filter(|name| !needed(name)).cloned().collect()
 }
 
-/// The path that the parameters of a group are directly below.
+/// The path directly above the parameters of a role.
 pub(super) fn path_of(store: &ParameterStore, role: &str) -> String {
     if role == MAIN { store.path.clone() } else { format!("{}/{role}", store.path) }
 }
 
-/// The parameters to be there, by their names below the path.
+/// The desired parameters, by their names below the path.
 ///
 /// # Errors
-/// A value that Parameter Store does not take, told without the value.
-pub(super) fn parameters(store: &ParameterStore, groups: &Groups) -> Result<BTreeMap<String, WantedParameter>, String> {
+/// A value that Parameter Store refuses, without the value itself.
+pub(super) fn parameters(
+    store: &ParameterStore,
+    roles: &RoleValues,
+) -> Result<BTreeMap<String, WantedParameter>, String> {
     let mut all = BTreeMap::new();
-    for (role, values) in groups {
+    for (role, values) in roles {
         for (name, value) in &values.by_name {
             let below = if role == MAIN { name.clone() } else { format!("{role}/{name}") };
             match value.text.expose().len() {
                 0 => return Err(format!("the value of the parameter {below} is empty, which Parameter Store refuses")),
                 size if size > MAX_VALUE => {
-                    let most = "and Parameter Store takes at most 8192: keep it in S3, or make it shorter";
+                    let most = "and Parameter Store takes at most 8192: use S3, or make it shorter";
                     return Err(format!("the value of the parameter {below} is {size} bytes, {most}"));
                 }
                 _ => {}
@@ -86,17 +87,16 @@ pub(super) fn name_below(store: &ParameterStore, below: &str) -> Result<Paramete
     ParameterName::try_from(format!("{}/{below}", store.path)).map_err(|error| error.to_string())
 }
 
-/// What is to be done about parameters, those that stand as wanted left out.
+/// How the stored parameters differ from the desired ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Differences {
     pub create: Vec<WantedParameter>,
     pub overwrite: Vec<WantedParameter>,
-    /// Those that are there and of which the record does not say that muster wrote them, or that are about to be
-    /// overwritten: whose they are is to be found out first.
+    /// Those to overwrite, and those that the record does not list: their owner must be checked first.
     pub doubtful: BTreeSet<ParameterName>,
 }
 
-/// A parameter that stands as wanted is not written again: each write makes a version, and Parameter Store keeps 100.
+/// A parameter that is as desired is not written again: each write makes a version, and Parameter Store keeps 100.
 pub(super) fn compare(
     wanted: &BTreeMap<String, WantedParameter>,
     stored: &BTreeMap<ParameterName, StoredParameter>,
@@ -119,7 +119,7 @@ pub(super) fn compare(
     differences
 }
 
-/// The record before a write: what was written and what is about to be.
+/// The record before a write: the written names and those about to be written.
 pub(super) fn with<'a>(written: &'a [String], wanted: impl IntoIterator<Item = &'a String>) -> Vec<String> {
     let all: BTreeSet<_> = written.iter().chain(wanted).cloned().collect();
     all.into_iter().collect()
@@ -133,12 +133,9 @@ pub(super) fn without(written: &[String], removed: &BTreeSet<String>) -> Vec<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        aws::ssm::ParameterValue,
-        workers::parameters::{crd::Parameter, values},
-    };
+    use crate::{aws::ssm::ParameterValue, crd::parameters::Parameter, workers::parameters::values};
 
-    fn group(values: &[(&str, &str, bool)]) -> Values {
+    fn role(values: &[(&str, &str, bool)]) -> Values {
         let list: Vec<Parameter> = values
             .iter()
             .map(|(name, value, secure)| Parameter {
@@ -165,24 +162,24 @@ mod tests {
 
     #[test]
     fn each_group_has_a_place_of_its_own() {
-        let groups = Groups::from([
-            (MAIN.to_owned(), group(&[("model", "red", false)])),
-            ("leader".to_owned(), group(&[("model", "blue", true)])),
+        let roles = RoleValues::from([
+            (MAIN.to_owned(), role(&[("model", "red", false)])),
+            ("leader".to_owned(), role(&[("model", "blue", true)])),
         ]);
-        let all = parameters(&store(), &groups).unwrap();
+        let all = parameters(&store(), &roles).unwrap();
         let names: Vec<_> = all.iter().map(|(below, wanted)| (below.as_str(), wanted.name.as_str())).collect();
         assert_eq!(names, [("leader/model", "/app/leader/model"), ("model", "/app/model")]);
         assert_eq!(all["leader/model"].protection, Protection::Encrypted { kms_key_id: Some("k".into()) });
         assert_eq!(all["model"].protection, Protection::Plain);
         assert_eq!((path_of(&store(), MAIN), path_of(&store(), "leader")), ("/app".into(), "/app/leader".into()));
-        let keys: Vec<_> = documents(&groups).into_keys().collect();
-        assert_eq!(keys, hashes(&groups).iter().map(|(role, hash)| document_name(role, hash)).collect::<Vec<_>>());
+        let keys: Vec<_> = documents(&roles).into_keys().collect();
+        assert_eq!(keys, hashes(&roles).iter().map(|(role, hash)| document_name(role, hash)).collect::<Vec<_>>());
     }
 
     #[test]
     fn what_parameter_store_refuses_is_told_without_the_value() {
         let refused = |value: &str| {
-            parameters(&store(), &Groups::from([(MAIN.to_owned(), group(&[("a", value, true)]))])).unwrap_err()
+            parameters(&store(), &RoleValues::from([(MAIN.to_owned(), role(&[("a", value, true)]))])).unwrap_err()
         };
         assert!(refused("").contains("the parameter a is empty"));
         let long = "x".repeat(8193);
@@ -191,8 +188,8 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_written_and_only_after_a_look_at_whose_it_is() {
-        let values = group(&[("same", "1", false), ("new", "2", true), ("other", "3", false), ("kind", "4", true)]);
-        let wanted = parameters(&store(), &Groups::from([(MAIN.to_owned(), values)])).unwrap();
+        let values = role(&[("same", "1", false), ("new", "2", true), ("other", "3", false), ("kind", "4", true)]);
+        let wanted = parameters(&store(), &RoleValues::from([(MAIN.to_owned(), values)])).unwrap();
         let there = BTreeMap::from([
             (name("/app/same"), stored("1", false)),
             (name("/app/other"), stored("0", false)),
@@ -205,7 +202,7 @@ mod tests {
         assert_eq!(names(&found.overwrite), ["/app/kind", "/app/other"]);
         assert_eq!(found.doubtful, BTreeSet::from([name("/app/kind"), name("/app/other")]));
         let unrecorded = compare(&wanted, &there, &[]);
-        assert!(unrecorded.doubtful.contains(&name("/app/same")), "somebody else's with the same value");
+        assert!(unrecorded.doubtful.contains(&name("/app/same")), "of another owner, with the same value");
     }
 
     #[test]

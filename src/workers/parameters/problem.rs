@@ -1,47 +1,51 @@
-//! Why parameters are not where workers read them, for the user and for what is done meanwhile.
+//! Why parameters are not in the store, and what the user can do.
 
-use super::{sources::Source, values::Unresolved};
 use crate::{
-    aws::{self, Class},
+    aws::{
+        self,
+        advice::{self, Remedy},
+    },
     condition::Reason,
-    reconcile::Chain,
-    workers::preview::PLAN_ONLY,
+    error_chain::Chain,
+    ids::list,
+    k8s::sources::Source,
+    workers::{parameters::values::Unresolved, plan::preview::PLAN_ONLY},
 };
 
-/// Why the parameters are not as they are to be. While there is one nothing new is launched, and running workers stay.
+/// Why the parameters are not as specified. Until it is solved nothing is launched, and running workers stay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// A Secret, a ConfigMap or a key of one is not there.
+    /// A Secret, a ConfigMap or a key in it does not exist.
     Missing {
         what: String,
-        /// It has not been there for so long that it will hardly come by itself.
+        /// It has been missing for so long that somebody must create it.
         waited: bool,
     },
-    /// Kubernetes does not let muster read it.
+    /// Kubernetes did not return the source.
     Unreadable {
         source: Source,
         message: String,
-        /// It may do so the next moment.
+        /// A retry may succeed.
         passing: bool,
     },
-    /// The values are such that they cannot be kept there.
+    /// The store does not accept the values.
     Unusable(String),
-    /// Parameters of these names are there, and muster did not make them.
+    /// Parameters of these names exist and were not created for this object.
     Taken {
         names: Vec<String>,
-        /// The earlier object of the same name that some of them were made for.
+        /// The earlier object of the same name that some of them were created for.
         earlier: Option<String>,
     },
-    /// What was written to an earlier store is not all removed.
+    /// Some parameters in an earlier store are not removed yet.
     StoreChanged,
-    /// AWS refused or did not answer.
+    /// AWS refused a call or did not answer.
     Aws(aws::Error),
-    /// Some are written, and the rest follows.
+    /// Some are written; the rest follows.
     Unfinished,
-    /// Nothing may be written. What is told of the parameters is how they will be once it is.
+    /// Nothing may be written. The references show the state after the write.
     Held {
         why: Held,
-        /// The groups of workers whose values are not written.
+        /// The roles of workers whose values are not written.
         roles: Vec<String>,
         values: usize,
     },
@@ -64,13 +68,15 @@ impl Held {
     }
 }
 
-/// So many names are told.
+/// How many names a message lists.
 const NAMED: usize = 5;
 
 impl Problem {
     pub(super) fn unresolved(unresolved: &Unresolved, waited: bool) -> Self {
         match unresolved {
-            Unresolved::Missing { .. } => Self::Missing { what: unresolved.to_string(), waited },
+            Unresolved::Missing { .. } | Unresolved::MissingKey { .. } => {
+                Self::Missing { what: unresolved.to_string(), waited }
+            }
             Unresolved::NotText { .. } => Self::Unusable(unresolved.to_string()),
         }
     }
@@ -78,10 +84,9 @@ impl Problem {
     pub(super) fn unreadable(source: &Source, cause: &kube::Error) -> Self {
         let (message, passing) = match cause {
             kube::Error::Api(status) => (status.message.clone(), matches!(status.code, 408 | 429 | 500..)),
-            // It may quote what it cannot read, and so the value.
+            // The error may quote the value.
             kube::Error::SerdeError(_) => {
-                let lead = "see what stands between muster and the API server";
-                (format!("the answer is not one that Kubernetes gives: {lead}"), false)
+                ("the answer is not valid: check proxies between muster and the API server".into(), false)
             }
             other => (Chain(other).to_string(), true),
         };
@@ -95,13 +100,7 @@ impl Problem {
             Self::Unusable(_) => Reason::InvalidSpec,
             Self::Taken { .. } => Reason::ParameterTaken,
             Self::StoreChanged => Reason::StoreChanged,
-            Self::Aws(error) => match error.class {
-                Class::Denied => Reason::AwsDenied,
-                Class::InvalidInput => Reason::AwsInvalid,
-                Class::NotFound => Reason::AwsNotFound,
-                Class::Throttled => Reason::AwsThrottled,
-                Class::NoCapacity | Class::Conflict | Class::Transient => Reason::AwsUnavailable,
-            },
+            Self::Aws(error) => advice::reason(error),
             Self::Unfinished => Reason::Reconciling,
             Self::Held { why: Held::Suspended, .. } => Reason::Suspended,
             Self::Held { why: Held::PlanOnly, .. } => Reason::PlanOnly,
@@ -114,26 +113,24 @@ impl Problem {
             Self::Unreadable { source, message, passing: _ } => format!("{source} cannot be read: {message}"),
             Self::Unusable(what) => what.clone(),
             Self::Taken { names, earlier } => {
-                let more = names.len().saturating_sub(NAMED);
-                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-                let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+                let named = list(names.iter(), NAMED);
                 let or = earlier.as_ref().map_or_else(String::new, |uid| {
                     format!(
-                        ", or, since an earlier object of this name made them, annotate a WorkerFleet with \
-                         muster.dev/adopt={uid} to take over all that it left"
+                        ", or, since an earlier object of this name created them, annotate a WorkerFleet with \
+                         muster.dev/adopt={uid} to adopt all that it left"
                     )
                 });
                 format!(
-                    "{named}{more} exist in Parameter Store and were not made for this object, so they are not touched: \
-                     delete them, or make a new object with another path{or}"
+                    "{named} exist in Parameter Store and were not created for this object, so they are not changed: \
+                     delete them, or create a new object with another path{or}"
                 )
             }
             Self::StoreChanged => {
-                "what was written to the store of the earlier spec.parameters is still in use: wait until \
-                                   no worker of that time runs, or make a new object"
+                "the store of the earlier spec.parameters is still in use: wait until no worker that \
+                reads it runs, or create a new object"
                     .into()
             }
-            Self::Aws(error) => format!("{error}{}", advice(error)),
+            Self::Aws(error) => format!("{error}{}", advice::advice(error, &remedy())),
             Self::Unfinished => "the parameters are being written".into(),
             Self::Held { why, roles, values } => {
                 let why = match why {
@@ -141,45 +138,34 @@ impl Problem {
                     Held::PlanOnly => format!("the annotation {PLAN_ONLY}"),
                 };
                 let to_write = to_write(roles, *values);
-                format!("the parameters are not written as spec.parameters has them ({to_write}), as {why} is true")
+                format!("spec.parameters is not written yet ({to_write}), because {why} is true")
             }
         }
     }
 
-    /// Whether somebody has to change something.
+    /// Whether somebody must change something.
     pub fn is_stalled(&self) -> bool {
         match self {
             Self::Missing { what: _, waited } => *waited,
             Self::Unreadable { passing, .. } => !passing,
             Self::Unusable(_) | Self::Taken { .. } | Self::StoreChanged => true,
-            Self::Aws(error) => match error.class {
-                Class::Denied | Class::InvalidInput | Class::NotFound => true,
-                Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => false,
-            },
+            Self::Aws(error) => advice::stalls(error),
             Self::Unfinished | Self::Held { .. } => false,
         }
     }
 }
 
-/// How much there is to be written, and for whom.
+/// How many values are to be written, and for which roles.
 pub(super) fn to_write(roles: &[String], values: usize) -> String {
-    let more = roles.len().saturating_sub(NAMED);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let named = roles.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     let plural = if values == 1 { "" } else { "s" };
-    format!("{values} value{plural} for {named}{more}")
+    format!("{values} value{plural} for {}", list(roles.iter(), NAMED))
 }
 
-fn advice(error: &aws::Error) -> String {
-    match error.class {
-        Class::Denied => format!("; allow {} to the role that muster uses here", error.operation),
-        Class::NotFound => {
-            "; make what is missing, or make a new object with another store, as this one's cannot change".into()
-        }
-        Class::InvalidInput => {
-            "; change spec.parameters.values, or make a new object with another store, as this one's cannot change"
-                .into()
-        }
-        Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => String::new(),
+fn remedy() -> Remedy {
+    let or = "or create a new object with another store: the store of an object cannot change";
+    Remedy {
+        denied: None,
+        not_found: Some(format!("create what is missing, {or}")),
+        invalid: Some(format!("change spec.parameters.values, {or}")),
     }
 }

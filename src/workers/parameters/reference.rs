@@ -2,31 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::OnChange;
-use crate::ids::Region;
+use crate::{crd::parameters::OnChange, ids::Region};
 
-/// What the user data of a worker needs to fetch its parameters. Part of a revision, so it holds no value.
+/// What user data needs to fetch the parameters. It is part of a revision, so it holds no value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ParametersRef {
-    pub place: Place,
+    pub place: ParametersPlace,
     pub region: Region,
-    /// What the values are known by.
+    /// Identifies the values.
     pub hash: String,
     pub on_change: OnChange,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum Place {
-    /// One JSON document, which never changes: other values have another key.
+pub enum ParametersPlace {
+    /// One immutable JSON document: other values have another key.
     S3 { bucket: String, key: String },
     /// Everything directly below the path.
     ParameterStore { path: String },
 }
 
 impl ParametersRef {
-    /// Whether workers that were launched with `earlier` are to be replaced by ones with these parameters.
+    /// Whether workers that were launched with `earlier` must be replaced.
     pub fn supersedes(&self, earlier: Option<&Self>) -> bool {
         match self.on_change {
             OnChange::Keep => false,
@@ -42,7 +41,7 @@ mod tests {
     #[test]
     fn other_values_supersede_only_where_the_user_wants_it() {
         let reference = |hash: &str, on_change| ParametersRef {
-            place: Place::ParameterStore { path: "/app".into() },
+            place: ParametersPlace::ParameterStore { path: "/app".into() },
             region: Region::try_from("eu-west-1").unwrap(),
             hash: hash.into(),
             on_change,

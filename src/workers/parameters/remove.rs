@@ -1,33 +1,70 @@
-//! Takes away what nobody reads any more, and only what was written for the object.
+//! Removes parameters that no worker reads any more, and only those that were written for the object.
 
 use std::collections::BTreeSet;
 
-use super::{
-    crd::ParametersStatus,
-    plan,
-    problem::Problem,
-    store::{self, Stop},
-    sync::{Ask, WithParameters, record},
-};
 use crate::{
     aws::Session,
     condition::Reason,
-    context::Context,
-    live::Live,
-    reconcile::Failure,
-    workers::{ownership::Owner, status::WorkersStatus},
+    crd::{fields::CommonStatus, parameters::ParametersStatus, workers_status::WorkersStatus},
+    inventory::ownership::Owner,
+    k8s::live::Live,
+    reconcile::{Failure, Outcome, context::Context},
+    workers::{
+        kind::WorkerKind,
+        parameters::{
+            plan,
+            problem::Problem,
+            store::{self, Stop},
+            sync::{Ask, record},
+            synced::Synced,
+        },
+    },
     write_ahead::NotSent,
 };
 
-/// So many are removed in a few seconds, wherever the store is.
+/// How many are removed per write of the record: a few seconds in any store.
 const AT_ONCE: usize = 20;
 
-/// Removes what no worker reads any more. `in_use` are the hashes that the revisions of workers and launches name; `None`
-/// when not all of these are known. Gives what is in the way.
+/// Removes parameters that nothing uses any more, and adds the state of the others to `outcome`.
 ///
 /// # Errors
 /// When the status cannot be written.
-pub async fn tidy<K: WithParameters>(
+pub async fn conclude<K: WorkerKind>(
+    ctx: &Context,
+    session: &Session,
+    live: &mut Live<K>,
+    ask: &Ask<'_>,
+    in_use: Option<&BTreeSet<String>>,
+    synced: Synced,
+    outcome: &mut Outcome<K::Status>,
+) -> Result<(), Failure> {
+    // Until all are written, the first ones look unused.
+    let leftover = if matches!(synced.problem, None | Some(Problem::StoreChanged)) {
+        tidy(ctx, session, live, ask, in_use).await?
+    } else {
+        None
+    };
+    let mut now = live.status();
+    // The outcome must keep the record that was just written.
+    AsMut::<WorkersStatus>::as_mut(&mut outcome.status).parameters.clone_from(&now.as_ref().parameters);
+    let synced = Synced { leftover, ..synced };
+    let plan = AsMut::<WorkersStatus>::as_mut(&mut outcome.status).plan.as_mut();
+    if let Some((plan, step)) = plan.zip(synced.step()) {
+        plan.begin_with(step);
+    }
+    let common = AsMut::<CommonStatus>::as_mut(&mut now);
+    outcome.verdicts.extend(synced.verdict(&common.conditions));
+    let next = synced.requeue(&ctx.config.timings);
+    outcome.requeue = next.map_or(outcome.requeue, |next| next.min(outcome.requeue));
+    Ok(())
+}
+
+/// Removes what no worker reads any more. `in_use` are the hashes that the revisions of workers and launches name;
+/// `None` if not all of them are known. Returns the problem that prevents it, if any.
+///
+/// # Errors
+/// When the status cannot be written.
+async fn tidy<K: WorkerKind>(
     ctx: &Context,
     session: &Session,
     live: &mut Live<K>,
@@ -40,16 +77,14 @@ pub async fn tidy<K: WithParameters>(
     let current = if wanted { status.hashes.iter().map(|of| of.hash.clone()).collect() } else { BTreeSet::new() };
     let surplus = match (&status.store.s3, wanted) {
         (Some(_), _) => plan::obsolete(&status.written, &current, in_use),
-        // What is not wanted of those was removed when the others were written.
+        // Unwanted ones were removed when the others were written.
         (None, true) => return Ok(None),
         (None, false) => status.written.iter().cloned().collect(),
     };
     if !wanted && status.store.parameter_store.is_some() && !status.writing {
-        // Were they wanted again before all are gone, those that are would be missing.
+        // If they are wanted again before all are gone, they must be compared with the store again.
         status.writing = true;
-        let mut begun = live.status();
-        AsMut::<WorkersStatus>::as_mut(&mut begun).parameters.parameters = Some(status.clone());
-        live.record(ctx, begun).await?;
+        store_record(ctx, live, &status).await?;
     }
     let status = match remove_in_parts(ctx, session, live, status, ask.owner, &surplus).await {
         Ok(status) => status,
@@ -64,13 +99,24 @@ pub async fn tidy<K: WithParameters>(
     let hashes = if wanted { status.hashes } else { vec![] };
     let all_gone = !wanted && status.written.is_empty();
     record.parameters = (!all_gone).then_some(ParametersStatus { hashes, ..status });
-    live.record(ctx, after).await?;
+    live.record(&ctx.cluster, after).await?;
     Ok(None)
 }
 
-/// Removes them some at a time, each lot of which is struck from the record before the next, so that however many there
-/// are it comes to an end. Gives the record without them; the last lot is not struck from the one that is stored.
-async fn remove_in_parts<K: WithParameters>(
+async fn store_record<K: WorkerKind>(
+    ctx: &Context,
+    live: &mut Live<K>,
+    status: &ParametersStatus,
+) -> Result<(), Failure> {
+    let mut after = live.status();
+    AsMut::<WorkersStatus>::as_mut(&mut after).parameters.parameters = Some(status.clone());
+    live.record(&ctx.cluster, after).await?;
+    Ok(())
+}
+
+/// Removes `names` in batches, and removes each batch from the record before the next, so that a restart continues.
+/// Returns the record without them; the stored record still has the last batch.
+async fn remove_in_parts<K: WorkerKind>(
     ctx: &Context,
     session: &Session,
     live: &mut Live<K>,
@@ -79,25 +125,23 @@ async fn remove_in_parts<K: WithParameters>(
     names: &BTreeSet<String>,
 ) -> Result<ParametersStatus, Stop> {
     let names: Vec<_> = names.iter().cloned().collect();
-    let mut lots = names.chunks(AT_ONCE).peekable();
-    while let Some(lot) = lots.next() {
-        let lot = lot.iter().cloned().collect();
-        store::remove(ctx, session, live, &status, owner, &lot).await?;
-        status.written = plan::without(&status.written, &lot);
-        if lots.peek().is_some() {
-            let mut after = live.status();
-            AsMut::<WorkersStatus>::as_mut(&mut after).parameters.parameters = Some(status.clone());
-            live.record(ctx, after).await?;
+    let mut batches = names.chunks(AT_ONCE).peekable();
+    while let Some(batch) = batches.next() {
+        let batch = batch.iter().cloned().collect();
+        store::remove(ctx, session, live, &status, owner, &batch).await?;
+        status.written = plan::without(&status.written, &batch);
+        if batches.peek().is_some() {
+            store_record(ctx, live, &status).await?;
         }
     }
     Ok(status)
 }
 
-/// Removes all that was written for an object that is being deleted. To be done when its workers have ended.
+/// Removes all parameters of an object that is being deleted, after its workers are terminated.
 ///
 /// # Errors
-/// What AWS or Kubernetes answered; nothing is forgotten then, and a further call goes on.
-pub async fn remove<K: WithParameters>(
+/// The error of AWS or Kubernetes; the record is kept, and the next call continues.
+pub async fn remove<K: WorkerKind>(
     ctx: &Context,
     session: &Session,
     live: &mut Live<K>,
@@ -112,7 +156,7 @@ pub async fn remove<K: WithParameters>(
         Err(Stop::Problem(Problem::Unfinished)) => Err(NotSent::WindowPassed.into()),
         Err(Stop::Problem(problem)) => Err(Failure::Missing {
             reason: Reason::Deleting,
-            message: format!("removing parameters: {}", problem.message()),
+            message: format!("the parameters were not removed: {}", problem.message()),
         }),
     }
 }

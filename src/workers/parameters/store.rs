@@ -1,40 +1,35 @@
-//! The calls that change a store, each made only while it is sure that no other process makes them.
+//! The calls that change a store. Each is made only while no other process can make them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
 };
 
-use super::{
-    crd::{ParameterStore, ParametersStatus},
-    plan,
-    problem::Problem,
-    sync::WithParameters,
-};
 use crate::{
     aws::{
         self, Class, Session,
         s3::S3,
         ssm::{NAMES_PER_CALL, Ssm},
     },
-    condition::Reason,
-    context::Context,
+    crd::parameters::{ParameterStore, ParametersStatus},
     ids::{ParameterName, Uid},
-    live::Live,
-    reconcile::Failure,
+    inventory::ownership::Owner,
+    k8s::{cluster::Error, live::Live},
+    reconcile::{Failure, context::Context},
+    tags::{CLUSTER_TAG, OWNER_UID_TAG},
     workers::{
-        ownership::{CLUSTER_TAG, OWNER_TAG, OWNER_UID_TAG, Owner},
-        status::WorkersStatus,
+        kind::{WorkerKind, not_stored},
+        parameters::{plan, problem::Problem},
     },
     write_ahead::{Acknowledged, Acknowledgement, NotSent},
 };
 
-/// Why a write ends before its end.
+/// Why a write stops early.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// Kubernetes is in the way: the whole look ends.
+    /// It ends the reconcile.
     Failure(Failure),
-    /// Something that the user is told, and that does not keep the rest from being done.
+    /// It is reported, and the reconcile continues.
     Problem(Problem),
 }
 
@@ -44,13 +39,19 @@ impl From<Failure> for Stop {
     }
 }
 
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
 impl From<aws::Error> for Stop {
     fn from(error: aws::Error) -> Self {
         Self::Problem(Problem::Aws(error))
     }
 }
 
-/// What allows calls: the record shows what they write.
+/// Permits calls: the stored record names what they write.
 #[derive(Debug)]
 pub(super) struct Guard<'a> {
     ctx: &'a Context,
@@ -81,34 +82,26 @@ impl Guard<'_> {
     }
 }
 
-/// Allows calls about what `wanted` names, which the record must show whole.
-pub(super) fn guard<'a, S: AsRef<WorkersStatus>>(
+/// Permits calls for what `wanted` names, if the stored record has all of it.
+pub(super) fn guard<'a, K: WorkerKind>(
     ctx: &'a Context,
-    answer: &Acknowledgement<S>,
+    answer: &Acknowledgement<K::Status>,
     wanted: ParametersStatus,
 ) -> Result<Guard<'a>, Failure> {
     let recorded = answer.confirm(wanted, |status| status.as_ref().parameters.parameters.as_ref());
-    let recorded = recorded.ok_or_else(|| Failure::Refused {
-        reason: Reason::InvalidSpec,
-        message:
-            "the API server did not keep what was recorded before a call, so no call was made: the CRD is of another \
-                  version than this controller; apply the CRDs that belong to it"
-                .into(),
-    })?;
-    Ok(Guard { ctx, recorded })
+    Ok(Guard { ctx, recorded: recorded.ok_or_else(not_stored::<K>)? })
 }
 
-/// What parameters are known by as those of an object.
+/// The tags of an object's parameters.
 pub(super) fn tags(owner: &Owner) -> BTreeMap<String, String> {
     BTreeMap::from([
         (CLUSTER_TAG.into(), owner.cluster.clone()),
-        (OWNER_TAG.into(), owner.path()),
+        (owner.tag.into(), owner.path()),
         (OWNER_UID_TAG.into(), owner.uid.to_string()),
     ])
 }
 
-/// Those of `names` that exist and do not carry the tag of the object, with the uid of the earlier object of its name that
-/// made them, if one did.
+/// Those of `names` without the object's tag, with the uid of the earlier object that created them, if one did.
 pub(super) async fn not_ours(
     ssm: &Ssm,
     owner: &Owner,
@@ -118,7 +111,7 @@ pub(super) async fn not_ours(
     if names.is_empty() {
         return Ok(found);
     }
-    // One call shows most of them; what it does not show yet is asked for one by one.
+    // One call shows most of them. The others may be too new for it, and are requested one by one.
     let uid = (OWNER_UID_TAG.to_owned(), owner.uid.to_string());
     let tagged = ssm.names_by_tags(&BTreeMap::from([uid])).await?;
     for name in names.into_iter().filter(|name| !tagged.contains(name)) {
@@ -136,7 +129,7 @@ pub(super) async fn not_ours(
     Ok(found)
 }
 
-/// What earlier objects of the same name left below the path, by its name there.
+/// The parameters that earlier objects of the same name left below the path, by their names below it.
 pub(super) async fn left_behind(
     ssm: &Ssm,
     store: &ParameterStore,
@@ -155,7 +148,7 @@ pub(super) async fn left_behind(
     Ok(found)
 }
 
-/// Those of the parameters below the path that are there and are the object's own.
+/// The existing parameters below the path that belong to the object.
 pub(super) async fn own_below(
     ssm: &Ssm,
     store: &ParameterStore,
@@ -167,7 +160,7 @@ pub(super) async fn own_below(
     }
     let names: Result<BTreeSet<_>, _> = below.iter().map(|below| plan::name_below(store, below)).collect();
     let names = names.map_err(|what| Stop::Problem(Problem::Unusable(what)))?;
-    // What an earlier look has removed is not asked about one by one.
+    // Parameters that are already removed are not requested one by one.
     let there = ssm.existing(&names.into_iter().collect::<Vec<_>>()).await?;
     let others = not_ours(ssm, owner, there.clone()).await?;
     Ok(there.into_iter().filter(|name| !others.contains_key(name)).collect())
@@ -180,8 +173,8 @@ pub(super) async fn delete_parameters(ssm: &Ssm, guard: &Guard<'_>, names: &[Par
     Ok(())
 }
 
-/// Removes what `names` names of what was written to a store, as `status` has it.
-pub(super) async fn remove<K: WithParameters>(
+/// Removes `names` from the store in `status`.
+pub(super) async fn remove<K: WorkerKind>(
     ctx: &Context,
     session: &Session,
     live: &mut Live<K>,
@@ -191,7 +184,7 @@ pub(super) async fn remove<K: WithParameters>(
 ) -> Result<(), Stop> {
     match (&status.store.s3, &status.store.parameter_store) {
         (Some(s3), _) => {
-            let guard = guard(ctx, &stored(ctx, live).await?, status.clone())?;
+            let guard = guard::<K>(ctx, &stored(ctx, live).await?, status.clone())?;
             let client = S3::new(session, ctx.config.timings.call_deadline);
             let base = plan::base(s3, live.uid());
             for name in names {
@@ -203,16 +196,16 @@ pub(super) async fn remove<K: WithParameters>(
             let ssm = Ssm::new(session);
             let _writer = ssm.writer()?;
             let own = own_below(&ssm, store, owner, names).await?;
-            // Asking may take long, so what allows to delete begins after it.
-            let guard = guard(ctx, &stored(ctx, live).await?, status.clone())?;
+            // The calls above may take long, so the permit to delete begins after them.
+            let guard = guard::<K>(ctx, &stored(ctx, live).await?, status.clone())?;
             delete_parameters(&ssm, &guard, &own).await
         }
         (None, None) => Ok(()),
     }
 }
 
-/// What was stored last: nothing is written, as nothing differs.
-async fn stored<K: WithParameters>(ctx: &Context, live: &mut Live<K>) -> Result<Acknowledgement<K::Status>, Failure> {
+/// The stored status: nothing is written, since nothing differs.
+async fn stored<K: WorkerKind>(ctx: &Context, live: &mut Live<K>) -> Result<Acknowledgement<K::Status>, Failure> {
     let same = live.status();
-    live.record(ctx, same).await
+    Ok(live.record(&ctx.cluster, same).await?)
 }

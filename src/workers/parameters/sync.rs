@@ -1,123 +1,110 @@
-//! Brings the values to where workers read them: what is about to be written is recorded first, so that nothing is ever
-//! written that is not known to have been.
+//! Writes the values to the store. They are recorded first, so that the record names all that is in the store.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-use super::{
-    crd::{Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store, Store},
-    memory::{Look, Memory},
-    plan::{self, Differences, Groups, MAIN, MAX_WRITTEN},
-    problem::{Held, Problem},
-    reference::{ParametersRef, Place},
-    sources::{self, News, Source},
-    store::{self, Guard, Stop},
-    synced::Synced,
-    values,
-};
 use crate::{
     aws::{Class, Session, s3::S3, ssm::Ssm},
-    context::Context,
+    crd::{
+        parameters::{
+            Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store, Store,
+        },
+        workers_status::WorkersStatus,
+    },
     ids::{ParameterName, Uid},
-    live::Live,
-    reconcile::{Failure, Kind},
-    workers::{ownership::Owner, status::WorkersStatus},
+    inventory::ownership::Owner,
+    k8s::{
+        cluster::Error,
+        live::Live,
+        sources::{self, Change, Source},
+    },
+    reconcile::{Failure, context::Context},
+    workers::{
+        kind::WorkerKind,
+        parameters::{
+            memory::{Comparison, Memory},
+            plan::{self, Differences, MAIN, MAX_WRITTEN, RoleValues},
+            problem::{Held, Problem},
+            reference::{ParametersPlace, ParametersRef},
+            store::{self, Guard, Stop},
+            synced::Synced,
+            values,
+        },
+    },
     write_ahead::Acknowledgement,
 };
 
-/// What is in the store is compared with what it is to be once in so many sweeps, besides whenever something changed: it is
-/// a call for each object, and what somebody else did to it is seldom.
+/// How many sweeps pass between comparisons with the store: each is a call per object, and drift is rare.
 const COMPARED_IN_SWEEPS: u32 = 60;
 
-/// A kind whose workers have parameters.
-pub trait WithParameters:
-    Kind<Status: AsRef<WorkersStatus> + AsMut<WorkersStatus>> + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
-{
-}
-
-impl<K> WithParameters for K where
-    K: Kind<Status: AsRef<WorkersStatus> + AsMut<WorkersStatus>>
-        + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
-{
-}
-
-/// What an object wants.
+/// The desired parameters of an object.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
     pub owner: &'a Owner,
     pub parameters: Option<&'a Parameters>,
-    /// The parameters of each role's own. A role without any reads those of the main group.
+    /// The parameters that each role adds or overrides. A role without any reads those of the main role.
     pub roles: Vec<(&'a str, &'a [Parameter])>,
-    /// The earlier objects of the same name whose machines are taken over, and so what was written for them.
+    /// The earlier objects of the same name whose instances, and so whose parameters, are adopted.
     pub earlier: &'a BTreeSet<Uid>,
-    /// Why nothing in AWS may be changed. `None`: it may.
+    /// Why nothing in AWS may be changed, if so.
     pub held: Option<Held>,
 }
 
-/// Writes what is to be written. To be done before anything is launched that would read it.
+/// Writes the parameters, before anything is launched that reads them.
 ///
 /// # Errors
-/// When Kubernetes does not answer or the status cannot be written. What is wrong with the values or the store is in
-/// [`Synced::problem`], so that running workers are looked after all the same.
-pub async fn sync<K: WithParameters>(
+/// When Kubernetes does not answer or the status cannot be written. Problems with the values or the store are in
+/// [`Synced::problem`], so that running workers are reconciled nevertheless.
+pub async fn sync<K: WorkerKind>(
     ctx: &Context,
     session: &Session,
     live: &mut Live<K>,
     ask: &Ask<'_>,
+    memory: &mut Memory,
 ) -> Result<Synced, Failure> {
-    let memory = ctx.parameters.of(live.uid());
-    let mut memory = memory.lock().await;
     let Some(parameters) = ask.parameters else {
         memory.clear();
         return Ok(Synced::default());
     };
     let now = ctx.clock.monotonic();
-    if memory.last.as_ref().is_some_and(|look| look.earlier != *ask.earlier) {
+    if memory.last.as_ref().is_some_and(|last| last.earlier != *ask.earlier) {
         memory.doubt();
     }
-    if let Some(look) = &memory.last
-        && (look.generation, look.held) == (live.generation(), ask.held)
-        && !live.is_look_requested()
+    if let Some(last) = &memory.last
+        && (last.generation, last.held) == (live.generation(), ask.held)
+        && !live.is_reconcile_requested()
     {
-        let good_for = match ctx.watched.news_since(live.namespace(), &look.sources, look.at) {
-            News::Changed => Duration::ZERO,
-            News::Unchanged => ctx.config.timings.sweep * COMPARED_IN_SWEEPS,
-            News::Unknown => ctx.config.timings.sweep.mul_f64(0.9),
+        let good_for = match ctx.watched.change_since(live.namespace(), &last.sources, last.at) {
+            Change::Changed => Duration::ZERO,
+            Change::Unchanged => ctx.config.timings.sweep * COMPARED_IN_SWEEPS,
+            Change::Unknown => ctx.config.timings.sweep.mul_f64(0.9),
         };
-        if now.saturating_duration_since(look.at) < good_for {
-            return Ok(look.synced.clone());
+        if now.saturating_duration_since(last.at) < good_for {
+            return Ok(last.synced.clone());
         }
     }
     memory.last = None;
     let mut syncing = Syncing { ctx, session, live, ask, parameters, now };
-    let (groups, sources) = match syncing.groups(&mut memory).await {
+    let (roles, sources) = match syncing.roles(memory).await {
         Ok(found) => found,
         Err(stop) => return syncing.stopped(stop),
     };
-    memory.remember(&groups);
-    match syncing.write(&mut memory, &groups).await {
-        Ok(Found::Compared(synced)) => {
-            let generation = syncing.live.generation();
-            let (earlier, held, synced_then) = (ask.earlier.clone(), ask.held, synced.clone());
-            memory.last = Some(Look { generation, earlier, held, at: now, sources, synced: synced_then });
-            Ok(synced)
-        }
-        Ok(Found::Recorded(synced)) => Ok(synced),
-        Err(stop) => syncing.stopped(stop),
+    memory.remember(&roles);
+    let (synced, is_compared) = match syncing.write(memory, &roles).await {
+        Ok(written) => written,
+        Err(stop) => return syncing.stopped(stop),
+    };
+    if is_compared {
+        let (generation, earlier) = (syncing.live.generation(), ask.earlier.clone());
+        let comparison = Comparison { generation, earlier, held: ask.held, at: now, sources, synced: synced.clone() };
+        memory.last = Some(comparison);
     }
+    Ok(synced)
 }
 
-/// How it is known where workers read their parameters.
-enum Found {
-    /// What is there is as it is to be, or is known to differ.
-    Compared(Synced),
-    /// From the record alone, as the store did not answer.
-    Recorded(Synced),
-}
-
-struct Syncing<'a, K: WithParameters> {
+struct Syncing<'a, K: WorkerKind> {
     ctx: &'a Context,
     session: &'a Session,
     live: &'a mut Live<K>,
@@ -126,7 +113,7 @@ struct Syncing<'a, K: WithParameters> {
     now: Instant,
 }
 
-impl<'a, K: WithParameters> Syncing<'a, K> {
+impl<'a, K: WorkerKind> Syncing<'a, K> {
     fn stopped(&self, stop: Stop) -> Result<Synced, Failure> {
         match stop {
             Stop::Failure(failure) => Err(failure),
@@ -134,22 +121,25 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         }
     }
 
-    /// Where the workers so far read their parameters.
+    /// The references of existing workers.
     fn as_recorded(&self) -> Synced {
-        let record = record(self.live);
-        let hashes = record.parameters.iter().filter(|status| status.store == self.parameters.store);
-        let hashes = hashes.flat_map(|status| status.hashes.iter().map(|of| (of.name.clone(), of.hash.clone())));
-        self.synced(&hashes.collect())
+        self.synced(&self.recorded(record(self.live).parameters.as_ref()))
+    }
+
+    /// The hashes by role that `status` has for the current store.
+    fn recorded(&self, status: Option<&ParametersStatus>) -> BTreeMap<String, String> {
+        let hashes = status.filter(|status| status.store == self.parameters.store).map(|status| &status.hashes);
+        hashes.into_iter().flatten().map(|of| (of.name.clone(), of.hash.clone())).collect()
     }
 
     fn synced(&self, hashes: &BTreeMap<String, String>) -> Synced {
         let Parameters { store, values: _, on_change } = self.parameters;
         let place = |role: &str, hash: &str| match (&store.s3, &store.parameter_store) {
-            (Some(s3), _) => Some(Place::S3 {
+            (Some(s3), _) => Some(ParametersPlace::S3 {
                 bucket: s3.bucket.clone(),
                 key: format!("{}{}", plan::base(s3, self.live.uid()), plan::document_name(role, hash)),
             }),
-            (None, Some(store)) => Some(Place::ParameterStore { path: plan::path_of(store, role) }),
+            (None, Some(store)) => Some(ParametersPlace::ParameterStore { path: plan::path_of(store, role) }),
             (None, None) => None,
         };
         let references = hashes.iter().filter_map(|(role, hash)| {
@@ -165,28 +155,28 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         Synced { references: references.collect(), summary, ..Synced::default() }
     }
 
-    /// The values of each group, and what they were taken from.
-    async fn groups(&mut self, memory: &mut Memory) -> Result<(Groups, BTreeSet<Source>), Stop> {
+    /// The values of each role, and their sources.
+    async fn roles(&mut self, memory: &mut Memory) -> Result<(RoleValues, BTreeSet<Source>), Stop> {
         let main: &[Parameter] = &[];
-        let groups: Vec<_> = [(MAIN, main)]
+        let roles: Vec<_> = [(MAIN, main)]
             .into_iter()
             .chain(self.ask.roles.iter().copied().filter(|(_, own)| !own.is_empty()))
             .map(|(role, overrides)| (role, values::for_role(&self.parameters.values, overrides)))
             .collect();
-        let sources = values::sources(groups.iter().flat_map(|(_, list)| list.iter().copied()));
+        let sources = values::sources(roles.iter().flat_map(|(_, list)| list.iter().copied()));
         let mut contents = BTreeMap::new();
         for source in &sources {
-            let content = match sources::read(self.ctx, self.live, source).await {
+            let content = match sources::read(&self.ctx.cluster, self.live, source).await {
                 Ok(content) => content,
-                Err(Failure::Kube { operation: _, source: cause }) => {
+                Err(Error::Call { operation: _, source: cause }) => {
                     return Err(Stop::Problem(Problem::unreadable(source, &cause)));
                 }
-                Err(failure) => return Err(failure.into()),
+                Err(error) => return Err(error.into()),
             };
             contents.insert(source.clone(), content);
         }
-        let mut resolved = Groups::new();
-        for (role, list) in groups {
+        let mut resolved = RoleValues::new();
+        for (role, list) in roles {
             match values::resolve(&list, &contents) {
                 Ok(values) => {
                     resolved.insert(role.to_owned(), values);
@@ -201,46 +191,43 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         Ok((resolved, sources))
     }
 
-    async fn write(&mut self, memory: &mut Memory, groups: &Groups) -> Result<Found, Stop> {
-        let before = record(self.live).parameters.clone();
+    /// Returns false if the store did not answer and the references are from the record alone.
+    async fn write(&mut self, memory: &mut Memory, roles: &RoleValues) -> Result<(Synced, bool), Stop> {
+        let before = record(self.live).parameters;
         if before.as_ref().is_some_and(|b| b.store != self.parameters.store && !b.written.is_empty()) {
             return Err(Stop::Problem(Problem::StoreChanged));
         }
-        let hashes = plan::hashes(groups);
-        let recorded: BTreeMap<_, _> = before
-            .iter()
-            .filter(|before| before.store == self.parameters.store)
-            .flat_map(|before| before.hashes.iter().map(|of| (of.name.clone(), of.hash.clone())))
-            .collect();
+        let hashes = plan::hashes(roles);
+        let recorded = self.recorded(before.as_ref());
         let period = self.ctx.config.timings.sweep * COMPARED_IN_SWEEPS;
         let verified = memory.is_verified(self.live.generation(), &hashes, self.now, period);
         if let Some(why) = self.ask.held {
             let half_written = record(self.live).parameters.is_some_and(|status| status.writing);
-            let unwritten = groups.iter().filter(|(role, _)| half_written || recorded.get(*role) != hashes.get(*role));
+            let unwritten = roles.iter().filter(|(role, _)| half_written || recorded.get(*role) != hashes.get(*role));
             let (roles, values): (Vec<_>, Vec<_>) = unwritten.map(|(role, v)| (role.clone(), v.by_name.len())).unzip();
             let values = values.into_iter().sum();
             let problem = (!roles.is_empty()).then_some(Problem::Held { why, roles, values });
-            return Ok(Found::Compared(Synced { problem, ..self.synced(&hashes) }));
+            return Ok((Synced { problem, ..self.synced(&hashes) }, true));
         }
-        if verified && self.is_as_recorded(&recorded, &hashes) && !self.live.is_look_requested() {
-            return Ok(Found::Compared(self.as_recorded()));
+        if verified && self.is_as_recorded(&recorded, &hashes) && !self.live.is_reconcile_requested() {
+            return Ok((self.as_recorded(), true));
         }
         let written = before.map(|before| before.written).unwrap_or_default();
         let Store { s3, parameter_store } = &self.parameters.store;
         let outcome = match (s3, parameter_store) {
-            (Some(s3), _) => self.write_documents(s3, groups, &written).await,
-            (None, Some(store)) => self.write_parameters(store, groups, &written).await,
+            (Some(s3), _) => self.write_documents(s3, roles, &written).await,
+            (None, Some(store)) => self.write_parameters(store, roles, &written).await,
             (None, None) => return Err(Stop::Problem(Problem::Unusable("spec.parameters.store is empty".into()))),
         };
         let written = match outcome {
             Ok(written) => written,
-            // That a comparison was not answered is no reason to hold back what is known to have been written.
+            // An unanswered comparison does not block what is recorded as written.
             Err(Stop::Problem(Problem::Aws(error)))
                 if self.is_as_recorded(&recorded, &hashes)
                     && matches!(error.class, Class::Throttled | Class::Transient) =>
             {
-                tracing::info!(%error, "the parameters could not be compared; it is tried again");
-                return Ok(Found::Recorded(self.as_recorded()));
+                tracing::info!(%error, "the parameters were not compared with the store; retrying");
+                return Ok((self.as_recorded(), false));
             }
             Err(stop) => return Err(stop),
         };
@@ -252,24 +239,24 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         })
         .await?;
         memory.verify(self.live.generation(), &hashes, self.now);
-        Ok(Found::Compared(self.synced(&hashes)))
+        Ok((self.synced(&hashes), true))
     }
 
-    /// Whether the record says that these values stand in the store. Of a write that did not come to its end it does not,
-    /// even where the values are again those from before.
+    /// Whether the record says that these values are in the store. After an unfinished write it does not, even if the
+    /// values are the earlier ones again.
     fn is_as_recorded(&self, recorded: &BTreeMap<String, String>, hashes: &BTreeMap<String, String>) -> bool {
         recorded == hashes && !record(self.live).parameters.is_some_and(|status| status.writing)
     }
 
-    /// The record after it: what is obsolete is removed later, see [`tidy`].
+    /// Returns the record after it. Obsolete documents are removed later, see [`conclude`](super::conclude).
     async fn write_documents(
         &mut self,
         s3: &S3Store,
-        groups: &Groups,
+        roles: &RoleValues,
         written: &[String],
     ) -> Result<Vec<String>, Stop> {
-        let documents = plan::documents(groups);
-        // A document never changes, so there are never some that have and some that have not.
+        let documents = plan::documents(roles);
+        // A document never changes, so no partly written state has to be recorded.
         let (guard, written) = self.about_to_write(written, documents.keys(), false).await?;
         let client = S3::new(self.session, self.ctx.config.timings.call_deadline);
         let base = plan::base(s3, self.live.uid());
@@ -279,14 +266,14 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         Ok(written)
     }
 
-    /// The record after it: what is no longer wanted is removed.
+    /// Returns the record after it. Unwanted parameters are removed.
     async fn write_parameters(
         &mut self,
         store: &ParameterStore,
-        groups: &Groups,
+        roles: &RoleValues,
         written: &[String],
     ) -> Result<Vec<String>, Stop> {
-        let wanted = plan::parameters(store, groups).map_err(|what| Stop::Problem(Problem::Unusable(what)))?;
+        let wanted = plan::parameters(store, roles).map_err(|what| Stop::Problem(Problem::Unusable(what)))?;
         let ssm = Ssm::new(self.session);
         let names: Vec<ParameterName> = wanted.values().map(|wanted| wanted.name.clone()).collect();
         let stored = ssm.get_parameters(&names).await?;
@@ -303,7 +290,7 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
             let names = taken.keys().map(ToString::to_string).collect();
             return Err(Stop::Problem(Problem::Taken { names, earlier }));
         }
-        // Asking may take long, so what allows to write and to delete begins after it.
+        // The calls above may take long, so the permit to write and delete begins after them.
         let mut surplus: BTreeSet<_> = written.iter().filter(|below| !wanted.contains_key(*below)).cloned().collect();
         let mut unwanted: BTreeSet<_> = store::own_below(&ssm, store, owner, &surplus).await?.into_iter().collect();
         let left_over = || left.iter().filter(|(below, _)| !wanted.contains_key(*below));
@@ -324,7 +311,7 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         Ok(plan::without(&written, &surplus))
     }
 
-    /// Records what is about to be written, and whether values that stand there are.
+    /// Records what is about to be written, and whether existing values change.
     async fn about_to_write<'b>(
         &mut self,
         written: &'b [String],
@@ -334,8 +321,8 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         let all = plan::with(written, wanted);
         if all.len() > MAX_WRITTEN {
             let what = format!(
-                "{} documents or parameters would have to be kept for this object, and at most {MAX_WRITTEN} can be: have \
-                 fewer, or let workers of old revisions end",
+                "this object needs {} documents or parameters, and at most {MAX_WRITTEN} are allowed: use fewer, or \
+                 wait until workers of old revisions are terminated",
                 all.len()
             );
             return Err(Stop::Problem(Problem::Unusable(what)));
@@ -347,17 +334,17 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
                 status.writing |= writing;
             })
             .await?;
-        Ok((store::guard(self.ctx, &answer, wanted)?, all))
+        Ok((store::guard::<K>(self.ctx, &answer, wanted)?, all))
     }
 
-    /// What the API server answered, and what it was to store.
+    /// Returns the answer of the API server, and what it should have stored.
     async fn record(
         &mut self,
         change: impl FnOnce(&mut ParametersStatus),
     ) -> Result<(Acknowledgement<K::Status>, ParametersStatus), Failure> {
         let mut status = self.live.status();
         let workers: &mut WorkersStatus = status.as_mut();
-        workers.aws.get_or_insert_with(|| self.session.into());
+        workers.aws.get_or_insert_with(|| self.session.place());
         let record = &mut workers.parameters;
         let store = self.parameters.store.clone();
         let new = || ParametersStatus { store, hashes: vec![], written: vec![], writing: false };
@@ -366,10 +353,10 @@ impl<'a, K: WithParameters> Syncing<'a, K> {
         change(&mut parameters);
         record.parameters_hash = parameters.hashes.iter().find(|of| of.name == MAIN).map(|of| of.hash.clone());
         record.parameters = Some(parameters.clone());
-        Ok((self.live.record(self.ctx, status).await?, parameters))
+        Ok((self.live.record(&self.ctx.cluster, status).await?, parameters))
     }
 }
 
-pub(super) fn record<K: WithParameters>(live: &Live<K>) -> ParametersRecord {
+pub(super) fn record<K: WorkerKind>(live: &Live<K>) -> ParametersRecord {
     live.status().as_ref().parameters.clone()
 }

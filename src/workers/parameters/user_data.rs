@@ -1,14 +1,14 @@
-//! User data that fetches the parameters before the user's own part runs. It tells where they are, never what they are.
+//! User data that fetches the parameters before the user's own part runs. It holds their place, never their values.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
-use super::reference::{ParametersRef, Place};
+use crate::workers::parameters::reference::{ParametersPlace, ParametersRef};
 
-/// Run by cloud-init at the end of the first boot, and by itself at each later one.
+/// cloud-init runs it at the end of the first boot; it installs itself for each later boot.
 const FETCH: &str = include_str!("fetch.py");
 
-/// What user data begins with, as cloud-init tells its kinds apart (cloudinit/handlers/__init__.py, `INCLUSION_TYPES_MAP`).
+/// How cloud-init identifies the types of user data (cloudinit/handlers/__init__.py, `INCLUSION_TYPES_MAP`).
 const KINDS: &[(&str, &str)] = &[
     ("#!", "text/x-shellscript"),
     ("#cloud-boothook", "text/cloud-boothook"),
@@ -20,12 +20,12 @@ const KINDS: &[(&str, &str)] = &[
     ("## template: jinja", "text/jinja2"),
 ];
 
-/// User data that cannot stand beside the part that fetches the parameters.
+/// User data that cannot be combined with the part that fetches the parameters.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Uncombinable {
     #[error(
-        "template.userData is a MIME message, and spec.parameters adds a part of its own: write one script that begins \
-         with #! or one #cloud-config there"
+        "template.userData is a MIME message, and spec.parameters cannot add a part to it: write one script that \
+         begins with #!, or one #cloud-config"
     )]
     Mime,
     #[error(
@@ -37,8 +37,8 @@ pub enum Uncombinable {
 
 /// The user data of a worker with parameters, before base64.
 ///
-/// cloud-init runs scripts in the order of their file names, and what a `#cloud-config` has under `runcmd` after them. What
-/// it does earlier in the boot, for example `bootcmd`, comes before the parameters.
+/// cloud-init runs scripts in the order of their file names, and then the `runcmd` of a `#cloud-config`. What it runs
+/// earlier in the boot, for example `bootcmd`, runs before the parameters are fetched.
 ///
 /// # Errors
 /// When cloud-init could not run the user's part.
@@ -53,8 +53,8 @@ pub fn compose(reference: &ParametersRef, user: Option<&str>) -> Result<String, 
 
 fn fetch(reference: &ParametersRef) -> String {
     let (store, place) = match &reference.place {
-        Place::S3 { bucket, key } => ("s3", format!("{bucket}/{key}")),
-        Place::ParameterStore { path } => ("ssm", path.clone()),
+        ParametersPlace::S3 { bucket, key } => ("s3", format!("{bucket}/{key}")),
+        ParametersPlace::ParameterStore { path } => ("ssm", path.clone()),
     };
     // The schema keeps quotes and backslashes out of all three.
     FETCH.replace("@STORE@", store).replace("@PLACE@", &place).replace("@REGION@", reference.region.as_str())
@@ -72,7 +72,7 @@ fn kind(user: &str) -> Result<&'static str, Uncombinable> {
     Err(Uncombinable::Unknown(line.chars().take(40).collect()))
 }
 
-/// The same for the same parts, and in none of them.
+/// Deterministic, and contained in none of the parts.
 fn boundary(parts: &[&str]) -> String {
     let mut seed = Sha256::new();
     parts.iter().for_each(|part| seed.update(part));
@@ -87,7 +87,7 @@ fn boundary(parts: &[&str]) -> String {
 }
 
 fn part(boundary: &str, name: &str, kind: &str, text: &str) -> String {
-    // Python's parser, which cloud-init reads this with, takes other characters as they are for Latin-1.
+    // cloud-init uses Python's parser, which reads other unencoded characters as Latin-1.
     let (encoding, body) = if text.is_ascii() { ("7bit", text.to_owned()) } else { ("base64", folded(text)) };
     let newline = if body.ends_with('\n') { "" } else { "\n" };
     format!(
@@ -96,7 +96,7 @@ fn part(boundary: &str, name: &str, kind: &str, text: &str) -> String {
     )
 }
 
-/// In lines of 76 characters, which is what MIME allows (RFC 2045, 6.8).
+/// Base64 in lines of 76 characters, the limit of MIME (RFC 2045, 6.8).
 fn folded(text: &str) -> String {
     let text = BASE64_STANDARD.encode(text);
     let lines: Vec<_> = text.as_bytes().chunks(76).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
@@ -108,18 +108,18 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::{ids::Region, workers::parameters::OnChange};
+    use crate::{crd::parameters::OnChange, ids::Region};
 
     fn reference() -> ParametersRef {
         ParametersRef {
-            place: Place::S3 { bucket: "my-bucket".into(), key: "app/main/1.json".into() },
+            place: ParametersPlace::S3 { bucket: "my-bucket".into(), key: "app/main/1.json".into() },
             region: Region::try_from("eu-west-1").unwrap(),
             hash: "1".into(),
             on_change: OnChange::Keep,
         }
     }
 
-    /// What Python's parser, which is cloud-init's, makes of it: file name, type and text of each part.
+    /// File name, type and text of each part, as Python's parser reads them, which cloud-init uses.
     fn parsed(user_data: &str) -> Vec<(String, String, String)> {
         const READ: &str = "import sys, json, email\n\
             parts = [p for p in email.message_from_string(sys.stdin.buffer.read().decode()).walk() if not p.is_multipart()]\n\

@@ -1,24 +1,21 @@
-//! From what a spec says to the values themselves. Pure: what Secrets and ConfigMaps hold is passed in.
+//! Resolves the values of a spec. Pure: the contents of Secrets and ConfigMaps are passed in.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use super::{
-    crd::{Parameter, ValueFrom},
-    sources::{Content, Source},
+use crate::{
+    aws::ssm::ParameterValue,
+    crd::parameters::{Parameter, ValueFrom},
+    k8s::sources::{Content, Source},
 };
-use crate::aws::ssm::ParameterValue;
 
-/// All values of a group of workers, by name.
+/// All values of a role, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Values {
     pub by_name: BTreeMap<String, Value>,
-    /// The uids of the Secrets that values came from.
+    /// The uids of the Secrets that values come from.
     secrets: BTreeSet<String>,
 }
 
@@ -28,47 +25,27 @@ pub(super) struct Value {
     pub secure: bool,
 }
 
-/// Why a value is not to be had. Never tells what is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a value cannot be resolved. It never contains a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unresolved {
-    /// The object is not there, or it does not have the key.
-    Missing {
-        parameter: String,
-        source: Source,
-        key: Option<String>,
-    },
-    NotText {
-        parameter: String,
-        source: Source,
-        key: String,
-    },
+    #[error("{origin} does not exist, and the parameter {parameter} needs it: create it")]
+    Missing { parameter: String, origin: Source },
+    #[error("{origin} has no key {key}, and the parameter {parameter} needs it: add it")]
+    MissingKey { parameter: String, origin: Source, key: String },
+    #[error(
+        "the key {key} of {origin} is not UTF-8 text, which the parameter {parameter} requires: store it encoded, for \
+         example in base64"
+    )]
+    NotText { parameter: String, origin: Source, key: String },
 }
 
-impl fmt::Display for Unresolved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { parameter, source, key: None } => {
-                write!(f, "{source} does not exist, which the parameter {parameter} takes its value from: create it")
-            }
-            Self::Missing { parameter, source, key: Some(key) } => {
-                write!(f, "{source} has no key {key}, which the parameter {parameter} takes its value from: add it")
-            }
-            Self::NotText { parameter, source, key } => write!(
-                f,
-                "the key {key} of {source} is not UTF-8 text, which the parameter {parameter} needs: store it encoded, for \
-                 example in base64"
-            ),
-        }
-    }
-}
-
-/// What the values of a group are: those of the object, and over them those of the group's role.
+/// The parameters of a role: those of the object, with the overrides of the role.
 pub(super) fn for_role<'a>(values: &'a [Parameter], overrides: &'a [Parameter]) -> Vec<&'a Parameter> {
     let all: BTreeMap<_, _> = values.iter().chain(overrides).map(|p| (p.name.as_str(), p)).collect();
     all.into_values().collect()
 }
 
-/// The Secrets and ConfigMaps that values are taken from.
+/// The Secrets and ConfigMaps that values come from.
 pub(super) fn sources<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) -> BTreeSet<Source> {
     parameters.into_iter().filter_map(|p| Some(place(p.value_from.as_ref()?)?.0)).collect()
 }
@@ -77,7 +54,7 @@ fn place(from: &ValueFrom) -> Option<(Source, &str)> {
     match (&from.secret_key_ref, &from.config_map_key_ref) {
         (Some(secret), _) => Some((Source::Secret(secret.name.clone()), &secret.key)),
         (None, Some(map)) => Some((Source::ConfigMap(map.name.clone()), &map.key)),
-        // The schema wants one of them.
+        // The schema requires one of them.
         (None, None) => None,
     }
 }
@@ -91,16 +68,18 @@ pub(super) fn resolve(
         let name = &parameter.name;
         let (text, secret) = match parameter.value_from.as_ref().and_then(place) {
             None => (parameter.value.clone().unwrap_or_default(), false),
-            Some((source, key)) => {
-                let missing = |key| Unresolved::Missing { parameter: name.clone(), source: source.clone(), key };
-                let content = contents.get(&source).and_then(Option::as_ref).ok_or_else(|| missing(None))?;
-                let bytes = content.data.get(key).ok_or_else(|| missing(Some(key.to_owned())))?;
-                let text = String::from_utf8(bytes.clone()).map_err(|_| Unresolved::NotText {
-                    parameter: name.clone(),
-                    source: source.clone(),
-                    key: key.to_owned(),
-                })?;
-                let secret = matches!(source, Source::Secret(_));
+            Some((origin, key)) => {
+                let (parameter, key) = (name.clone(), key.to_owned());
+                let Some(content) = contents.get(&origin).and_then(Option::as_ref) else {
+                    return Err(Unresolved::Missing { parameter, origin });
+                };
+                let Some(bytes) = content.data.get(&key) else {
+                    return Err(Unresolved::MissingKey { parameter, origin, key });
+                };
+                let secret = matches!(origin, Source::Secret(_));
+                let Ok(text) = String::from_utf8(bytes.clone()) else {
+                    return Err(Unresolved::NotText { parameter, origin, key });
+                };
                 if secret {
                     values.secrets.insert(content.uid.clone());
                 }
@@ -114,7 +93,7 @@ pub(super) fn resolve(
 }
 
 impl Values {
-    /// Whether any of them is to be seen by those only who may read the store.
+    /// Whether any value may be seen only by those who may read the store.
     pub(super) fn has_secret(&self) -> bool {
         !self.secrets.is_empty() || self.by_name.values().any(|value| value.secure)
     }
@@ -122,13 +101,13 @@ impl Values {
     /// The document that workers read.
     pub(super) fn document(&self) -> String {
         let plain: BTreeMap<_, _> = self.by_name.iter().map(|(name, value)| (name, value.text.expose())).collect();
-        // A map of texts always is JSON.
+        // A map of strings is always valid JSON.
         serde_json::to_string(&plain).unwrap_or_default()
     }
 
-    /// What the values are known by, wherever that is shown: in a status, a key, a revision. A plain digest would let
-    /// anybody who sees it try out passwords, so with a Secret's value among them it is keyed by the uids of the Secrets,
-    /// which only those know who may read the Secrets. Another Secret with the same values so gives another hash.
+    /// Identifies the values in the status, in keys and in revisions. If a value comes from a Secret, the hash is keyed
+    /// with the uids of the Secrets, which only those know who may read them: a plain digest would allow trying out
+    /// passwords. So another Secret with the same values gives another hash.
     pub(super) fn hash(&self) -> String {
         let document = self.document();
         let digest = if self.secrets.is_empty() {
@@ -142,7 +121,7 @@ impl Values {
 }
 
 fn keyed(key: &[u8], message: &[u8]) -> Vec<u8> {
-    // HMAC takes keys of any length, so the other arm is never reached; it would give a digest that tells nothing.
+    // HMAC accepts keys of any length, so the error case is never reached; its digest would reveal nothing.
     Hmac::<Sha256>::new_from_slice(key).map_or_else(
         |_| vec![0; 32],
         |mut mac| {
@@ -191,11 +170,11 @@ mod tests {
         let values = resolved(&all(), "u1", b"hunter2").unwrap();
         assert_eq!(values.document(), r#"{"model":"red","password":"hunter2","threads":"4"}"#);
         let secure: Vec<_> = values.by_name.iter().filter(|(_, value)| value.secure).map(|(name, _)| name).collect();
-        assert_eq!(secure, ["password"], "what comes from a Secret is encrypted unless said otherwise");
-        let told = parameters(json!([{"name": "a", "value": "1", "secure": true},
+        assert_eq!(secure, ["password"], "a value from a Secret is encrypted unless secure is set");
+        let list = parameters(json!([{"name": "a", "value": "1", "secure": true},
             {"name": "b", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}, "secure": false}]));
-        let told = resolved(&told, "u1", b"x").unwrap();
-        assert!(told.by_name["a"].secure && !told.by_name["b"].secure);
+        let values = resolved(&list, "u1", b"x").unwrap();
+        assert!(values.by_name["a"].secure && !values.by_name["b"].secure);
     }
 
     #[test]
@@ -210,14 +189,14 @@ mod tests {
         let from = |name: &str, key: &str| {
             parameters(json!([{"name": "p", "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}]))
         };
-        for (name, key, told) in [
-            ("gone", "a", "Secret gone does not exist, which the parameter p takes its value from: create it"),
-            ("unread", "a", "Secret unread does not exist, which"),
-            ("db", "user", "Secret db has no key user, which the parameter p takes its value from: add it"),
+        for (name, key, message) in [
+            ("gone", "a", "Secret gone does not exist, and the parameter p needs it: create it"),
+            ("unread", "a", "Secret unread does not exist, and"),
+            ("db", "user", "Secret db has no key user, and the parameter p needs it: add it"),
             ("db", "blob", "the key blob of Secret db is not UTF-8 text"),
         ] {
             let refused = resolved(&from(name, key), "u1", b"hunter2").unwrap_err();
-            assert!(refused.to_string().contains(told), "{refused}");
+            assert!(refused.to_string().contains(message), "{refused}");
             assert!(!format!("{refused} {refused:?}").contains("hunter2"));
         }
     }

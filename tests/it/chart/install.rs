@@ -1,4 +1,4 @@
-//! A release's life: install, upgrade, uninstall. On a server of its own, since CRDs are one for all.
+//! Install, upgrade and uninstall of a release, on its own API server because CRDs are shared by a whole cluster.
 
 use std::fs;
 
@@ -28,7 +28,7 @@ async fn objects_outlive_the_release_unless_crds_are_not_kept() {
     let notes = kube.helm(&[&["get", "notes", "muster"], &place[..]].concat()).await.expect("notes");
     assert!(notes.contains("kubectl rollout status --namespace muster-system deployment/muster"), "{notes}");
 
-    // What the notes say to type works.
+    // The command in the notes works.
     let manifest = notes.split("<<EOT\n").nth(1).and_then(|rest| rest.split("  EOT").next()).expect("a manifest");
     kube.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await.expect("CRDs");
     kube.kubectl_with_input(&["apply", "-f", "-"], manifest).await.expect("an AwsAccount");
@@ -38,7 +38,7 @@ async fn objects_outlive_the_release_unless_crds_are_not_kept() {
     let deployment = get(&kube, &[&["deployment", "muster"], &place[..]].concat()).await;
     assert_eq!(deployment["spec"]["replicas"], 3);
 
-    // A second release takes the same name elsewhere, once it leaves the CRDs alone.
+    // A second release of the same name in another namespace works, if it does not install the CRDs.
     let second =
         ["install", "muster", &chart, "--create-namespace", "--namespace", "other", "--set", "clusterName=test"];
     let refused = kube.helm(&second).await.expect_err("the CRDs have an owner").to_string();
@@ -60,7 +60,7 @@ async fn objects_outlive_the_release_unless_crds_are_not_kept() {
 
     kube.helm(&[&install[..], &["--set", "crds.keep=false"]].concat()).await.expect("an install over kept CRDs");
     assert!(exists(&kube, &["awsaccount", "default"]).await);
-    // As its controllers would have. Where nobody ever listed a kind, the API server may begin to delete its CRD before it
+    // As a controller would have done. If a kind was never listed, the API server may begin to delete its CRD before it
     // can list the objects itself ("storage is (re)initializing"), and then tries again after minutes only.
     kube.kubectl(&["get", "muster", "--all-namespaces"]).await.expect("lists of all kinds");
     kube.helm(&[&["uninstall", "muster"], &place[..]].concat()).await.expect("an uninstall");
@@ -78,6 +78,6 @@ async fn it_is_packaged_with_the_crds() {
     let shown = kube.helm(&["template", package.to_str().expect("a path"), "--set", "clusterName=a"]).await;
     assert_eq!(
         shown.expect("manifests").matches("kind: CustomResourceDefinition\n").count(),
-        muster::crds::all().len()
+        muster::kinds::crds().len()
     );
 }

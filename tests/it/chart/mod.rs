@@ -1,11 +1,11 @@
-//! The Helm chart, by the real helm on a real API server: what it renders, what it refuses, what it installs, and that the
-//! rights it gives are those that muster uses.
+//! The Helm chart, with the real helm on a real API server: what it renders, rejects and installs, and that it grants exactly
+//! the permissions that muster uses.
 
 mod install;
 mod refusals;
 mod rendered;
 mod rights;
-mod used;
+mod rights_used;
 
 use std::{
     collections::BTreeMap,
@@ -20,14 +20,14 @@ use muster_world::KubeApi;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::scene::{PATIENCE, install_crds};
+use crate::support::scene::{PATIENCE, install_crds};
 
 pub(crate) fn chart() -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("charts/muster").display().to_string()
 }
 
-/// Signs in as the ServiceAccount of a release that looks after all namespaces, one for all tests of this process. Use it
-/// for every controller under test that needs no lease, so that a right which the chart forgets fails the test.
+/// Signs in as the ServiceAccount of a release for all namespaces, which all tests of this process share. Use it for every
+/// controller under test that needs no Lease, so that a permission missing in the chart fails the test.
 pub(crate) async fn identity() -> Config {
     static NAMESPACE: OnceCell<String> = OnceCell::const_new();
     let kube = KubeApi::shared().await;
@@ -41,8 +41,7 @@ pub(crate) async fn identity() -> Config {
     sign_in(kube, namespace, "default").await
 }
 
-/// Signs in as the ServiceAccount of a release of its own, which looks after `namespace` alone. Its Lease is
-/// `<namespace>/muster`.
+/// Signs in as the ServiceAccount of a new release for `namespace` alone. Its Lease is `<namespace>/muster`.
 pub(crate) async fn identity_in(namespace: &str) -> Config {
     static RELEASES: Mutex<BTreeMap<String, Arc<OnceCell<()>>>> = Mutex::new(BTreeMap::new());
     let kube = KubeApi::shared().await;
@@ -52,7 +51,7 @@ pub(crate) async fn identity_in(namespace: &str) -> Config {
     sign_in(kube, namespace, namespace).await
 }
 
-/// Installs a release named `muster` in a namespace that is there, without CRDs: those are there too.
+/// Installs a release named `muster` in an existing namespace, without CRDs, because these are installed already.
 async fn release(kube: &KubeApi, namespace: &str, settings: &[&str]) {
     install_crds(&kube.admin().await.expect("a client")).await;
     let chart = chart();
@@ -63,7 +62,7 @@ async fn release(kube: &KubeApi, namespace: &str, settings: &[&str]) {
     kube.helm(&arguments).await.expect("a release");
 }
 
-/// Returns once RBAC, which learns of a release by watches, lets the account do its work in namespace `works_in`.
+/// Waits until RBAC, which is updated by watches, grants the ServiceAccount its permissions in the namespace `works_in`.
 async fn sign_in(kube: &KubeApi, namespace: &str, works_in: &str) -> Config {
     let config = kube.config_as_service_account(namespace, "muster").await.expect("a ServiceAccount");
     let client = Client::try_from(config.clone()).expect("a client");
@@ -109,7 +108,7 @@ async fn may(client: &Client, attributes: &ResourceAttributes) -> bool {
     answer.status.expect("a status").allowed
 }
 
-/// What `helm template` makes of the chart in the namespace `muster-system`, or its error.
+/// The output of `helm template` for the namespace `muster-system`, or its error.
 async fn template(settings: &[&str]) -> Result<Vec<Value>, String> {
     let kube = KubeApi::shared().await;
     let chart = chart();
@@ -120,7 +119,7 @@ async fn template(settings: &[&str]) -> Result<Vec<Value>, String> {
     let arguments: Vec<_> = arguments.iter().map(|argument| argument.replacen(":=", "=", 1)).collect();
     let text = kube.helm(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let text = text.map_err(|error| format!("{error:#}"))?;
-    // Each starts with a comment that names its source, and one that renders to nothing is nothing else.
+    // Each starts with a comment that names its source; a template without output consists of this comment only.
     let documents = text.split("\n---\n").map(|document| serde_yaml::from_str::<Value>(document).expect("YAML"));
     Ok(documents.filter(|document| !document.is_null()).collect())
 }

@@ -1,4 +1,4 @@
-//! What helm says to values that would not do what their author means.
+//! Helm rejects invalid values with a message that says what is wrong.
 
 use super::template;
 

@@ -1,15 +1,18 @@
-//! What the chart renders.
+//! The manifests that the chart renders.
 
 use clap::Parser;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::ObjectMeta;
-use muster::config::{Config, ControllerArgs, LeaseName, Namespaces};
+use muster::{
+    config::{Config, ControllerArgs, Namespaces},
+    lease::LeaseName,
+};
 use muster_world::KubeApi;
 use serde_json::{Value, json};
 
 use super::{chart, of_kind, template, the};
 
-/// What the controller makes of the container's arguments.
+/// The configuration that the arguments of the container result in.
 fn config(documents: &[Value]) -> Config {
     #[derive(Parser)]
     #[command(no_binary_name = true)]
@@ -136,7 +139,7 @@ async fn what_places_and_marks_pods_reaches_them() {
 async fn crds_are_those_of_the_types_and_stay_when_the_release_goes() {
     let documents = template(&["clusterName=prod"]).await.expect("manifests");
     let rendered = of_kind(&documents, "CustomResourceDefinition");
-    for (crd, (name, text)) in rendered.iter().zip(muster::crds::render().expect("YAML")) {
+    for (crd, (name, text)) in rendered.iter().zip(muster::crd::schema::render(&muster::kinds::crds()).expect("YAML")) {
         assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"], "keep", "{name}");
         let meant: Value = serde_yaml::from_str(&text).expect("YAML");
         assert_eq!(crd["spec"], meant["spec"], "{name}");

@@ -1,4 +1,4 @@
-//! What the chart's ServiceAccount may do, and that it may do nothing else.
+//! The ServiceAccount of the chart has the permissions that the controller needs, and no others.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ pub(super) const WATCHED: &[(&str, &str, &[&str])] = &[
     ("", "secrets", &["get", "list", "watch"]),
     ("events.k8s.io", "events", &["create"]),
 ];
-/// In the namespace `default` for events about cluster-wide objects.
+/// In the namespace `default`, for events about cluster-scoped objects.
 const EVENTS: &[(&str, &str, &[&str])] = &[("events.k8s.io", "events", &["create"])];
 const LEASES: &[(&str, &str, &[&str])] = &[("coordination.k8s.io", "leases", &["create"])];
 pub(super) type Right = (String, String, String);
@@ -61,7 +61,7 @@ async fn resources() -> BTreeSet<(String, String)> {
     found
 }
 
-/// Everything that the client may do in a namespace and a ServiceAccount without any role may not.
+/// Everything that the client may do in a namespace, except for what every ServiceAccount may do.
 async fn may_do(client: &Client, namespace: &str) -> BTreeSet<Right> {
     let kube = KubeApi::shared().await;
     kube.kubectl(&["create", "serviceaccount", "nobody", "-n", namespace]).await.expect("a ServiceAccount");

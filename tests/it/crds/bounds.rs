@@ -1,7 +1,7 @@
-//! Every bound of every schema, tried out: for each one a manifest is made that is whole but for this bound.
+//! The API server enforces every bound of every schema: for each bound there is a manifest that violates only this bound.
 //!
-//! The manifests are derived from the schemas, so a new field is tried out once a whole manifest has it, and the test
-//! fails until one does.
+//! The manifests are derived from the schemas, so a new field is tested as soon as a complete manifest contains it, and the
+//! test fails until one does.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{installed, kinds, manifests, offer_new};
 
-/// One thing that a schema asks for at one place.
+/// One bound of a schema at one field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Bound {
     /// The field in the schema: `spec.template.subnets[]`.
@@ -22,7 +22,7 @@ struct Bound {
     asks: String,
 }
 
-/// A value that breaks a bound, and what the refusal must say.
+/// A value that violates a bound, and what the error must contain.
 struct Breach {
     bound: Bound,
     value: Value,
@@ -43,7 +43,7 @@ fn values(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
     }
 }
 
-/// What the schema of one field asks for, each with a value that breaks it; `valid` is one that does not.
+/// The bounds of one field, each with a value that violates it. `valid` is a value that violates none.
 fn breaches(schema: &JSONSchemaProps, field: &str, valid: &Value) -> Vec<Breach> {
     let mut found = Vec::new();
     let mut breach = |asks: String, value: Value, message: &str| {
@@ -116,13 +116,13 @@ fn breaches(schema: &JSONSchemaProps, field: &str, valid: &Value) -> Vec<Breach>
     found
 }
 
-/// The pattern of a rule that is nothing but one.
+/// The pattern of a rule that consists of one pattern.
 pub(super) fn pattern(rule: &str) -> Option<&str> {
     let quoted = rule.strip_prefix("self.matches(")?.strip_suffix("')")?;
     quoted.strip_prefix("r'").or_else(|| quoted.strip_prefix('\''))
 }
 
-/// Walks a schema along a valid value, which stands at `pointer` in its manifest.
+/// Walks a schema along a valid value, which is at `pointer` in its manifest.
 fn walk(schema: &JSONSchemaProps, field: &str, pointer: &str, value: &Value, visit: &mut impl FnMut(&str, Breach)) {
     for breach in breaches(schema, field, value) {
         visit(pointer, breach);
@@ -182,7 +182,7 @@ async fn every_bound_is_enforced() {
         for bound in &tried {
             untried.remove(&bound.field);
         }
-        assert!(untried.is_empty(), "no whole {} in manifests.rs has {untried:?}", kind.name);
+        assert!(untried.is_empty(), "no complete {} in manifests.rs has {untried:?}", kind.name);
         let refusals: Vec<_> = stream::iter(offers)
             .map(|(manifest, breach)| {
                 let (client, namespace) = (&client, &namespace);
@@ -206,7 +206,7 @@ async fn every_bound_is_enforced() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whether a refusal says which field it is about.
+/// Whether an error names its field.
 fn names(refusal: &str, field: &str) -> bool {
     let last = field.trim_end_matches("[]").rsplit('.').next().unwrap_or(field);
     refusal.contains(last.trim_end_matches("[]"))

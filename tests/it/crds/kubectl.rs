@@ -1,4 +1,4 @@
-//! What people see who work with kubectl alone.
+//! What kubectl shows: warnings, explain, categories and short names, scale.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Kind, installed, kinds, manifests, offer};
 
-/// kubectl reads what the API server publishes a moment after a CRD is established.
+/// Retries, because the API server publishes the schemas that kubectl reads shortly after a CRD is established.
 async fn published<T>(ask: impl AsyncFn() -> anyhow::Result<T>) -> T {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
@@ -20,7 +20,7 @@ async fn published<T>(ask: impl AsyncFn() -> anyhow::Result<T>) -> T {
     }
 }
 
-/// The fields below `path` that have fields themselves.
+/// The fields below `path` that have fields.
 fn objects(schema: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray::Schema;
     let inner = match &schema.items {
@@ -74,14 +74,14 @@ async fn the_category_and_the_short_names_find_all_kinds() {
         let kind = Kind::of(&manifest);
         let name = format!("{namespace}-{number}");
         manifest["metadata"]["name"] = json!(name);
-        offer(&client, http::Method::POST, &kind.path(&namespace), &manifest).await.expect("a whole manifest");
+        offer(&client, http::Method::POST, &kind.path(&namespace), &manifest).await.expect("a complete manifest");
         names.push(format!("{}.muster.dev/{name}", kind.name.to_lowercase()));
     }
     let listed = published(async || kube.kubectl(&["get", "muster", "-n", &namespace, "-o", "name"]).await).await;
     for name in &names {
         assert!(listed.lines().any(|line| line == name), "{name} is not in {listed}");
     }
-    for crd in muster::crds::all() {
+    for crd in muster::kinds::crds() {
         for short in crd.spec.names.short_names.unwrap_or_default() {
             let table = kube.kubectl(&["get", &short, "-n", &namespace]).await.expect("a table");
             let header: Vec<_> = table.lines().next().expect("a header").split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! Whole manifests: together those of a kind set every field that its spec has.
+//! Complete manifests: those of one kind together set every field of its spec.
 
 use serde_json::{Value, json};
 
@@ -30,9 +30,9 @@ pub(super) fn all() -> Vec<Value> {
     all
 }
 
-/// The one that mistakes are made in.
+/// The manifest that mistakes are applied to.
 pub(super) fn first(kind: &str) -> Value {
-    all().into_iter().find(|manifest| manifest["kind"] == kind).unwrap_or_else(|| panic!("there is no whole {kind}"))
+    all().into_iter().find(|manifest| manifest["kind"] == kind).unwrap_or_else(|| panic!("there is no complete {kind}"))
 }
 
 fn aws_account() -> Value {
@@ -87,14 +87,14 @@ fn fleet_report() -> Value {
     })
 }
 
-/// What an expected version can be instead.
+/// With another kind of expected version.
 fn fleet_report_with(expected: Value) -> Value {
     let mut manifest = fleet_report();
     manifest["spec"]["expect"]["versions"] = json!([expected]);
     manifest
 }
 
-/// With some fields of the template said in another way.
+/// With `fields` in place of other fields of the template.
 fn worker_fleet_with(fields: Value) -> Value {
     let mut manifest = worker_fleet();
     let template = manifest["spec"]["template"].as_object_mut().expect("a template");
@@ -177,7 +177,7 @@ fn worker_fleet() -> Value {
     })
 }
 
-/// The other store of parameters, and another place to take a value from.
+/// With Parameter Store, and one of the sources of a value.
 fn worker_fleet_with_parameter_store(value: usize) -> Value {
     let mut manifest = worker_fleet();
     let parameters = &mut manifest["spec"]["parameters"];
@@ -188,7 +188,7 @@ fn worker_fleet_with_parameter_store(value: usize) -> Value {
     manifest
 }
 
-/// A job has the template and the parameters of a fleet.
+/// With the template and the parameters of a fleet.
 fn worker_job(result: Value, fleet: &Value) -> Value {
     let mut template = fleet["spec"]["template"].clone();
     if result.get("shutdownReason").is_some() {

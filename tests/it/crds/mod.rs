@@ -1,10 +1,10 @@
-//! The CustomResourceDefinitions on a real API server: it takes them, refuses what is wrong with words that help, and
+//! The CustomResourceDefinitions on a real API server: it accepts them, rejects invalid objects with helpful messages, and
 //! explains every field.
 
 mod bounds;
+mod documentation;
 mod kubectl;
 mod manifests;
-mod pages;
 mod rules;
 
 use std::{fs, path::Path, sync::LazyLock};
@@ -15,7 +15,7 @@ use kube::Client;
 use muster_world::KubeApi;
 use serde_json::Value;
 
-use crate::scene::install_crds;
+use crate::support::scene::install_crds;
 
 /// The shared API server with every CRD of muster established.
 async fn installed() -> &'static KubeApi {
@@ -24,7 +24,7 @@ async fn installed() -> &'static KubeApi {
     kube
 }
 
-/// A kind as the tests see it: its schema, and where its objects are.
+/// A kind: its schema, and the path of its objects.
 struct Kind {
     name: String,
     plural: String,
@@ -34,7 +34,7 @@ struct Kind {
 
 fn kinds() -> &'static [Kind] {
     static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
-        let kinds = muster::crds::all().into_iter().map(|crd| Kind {
+        let kinds = muster::kinds::crds().into_iter().map(|crd| Kind {
             name: crd.spec.names.kind,
             plural: crd.spec.names.plural,
             namespaced: crd.spec.scope == "Namespaced",
@@ -57,7 +57,7 @@ impl Kind {
     }
 }
 
-/// What the API server says to a manifest: `Ok`, or the message of its refusal.
+/// Sends a manifest to the API server, and returns its error message if it rejects it.
 async fn offer(client: &Client, method: http::Method, path: &str, manifest: &Value) -> Result<Value, String> {
     let request = Request::builder()
         .method(method)
@@ -75,7 +75,7 @@ async fn offer(client: &Client, method: http::Method, path: &str, manifest: &Val
     }
 }
 
-/// Offers a new object without storing it.
+/// Creates an object as a dry run.
 async fn offer_new(client: &Client, namespace: &str, manifest: &Value) -> Result<Value, String> {
     let path = format!("{}?dryRun=All&fieldValidation=Strict", Kind::of(manifest).path(namespace));
     offer(client, http::Method::POST, &path, manifest).await
@@ -84,8 +84,8 @@ async fn offer_new(client: &Client, namespace: &str, manifest: &Value) -> Result
 #[test]
 fn the_files_are_what_the_types_say() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let manifests = muster::crds::render().expect("YAML");
-    let pages = muster::crds::reference().expect("Markdown");
+    let manifests = muster::crd::schema::render(&muster::kinds::crds()).expect("YAML");
+    let pages = muster::crd::schema::reference(&muster::kinds::crds()).expect("Markdown");
     for (folder, rendered) in
         [("crds", &manifests), ("charts/muster/files/crds", &manifests), ("docs/reference", &pages)]
     {
@@ -128,7 +128,7 @@ async fn every_example_is_accepted() {
     assert!(!folders.is_empty(), "there is no example");
     for folder in folders {
         for namespace in namespaces(&folder) {
-            // A dry run makes no namespace for what comes after it.
+            // A dry run creates no namespace for the objects after it.
             kube.kubectl_with_input(&["apply", "-f", "-"], &namespace.to_string()).await.expect("a namespace");
         }
         let folder = folder.to_str().expect("a path");
@@ -137,7 +137,7 @@ async fn every_example_is_accepted() {
     }
 }
 
-/// The namespaces that the manifests of an example make.
+/// The namespaces in the manifests of an example.
 fn namespaces(folder: &Path) -> Vec<Value> {
     let files = fs::read_dir(folder).expect("an example").map(|entry| entry.expect("an entry").path());
     let manifests = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));

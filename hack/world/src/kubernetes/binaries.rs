@@ -1,4 +1,4 @@
-//! Where the binaries come from: envtest's folder, or what `make kube` built.
+//! Finds the binaries: in the folder of envtest, or built by `make kube`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::environment;
 
-/// What pins the versions; a build is found by it. `hack/kube/build.sh` computes the same.
+/// Pins the versions, and identifies a build. `hack/kube/build.sh` computes the same.
 const GO_MOD: &[u8] = include_bytes!("../../../kube/go.mod");
 const GO_SUM: &[u8] = include_bytes!("../../../kube/go.sum");
 
@@ -16,11 +16,11 @@ const GO_SUM: &[u8] = include_bytes!("../../../kube/go.sum");
 pub(super) struct Binaries {
     pub(super) etcd: PathBuf,
     pub(super) apiserver: PathBuf,
-    /// Absent from envtest's folder unless `make kube` ran.
+    /// Absent with envtest, unless `make kube` ran.
     pub(super) controller_manager: Option<PathBuf>,
 }
 
-/// The programs people and tests talk to a cluster with.
+/// The command-line clients of a cluster.
 #[derive(Debug, Clone)]
 pub(super) struct ClientBinaries {
     pub(super) kubectl: PathBuf,
@@ -58,16 +58,16 @@ impl Binaries {
             }
             return Ok(found);
         }
-        // A build appears by one rename, so that one file stands for all.
-        if !built.is_dir() {
+        // Go names a tool after the last part of its package path, go.etcd.io/etcd/server/v3.
+        let found = Self { etcd: built.join("server"), apiserver: built.join("kube-apiserver"), controller_manager };
+        if !(found.etcd.is_file() && found.apiserver.is_file()) {
             bail!(
-                "there is no Kubernetes to test against: run `make kube` (about 6 minutes, once), or set \
+                "there is no Kubernetes to test against: run `make kube` (about 10 minutes, once), or set \
                  KUBEBUILDER_ASSETS to a folder of envtest binaries or MUSTER_TEST_KUBECONFIG to the kubeconfig of a \
                  cluster that may be filled"
             );
         }
-        // Go names a tool by the last part of its package's path, go.etcd.io/etcd/server/v3.
-        Ok(Self { etcd: built.join("server"), apiserver: built.join("kube-apiserver"), controller_manager })
+        Ok(found)
     }
 }
 
@@ -78,7 +78,7 @@ impl ClientBinaries {
             [built].into_iter().chain(environment::kubebuilder_assets()).chain(environment::path()).collect();
         let find = |name: &str| {
             folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file()).with_context(|| {
-                format!("there is no {name}: run `make kube` (about 6 minutes, once), or put {name} in the PATH")
+                format!("there is no {name}: run `make kube` (about 10 minutes, once), or put {name} in the PATH")
             })
         };
         Ok(Self { kubectl: find("kubectl")?, helm: find("helm")? })

@@ -1,4 +1,4 @@
-//! The authority of one API server's life: its certificates and the key that signs ServiceAccount tokens.
+//! The certificate authority of one API server, and the key that signs ServiceAccount tokens.
 
 use std::{fs, io, path::PathBuf};
 
@@ -13,7 +13,7 @@ use rcgen::{
 pub(super) struct Certificates {
     folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
-    /// The authority's certificate, PEM.
+    /// The certificate of the authority, PEM.
     pub(super) authority: String,
 }
 
@@ -51,7 +51,7 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// A client that the API server knows as `user` in `groups`.
+    /// A client certificate for `user` in `groups`.
     pub(super) fn client(&self, user: &str, groups: &[&str]) -> Result<Identity> {
         let mut client = CertificateParams::default();
         client.distinguished_name = name(user, groups);

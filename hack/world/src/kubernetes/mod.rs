@@ -24,19 +24,19 @@ use crate::{environment, process_group::ProcessGroup};
 
 pub use self::binaries::built_folder;
 
-/// What a server is started with.
+/// The options of a server.
 #[derive(Debug, Default, Clone)]
 pub struct Options {
-    /// Runs kube-controller-manager too, with the controllers that delete: namespaces and what lost its owner.
+    /// Runs kube-controller-manager too, with the controllers for namespaces and garbage collection.
     pub controller_manager: bool,
-    /// Where logs go; else they vanish with the server's folder.
+    /// The folder of the logs. Default: they are deleted with the folder of the server.
     pub logs: Option<PathBuf>,
 }
 
-/// A Kubernetes API server with RBAC, and ways to be somebody to it.
+/// A Kubernetes API server with RBAC, and clients with different identities.
 ///
 /// It is, in this order: the cluster that `MUSTER_TEST_KUBECONFIG` names, envtest binaries in `KUBEBUILDER_ASSETS`, or
-/// what `make kube` built. What it started ends with the value, or with the process that started it.
+/// what `make kube` built. Its processes end when the value is dropped, or with the process that started them.
 #[derive(Debug)]
 pub struct KubeApi {
     backend: Backend,
@@ -55,7 +55,7 @@ impl KubeApi {
         Self::start_with(&Options::default()).await
     }
 
-    /// Starts one with `options`, which a cluster from `MUSTER_TEST_KUBECONFIG` does not heed.
+    /// Starts one with `options`, which a cluster from `MUSTER_TEST_KUBECONFIG` ignores.
     pub async fn start_with(options: &Options) -> Result<Self> {
         let Some(path) = environment::test_kubeconfig() else { return Self::start_own(options).await };
         let clients = ClientBinaries::find()?;
@@ -65,17 +65,17 @@ impl KubeApi {
         Ok(Self { backend: Backend::Given { kubeconfig, path, group }, clients })
     }
 
-    /// Starts one of its own whatever the environment says: for what fills a cluster with more than a namespace.
+    /// Always starts a new server: for tests that need more than a namespace.
     pub async fn start_own(options: &Options) -> Result<Self> {
         let clients = ClientBinaries::find()?;
         Ok(Self { backend: Backend::Started(Server::start(options).await?), clients })
     }
 
-    /// The one server of this process, started by whoever asks first.
+    /// The shared server of this process, started at the first call.
     ///
     /// # Panics
     ///
-    /// When there is no Kubernetes: a test that finds none fails, and says what to do.
+    /// When there is no Kubernetes: the test fails and says what to do.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Result<KubeApi, String>> = OnceCell::const_new();
         let shared = SHARED.get_or_init(async || Self::start().await.map_err(|error| format!("{error:#}"))).await;
@@ -93,7 +93,7 @@ impl KubeApi {
         }
     }
 
-    /// A folder that goes away with this value.
+    /// A folder that is deleted with this value.
     pub fn folder(&self) -> &Path {
         self.group().folder()
     }
@@ -106,17 +106,17 @@ impl KubeApi {
         }
     }
 
-    /// The administrator's configuration.
+    /// The client configuration of the administrator.
     pub async fn config(&self) -> Result<Config> {
         config(self.admin_kubeconfig()).await
     }
 
-    /// A client that may do everything. Each call makes a new one, tied to the caller's runtime.
+    /// A client of the administrator. Each call creates a new one, for the runtime of the caller.
     pub async fn admin(&self) -> Result<Client> {
         Ok(Client::try_from(self.config().await?)?)
     }
 
-    /// Makes a namespace of its own for a test, and returns its name.
+    /// Creates a namespace for a test, and returns its name.
     pub async fn namespace(&self) -> Result<String> {
         let name = format!("test-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
         let namespace =
@@ -128,7 +128,7 @@ impl KubeApi {
         Ok(name)
     }
 
-    /// A client that the API server takes for `user` in `groups`, as `kubectl --as` does. RBAC decides what it may do.
+    /// A client that impersonates `user` in `groups`, as `kubectl --as` does. RBAC applies.
     pub async fn client_as(&self, user: &str, groups: &[&str]) -> Result<Client> {
         let mut config = self.config().await?;
         config.auth_info.impersonate = Some(user.to_owned());
@@ -141,14 +141,14 @@ impl KubeApi {
         Ok(Client::try_from(self.config_as_service_account(namespace, name).await?)?)
     }
 
-    /// The configuration that [`Self::client_as_service_account`] makes its client of.
+    /// The configuration of [`Self::client_as_service_account`].
     pub async fn config_as_service_account(&self, namespace: &str, name: &str) -> Result<Config> {
         let mut config = config(&self.service_account_kubeconfig(namespace, name).await?).await?;
         config.default_namespace = namespace.to_owned();
         Ok(config)
     }
 
-    /// Writes a kubeconfig file with a token of the ServiceAccount, for programs of their own.
+    /// Writes a kubeconfig file with a token of the ServiceAccount, for other programs.
     pub async fn kubeconfig_as_service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let kubeconfig = self.service_account_kubeconfig(namespace, name).await?;
         let path = self.folder().join(format!("{namespace}-{name}.kubeconfig"));
@@ -205,7 +205,7 @@ impl KubeApi {
 
 async fn config(kubeconfig: &Kubeconfig) -> Result<Config> {
     let mut config = Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await?;
-    // kube takes HTTPS_PROXY for loopback too, which kubectl and everybody else do not.
+    // kube uses HTTPS_PROXY for loopback too, unlike kubectl.
     if matches!(config.cluster_url.host(), Some("127.0.0.1" | "localhost" | "[::1]")) {
         config.proxy_url = None;
     }

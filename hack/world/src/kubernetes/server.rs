@@ -1,4 +1,4 @@
-//! etcd, kube-apiserver and, where asked, kube-controller-manager as processes of this machine.
+//! etcd, kube-apiserver and, optionally, kube-controller-manager as local processes.
 
 use std::{
     fs, io,
@@ -16,11 +16,11 @@ use serde_json::json;
 use super::{Options, binaries::Binaries, certificates::Certificates, config};
 use crate::process_group::{Process, ProcessGroup};
 
-/// A free port is found by asking for one and letting it go, so another program can be faster.
+/// A free port is found by binding and releasing it, so another program may take it.
 const PORT_ATTEMPTS: usize = 5;
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
-/// The running processes. The members come before their group, so that they are waited for before it cleans up.
+/// The running processes. They are dropped, and waited for, before their group cleans up.
 #[derive(Debug)]
 pub(super) struct Server {
     _processes: Vec<Process>,
@@ -67,9 +67,9 @@ impl Launcher<'_> {
                 .arg(format!("--data-dir={}", self.group.folder().join(format!("etcd-{attempt}")).display()))
                 .arg(format!("--listen-client-urls={url}"))
                 .arg(format!("--advertise-client-urls={url}"))
-                // Nobody joins: any port will do.
+                // There are no peers: any port is fine.
                 .arg("--listen-peer-urls=http://127.0.0.1:0")
-                // What is lost with the machine was meant to be thrown away.
+                // The data is not needed after a crash.
                 .args(["--unsafe-no-fsync", "--log-level=warn"]);
             let etcd = self.group.spawn(command, &self.logs.join("etcd.log"))?;
             match wait(&etcd, async || tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok())
@@ -86,7 +86,7 @@ impl Launcher<'_> {
         for _ in 0..PORT_ATTEMPTS {
             let port = free_port()?;
             let mut command = Command::new(&self.binaries.apiserver);
-            // A fourth of what it computes by default is to save memory that is there.
+            // Garbage collection takes a fourth of its CPU time by default; memory is not scarce.
             command.envs([("GOGC", "400"), ("GOMEMLIMIT", "2GiB")]);
             command.args([
                 format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
@@ -118,10 +118,10 @@ impl Launcher<'_> {
         bail!("no port stayed free for kube-apiserver in {PORT_ATTEMPTS} attempts")
     }
 
-    /// Only what tidies up: there are no nodes, so Deployments would make Pods that never run.
+    /// Only the controllers that delete: there are no nodes, so Deployments would create Pods that never run.
     fn controller_manager(&self, admin: &Kubeconfig) -> Result<Process> {
         let binary = self.binaries.controller_manager.as_ref().context(
-            "there is no kube-controller-manager beside the envtest binaries: run `make kube` (about 6 minutes, once)",
+            "the envtest binaries have no kube-controller-manager: run `make kube` (about 10 minutes, once)",
         )?;
         let path = self.group.folder().join("controller-manager.kubeconfig");
         write_kubeconfig(&path, admin)?;
@@ -162,7 +162,7 @@ impl Launcher<'_> {
 async fn answers(client: &Client) -> bool {
     let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else { return false };
     let ready = tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await;
-    // /readyz does not wait for the namespaces that everybody takes for granted.
+    // /readyz does not wait for the default namespaces.
     matches!(ready, Ok(Ok(_))) && matches!(Api::<Namespace>::all(client.clone()).get_opt("default").await, Ok(Some(_)))
 }
 
@@ -184,7 +184,7 @@ async fn wait(process: &Process, ready: impl AsyncFn() -> bool) -> Result<Outcom
             return Ok(Outcome::Ready);
         }
         if tokio::time::Instant::now() > deadline {
-            bail!("not ready after {READY_WITHIN:?}; it said last:\n{}", process.last_words());
+            bail!("not ready after {READY_WITHIN:?}; the end of its log:\n{}", process.last_words());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

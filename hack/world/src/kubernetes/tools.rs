@@ -1,4 +1,4 @@
-//! kubectl and helm, as people run them.
+//! Runs kubectl and helm.
 
 use std::{ffi::OsStr, path::Path, process::Stdio};
 
@@ -8,22 +8,22 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use super::KubeApi;
 
 impl KubeApi {
-    /// Runs kubectl as the administrator and returns what it printed. Its error has what it said instead.
+    /// Runs kubectl as the administrator and returns its output. An error contains its error output.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         run(self.command(&self.clients.kubectl), arguments, "").await
     }
 
-    /// The same with something on its standard input: `kubectl_with_input(&["apply", "-f", "-"], manifest)`.
+    /// The same with an input: `kubectl_with_input(&["apply", "-f", "-"], manifest)`.
     pub async fn kubectl_with_input(&self, arguments: &[&str], input: &str) -> Result<String> {
         run(self.command(&self.clients.kubectl), arguments, input).await
     }
 
-    /// Runs helm as the administrator and returns what it printed.
+    /// Runs helm as the administrator and returns its output.
     pub async fn helm(&self, arguments: &[&str]) -> Result<String> {
         run(self.command(&self.clients.helm), arguments, "").await
     }
 
-    /// The folders that have kubectl and helm.
+    /// The folders of kubectl and helm.
     pub fn tool_folders(&self) -> Vec<&Path> {
         let mut folders: Vec<&Path> =
             [&self.clients.kubectl, &self.clients.helm].into_iter().filter_map(|path| path.parent()).collect();
@@ -31,7 +31,7 @@ impl KubeApi {
         folders
     }
 
-    /// Where both keep their caches and settings, so that the user's own are neither read nor filled.
+    /// The folders of their caches and settings, so that those of the user are not used.
     pub fn tool_environment(&self) -> Vec<(&'static str, std::path::PathBuf)> {
         let home = self.folder().join("tools");
         vec![
@@ -63,7 +63,7 @@ async fn run(mut command: Command, arguments: &[&str], input: &str) -> Result<St
         .with_context(|| format!("cannot run {name}"))?;
     let mut stdin = child.stdin.take().context("no standard input")?;
     let write = async move {
-        // Who does not read its input closes it; that is no error.
+        // A program may close its input without reading it; that is no error.
         let _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
     };

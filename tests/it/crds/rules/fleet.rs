@@ -1,4 +1,4 @@
-//! What is wrong with a WorkerFleet, beside its template and parameters.
+//! Invalid WorkerFleets, except for their template and parameters.
 
 use serde_json::json;
 
@@ -9,12 +9,12 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         create(&[("/metadata/name", json!("a".repeat(64)))], "metadata.name must be at most 63 characters"),
         update(
             &[("/spec/aws/region", json!("us-east-1"))],
-            "aws cannot change: make a new WorkerFleet with another name, and delete this one",
+            "aws cannot change: create a new WorkerFleet with another name, and delete this one",
         ),
-        update(&[("/spec/aws/accountRef/name", json!("other"))], "aws cannot change: make a new WorkerFleet"),
+        update(&[("/spec/aws/accountRef/name", json!("other"))], "aws cannot change: create a new WorkerFleet"),
         create(
             &[("/spec/scaleDownPolicy", json!("LowestCpu")), ("/spec/metrics", json!(null))],
-            "scaleDownPolicy LowestCpu needs to know how busy the workers are: add metrics: {cpu: {period: 5m}}",
+            "scaleDownPolicy LowestCpu needs CPU metrics: add metrics: {cpu: {period: 5m}}",
         ),
         create(
             &[("/spec/readiness/startupDeadline", json!("0s"))],
@@ -22,7 +22,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         ),
         create(
             &[("/spec/roles/0/name", json!("main"))],
-            "main is the group that spec.replicas counts: give this role another name",
+            "main is the role that spec.replicas counts: give this role another name",
         ),
         create(
             &[("/spec/metrics/cpu/period", json!("90s"))],
@@ -34,23 +34,23 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         ),
         create(
             &[("/spec/update/maxSurge", json!("a quarter"))],
-            "write a number of workers from 0 to 10000, or a share from 0% to 100%",
+            "write a number of workers from 0 to 10000, or a percentage from 0% to 100%",
         ),
         create(
             &[("/spec/update/maxUnavailable", json!(10001))],
-            "write a number of workers from 0 to 10000, or a share from 0% to 100%",
+            "write a number of workers from 0 to 10000, or a percentage from 0% to 100%",
         ),
         create(
             &[("/spec/maxUnhealthy", json!("101%"))],
-            "write a number of workers from 0 to 10000, or a share from 0% to 100%",
+            "write a number of workers from 0 to 10000, or a percentage from 0% to 100%",
         ),
         create(
             &[("/spec/readiness/reportRef", json!(null))],
-            "check: Report needs a reportRef that names the FleetReport to read, and only that",
+            "set reportRef, the name of the FleetReport to read, if check is Report, and only then",
         ),
         create(
             &[("/spec/readiness/check", json!("Running"))],
-            "check: Report needs a reportRef that names the FleetReport to read, and only that",
+            "set reportRef, the name of the FleetReport to read, if check is Report, and only then",
         ),
         create(
             &[("/spec/adopt/instanceIDs/0", json!("my-machine"))],
@@ -62,7 +62,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         ),
         create(
             &[("/spec/parameters", json!(null))],
-            "parameters of a role need spec.parameters, whose store says where they are kept",
+            "parameters of a role need spec.parameters, which defines the store",
         ),
     ]
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a WorkerJob, beside its template and parameters.
+//! Invalid WorkerJobs, except for their template and parameters.
 
 use serde_json::json;
 
@@ -14,46 +14,40 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         ),
         create(
             &[("/spec/parameters/onChange", json!("Replace"))],
-            "a WorkerJob never replaces a worker that is at work: remove onChange, or set it to Keep",
+            "a WorkerJob never replaces a running worker: remove onChange, or set it to Keep",
         ),
         create(
             &[("/spec/template/ami", json!({"ssmParameter": "/ami/worker", "onChange": "Replace"}))],
-            "a WorkerJob never replaces a worker that is at work: remove onChange, or set it to Keep",
+            "a WorkerJob never replaces a running worker: remove onChange, or set it to Keep",
         ),
         create(
             &[("/spec/template/launchTemplate", json!({"name": "web", "onChange": "Replace"}))],
-            "a WorkerJob never replaces a worker that is at work: remove onChange, or set it to Keep",
+            "a WorkerJob never replaces a running worker: remove onChange, or set it to Keep",
         ),
         create(
             &[("/spec/result", json!({"shutdownReason": {}})), ("/spec/template/capacityType", json!("Spot"))],
-            "result.shutdownReason needs On-Demand machines, since Spot ones are never stopped",
+            "result.shutdownReason needs On-Demand instances, because Spot instances are never stopped",
         ),
-        create(
-            &[("/spec/result", json!({}))],
-            "say how a worker tells its result: exactly one of s3 or shutdownReason",
-        ),
-        create(
-            &[("/spec/result/shutdownReason", json!({}))],
-            "say how a worker tells its result: exactly one of s3 or shutdownReason",
-        ),
+        create(&[("/spec/result", json!({}))], "result needs exactly one of s3 or shutdownReason"),
+        create(&[("/spec/result/shutdownReason", json!({}))], "result needs exactly one of s3 or shutdownReason"),
         update(
             &[("/spec/result/s3/bucket", json!("another"))],
-            "result cannot change: make a new WorkerJob with another name",
+            "result cannot change: create a new WorkerJob with another name",
         ),
         update(
             &[("/spec/aws/region", json!("us-east-1"))],
-            "aws cannot change: make a new WorkerJob with another name",
+            "aws cannot change: create a new WorkerJob with another name",
         ),
         update(
             &[("/spec/template/keyName", json!("another"))],
-            "template cannot change: make a new WorkerJob with another name",
+            "template cannot change: create a new WorkerJob with another name",
         ),
         update(
             &[("/spec/parameters/values/0/value", json!("another"))],
-            "parameters cannot change: make a new WorkerJob with another name",
+            "parameters cannot change: create a new WorkerJob with another name",
         ),
     ];
-    let frozen = "only suspend and parallelism of a WorkerJob can change: make a new one with another name";
+    let frozen = "only suspend and parallelism of a WorkerJob can change: create a new one with another name";
     for (field, value) in [
         ("/spec/completions", json!(11)),
         ("/spec/backoffLimitPerIndex", json!(2)),

@@ -1,4 +1,4 @@
-//! Every rule that is more than a bound, broken once, by somebody who has to understand the refusal.
+//! Every validation rule is violated once, and the error says what to write.
 
 mod account;
 mod fleet;
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 
 use super::{Kind, bounds, installed, kinds, manifests, offer, offer_new};
 
-/// A whole manifest with some fields changed, and the message that must come back.
+/// Changes to a complete manifest, and the expected error message.
 #[derive(Clone)]
 struct Mistake {
     on: On,
-    /// JSON pointers and what is written there; null removes the field.
+    /// JSON pointers with their new values; null removes the field.
     edits: Vec<(&'static str, Value)>,
     message: &'static str,
 }
@@ -28,7 +28,7 @@ struct Mistake {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum On {
     Create,
-    /// The object is there already, as the whole manifest has it.
+    /// The object exists already, with the complete manifest.
     Update,
 }
 
@@ -40,7 +40,7 @@ fn update(edits: &[(&'static str, Value)], message: &'static str) -> Mistake {
     Mistake { on: On::Update, edits: edits.to_vec(), message }
 }
 
-/// Each with the kind that it is about.
+/// Each with its kind.
 fn mistakes() -> impl Iterator<Item = (&'static str, Mistake)> {
     let all = [
         ("AwsAccount", account::mistakes()),
@@ -86,7 +86,7 @@ async fn every_mistake_is_refused_with_what_to_write() {
                 let name = format!("{namespace}-{number}");
                 whole["metadata"]["name"] = json!(name);
                 let path = kind.path(&namespace);
-                let stored = offer(&client, Method::POST, &path, &whole).await.expect("a whole manifest");
+                let stored = offer(&client, Method::POST, &path, &whole).await.expect("a complete manifest");
                 let path = format!("{path}/{name}");
                 let answer = offer(&client, Method::PUT, &format!("{path}?dryRun=All"), &edited(stored, &edits)).await;
                 offer(&client, Method::DELETE, &path, &json!({})).await.expect("a deletion");
@@ -110,10 +110,10 @@ fn every_rule_has_a_mistake() {
         collect(&kind.schema, &mut rules);
         assert!(!rules.is_empty(), "{} has no rule at all", kind.name);
         for (rule, message) in rules {
-            // bounds.rs tries these.
+            // bounds.rs tests these.
             if bounds::pattern(&rule).is_none() {
                 let tried = tried.iter().any(|(k, part)| *k == kind.name && message.contains(part));
-                assert!(tried, "no {} breaks {rule}: {message}", kind.name);
+                assert!(tried, "no {} violates {rule}: {message}", kind.name);
             }
         }
     }

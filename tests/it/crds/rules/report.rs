@@ -1,4 +1,4 @@
-//! What is wrong with a FleetReport.
+//! Invalid FleetReports.
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         create(&[("/spec/staleAfter", json!("9000h"))], "staleAfter must be between 1s and 8760h, for example 2h"),
         create(
             &[("/spec/sources/0/prefix", json!("/prod"))],
-            "prefix must not start with '/': keys in S3 do not; write it like reports/prod/",
+            "prefix must not start with '/', because keys in S3 do not: write it like reports/prod/",
         ),
         update(
             &[("/spec/sources/0/aws/region", json!("us-east-1"))],

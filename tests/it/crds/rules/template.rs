@@ -1,4 +1,4 @@
-//! What is wrong with the template and the parameters of a kind that runs workers.
+//! Invalid templates and parameters of the kinds that run workers.
 
 use serde_json::json;
 
@@ -18,28 +18,28 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         create(&[("/spec/template/tags", json!({"": "7"}))], "tag keys must have 1 to 128 characters"),
         create(
             &[("/spec/template/tags", json!({"AWS:team": "ml"}))],
-            "tag keys must not start with aws:, which AWS keeps for itself",
+            "tag keys must not start with aws:, which AWS reserves",
         ),
         create(
             &[("/spec/template/tags", json!({"muster.dev:fleet": "x"}))],
-            "tag keys must not start with muster.dev:, which muster uses to know its own machines",
+            "tag keys must not start with muster.dev:, which muster reserves",
         ),
         create(
             &[("/spec/template/ami", json!(null))],
-            "say which image: add ami with id, ssmParameter or selector, or a launchTemplate that has an image",
+            "template needs an image: add ami with id, ssmParameter or selector, or a launchTemplate that has an image",
         ),
         create(
             &[("/spec/template/instanceTypes", json!(null))],
-            "say which machines: add instanceTypes, like [m6i.large], or a launchTemplate that has an instance type",
+            "template needs an instance type: add instanceTypes, like [m6i.large], or a launchTemplate that has one",
         ),
         create(
             &[("/spec/template/subnets", json!(null))],
-            "say where: add subnets with ids or tags, or a launchTemplate that has a subnet",
+            "template needs subnets: add subnets with ids or tags, or a launchTemplate that has a subnet",
         ),
         create(&[("/spec/template/ami", json!({}))], "ami needs exactly one of id, ssmParameter or selector"),
         create(
             &[("/spec/template/ami", json!({"selector": {"owners": ["self"]}}))],
-            "say which images of these owners: add name, description or tags",
+            "selector needs name, description or tags in addition to owners",
         ),
         create(&[("/spec/template/ami", json!({"selector": {"name": "app-*"}}))], "owners: Required value"),
         create(
@@ -134,11 +134,11 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         ),
         update(
             &[("/spec/parameters/store/s3/bucket", json!("my-other-parameters"))],
-            "store cannot change: make a new object with another name, and delete this one",
+            "store cannot change: create a new object with another name, and delete this one",
         ),
         update(
             &[("/spec/parameters/store", json!({"parameterStore": {"path": "/app"}}))],
-            "store cannot change: make a new object with another name, and delete this one",
+            "store cannot change: create a new object with another name, and delete this one",
         ),
         create(&[("/spec/parameters/store/s3", json!(null))], "a store needs exactly one of s3 or parameterStore"),
         create(
@@ -147,7 +147,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         ),
         create(
             &[("/spec/parameters/store", json!({"parameterStore": {"path": "/AWS/app"}}))],
-            "path must not start with /aws or /ssm, which AWS keeps for itself",
+            "path must not start with /aws or /ssm, which AWS reserves",
         ),
         create(
             &[("/spec/parameters/values/0/value", json!(null))],

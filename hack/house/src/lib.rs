@@ -1,0 +1,51 @@
+//! The architecture of this repository as its sources have it: which file imports which, whether muster's floors hold,
+//! and which files form circles.
+//!
+//! - [`package`] reads a package's sources and finds its arrows: file, file, and the names that the first takes.
+//! - [`floors`] is the table of floors, and what climbs.
+//! - [`circles`] are files that reach each other.
+//! - [`report`] prints all of it.
+
+pub mod circles;
+mod declarations;
+pub mod floors;
+pub mod package;
+mod references;
+pub mod report;
+mod test_code;
+
+use std::path::Path;
+
+use crate::{
+    circles::Circle,
+    floors::{FLOORS, Floors, Survey},
+    package::Package,
+};
+
+/// Each package's name, and its folder. The first has the floors.
+const PACKAGES: [(&str, &str); 4] =
+    [("muster", ""), ("muster-sandbox", "sandbox"), ("muster-agent", "agent"), ("muster-world", "hack/world")];
+
+#[derive(Debug)]
+pub struct House {
+    pub muster: Package,
+    pub survey: Survey,
+    pub others: Vec<Package>,
+}
+
+impl House {
+    /// # Errors
+    /// When a source cannot be read or parsed, or the file of a `mod` is missing.
+    pub fn read(repository: &Path) -> anyhow::Result<Self> {
+        let [muster, others @ ..] = PACKAGES;
+        let muster = Package::read(repository, muster.0, muster.1)?;
+        let others =
+            others.iter().map(|(name, folder)| Package::read(repository, name, folder)).collect::<Result<_, _>>()?;
+        Ok(Self { survey: Floors::new(&FLOORS).survey(&muster), muster, others })
+    }
+
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.survey.holds() && Circle::all(&self.muster.arrows).is_empty()
+    }
+}

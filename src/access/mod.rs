@@ -1,0 +1,267 @@
+//! Access to AWS: the AwsAccounts, their verified identities, and the only way to a [`Session`].
+
+pub mod grants;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio::sync::broadcast;
+
+pub use crate::access::grants::Claim;
+use crate::{
+    aws::{Aws, RoleSession, Session},
+    condition::Reason,
+    crd::{
+        aws_account::{AwsAccount, AwsAccountSpec},
+        fields::{AwsRef, AwsStatus},
+    },
+    ids::{AccountId, Region, Uid},
+    k8s::references::References,
+};
+
+/// The known AwsAccounts, shared by all reconcilers. The reconcile of an AwsAccount adds it; it is removed when it is
+/// deleted or when its role changes.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    entries: Arc<Mutex<HashMap<String, KnownAccount>>>,
+    changes: broadcast::Sender<String>,
+    namespaces: Arc<OnceLock<Store<PartialObjectMeta<Namespace>>>>,
+}
+
+#[derive(Clone, Debug)]
+struct KnownAccount {
+    uid: Option<String>,
+    spec: AwsAccountSpec,
+    state: State,
+}
+
+/// Keeps an AwsAccount known until it is dropped.
+#[derive(Debug)]
+pub struct Entry {
+    accounts: Accounts,
+    uid: Uid,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.accounts.remove(&self.uid);
+    }
+}
+
+/// Whether the reconcile of the account could verify its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    Proven(AccountId),
+    Unproven(String),
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        let (changes, _) = broadcast::channel(256);
+        Self { entries: Arc::default(), changes, namespaces: Arc::default() }
+    }
+}
+
+impl Accounts {
+    /// Watches namespaces, for grants that select them by label, until the future is dropped.
+    pub async fn follow_namespaces(&self, client: Client) {
+        let (reader, writer) = reflector::store();
+        if self.namespaces.set(reader).is_err() {
+            return;
+        }
+        let watch = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), watcher::Config::default());
+        reflector::reflector(writer, watch.default_backoff()).for_each(|_| async {}).await;
+    }
+
+    /// The name of each AwsAccount that changes.
+    pub fn changes(&self) -> impl Stream<Item = String> + Send + use<> {
+        let accounts = self.clone();
+        futures::stream::unfold(self.changes.subscribe(), move |mut changes| {
+            let accounts = accounts.clone();
+            async move {
+                match changes.recv().await {
+                    Ok(account) => Some((vec![account], changes)),
+                    // Changes were missed, so any account may have changed.
+                    Err(broadcast::error::RecvError::Lagged(_)) => Some((accounts.names(), changes)),
+                    Err(broadcast::error::RecvError::Closed) => None,
+                }
+            }
+        })
+        .flat_map(futures::stream::iter)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    pub fn set(&self, account: &AwsAccount, state: State) {
+        let entry = KnownAccount { uid: account.uid(), spec: account.spec.clone(), state };
+        let before = self.lock().insert(account.name_any(), entry.clone());
+        if before.is_none_or(|before| before.spec != entry.spec || before.state != entry.state) {
+            // It fails only without receivers.
+            let _ = self.changes.send(account.name_any());
+        }
+    }
+
+    /// Stores a new spec before its identity is verified, so that a removed grant is refused at once, whatever STS
+    /// answers. The verified identity stays valid only for the same object with the same role.
+    pub fn renew(&self, account: &AwsAccount) {
+        let name = account.name_any();
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(&name) else { return };
+        let (old, new) = (&entry.spec, &account.spec);
+        if entry.uid != account.uid() || (&old.role_arn, &old.external_id) != (&new.role_arn, &new.external_id) {
+            entries.remove(&name);
+        } else if old != new {
+            entry.spec = new.clone();
+        } else {
+            return;
+        }
+        drop(entries);
+        let _ = self.changes.send(name);
+    }
+
+    /// Dropping the result makes the AwsAccount with this uid unusable.
+    pub fn entry(&self, uid: &Uid) -> Entry {
+        Entry { accounts: self.clone(), uid: uid.clone() }
+    }
+
+    /// By uid, since another AwsAccount may have the same name.
+    fn remove(&self, uid: &Uid) {
+        for (name, _) in self.lock().extract_if(|_, entry| entry.uid.as_deref() == Some(uid.as_str())) {
+            let _ = self.changes.send(name);
+        }
+    }
+
+    pub fn is_proven(&self, name: &str) -> bool {
+        self.lock().get(name).is_some_and(|entry| matches!(entry.state, State::Proven(_)))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, KnownAccount>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn knows_namespaces(&self) -> bool {
+        use futures::FutureExt;
+        let synced = |store: &Store<_>| store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok());
+        self.namespaces.get().is_some_and(synced)
+    }
+
+    /// A namespace that is not known yet has no labels, so no label selector matches it.
+    fn namespace<'a>(&self, name: &'a str) -> grants::Namespace<'a> {
+        let found = self.namespaces.get().and_then(|store| store.get(&ObjectRef::new(name)));
+        grants::Namespace { name, labels: found.map(|n| n.labels().clone()).unwrap_or_default() }
+    }
+}
+
+/// Who requests a session, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub kind: &'a str,
+    pub namespace: &'a str,
+    pub aws: &'a AwsRef,
+    /// `status.aws` of the object. An account or region that differs from it is refused.
+    pub pinned: Option<&'a AwsStatus>,
+    pub claims: &'a [Claim],
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSession {
+    /// This process has just started and has not read this object yet.
+    #[error("{0} is not known yet")]
+    NotYet(String),
+    /// The AwsAccount does not exist, or its identity is not verified.
+    #[error("{message}")]
+    Missing { reason: Reason, message: String },
+    /// The AwsAccount does not grant the request, or its account or region is not the pinned one.
+    #[error("{message}")]
+    Refused { reason: Reason, message: String },
+    #[error("{0}")]
+    InvalidSpec(String),
+}
+
+impl Accounts {
+    /// The session for an object. Without an account and a grant, no call is made.
+    ///
+    /// # Errors
+    /// See [`NoSession`]; a refusal names the line to add to the AwsAccount.
+    pub async fn authorize(
+        &self,
+        aws: &Aws,
+        references: &References,
+        request: Request<'_>,
+    ) -> Result<Session, NoSession> {
+        let Request { kind, namespace, aws: aws_ref, pinned, claims } = request;
+        let name = &aws_ref.account_ref.name;
+        let not_ready = |message| NoSession::Missing { reason: Reason::AwsAccountNotReady, message };
+        let refused = |reason, message| NoSession::Refused { reason, message };
+        // After a start, the accounts are verified first. Reporting them as missing until then would be wrong, and
+        // would make the conditions of every object flap at each restart.
+        let not_yet = || NoSession::NotYet(format!("AwsAccount {name}"));
+        let Some(object) = references.account(name).map_err(|_| not_yet())? else {
+            return Err(NoSession::Missing {
+                reason: Reason::AwsAccountNotFound,
+                message: format!("AwsAccount {name} does not exist; create it, or change accountRef"),
+            });
+        };
+        // An identity that was verified for a deleted object does not hold for another of the same name.
+        let entry = self.lock().get(name).filter(|entry| entry.uid == object.uid()).cloned();
+        let KnownAccount { spec, state, .. } = entry.ok_or_else(not_yet)?;
+        if spec.suspend {
+            return Err(not_ready(format!("AwsAccount {name} is suspended (spec.suspend)")));
+        }
+        let region = Region::try_from(aws_ref.region.as_str())
+            .map_err(|error| NoSession::InvalidSpec(format!("aws.region: {error}")))?;
+        if !spec.regions.contains(&aws_ref.region) {
+            let message =
+                format!("AwsAccount {name} does not list region {region}; add it to its spec.regions: [{region}]");
+            return Err(refused(Reason::NotGranted, message));
+        }
+        if spec.grants.iter().any(|g| g.namespaces.selector.is_some()) && !self.knows_namespaces() {
+            return Err(NoSession::NotYet(format!("Namespace {namespace}")));
+        }
+        grants::check(&spec.grants, kind, &self.namespace(namespace), claims)
+            .map_err(|ungranted| refused(Reason::NotGranted, format!("AwsAccount {name} {ungranted}")))?;
+        let account = match state {
+            State::Proven(account) => account,
+            State::Unproven(why) => return Err(not_ready(format!("AwsAccount {name} is not ready: {why}"))),
+        };
+        if let Some(pinned) = pinned
+            && (pinned.account_id != account.as_str() || pinned.region != aws_ref.region)
+        {
+            let message = format!(
+                "this object was created in account {} and region {}, but AwsAccount {name} is now account {account} \
+                 and aws.region is {region}; restore them, or create a new object",
+                pinned.account_id, pinned.region
+            );
+            return Err(refused(Reason::AccountChanged, message));
+        }
+        let role = role_session(&spec, namespace, &region);
+        Ok(aws.session(account, region, role.as_ref()).await)
+    }
+}
+
+/// How `spec` assumes its role for `namespace`; `None` for the controller's own identity.
+pub fn role_session(spec: &AwsAccountSpec, namespace: &str, region: &Region) -> Option<RoleSession> {
+    Some(RoleSession {
+        role_arn: spec.role_arn.clone()?,
+        external_id: spec.external_id.clone(),
+        // STS allows 64 characters; a namespace name has up to 63.
+        session_name: format!("muster-{namespace}").chars().take(64).collect(),
+        region: region.clone(),
+    })
+}

@@ -1,0 +1,105 @@
+//! An instance as EC2 describes it, reduced to the fields that muster uses.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    ids::{InstanceId, MAIN_ROLE, SubnetId},
+    tags::{REVISION_TAG, ROLE_TAG},
+};
+
+/// The instances of a request by ids: `None` if EC2 answered that the id does not exist. An id that is not in the map
+/// was not answered, which proves nothing.
+pub type Described = BTreeMap<InstanceId, Option<Instance>>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    pub id: InstanceId,
+    pub state: InstanceState,
+    pub subnet: Option<SubnetId>,
+    pub zone: String,
+    pub instance_type: String,
+    pub launched_at: Option<Timestamp>,
+    /// The client token of the launch, which may have been sent by others.
+    pub client_token: String,
+    /// The tags that start with `muster.dev:`.
+    pub tags: BTreeMap<String, String>,
+    /// Its position among the instances of the same call, counted from 0.
+    pub launch_index: u32,
+    /// The code of the reason why it was terminated or stopped, like `Client.InstanceInitiatedShutdown`; else empty.
+    pub state_reason: String,
+    /// The message of the reason.
+    pub state_reason_message: String,
+}
+
+impl Instance {
+    /// The role of the instance.
+    pub fn role(&self) -> &str {
+        self.tags.get(ROLE_TAG).map_or(MAIN_ROLE, String::as_str)
+    }
+
+    /// The revision that it was launched with; empty if it is not known.
+    pub fn revision(&self) -> &str {
+        self.tags.get(REVISION_TAG).map(String::as_str).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+impl Instance {
+    /// The `n`th instance of a test, with only a state.
+    pub fn sample(n: u32, state: InstanceState) -> Self {
+        Self {
+            id: InstanceId::try_from(format!("i-{n:08x}")).unwrap(),
+            state,
+            subnet: None,
+            zone: "eu-west-1a".into(),
+            instance_type: "m6i.large".into(),
+            launched_at: None,
+            client_token: String::new(),
+            tags: BTreeMap::new(),
+            launch_index: 0,
+            state_reason: String::new(),
+            state_reason_message: String::new(),
+        }
+    }
+}
+
+/// The states of EC2 (`InstanceState` in its API reference).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InstanceState {
+    Pending,
+    Running,
+    Stopping,
+    Stopped,
+    ShuttingDown,
+    Terminated,
+}
+
+impl InstanceState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+        }
+    }
+
+    /// Whether the state is final.
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::ShuttingDown | Self::Terminated => true,
+            Self::Pending | Self::Running | Self::Stopping | Self::Stopped => false,
+        }
+    }
+
+    pub fn is_stopped(self) -> bool {
+        match self {
+            Self::Stopping | Self::Stopped => true,
+            Self::Pending | Self::Running | Self::ShuttingDown | Self::Terminated => false,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! One sweep of all instances of an account and region, shared by all objects.
+//!
+//! A snapshot records when it was begun, so that a reconcile can ask for one that was begun after a write. Only a
+//! complete sweep makes a snapshot: a failed one proves nothing, least of all that something is gone.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use crate::{
+    aws::{
+        Class, Error, LONGEST_WAIT, Session,
+        ec2::{Ec2, PAGE, instance::Instance},
+    },
+    clock::{Clock, Timings},
+    ids::{AccountId, InstanceId, Region, Uid},
+    inventory::{
+        cpu::{CpuCache, CpuKnown, CpuRequest, Pace},
+        ownership::Owner,
+    },
+    single_flight::{Attempt, SingleFlight},
+    tags::{FLEET_TAG, JOB_TAG, OWNER_UID_TAG},
+};
+
+/// All instances of a cluster in one account and region, except terminated ones.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub begun: Instant,
+    /// By the owner's name and by its uid, from their tags.
+    by_tag: HashMap<String, Vec<Arc<Instance>>>,
+    size: usize,
+}
+
+impl Snapshot {
+    fn new(begun: Instant, instances: Vec<Instance>) -> Self {
+        let size = instances.len();
+        let mut by_tag: HashMap<String, Vec<Arc<Instance>>> = HashMap::new();
+        for instance in instances.into_iter().map(Arc::new) {
+            for value in [FLEET_TAG, JOB_TAG, OWNER_UID_TAG].iter().filter_map(|tag| instance.tags.get(*tag)) {
+                by_tag.entry(value.clone()).or_default().push(instance.clone());
+            }
+        }
+        Self { begun, by_tag, size }
+    }
+
+    /// The owner uids that tags name, with the instances that carry each.
+    pub fn owners(&self) -> impl Iterator<Item = (Uid, &[Arc<Instance>])> {
+        self.by_tag
+            .iter()
+            .filter_map(|(tag, instances)| Some((Uid::try_from(tag.as_str()).ok()?, instances.as_slice())))
+    }
+
+    /// The instances whose tags name `owner`, by its name or by its uid.
+    pub fn naming(&self, owner: &Owner) -> BTreeMap<InstanceId, Arc<Instance>> {
+        let tags = [owner.path(), owner.uid.to_string()];
+        let found = tags.iter().filter_map(|tag| self.by_tag.get(tag)).flatten();
+        found.map(|instance| (instance.id.clone(), instance.clone())).collect()
+    }
+}
+
+/// Whether each running instance passed both status checks.
+pub type StatusChecks = HashMap<InstanceId, bool>;
+
+/// The sweeps of all accounts and regions.
+#[derive(Debug, Default)]
+pub struct Sweeps(Mutex<HashMap<(AccountId, Region), Arc<RegionCache>>>);
+
+#[derive(Debug, Default)]
+struct RegionCache {
+    instances: SingleFlight<Swept<Snapshot>>,
+    checks: SingleFlight<Swept<StatusChecks>>,
+    cpu: tokio::sync::Mutex<CpuCache>,
+    /// The owners that request CPU samples. One that stops is forgotten at the next refresh.
+    cpu_owners: Mutex<HashSet<Uid>>,
+}
+
+type Swept<T> = Result<Arc<T>, Error>;
+
+impl Sweeps {
+    /// A snapshot that was begun at `not_before` or later.
+    pub async fn instances(
+        &self,
+        session: &Session,
+        cluster: &str,
+        not_before: Instant,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let cache = self.cache(session);
+        shared(
+            &cache.instances,
+            |seen| seen.size,
+            session,
+            not_before,
+            |begun| async move { Ok(Snapshot::new(begun, Ec2::new(session).sweep(cluster).await?)) },
+        )
+        .await
+    }
+
+    /// The last snapshot, without a call.
+    pub fn last_seen(&self, session: &Session) -> Option<Arc<Snapshot>> {
+        self.cache(session).instances.last()?.outcome.ok()
+    }
+
+    /// The status checks as they were at `not_before` or later.
+    pub async fn status_checks(&self, session: &Session, not_before: Instant) -> Result<Arc<StatusChecks>, Error> {
+        let cache = self.cache(session);
+        shared(
+            &cache.checks,
+            HashMap::len,
+            session,
+            not_before,
+            |_| async move { Ec2::new(session).status_checks().await },
+        )
+        .await
+    }
+
+    /// The known CPU samples for `request`. It costs one call a period for each 500 instances that are requested.
+    pub async fn cpu(&self, session: &Session, request: CpuRequest<'_>, timings: &Timings) -> CpuKnown {
+        let cache = self.cache(session);
+        let mut cpu = cache.cpu.lock().await;
+        {
+            let mut owners = cache.cpu_owners.lock().unwrap_or_else(PoisonError::into_inner);
+            owners.insert(request.owner.clone());
+            cpu.keep_only(&owners);
+        }
+        cpu.refresh(session, request, Pace::of(timings)).await
+    }
+
+    /// `owner` is gone, or does not need CPU samples any more.
+    pub fn forget_cpu(&self, owner: &Uid) {
+        for cache in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            cache.cpu_owners.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
+        }
+    }
+
+    fn cache(&self, session: &Session) -> Arc<RegionCache> {
+        let mut caches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.entry((session.account.clone(), session.region.clone())).or_default().clone()
+    }
+}
+
+/// The last sweep if it is recent enough, otherwise a new one. `size` counts its rows: EC2 returns 1,000 per call.
+async fn shared<T, F>(
+    sweeps: &SingleFlight<Swept<T>>,
+    size: fn(&T) -> usize,
+    session: &Session,
+    not_before: Instant,
+    sweep: impl FnOnce(Instant) -> F,
+) -> Swept<T>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let arrived = Clock.monotonic();
+    // An error is shared with the callers that waited for that attempt, so that they do not each try in turn. A denial
+    // holds only for the identity that got it.
+    let serves = |last: &Attempt<Swept<T>>| match &last.outcome {
+        Ok(_) => last.begun >= not_before,
+        Err(error) => last.ended >= arrived && error.class != Class::Denied,
+    };
+    let ask = async |last: Option<Attempt<Swept<T>>>, begun: &mut Instant| {
+        // As many calls as it took the last time.
+        let rows = last.and_then(|last| last.outcome.ok()).map_or(0, |seen| size(&seen));
+        let calls = u32::try_from(rows.div_ceil(PAGE as usize)).unwrap_or(u32::MAX).max(1);
+        // Callers that arrive while this one waits for its permit share the sweep.
+        let _permit = session.turn("ec2:DescribeInstances", calls, arrived + LONGEST_WAIT).await?;
+        *begun = Clock.monotonic();
+        sweep(*begun).await.map(Arc::new)
+    };
+    sweeps.get(serves, ask).await
+}

@@ -1,0 +1,139 @@
+//! Who owns an instance.
+//!
+//! An object owns an instance that carries its uid tag *and* was launched with a client token that starts with that
+//! uid, or whose id is recorded as adopted. The token is set only at launch, so it cannot be added later as a tag can.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    aws::ec2::instance::Instance,
+    ids::{ClientToken, InstanceId, Role, Uid},
+    tags::{CLUSTER_TAG, OWNER_UID_TAG, REVISION_TAG, ROLE_TAG},
+};
+
+/// An owner of instances, as their tags name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub cluster: String,
+    /// The key of the tag that holds its namespace and name.
+    pub tag: &'static str,
+    pub namespace: String,
+    pub name: String,
+    pub uid: Uid,
+}
+
+impl Owner {
+    /// Namespace and name.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// The tags that every instance of this owner is launched with.
+    pub fn tags(&self, role: &Role, revision: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (CLUSTER_TAG.into(), self.cluster.clone()),
+            (self.tag.into(), self.path()),
+            (OWNER_UID_TAG.into(), self.uid.to_string()),
+            (ROLE_TAG.into(), role.to_string()),
+            (REVISION_TAG.into(), revision.into()),
+        ])
+    }
+
+    pub fn claim(&self, instance: &Instance, adopted: &BTreeSet<InstanceId>) -> Ownership {
+        let tag = |key| instance.tags.get(key).map(String::as_str);
+        let in_cluster = tag(CLUSTER_TAG) == Some(self.cluster.as_str());
+        let names_us = tag(self.tag) == Some(self.path().as_str());
+        if adopted.contains(&instance.id) {
+            // If two objects adopted it at once, its tags decide.
+            let is_anothers =
+                tag(OWNER_UID_TAG).is_some_and(|uid| uid != self.uid.as_str()) && !(in_cluster && names_us);
+            return if is_anothers { Ownership::None } else { Ownership::Owned };
+        }
+        if !in_cluster {
+            return Ownership::None;
+        }
+        let token = ClientToken::try_from(instance.client_token.as_str()).ok();
+        let launched_by = |uid: &Uid| token.as_ref().is_some_and(|token| token.belongs_to(uid));
+        match tag(OWNER_UID_TAG).map(Uid::try_from) {
+            Some(Ok(uid)) if uid == self.uid && launched_by(&uid) => Ownership::Owned,
+            Some(Ok(uid)) if uid == self.uid => Ownership::Foreign,
+            Some(Ok(uid)) if names_us && launched_by(&uid) => Ownership::Orphan(uid),
+            Some(Ok(_) | Err(_)) | None if names_us => Ownership::Foreign,
+            Some(Ok(_) | Err(_)) | None => Ownership::None,
+        }
+    }
+}
+
+/// The relation of an instance to an owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    Owned,
+    /// Launched by an earlier object of the same name, which had this uid.
+    Orphan(Uid),
+    /// It carries the tags of the owner but was not launched by it: reported, never counted, never touched.
+    Foreign,
+    None,
+}
+
+#[cfg(test)]
+impl Owner {
+    /// The fleet `ns/web` of the cluster `c`.
+    pub fn sample(uid: &str) -> Self {
+        let (cluster, namespace, name) = ("c".into(), "ns".into(), "web".into());
+        Self { cluster, tag: crate::tags::FLEET_TAG, namespace, name, uid: Uid::try_from(uid).unwrap() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{aws::ec2::instance::InstanceState, tags::FLEET_TAG};
+
+    const OURS: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
+    const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
+
+    fn instance(cluster: &str, path: &str, uid: &str, token_uid: Option<&str>) -> Instance {
+        let token = token_uid.map(|uid| ClientToken::new(&Uid::try_from(uid).unwrap(), 1).to_string());
+        let tags = [(CLUSTER_TAG, cluster), (FLEET_TAG, path), (OWNER_UID_TAG, uid)];
+        Instance {
+            client_token: token.unwrap_or_default(),
+            tags: tags.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            ..Instance::sample(1, InstanceState::Running)
+        }
+    }
+
+    #[test]
+    fn only_a_launch_with_our_token_makes_a_machine_ours() {
+        let orphan = Ownership::Orphan(Uid::try_from(EARLIER).unwrap());
+        for (case, worker, claim) in [
+            ("launched by us", instance("c", "ns/web", OURS, Some(OURS)), Ownership::Owned),
+            ("our tags on an instance without a token", instance("c", "ns/web", OURS, None), Ownership::Foreign),
+            ("our tags on an instance of another", instance("c", "ns/web", OURS, Some(EARLIER)), Ownership::Foreign),
+            ("launched by an earlier object of our name", instance("c", "ns/web", EARLIER, Some(EARLIER)), orphan),
+            ("the tags of an earlier object", instance("c", "ns/web", EARLIER, None), Ownership::Foreign),
+            ("our name and no valid uid", instance("c", "ns/web", "x", None), Ownership::Foreign),
+            ("another fleet's", instance("c", "ns/db", EARLIER, Some(EARLIER)), Ownership::None),
+            ("another cluster's", instance("d", "ns/web", EARLIER, Some(EARLIER)), Ownership::None),
+            ("another cluster's with our uid", instance("d", "ns/web", OURS, Some(OURS)), Ownership::None),
+        ] {
+            assert_eq!(Owner::sample(OURS).claim(&worker, &BTreeSet::new()), claim, "{case}");
+        }
+    }
+
+    #[test]
+    fn an_adopted_machine_is_ours_whoever_launched_it_but_not_once_another_tagged_it() {
+        for (case, worker, claim) in [
+            ("of an earlier object of our name", instance("c", "ns/web", EARLIER, Some(EARLIER)), Ownership::Owned),
+            (
+                "launched by other means",
+                Instance { tags: BTreeMap::new(), ..instance("", "", "", None) },
+                Ownership::Owned,
+            ),
+            ("tagged by us", instance("c", "ns/web", OURS, None), Ownership::Owned),
+            ("tagged by another that adopted it", instance("c", "ns/db", EARLIER, None), Ownership::None),
+            ("tagged by one of our name in another cluster", instance("d", "ns/web", EARLIER, None), Ownership::None),
+        ] {
+            assert_eq!(Owner::sample(OURS).claim(&worker, &BTreeSet::from([worker.id.clone()])), claim, "{case}");
+        }
+    }
+}

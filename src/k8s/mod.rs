@@ -1,0 +1,11 @@
+//! Kubernetes: objects, status writes, finalizers, events and watches.
+
+pub mod cached;
+pub mod cluster;
+pub mod events;
+pub mod finalizer;
+pub mod live;
+pub mod object;
+pub mod references;
+pub mod sources;
+pub mod written;

@@ -1,0 +1,69 @@
+//! The identity of an AwsAccount, as STS reports it.
+
+use crate::{
+    access::role_session,
+    aws::{
+        self, Identity,
+        advice::{self, Remedy},
+    },
+    condition::Reason,
+    crd::aws_account::{AwsAccount, AwsAccountSpec},
+    error_chain::Chain,
+    ids::Region,
+    reconcile::context::Context,
+};
+
+/// The name of the role session that the account itself uses, instead of that of a namespace.
+pub(super) const OWN_SESSION: &str = "aws-account";
+
+/// The number of sweeps between two checks of the identity.
+pub(super) const PROOF_PERIOD_IN_SWEEPS: u32 = 10;
+
+pub(super) enum Unproven {
+    /// It may be temporary.
+    ForNow(aws::Error),
+    /// It stays until a user changes something.
+    Stays(Reason, String),
+}
+
+pub(super) async fn prove(ctx: &Context, account: &AwsAccount, pinned: Option<&str>) -> Result<Identity, Unproven> {
+    let spec = &account.spec;
+    let region = spec.regions.first().map(String::as_str).unwrap_or_default();
+    let region = Region::try_from(region).map_err(|e| Unproven::Stays(Reason::InvalidSpec, e.to_string()))?;
+    let role = role_session(spec, OWN_SESSION, &region);
+    let identity = ctx.aws.identity(role.as_ref(), &region).await.map_err(|error| {
+        if !advice::stalls(&error) {
+            return Unproven::ForNow(error);
+        }
+        let allow = match &spec.role_arn {
+            Some(role) => format!("allow muster's identity to assume {role} in the trust policy of that role"),
+            None => "give muster AWS credentials, or name a role in spec.roleARN".to_owned(),
+        };
+        let remedy = Remedy { denied: Some(allow.clone()), not_found: Some(allow.clone()), invalid: Some(allow) };
+        Unproven::Stays(Reason::AwsDenied, format!("{}{}", Chain(&error), advice::advice(&error, &remedy)))
+    })?;
+    expects(spec, &identity).map_err(|message| Unproven::Stays(Reason::WrongAccount, message))?;
+    if let Some(pinned) = pinned
+        && pinned != identity.account.as_str()
+    {
+        let message = format!(
+            "this AwsAccount was in account {pinned}, but its identity is now in {}; create a new AwsAccount",
+            identity.account
+        );
+        return Err(Unproven::Stays(Reason::AccountChanged, message));
+    }
+    Ok(identity)
+}
+
+/// Whether `identity` is in the account that the role's ARN names.
+fn expects(spec: &AwsAccountSpec, identity: &Identity) -> Result<(), String> {
+    let Some(role) = &spec.role_arn else { return Ok(()) };
+    match role.split(':').nth(4) {
+        Some(account) if account == identity.account.as_str() => Ok(()),
+        expected => Err(format!(
+            "the role is in account {}, not in {}",
+            identity.account,
+            expected.unwrap_or("the one in its ARN")
+        )),
+    }
+}

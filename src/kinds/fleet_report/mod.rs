@@ -1,0 +1,159 @@
+//! FleetReport: collects the reports that workers write to S3, and shows which versions run where.
+//!
+//! ```text
+//! S3 ──► collector (LIST, GET what changed) ──► index ──► view (the values of each report) ──► aggregate ──► status
+//!        one for each account, bucket, prefix             one for each FleetReport              pure          pure
+//! ```
+//!
+//! Nothing outside of Kubernetes is changed, so there is no plan and nothing to apply.
+
+mod aggregate;
+mod collector;
+mod desired;
+mod events;
+mod index;
+mod observe;
+mod path;
+mod read_budget;
+mod report;
+mod status;
+#[cfg(test)]
+mod tests;
+mod time;
+mod verdicts;
+mod view;
+
+use std::sync::{Arc, PoisonError};
+
+use crate::{
+    condition::{ConditionType, Reason, Truth, Verdict},
+    crd::fleet_report::{FleetReport, FleetReportStatus},
+    inventory::reporters,
+    k8s::{
+        live::Live,
+        object::{COMMON_LISTS, Object, StatusList},
+    },
+    kinds::fleet_report::{
+        collector::{Collectors, Reader, SharedMemory},
+        desired::Desired,
+        status::Since,
+    },
+    reconcile::{Failure, Finalized, Kind, Outcome, context::Context},
+};
+
+impl Object for FleetReport {
+    type Status = FleetReportStatus;
+
+    const NAME: &'static str = reporters::KIND;
+    const FINALIZER: &'static str = "muster.dev/fleetreport";
+    const AWS_REFS: &'static [&'static str] = &["/sources[]/aws"];
+    const STATUS_LISTS: &'static [&'static [StatusList]] = &[
+        COMMON_LISTS,
+        &[
+            StatusList::keyed("fields", "name"),
+            StatusList::keyed("sources", "name"),
+            StatusList::replaced("versions"),
+            StatusList::replaced("groups"),
+            StatusList::replaced("outliers"),
+            StatusList::replaced("rejected"),
+        ],
+    ];
+
+    fn status(&self) -> Option<&FleetReportStatus> {
+        self.status.as_ref()
+    }
+
+    fn suspended(&self) -> bool {
+        self.spec.suspend
+    }
+}
+
+impl Kind for FleetReport {
+    type Memory = ReportMemory;
+    type Shared = Collectors;
+
+    fn shared(_: &Context) -> Collectors {
+        Collectors::default()
+    }
+
+    fn check(live: &Live<Self>) -> Result<(), Failure> {
+        Desired::try_from(&live.object().spec)?;
+        Ok(())
+    }
+
+    async fn reconcile(
+        ctx: &Context,
+        collectors: &Collectors,
+        live: &mut Live<Self>,
+        memory: &mut ReportMemory,
+    ) -> Result<Outcome<FleetReportStatus>, Failure> {
+        let reader = memory.reader.get_or_insert_with(|| collectors.reader(live.uid()));
+        let outcome = collect(ctx, reader, &memory.view, live).await;
+        if outcome.is_err() {
+            ctx.reporters.tell(live.namespace(), live.name(), None);
+        }
+        outcome
+    }
+
+    async fn finalize(
+        ctx: &Context,
+        _: &Collectors,
+        live: &mut Live<Self>,
+        _: &mut ReportMemory,
+    ) -> Result<Finalized<FleetReportStatus>, Failure> {
+        ctx.reporters.tell(live.namespace(), live.name(), None);
+        Ok(Finalized::Done)
+    }
+}
+
+/// The memory of a FleetReport.
+#[derive(Debug, Default)]
+pub struct ReportMemory {
+    reader: Option<Reader>,
+    view: SharedMemory,
+}
+
+async fn collect(
+    ctx: &Context,
+    reader: &Reader,
+    view: &SharedMemory,
+    live: &mut Live<FleetReport>,
+) -> Result<Outcome<FleetReportStatus>, Failure> {
+    let desired = Arc::new(Desired::try_from(&live.object().spec)?);
+    if live.object().suspended() {
+        ctx.reporters.tell(live.namespace(), live.name(), None);
+        return Ok(suspended(live, &desired));
+    }
+    let observed = observe::observe(ctx, reader, live, &desired).await?;
+    let (requeue, requested) = (observed.due, observed.requested);
+    let found = observe::summarise(view, live, &desired, observed, ctx.clock.now()).await?;
+    let before = live.status();
+    let (status, cut) = {
+        let memory = view.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing = Since::default();
+        status::status(&desired, &found, memory.as_ref().map_or(&nothing, |m| &m.since), &before)
+    };
+    let verdicts = verdicts::verdicts(&desired, &found, &cut);
+    let collected = verdicts.iter().any(|v| v.condition == ConditionType::Collected && v.truth == Truth::True);
+    let fresh = found.summary.as_ref().filter(|_| collected).map(|s| s.reporting.iter().cloned().collect());
+    ctx.reporters.tell(live.namespace(), live.name(), fresh);
+    let status = if requested { status } else { status::at_rest(status, &before, desired.interval) };
+    let events = events::events(&before, &status, cut.is_empty());
+    if !events.is_empty() {
+        // Written first: if the write failed after the events, the next reconcile would publish them again.
+        live.record(&ctx.cluster, status.clone()).await?;
+    }
+    for events::Event { type_, reason, note } in events {
+        ctx.event(live, type_, reason, "Collect", note).await;
+    }
+    Ok(Outcome { status, verdicts, requeue })
+}
+
+/// A suspended FleetReport keeps its status.
+fn suspended(live: &Live<FleetReport>, desired: &Desired) -> Outcome<FleetReportStatus> {
+    let status = live.status();
+    let silent = !status.common.conditions.iter().any(|c| c.type_ == ConditionType::Ready.as_str());
+    let message = "no collection has finished before spec.suspend was set";
+    let ready = Verdict::new(ConditionType::Ready, Truth::Unknown, Reason::Suspended, message);
+    Outcome { status, verdicts: silent.then_some(ready).into_iter().collect(), requeue: desired.interval }
+}

@@ -1,0 +1,211 @@
+//! Collects the sources, each with its AwsAccount.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use crate::{
+    access::Claim,
+    aws::Session,
+    crd::fleet_report::{FleetReport, FleetReportStatus, Source, Trust},
+    error_chain::Chain,
+    ids::{AccountId, Region},
+    k8s::live::Live,
+    kinds::fleet_report::{
+        aggregate::aggregate,
+        collector::{Collector, Latest, Memory, Reader, Request, SharedMemory, SourcePlace},
+        desired::{Desired, TOGETHER},
+        index::Index,
+        status::{Collected, Problem, Since, SourceFound},
+        view::View,
+    },
+    reconcile::{Failure, context::Context},
+};
+
+/// The state of all sources.
+#[derive(Debug)]
+pub(super) struct Observed {
+    sources: Vec<(SourceFound, Trust, Arc<Index>)>,
+    /// The time until the next source is due.
+    pub(super) due: Duration,
+    /// A collection was requested by annotation.
+    pub(super) requested: bool,
+}
+
+/// A source, and the session to read it with.
+struct Turn<'a> {
+    source: &'a Source,
+    session: Result<Session, Failure>,
+    /// Absent if access is not granted; then earlier reports may not be shown either.
+    place: Option<SourcePlace>,
+}
+
+/// Collects the sources that are due, all at the same time.
+///
+/// # Errors
+/// If no source may be read, and no older data exists that would become doubtful. Otherwise the sources that may not be
+/// read are reported with their problem.
+pub(super) async fn observe(
+    ctx: &Context,
+    reader: &Reader,
+    live: &Live<FleetReport>,
+    desired: &Desired,
+) -> Result<Observed, Failure> {
+    let status = live.status();
+    let mut turns = Vec::with_capacity(desired.sources.len());
+    for source in &desired.sources {
+        turns.push(turn(ctx, live, source, &status).await);
+    }
+    let collected = status.last_collected_time.as_ref().map(|at| at.0);
+    let temporary = collected.is_none_or(|at| is_current(at, desired, ctx.clock.now()));
+    let fails = |turn: &Turn<'_>| match &turn.session {
+        Ok(_) => false,
+        Err(Failure::Missing { .. }) => temporary,
+        Err(_) => collected.is_none(),
+    };
+    if turns.iter().all(|t| t.session.is_err())
+        && let Some(first) = turns.iter().position(fails)
+        && let Err(failure) = turns.swap_remove(first).session
+    {
+        return Err(failure);
+    }
+    let requested = live.is_reconcile_requested();
+    let latest = collect(ctx, reader, desired, &turns, requested).await;
+    let now = ctx.clock.monotonic();
+    let retry = desired.interval.min(ctx.config.timings.sweep);
+    let mut due = desired.interval;
+    let mut sources = Vec::with_capacity(turns.len());
+    for (Turn { source, session, .. }, latest) in turns.into_iter().zip(latest) {
+        let age = latest.begun.map(|begun| now.saturating_duration_since(begun));
+        let left = match (&session, age) {
+            (Ok(_), Some(age)) => period(&latest, desired.interval, retry).saturating_sub(age),
+            (Ok(_), None) => ctx.config.timings.progress,
+            (Err(_), _) => retry,
+        };
+        due = due.min(left);
+        let Latest { index, known, mut problem, .. } = latest;
+        let aws = match session {
+            Ok(session) => Some(session.place()),
+            Err(failure) => {
+                let lasting = matches!(failure, Failure::Refused { .. } | Failure::InvalidSpec(_));
+                problem = Some(Problem { message: Chain(&failure).to_string(), lasting });
+                None
+            }
+        };
+        sources.push((SourceFound { name: source.name.clone(), aws, known, problem }, source.trust, index));
+    }
+    Ok(Observed { sources, due: due.max(Duration::from_millis(10)), requested })
+}
+
+/// Whether the last collection is recent. Then a missing AwsAccount, which may be created soon or not be in the cache
+/// yet, does not affect the reports.
+fn is_current(collected: Timestamp, desired: &Desired, now: Timestamp) -> bool {
+    now.duration_since(collected).unsigned_abs() < desired.interval * 2
+}
+
+async fn turn<'a>(ctx: &Context, live: &Live<FleetReport>, source: &'a Source, status: &FleetReportStatus) -> Turn<'a> {
+    let pinned = status.sources.iter().find(|s| s.name == source.name).and_then(|s| s.aws.as_ref());
+    let claims = [Claim::Bucket(source.bucket.clone())];
+    let session = ctx.authorize(live, &source.aws, pinned, &claims).await;
+    let at = match &session {
+        Ok(session) => Some((session.account.clone(), session.region.clone())),
+        Err(Failure::Missing { .. }) => pinned.and_then(|pinned| {
+            let account = AccountId::try_from(pinned.account_id.as_str()).ok()?;
+            Some((account, Region::try_from(pinned.region.as_str()).ok()?))
+        }),
+        Err(_) => None,
+    };
+    let place = at.map(|(account, region)| SourcePlace {
+        aws_account: source.aws.account_ref.name.clone(),
+        account,
+        region,
+        bucket: source.bucket.clone(),
+        prefix: source.prefix.clone(),
+    });
+    Turn { source, session, place }
+}
+
+/// The current state of each source.
+async fn collect(
+    ctx: &Context,
+    reader: &Reader,
+    desired: &Desired,
+    turns: &[Turn<'_>],
+    requested: bool,
+) -> Vec<Latest> {
+    let now = ctx.clock.monotonic();
+    let places: Vec<SourcePlace> = turns.iter().filter_map(|t| t.place.clone()).collect();
+    let mut collectors = reader.of(&places, desired.object_size).into_iter();
+    let collections = turns.iter().map(|turn| {
+        let collector = turn.place.as_ref().and_then(|_| collectors.next());
+        async move {
+            match (collector, &turn.session) {
+                (None, _) => Latest::default(),
+                (Some((collector, _)), Err(_)) => collector.latest(),
+                (Some((collector, object_size)), Ok(session)) => {
+                    let since = if requested { Some(now) } else { since(ctx, desired, &collector.latest(), now) };
+                    let deadline = ctx.config.timings.call_deadline;
+                    let (session, concurrency) = (session.clone(), desired.concurrency);
+                    wait(collector, Request { session, since, object_size, concurrency, deadline }).await
+                }
+            }
+        }
+    });
+    join_all(collections).await
+}
+
+/// Waits for a collection, but not longer than for one call: the first collection of a large bucket takes longer, and
+/// continues.
+async fn wait(collector: Arc<Collector>, request: Request) -> Latest {
+    let patience = request.deadline;
+    let task = tokio::spawn({
+        let collector = collector.clone();
+        async move { collector.collect(request).await }
+    });
+    match tokio::time::timeout(patience, task).await {
+        Ok(Ok(latest)) => latest,
+        Ok(Err(_)) | Err(_) => collector.latest(),
+    }
+}
+
+/// The earliest beginning of a collection that is recent enough; `None` if there was none yet.
+fn since(ctx: &Context, desired: &Desired, latest: &Latest, now: Instant) -> Option<Instant> {
+    let retry = desired.interval.min(ctx.config.timings.sweep);
+    now.checked_sub(period(latest, desired.interval, retry).mul_f64(1.0 - TOGETHER)).or(latest.begun)
+}
+
+fn period(latest: &Latest, interval: Duration, retry: Duration) -> Duration {
+    if latest.problem.is_some() { retry } else { interval }
+}
+
+/// Reads the new and changed objects, and sums up all reports. On a separate thread, because it takes long with many
+/// reports.
+pub(super) async fn summarise(
+    memory: &SharedMemory,
+    live: &Live<FleetReport>,
+    desired: &Arc<Desired>,
+    observed: Observed,
+    now: Timestamp,
+) -> Result<Collected, Failure> {
+    let stored = live.status().outliers;
+    let (desired, remembered) = (desired.clone(), memory.clone());
+    let work = move || {
+        let mut remembered = remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = remembered
+            .get_or_insert_with(|| Memory { view: View::new(desired.reading.clone()), since: Since::default() });
+        let indexes: Vec<_> =
+            observed.sources.iter().map(|(found, trust, index)| (found.name.clone(), *trust, index.clone())).collect();
+        memory.view.update(&desired.reading, &indexes);
+        let known = observed.sources.iter().any(|(found, ..)| found.known.is_some());
+        let summary = known.then(|| aggregate(&desired, &memory.view, now));
+        if let Some(summary) = &summary {
+            memory.since.update(&summary.outliers, &stored, now);
+        }
+        Collected { sources: observed.sources.into_iter().map(|(found, ..)| found).collect(), summary }
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Deadline)
+}

@@ -1,0 +1,294 @@
+//! The status, at most 64 KiB. Pure.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    condition::second,
+    crd::{
+        fields::AwsStatus,
+        fleet_report::{
+            FieldCount, FleetReportStatus, GroupCount, Outlier, RejectedObject, RejectionReason, SourceStatus,
+            VersionCount,
+        },
+    },
+    kinds::fleet_report::{
+        aggregate::{Outlying, Rejected, Summary, count},
+        desired::{Desired, TOGETHER},
+    },
+};
+
+// With texts of the maximum length, all lists together are smaller than 56 KiB, which leaves room for conditions. The
+// CRD has the same bounds.
+const VERSIONS: usize = 80;
+const GROUPS: usize = 40;
+const OUTLIERS: usize = 40;
+const REJECTED: usize = 16;
+/// In bytes, as JSON.
+const VALUE: usize = 96;
+const INSTANCE: usize = 64;
+const KEY: usize = 192;
+const MESSAGE: usize = 200;
+const ERROR: usize = 400;
+
+/// The sources and the summary of their reports.
+#[derive(Clone, Debug)]
+pub(super) struct Collected {
+    pub(super) sources: Vec<SourceFound>,
+    /// `None` until the first collection of this process has finished.
+    pub(super) summary: Option<Summary>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SourceFound {
+    pub(super) name: String,
+    /// Absent if no call was allowed.
+    pub(super) aws: Option<AwsStatus>,
+    /// Absent until the first collection of this process has finished.
+    pub(super) known: Option<SourceTotals>,
+    pub(super) problem: Option<Problem>,
+}
+
+/// The result of the last successful collection of a source by this process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SourceTotals {
+    pub(super) objects: usize,
+    pub(super) bytes: u64,
+    pub(super) fetched: usize,
+    pub(super) at: Timestamp,
+}
+
+/// Why the last collection of a source failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) message: String,
+    /// It stays until a user changes something.
+    pub(super) lasting: bool,
+}
+
+/// When each outlier was first observed. The status lists only some of them.
+#[derive(Debug, Default)]
+pub(super) struct Since(HashMap<Outlying, Timestamp>);
+
+impl Since {
+    /// Removes outliers that are as expected again, and adds new ones. Outliers in `stored` are older than this
+    /// process.
+    pub(super) fn update(&mut self, outliers: &[Outlying], stored: &[Outlier], now: Timestamp) {
+        let shown: HashMap<_, _> = stored.iter().map(|o| ((&*o.instance, &*o.field, &*o.value), o.since.0)).collect();
+        let mut before = std::mem::take(&mut self.0);
+        for outlier in outliers {
+            let known = before.remove(outlier).or_else(|| {
+                let (instance, value) = (clip(&outlier.instance, INSTANCE), clip(&outlier.value, VALUE));
+                shown.get(&(&*instance, &*outlier.field, &*value)).copied()
+            });
+            self.0.insert(outlier.clone(), known.unwrap_or(second(now)));
+        }
+    }
+
+    fn of(&self, outlier: &Outlying) -> Timestamp {
+        self.0.get(outlier).copied().unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+/// The shortened lists, for the condition.
+pub(super) type Cut = Vec<String>;
+
+/// The new status, without the conditions.
+pub(super) fn status(
+    desired: &Desired,
+    found: &Collected,
+    since: &Since,
+    before: &FleetReportStatus,
+) -> (FleetReportStatus, Cut) {
+    let mut status = before.clone();
+    let mut cut = Cut::new();
+    status.sources = found.sources.iter().map(|source| source_status(source, before)).collect();
+    let collected = found.sources.iter().filter_map(|s| s.known).map(|k| second(k.at)).max();
+    status.last_collected_time = collected.map(Time).or(status.last_collected_time);
+    let Some(summary) = &found.summary else { return (status, cut) };
+    status.reports = Some(summary.counts);
+    status.distinct_versions = Some(count(summary.fields.iter().map(|f| f.values.len()).sum()));
+    status.fields = summary
+        .fields
+        .iter()
+        .map(|f| FieldCount { name: f.name.clone(), distinct: count(f.values.len()), absent: f.absent })
+        .collect();
+    status.versions = versions(summary, &mut cut);
+    status.groups = groups(desired, summary, &mut cut);
+    status.outliers = outliers(summary, since, &mut cut);
+    status.rejected = rejected(&summary.rejected, &mut cut);
+    (status, cut)
+}
+
+/// `after`, with the times of `before` if nothing else differs and the interval has not passed: other FleetReports may
+/// collect the same place more often.
+pub(super) fn at_rest(after: FleetReportStatus, before: &FleetReportStatus, interval: Duration) -> FleetReportStatus {
+    let still = FleetReportStatus {
+        last_collected_time: before.last_collected_time.clone(),
+        sources: after.sources.iter().map(|source| source_at_rest(source, before)).collect(),
+        ..after.clone()
+    };
+    let times = (&after.last_collected_time, &before.last_collected_time);
+    let (Some(Time(new)), Some(Time(old))) = times else { return after };
+    let due = new.duration_since(*old).unsigned_abs() >= interval.mul_f64(1.0 - TOGETHER);
+    if still == *before && !due { still } else { after }
+}
+
+fn source_at_rest(source: &SourceStatus, before: &FleetReportStatus) -> SourceStatus {
+    match before.sources.iter().find(|s| s.name == source.name) {
+        Some(SourceStatus { last_success_time, fetched, .. }) => {
+            SourceStatus { last_success_time: last_success_time.clone(), fetched: *fetched, ..source.clone() }
+        }
+        None => source.clone(),
+    }
+}
+
+fn source_status(source: &SourceFound, before: &FleetReportStatus) -> SourceStatus {
+    let SourceFound { name, aws, known, problem } = source;
+    let stored = before.sources.iter().find(|s| s.name == *name).cloned().unwrap_or_default();
+    let mut status = SourceStatus {
+        name: name.clone(),
+        aws: stored.aws.or_else(|| aws.clone()),
+        error: problem.as_ref().map(|p| clip(&p.message, ERROR)),
+        fetched: 0,
+        ..stored
+    };
+    if let Some(SourceTotals { objects, bytes, fetched, at }) = known {
+        status.objects = count(*objects);
+        status.bytes = i64::try_from(*bytes).unwrap_or(i64::MAX);
+        status.fetched = count(*fetched);
+        status.last_success_time = Some(Time(second(*at)));
+    }
+    status
+}
+
+/// Each field gets an equal share of the list, and an unused part goes to the next field.
+fn versions(summary: &Summary, cut: &mut Cut) -> Vec<VersionCount> {
+    let mut shown = Vec::new();
+    let mut order: Vec<usize> = (0..summary.fields.len()).collect();
+    order.sort_by_key(|place| summary.fields[*place].values.len());
+    let mut share = vec![0; order.len()];
+    let mut room = VERSIONS;
+    for (turn, place) in order.iter().enumerate() {
+        share[*place] = summary.fields[*place].values.len().min(room / (order.len() - turn));
+        room -= share[*place];
+    }
+    for (field, share) in summary.fields.iter().zip(share) {
+        note(cut, share, field.values.len(), &format!("values of {}", field.name));
+        shown.extend(field.values.iter().take(share).map(|(value, count)| VersionCount {
+            field: field.name.clone(),
+            value: clip(value, VALUE),
+            count: *count,
+        }));
+    }
+    shown
+}
+
+fn groups(desired: &Desired, summary: &Summary, cut: &mut Cut) -> Vec<GroupCount> {
+    let share = GROUPS / desired.reading.groups().len().max(1);
+    let mut shown = Vec::new();
+    for grouping in desired.reading.groups() {
+        let all: Vec<_> = summary.groups.iter().filter(|g| g.name == grouping.name).collect();
+        note(cut, share.min(all.len()), all.len(), &format!("groups by {}", grouping.name));
+        shown.extend(all.into_iter().take(share).map(|g| GroupCount {
+            name: g.name.clone(),
+            value: clip(&g.value, VALUE),
+            fresh: g.fresh,
+            behind: g.behind,
+        }));
+    }
+    shown
+}
+
+fn outliers(summary: &Summary, since: &Since, cut: &mut Cut) -> Vec<Outlier> {
+    let mut oldest: Vec<_> = summary.outliers.iter().map(|o| (since.of(o), o)).collect();
+    oldest.sort();
+    note(cut, OUTLIERS.min(oldest.len()), oldest.len(), "outliers");
+    oldest
+        .into_iter()
+        .take(OUTLIERS)
+        .map(|(since, o)| Outlier {
+            instance: clip(&o.instance, INSTANCE),
+            field: o.field.clone(),
+            value: clip(&o.value, VALUE),
+            since: Time(since),
+        })
+        .collect()
+}
+
+/// Some objects for each reason, so that many invalid objects do not hide a forged one.
+fn rejected(all: &[Rejected], cut: &mut Cut) -> Vec<RejectedObject> {
+    let mut reasons: BTreeMap<RejectionReason, Vec<&Rejected>> = BTreeMap::new();
+    for rejected in all {
+        reasons.entry(rejected.reason).or_default().push(rejected);
+    }
+    let mut share = REJECTED / reasons.len().max(1);
+    while share < REJECTED && reasons.values().map(|r| r.len().min(share + 1)).sum::<usize>() <= REJECTED {
+        share += 1;
+    }
+    let shown: Vec<_> = reasons.values().flat_map(|r| r.iter().take(share)).collect();
+    note(cut, shown.len(), all.len(), "rejected objects");
+    shown
+        .into_iter()
+        .map(|r| RejectedObject {
+            source: r.source.clone(),
+            key: clip_front(&r.key, KEY),
+            reason: r.reason,
+            message: clip(&r.message, MESSAGE),
+        })
+        .collect()
+}
+
+fn note(cut: &mut Cut, shown: usize, all: usize, what: &str) {
+    if shown < all {
+        cut.push(format!("{shown} of {all} {what}"));
+    }
+}
+
+/// Shortens the text to `limit` bytes of JSON, in which a control character takes six bytes.
+fn clip(text: &str, limit: usize) -> String {
+    match cut_at(text.chars(), limit) {
+        None => text.to_owned(),
+        Some(kept) => kept.into_iter().chain(['…']).collect(),
+    }
+}
+
+/// The same, but keeps the end of the text.
+fn clip_front(text: &str, limit: usize) -> String {
+    match cut_at(text.chars().rev(), limit) {
+        None => text.to_owned(),
+        Some(kept) => ['…'].into_iter().chain(kept.into_iter().rev()).collect(),
+    }
+}
+
+/// The characters that fit together with an ellipsis, or `None` if all fit without one.
+fn cut_at(text: impl Iterator<Item = char>, limit: usize) -> Option<Vec<char>> {
+    let room = limit - '…'.len_utf8();
+    let (mut size, mut kept, mut fits) = (0, Vec::new(), true);
+    for c in text {
+        size += match c {
+            '"' | '\\' => 2,
+            c if c.is_control() => 6,
+            c => c.len_utf8(),
+        };
+        fits &= size <= room;
+        if fits {
+            kept.push(c);
+        }
+        if size > limit {
+            return Some(kept);
+        }
+    }
+    None
+}
+
+/// A value as the status shows it.
+pub(super) fn shown(value: &Arc<str>) -> String {
+    clip(value, VALUE)
+}

@@ -1,0 +1,118 @@
+//! The plan that is shown instead of carried out.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    crd::fields::Preview,
+    ids::InstanceId,
+    kinds::worker_fleet::{
+        desired::Desired,
+        plan::{plan, state::State},
+    },
+    workers::{
+        ledger::Ledger,
+        observe::{instances::ObservedInstance, observed::Observed},
+        plan::{PlanContext, preview},
+    },
+};
+
+/// The steps towards `desired`. `newcomers` are the instances that may be adopted, as EC2 shows them: a plan that
+/// adopts an instance can neither terminate it nor know its role, so a second plan is made with them as workers.
+pub(in crate::kinds::worker_fleet) fn preview(
+    desired: &Desired,
+    newcomers: &BTreeMap<InstanceId, ObservedInstance>,
+    observed: &Observed,
+    ledger: &Ledger,
+    context: &mut PlanContext<'_>,
+    mut assess: impl FnMut(&Observed, &Ledger) -> State,
+) -> Preview {
+    let first = plan(desired, &assess(observed, ledger), observed, ledger, context);
+    let adopted: Vec<_> = first.ledger.adopted.iter().filter(|id| !ledger.adopted.contains(id)).cloned().collect();
+    if adopted.is_empty() {
+        return preview::preview(&adopted, ledger, &first);
+    }
+    let mut then = observed.clone();
+    for id in &adopted {
+        then.instances.orphans.remove(id);
+        then.instances.shown.extend(newcomers.get(id).map(|newcomer| (id.clone(), newcomer.clone())));
+    }
+    let with_them = Ledger { adopted: first.ledger.adopted, ..ledger.clone() };
+    let last = plan(desired, &assess(&then, &with_them), &then, &with_them, context);
+    preview::preview(&adopted, ledger, &last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        aws::ec2::instance::InstanceState,
+        kinds::worker_fleet::plan::sample::{at_once, desired, id, in_context, observed, uid, worker},
+    };
+
+    const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
+
+    #[test]
+    fn what_is_taken_over_is_shown_with_all_that_follows_from_it() {
+        use InstanceState::{Running, Stopped};
+        let names = |n: &[u32]| n.iter().map(|n| id(*n).to_string()).collect::<Vec<_>>().join(", ");
+        let over = |n: &[u32]| format!("adopt {}", names(n));
+        let end = |n: &[u32], why: &str| format!("terminate {} ({why})", names(n));
+        let launch = |role: &str, zone: char| {
+            format!("launch 1 m6i.large of role {role} in subnet-0000000{zone} from ami-00000001")
+        };
+        // Instances with a lower number are older.
+        for (case, extra, own, named, orphans, steps) in [
+            ("none", json!({}), vec![1, 2], vec![], vec![], vec![]),
+            (
+                "the oldest end",
+                json!({}),
+                vec![8, 9],
+                vec![(1, Running), (2, Running)],
+                vec![],
+                vec![over(&[1, 2]), end(&[1, 2], "ScaleDown")],
+            ),
+            (
+                "the newest end",
+                json!({"scaleDownPolicy": "Newest"}),
+                vec![8, 9],
+                vec![(1, Running)],
+                vec![],
+                vec![over(&[1]), end(&[9], "ScaleDown")],
+            ),
+            (
+                "a stopped one",
+                json!({"maxUnhealthy": 1}),
+                vec![8],
+                vec![(1, Stopped)],
+                vec![],
+                vec![over(&[1]), launch("main", 'b'), end(&[1], "Stopped")],
+            ),
+            (
+                "a role beside them",
+                json!({"roles": [{"name": "leader", "replicas": 1}]}),
+                vec![],
+                vec![(1, Running), (2, Running)],
+                vec![],
+                vec![over(&[1, 2]), launch("leader", 'a')],
+            ),
+            ("of an earlier fleet", json!({}), vec![8, 9], vec![], vec![3], vec![over(&[3]), end(&[3], "ScaleDown")]),
+        ] {
+            let mut wanted = desired(2, extra);
+            wanted.adopt.insert(uid(EARLIER));
+            let mut world = observed(own.iter().map(|n| worker(*n, Running)));
+            world.instances.orphans.extend(orphans.iter().map(|n| (id(*n), uid(EARLIER))));
+            let named = named.iter().map(|(n, state)| (id(*n), worker(*n, *state)));
+            let newcomers: BTreeMap<_, _> =
+                named.clone().chain(orphans.iter().map(|n| (id(*n), worker(*n, Running)))).collect();
+            let adoptable: BTreeSet<_> = named.map(|(id, _)| id).collect();
+            let assess =
+                |world: &Observed, _: &Ledger| State { adoptable: adoptable.clone(), ..at_once(&wanted, world) };
+            let shown = in_context(|context| preview(&wanted, &newcomers, &world, &Ledger::default(), context, assess));
+            assert_eq!((shown.steps, shown.truncated), (steps, false), "{case}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The rolling update of a role, within the bounds of a Deployment: never fewer than `replicas - maxUnavailable`
+//! available, never more than `replicas + maxSurge` in total.
+
+use crate::{
+    aws::cpu_samples::CpuSamples,
+    crd::launches::TerminationReason,
+    ids::InstanceId,
+    kinds::worker_fleet::{
+        desired::Desired,
+        plan::state::{State, by_policy},
+    },
+    workers::{
+        launch_spec::DesiredRole,
+        observe::{counts::counted, health::Health, instances::ObservedInstance},
+        plan::PlanBuilder,
+    },
+};
+
+#[derive(Debug)]
+pub(super) struct RoleCounts<'a> {
+    /// All workers that count, including those that are not observed yet.
+    pub existing: u32,
+    /// The workers that are up to date.
+    current: u32,
+    /// The current workers that are not available yet.
+    current_unavailable: u32,
+    available: u32,
+    seen_current: Vec<(&'a ObservedInstance, Health)>,
+    seen_outdated: Vec<(&'a ObservedInstance, Health)>,
+    cpu: &'a CpuSamples,
+}
+
+impl<'a> RoleCounts<'a> {
+    pub(super) fn take(builder: &PlanBuilder<'a, '_>, role: &DesiredRole, state: &'a State) -> Self {
+        let all = counted(&builder.observed.instances, &builder.ledger);
+        let mut counts = Self {
+            existing: 0,
+            current: 0,
+            current_unavailable: 0,
+            available: 0,
+            seen_current: Vec::new(),
+            seen_outdated: Vec::new(),
+            cpu: &state.cpu,
+        };
+        for group in all.iter().filter(|group| group.role == role.role.as_str()) {
+            let outdated = state.is_outdated(&role.role, group.revision);
+            let health = group.seen.map(|worker| state.of(worker)).unwrap_or_default();
+            counts.existing += group.count;
+            counts.available += if health.available { group.count } else { 0 };
+            if !outdated {
+                counts.current += group.count;
+                counts.current_unavailable += if health.available { 0 } else { group.count };
+            }
+        }
+        let seen = builder.workers().filter(|worker| worker.instance.role() == role.role.as_str());
+        (counts.seen_outdated, counts.seen_current) = seen
+            .map(|worker| (worker, state.of(worker)))
+            .partition(|(worker, _)| state.is_outdated(&role.role, worker.instance.revision()));
+        counts
+    }
+
+    fn is_rolling(&self) -> bool {
+        self.current < self.existing
+    }
+
+    pub(super) fn ends(&self, desired: &Desired, role: &DesiredRole) -> (Vec<InstanceId>, TerminationReason) {
+        let sorted = |workers| by_policy(workers, desired.scale_down, self.cpu);
+        let surplus = |workers| {
+            let mut workers = sorted(workers);
+            // Only observed workers count: a launch that may fail must not cost a running worker.
+            workers.truncate((workers.len() as u32).saturating_sub(role.replicas) as usize);
+            workers
+        };
+        if !self.is_rolling() || role.resolved.unresolved.is_some() {
+            let surplus = surplus([&self.seen_current[..], &self.seen_outdated].concat());
+            let ids = surplus.into_iter().map(|(worker, _)| worker.instance.id.clone());
+            return (ids.collect(), TerminationReason::ScaleDown);
+        }
+        let (_, max_unavailable) = desired.update.bounds(role.replicas);
+        let min_available = role.replicas.saturating_sub(max_unavailable);
+        // As Deployments do: the old revision keeps what the new one has not made available yet.
+        let mut room = self.existing.saturating_sub(min_available + self.current_unavailable);
+        let mut spare = self.available.saturating_sub(min_available);
+        // An unavailable current worker is already subtracted from the room.
+        let surplus = surplus(self.seen_current.clone()).into_iter();
+        let surplus = surplus.map(|(worker, health)| (worker, health, u32::from(health.available)));
+        let outdated = sorted(self.seen_outdated.clone()).into_iter().map(|(worker, health)| (worker, health, 1));
+        let mut chosen = Vec::new();
+        for (worker, health, from_room) in surplus.chain(outdated) {
+            let from_spare = u32::from(health.available);
+            if room >= from_room && spare >= from_spare {
+                (room, spare) = (room - from_room, spare - from_spare);
+                chosen.push(worker.instance.id.clone());
+            }
+        }
+        (chosen, TerminationReason::Update)
+    }
+
+    pub(super) fn wanted(&self, desired: &Desired, role: &DesiredRole) -> u32 {
+        let missing = role.replicas.saturating_sub(self.current);
+        let (max_surge, _) = desired.update.bounds(role.replicas);
+        let most = if self.is_rolling() { role.replicas + max_surge } else { role.replicas };
+        missing.min(most.saturating_sub(self.existing))
+    }
+}

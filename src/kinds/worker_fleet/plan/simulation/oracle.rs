@@ -1,0 +1,137 @@
+//! What must hold after every step, told from the world itself wherever that is possible.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    crd::{launches::TerminationReason, worker_fleet::OnStopped},
+    ids::{MAIN_ROLE, Role},
+    kinds::worker_fleet::plan::{
+        State, failure, sick,
+        simulation::fleet::{BOUNDS, Fleet, SIDE, Wish},
+    },
+    workers::{
+        ledger::Ledger,
+        observe::counts::workers,
+        plan::{Blocker, Plan},
+        simulation::{process::Task, world::World},
+    },
+};
+
+/// What the wishes so far allow.
+#[derive(Debug)]
+pub(super) struct Tally {
+    /// The most that there may be of each role.
+    most: BTreeMap<&'static str, u32>,
+    /// How many instances were asked for, beyond those that replace others.
+    asked: u32,
+    now: (u32, u32),
+    template: usize,
+    /// Whether the template was edited.
+    edited: bool,
+    /// Whether fewer were wanted at some time.
+    shrunk: bool,
+}
+
+impl Tally {
+    pub(super) fn new(wish: &Wish) -> Self {
+        let (edited, shrunk) = (false, false);
+        Self { most: BTreeMap::new(), asked: 0, now: (0, 0), template: wish.template, edited, shrunk }
+    }
+
+    pub(super) fn wished(&mut self, wish: &Wish) {
+        self.edited |= wish.template != self.template;
+        self.template = wish.template;
+        let roles = (wish.replicas, wish.side.unwrap_or_default());
+        self.shrunk |= roles.0 < self.now.0 || roles.1 < self.now.1;
+        self.asked += roles.0.saturating_sub(self.now.0) + roles.1.saturating_sub(self.now.1);
+        self.now = roles;
+        let surge = match BOUNDS[wish.bounds] {
+            (surge, _) if self.edited => surge,
+            _ => 0,
+        };
+        for (role, replicas) in [(MAIN_ROLE, roles.0), (SIDE, roles.1)] {
+            let most = self.most.entry(role).or_default();
+            *most = (*most).max(replicas + surge);
+        }
+    }
+}
+
+impl World<Fleet> {
+    pub(super) fn too_many(&self) -> Option<String> {
+        let live = self.live_by_role();
+        let given_up = self.given_up();
+        if self.gone && live.values().sum::<u32>() > given_up {
+            return Some(format!("{live:?} live after the fleet is gone"));
+        }
+        live.into_iter()
+            .find(|(role, live)| *live > self.own.tally.most.get(role).copied().unwrap_or_default() + given_up)
+            .map(|(role, live)| format!("{live} of {role} live, at most {:?} may", self.own.tally.most.get(role)))
+    }
+
+    /// A few that vanish in a dark zone are given up after the grace. Should they come back, they are surplus, or without
+    /// an owner.
+    pub(super) fn given_up(&self) -> u32 {
+        self.ec2.darkened * self.wish.max_unhealthy
+    }
+
+    pub(super) fn too_many_replaced(&self) -> Option<String> {
+        let recent = self.ec2.launched.iter().filter(|time| **time + 3600 > self.now).count() as u32;
+        let most = self.own.tally.asked + self.wish.replacements + self.untold.len() as u32;
+        (!self.own.tally.edited && recent > most)
+            .then(|| format!("{recent} launched within an hour, at most {most} may be"))
+    }
+
+    /// What must hold of every plan, as far as the process can know.
+    pub(super) fn judge(&self, task: &Task<Fleet>, state: &State, next: &Plan) -> Option<String> {
+        (self.too_few(task, state, next))
+            .or_else(|| self.replaced_although_many_are_unhealthy(task, state, next))
+            .or_else(|| self.held_without_loss(next))
+    }
+
+    fn too_few(&self, task: &Task<Fleet>, state: &State, next: &Plan) -> Option<String> {
+        let available = |role: &Role, ledger: &Ledger| {
+            let of_role = workers(&task.observed.instances, ledger).filter(|w| w.instance.role() == role.as_str());
+            of_role.filter(|worker| state.of(worker).available).count() as u32
+        };
+        let desired = &task.read.desired;
+        desired.roles.iter().find_map(|role| {
+            let (before, after) = (available(&role.role, &task.ledger), available(&role.role, &next.ledger));
+            let (_, may_lack) = desired.update.bounds(role.replicas);
+            let least = role.replicas.saturating_sub(may_lack).min(before);
+            (after < least).then(|| format!("{after} of {} are left available of {before}, not {least}", role.role))
+        })
+    }
+
+    fn replaced_although_many_are_unhealthy(&self, task: &Task<Fleet>, state: &State, next: &Plan) -> Option<String> {
+        let desired = &task.read.desired;
+        let instances = &task.observed.instances;
+        let unhealthy = sick(workers(instances, &task.ledger), desired, state);
+        let ended = |ledger: &Ledger| {
+            let reasons =
+                [TerminationReason::Stopped, TerminationReason::StartupDeadline, TerminationReason::ChecksFailed];
+            let open = ledger.terminations.iter().filter(|open| reasons.contains(&open.reason));
+            open.map(|open| open.instance_ids.iter().filter(|id| !instances.is_over(id)).count()).sum::<usize>()
+        };
+        let failed = workers(instances, &task.ledger).any(|w| failure(w, state.of(w), OnStopped::Replace).is_some());
+        let many = unhealthy > desired.max_unhealthy.rounded_up(desired.total());
+        (many && failed && ended(&next.ledger) > ended(&task.ledger))
+            .then(|| format!("{unhealthy} are unhealthy, and some are replaced all the same"))
+    }
+
+    /// The first fill and scaling up are no replacements. Where instances are terminated on purpose, one whose end nobody
+    /// sees before EC2 forgets it is missed like one that was lost, which holds launches at most.
+    fn held_without_loss(&self, next: &Plan) -> Option<String> {
+        let held = next.blockers.values().any(|blocker| *blocker == Blocker::ReplacementLimit);
+        (held && !self.ec2.harmed && self.ec2.darkened == 0 && !self.own.tally.edited && !self.own.tally.shrunk)
+            .then(|| "held by the limit of replacements, although no instance was lost".into())
+    }
+
+    fn live_by_role(&self) -> BTreeMap<&str, u32> {
+        let victims = self.object.ledger.victims();
+        let mut live = BTreeMap::new();
+        for worker in self.ec2.own().filter(|w| w.is_live() && !victims.contains(&w.instance.id)) {
+            *live.entry(worker.instance.role()).or_default() += 1;
+        }
+        live
+    }
+}

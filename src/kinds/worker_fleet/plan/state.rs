@@ -1,0 +1,49 @@
+//! The state of a fleet's workers, and the order in which they are terminated.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    aws::cpu_samples::{CpuSamples, idleness},
+    crd::worker_fleet::ScaleDownPolicy,
+    ids::{InstanceId, Role},
+    workers::observe::{health::Health, instances::ObservedInstance},
+};
+
+#[derive(Clone, Debug, Default)]
+pub(in crate::kinds::worker_fleet) struct State {
+    pub health: BTreeMap<InstanceId, Health>,
+    /// The revisions of each role whose workers an update replaces.
+    pub outdated: BTreeMap<Role, BTreeSet<String>>,
+    /// The CPU of the workers, as far as it is known.
+    pub cpu: CpuSamples,
+    /// The instances to adopt that exist and have no other owner.
+    pub adoptable: BTreeSet<InstanceId>,
+}
+
+impl State {
+    pub(in crate::kinds::worker_fleet) fn of(&self, worker: &ObservedInstance) -> Health {
+        self.health.get(&worker.instance.id).copied().unwrap_or_default()
+    }
+
+    pub(in crate::kinds::worker_fleet) fn is_outdated(&self, role: &Role, revision: &str) -> bool {
+        self.outdated.get(role).is_some_and(|revisions| revisions.contains(revision))
+    }
+}
+
+/// Sorts by the order of termination: unready before ready, then by `policy`.
+pub(super) fn by_policy<'a>(
+    mut workers: Vec<(&'a ObservedInstance, Health)>,
+    policy: ScaleDownPolicy,
+    cpu: &CpuSamples,
+) -> Vec<(&'a ObservedInstance, Health)> {
+    workers.sort_by_key(|(worker, health)| {
+        let age = worker.instance.launched_at.map_or(0, |t| t.as_second());
+        let (idle, age) = match policy {
+            ScaleDownPolicy::Oldest => (None, age),
+            ScaleDownPolicy::Newest => (None, -age),
+            ScaleDownPolicy::LowestCpu => (Some(idleness(cpu.get(&worker.instance.id))), age),
+        };
+        (health.ready, health.available, idle, age, &worker.instance.id)
+    });
+    workers
+}

@@ -1,0 +1,155 @@
+//! Which ends and results count.
+
+use serde_json::json;
+
+use super::*;
+use crate::kinds::worker_job::{
+    plan::tests::{desired, id, world},
+    results::ResultKey,
+};
+
+const ITSELF: &str = "Client.InstanceInitiatedShutdown";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn ended(index: u32, reason: &str) -> JobObservation {
+    let (_, mut observation) = world(&[]);
+    observation.ends = vec![End { id: id(9), index: Some(index), reason: reason.into() }];
+    observation
+}
+
+fn report(observation: &mut JobObservation, index: u32, instance: u32, told: Told) {
+    observation.results.insert(ResultKey { index, instance: id(instance) }, told);
+}
+
+fn progress(observation: &JobObservation) -> Progress {
+    account(&desired(json!({})), &ObservedInstances::default(), observation, at(1))
+}
+
+#[test]
+fn an_end_without_a_result_counts_by_its_cause() {
+    for (reason, counts) in [
+        (ITSELF, 1),
+        ("Client.InternalError", 1),
+        ("Client.InvalidSnapshot.NotFound", 1),
+        ("Client.UserInitiatedShutdown", 0),
+        ("Client.VolumeLimitExceeded", 0),
+        ("Server.SpotInstanceTermination", 0),
+        ("Server.SpotInstanceShutdown", 0),
+        ("Server.InsufficientInstanceCapacity", 0),
+        ("Server.InternalError", 0),
+        ("Server.ScheduledStop", 0),
+        ("", 0),
+    ] {
+        let failures = progress(&ended(2, reason)).failures;
+        assert_eq!(failures.get(&2).copied().unwrap_or_default(), counts, "{reason:?}");
+    }
+}
+
+#[test]
+fn a_result_says_more_than_the_cause_of_the_end() {
+    let mut observation = ended(2, ITSELF);
+    report(&mut observation, 2, 9, Told::Succeeded);
+    let now = progress(&observation);
+    assert_eq!((now.completed.to_string().as_str(), now.failures.len()), ("2", 0));
+    let mut observation = ended(2, "Server.SpotInstanceTermination");
+    report(&mut observation, 2, 9, Told::Failed);
+    assert_eq!(progress(&observation).failures[&2], 1);
+}
+
+#[test]
+fn each_failure_counts_once() {
+    let mut observation = ended(2, ITSELF);
+    report(&mut observation, 2, 9, Told::Failed);
+    let first = progress(&observation);
+    assert_eq!(first.failures[&2], 1);
+    assert_eq!(progress(&observation), first, "calculated again from the same observation");
+    let (_, mut later) = world(&[]);
+    later.before = first.clone();
+    report(&mut later, 2, 9, Told::Failed);
+    assert_eq!(progress(&later), first, "its result is still in S3");
+    let (_, mut fresh) = world(&[]);
+    report(&mut fresh, 2, 9, Told::Failed);
+    assert_eq!(progress(&fresh).failures[&2], 1, "a process that did not see it");
+    later.holders.insert(id(8), Some(2));
+    report(&mut later, 2, 8, Told::Failed);
+    assert_eq!(progress(&later).failures[&2], 1, "a running instance counts when it has ended");
+}
+
+#[test]
+fn more_failures_than_the_limit_are_final() {
+    let mut observation = ended(2, ITSELF);
+    observation.before.failures.insert(2, 1);
+    let now = progress(&observation);
+    assert_eq!((now.failed.to_string().as_str(), now.failures.len()), ("2", 0));
+    let (_, mut later) = world(&[]);
+    later.before = now.clone();
+    report(&mut later, 2, 7, Told::Succeeded);
+    assert_eq!(progress(&later), now, "later results do not count");
+}
+
+#[test]
+fn the_outcome_follows_from_what_is_done() {
+    let all: Vec<u32> = (0..5).collect();
+    for (case, fields, completed, failed, now, outcome) in [
+        ("all succeeded", json!({}), &all[..], &[][..], 1, Some(JobOutcome::Complete)),
+        ("some are open", json!({}), &all[..4], &[], 1, None),
+        ("all are done, one failed", json!({}), &all[..4], &[4], 1, Some(JobOutcome::FailedIndexes)),
+        ("as many failed as allowed", json!({"maxFailedIndexes": 1}), &all[..1], &[4], 1, None),
+        (
+            "more failed than allowed",
+            json!({"maxFailedIndexes": 1}),
+            &all[..1],
+            &[3, 4],
+            1,
+            Some(JobOutcome::MaxFailedIndexesExceeded),
+        ),
+        (
+            "no failure is allowed",
+            json!({"maxFailedIndexes": 0}),
+            &[],
+            &[4],
+            1,
+            Some(JobOutcome::MaxFailedIndexesExceeded),
+        ),
+        ("before the deadline", json!({"activeDeadlineSeconds": 60}), &all[..1], &[], 59, None),
+        (
+            "at the deadline",
+            json!({"activeDeadlineSeconds": 60}),
+            &all[..1],
+            &[],
+            60,
+            Some(JobOutcome::DeadlineExceeded),
+        ),
+        ("done at the deadline", json!({"activeDeadlineSeconds": 60}), &all[..], &[], 60, Some(JobOutcome::Complete)),
+        ("a clock that was set back", json!({"activeDeadlineSeconds": 60}), &[], &[], -600, None),
+    ] {
+        let (_, mut observation) = world(&[]);
+        observation.before.completed = completed.iter().copied().collect();
+        observation.before.failed = failed.iter().copied().collect();
+        let finished = account(&desired(fields), &ObservedInstances::default(), &observation, at(now)).finished;
+        assert_eq!(finished, outcome.map(|outcome| Finish { outcome, at: at(now) }), "{case}");
+    }
+}
+
+#[test]
+fn only_a_worker_that_shut_itself_down_has_succeeded() {
+    let wanted = desired(json!({"result": {"shutdownReason": {}}}));
+    let stopped = InstanceState::Stopped;
+    for (case, state, reason, completed) in [
+        ("stopped from inside", stopped, ITSELF, "1"),
+        ("stopped by a user", stopped, "Client.UserInitiatedShutdown", ""),
+        ("stopped by EC2", stopped, "Server.ScheduledStop", ""),
+        ("not stopped yet", InstanceState::Stopping, ITSELF, ""),
+        ("running", InstanceState::Running, "", ""),
+    ] {
+        let (observed, observation) = world(&[(1, state, reason)]);
+        let now = account(&wanted, &observed.instances, &observation, at(1));
+        assert_eq!(now.completed.to_string(), completed, "{case}");
+        assert!(now.failures.is_empty(), "{case}");
+    }
+    let now = account(&wanted, &ObservedInstances::default(), &ended(3, ITSELF), at(1));
+    assert_eq!(now.completed.to_string(), "3", "an instance whose shutdown behavior was set to terminate");
+}

@@ -1,0 +1,387 @@
+//! Which instance runs which index, and how earlier instances ended.
+//!
+//! EC2 is the source: an instance has the indexes of its launch as a tag, and its launch index selects its own. What is
+//! remembered here only bridges the time until EC2 reports that an instance has ended.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    aws::{
+        self,
+        ec2::instance::{Described, Instance, InstanceState},
+    },
+    clock::Timings,
+    crd::{indexes::Indexes, launches::LaunchIntent},
+    ids::InstanceId,
+    kinds::worker_job::{
+        reader::Cache,
+        results::{Judgement, Rejection, Results, Told},
+    },
+    tags::INDEXES_TAG,
+    workers::{
+        ledger::{Ledger, progress::Progress},
+        observe::instances::ObservedInstances,
+    },
+};
+
+/// What a job observes besides its instances.
+#[derive(Clone, Debug, Default)]
+pub struct JobObservation {
+    /// The progress on record at the observation. A plan starts from it, so that planning twice counts nothing twice.
+    pub before: Progress,
+    /// The instances that run or may run an index, including those that shut down. `None`: the index is unknown.
+    pub(super) holders: BTreeMap<InstanceId, Option<u32>>,
+    /// The instances that have ended for certain and are not accounted for.
+    pub(super) ends: Vec<End>,
+    /// The indexes of open launches whose instances are not known yet.
+    pub(super) launching: BTreeSet<u32>,
+    pub(super) results: Results,
+    /// Why the results are not known.
+    pub(super) unread: Option<aws::Error>,
+    /// Instances that their index has not needed for the exit grace period.
+    pub(super) lingering: BTreeSet<InstanceId>,
+    /// Indexes that wait before they are run again.
+    pub(super) resting: BTreeSet<u32>,
+    /// An instance wrote a result at an index that is not its own.
+    pub(super) misplaced: bool,
+    /// The number of instances that were on record when this process started and that it has not seen.
+    pub(super) hidden: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub id: InstanceId,
+    pub index: Option<u32>,
+    /// The code of EC2's StateReason; empty if EC2 no longer reports it.
+    pub reason: String,
+}
+
+/// What this process remembers of a job. Lost with the process.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    holders: BTreeMap<InstanceId, Option<u32>>,
+    /// The holders that the record listed when it was last read.
+    listed: BTreeSet<InstanceId>,
+    /// Missing instances that have left the record, so that they are accounted for.
+    accounted: BTreeSet<InstanceId>,
+    /// What the last observation started with: the progress on record, and the ends that it did not include.
+    begun: Option<(Progress, BTreeSet<InstanceId>)>,
+    /// The progress that followed from the last observation.
+    expected: Option<Progress>,
+    /// Since when an instance is known to be no longer needed.
+    done_since: BTreeMap<InstanceId, Instant>,
+    /// Since when an instance that was shutting down is not shown.
+    missing_since: BTreeMap<InstanceId, Instant>,
+    rests: BTreeMap<u32, Rest>,
+    /// `None` before the first observation.
+    beginning: Option<Beginning>,
+    /// The results that were read, by key.
+    pub(super) read: Cache,
+}
+
+/// The instances on record when this process started.
+#[derive(Debug)]
+struct Beginning {
+    at: Instant,
+    /// The number of instances. A long list is truncated.
+    were: u32,
+    /// Those that were seen, running or ended.
+    seen: BTreeSet<InstanceId>,
+    /// Instances that were launched since.
+    launched: BTreeSet<InstanceId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    until: Instant,
+    wait: Duration,
+}
+
+impl Memory {
+    /// Takes in what EC2 shows. Returns the instances to describe by id: those that are no longer shown.
+    pub(super) fn follow(
+        &mut self,
+        instances: &ObservedInstances,
+        ledger: &Ledger,
+        before: &Progress,
+    ) -> Vec<InstanceId> {
+        // A record that this process wrote since includes these ends; if the record is as the last observation
+        // expected, they changed nothing.
+        let on_record = |then: &Progress| then != before || self.expected.as_ref() == Some(before);
+        if let Some((_, accounted)) = self.begun.take().filter(|(then, _)| on_record(then)) {
+            self.holders.retain(|id, _| !accounted.contains(id));
+        }
+        self.expected = None;
+        // A newer record accounts for the holders that only an older one lists, unless EC2 shows them.
+        let before_that = std::mem::replace(&mut self.listed, before.holders.keys().cloned().collect());
+        if before.unlisted == 0 {
+            self.accounted.extend(before_that);
+        }
+        self.accounted.retain(|id| !self.listed.contains(id) && !instances.shown.contains_key(id));
+        self.holders.retain(|id, _| !self.accounted.contains(id));
+        self.accounted.retain(|id| instances.missing.contains_key(id));
+        // The holders that another process knew. They are accounted for when they leave the record.
+        for (id, index) in &before.holders {
+            let known = self.holders.entry(id.clone()).or_default();
+            *known = known.or(*index);
+        }
+        for (id, worker) in &instances.shown {
+            if worker.instance.state != InstanceState::Terminated {
+                let known = self.holders.get(id).copied().flatten();
+                self.holders.insert(id.clone(), known.or_else(|| index_of(&worker.instance, ledger)));
+            }
+        }
+        let launched: BTreeSet<_> = ledger.launches.iter().flat_map(|intent| &intent.instance_ids).collect();
+        for id in instances.missing.keys().filter(|id| !launched.contains(id) && !self.accounted.contains(*id)) {
+            self.holders.entry(id.clone()).or_insert(None);
+        }
+        let shown = |id: &InstanceId| {
+            instances.missing.contains_key(id)
+                || instances.shown.get(id).is_some_and(|m| m.instance.state != InstanceState::Terminated)
+        };
+        let ended_early = instances.gone.iter().filter(|id| launched.contains(id));
+        // Ends are counted in the write that removes their launch from the record. Earlier, each observation until then
+        // would count them again.
+        let unsettled = |intent: &&LaunchIntent| !intent.instance_ids.iter().all(|id| instances.is_settled(id));
+        let unsettled: BTreeSet<_> =
+            ledger.launches.iter().filter(unsettled).flat_map(|intent| &intent.instance_ids).collect();
+        let asked = self.holders.keys().chain(ended_early).filter(|id| !shown(id) && !unsettled.contains(id));
+        BTreeSet::from_iter(asked.cloned()).into_iter().collect()
+    }
+
+    /// Combines what is observed. `described` is the answer for the ids that [`Memory::follow`] returned. An instance
+    /// that was shutting down and is not shown has ended after the grace period; `gone` are the instances that have
+    /// ended by the rules for all others.
+    pub(super) fn see(
+        &mut self,
+        (asked, described): (&[InstanceId], &Described),
+        gone: &BTreeSet<InstanceId>,
+        ledger: &Ledger,
+        before: Progress,
+        (now, grace): (Instant, Duration),
+    ) -> JobObservation {
+        let shown = |id: &InstanceId| described.get(id).is_some_and(Option::is_some);
+        self.missing_since.retain(|id, _| asked.contains(id) && !shown(id));
+        // The answer of a launch may still name instances that have ended, so these are counted after it.
+        let unanswered = || ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty());
+        let may_be_named = |instance: &Instance| unanswered().any(|i| i.token.as_str() == instance.client_token);
+        let mut holders = self.holders.clone();
+        let mut ends = Vec::new();
+        for id in asked {
+            let known = holders.get(id).copied().flatten();
+            match described.get(id) {
+                Some(Some(instance)) if instance.state != InstanceState::Terminated || may_be_named(instance) => {
+                    holders.insert(id.clone(), known.or_else(|| index_of(instance, ledger)));
+                }
+                Some(Some(instance)) => {
+                    holders.remove(id);
+                    let index = known.or_else(|| index_of(instance, ledger));
+                    ends.push(End { id: id.clone(), index, reason: instance.state_reason.clone() });
+                }
+                answer @ (Some(None) | None) => {
+                    let since = *self.missing_since.entry(id.clone()).or_insert(now);
+                    // An id that is left out of the answer is not reported as unknown.
+                    let overdue = answer.is_some() && now.saturating_duration_since(since) >= grace;
+                    if (gone.contains(id) || overdue) && unanswered().next().is_none() {
+                        holders.remove(id);
+                        ends.push(End { id: id.clone(), index: known, reason: String::new() });
+                    }
+                }
+            }
+        }
+        self.begun = Some((before.clone(), ends.iter().map(|end| end.id.clone()).collect()));
+        let launching = ledger.launches.iter().filter_map(|intent| intent.indexes.as_ref()).flat_map(Indexes::iter);
+        let launching = launching.collect();
+        JobObservation { before, holders, ends, launching, ..JobObservation::default() }
+    }
+
+    /// Which results count. Of an instance whose index EC2 or the record states: the result at that index. Of an
+    /// instance that is unknown, because it ended long ago or the status was lost: the only result that it wrote,
+    /// unless an instance of this job has written at an index that was not its own.
+    pub(super) fn judge(
+        observation: &mut JobObservation,
+        (instances, ledger): (&ObservedInstances, &Ledger),
+        folder: &str,
+        results: Results,
+    ) {
+        let shown = instances.shown.iter();
+        let shown = shown.filter_map(|(id, worker)| Some((id, Some(index_of(&worker.instance, ledger)?))));
+        let ended = observation.ends.iter().filter_map(|end| Some((&end.id, Some(end.index?))));
+        let known: BTreeMap<&InstanceId, Option<u32>> =
+            shown.chain(observation.holders.iter().map(|(id, index)| (id, *index))).chain(ended).collect();
+        let mut misplaced = false;
+        let counted = results.only(folder, |claim| match known.get(claim.instance) {
+            Some(Some(own)) if *own == claim.index => Judgement::Counts,
+            Some(Some(own)) => {
+                misplaced = true;
+                Judgement::Rejected(Rejection::AnotherIndexIsItsOwn(*own))
+            }
+            // Its index will be known.
+            Some(None) => Judgement::Ignored,
+            None if !observation.launching.is_empty() => Judgement::Ignored,
+            None if claim.places > 1 => Judgement::Rejected(Rejection::SeveralIndexes),
+            None if observation.before.misplaced => match claim.told {
+                Told::Succeeded => Judgement::Rejected(Rejection::NotKnown),
+                // Accounted for when it ended.
+                Told::Failed => Judgement::Ignored,
+            },
+            None => Judgement::Counts,
+        });
+        observation.misplaced = misplaced;
+        observation.results = counted;
+    }
+
+    /// Without results the state of an index is unknown, so ended instances keep holding theirs. Deadlines and the
+    /// number of workers need no results.
+    pub(super) fn cannot_read(&mut self, observation: &mut JobObservation, error: aws::Error) {
+        self.begun = None;
+        observation.holders.extend(observation.ends.drain(..).map(|end| (end.id, end.index)));
+        observation.unread = Some(error);
+    }
+
+    /// Counts the instances on record at the start of this process that it has not seen since. They are presumed to
+    /// exist for the grace period, in which instances that ended meanwhile disappear; and for as long as listed
+    /// instances are missing from EC2, too, because then the cause is probably not the instances.
+    pub(super) fn miss(
+        &mut self,
+        observation: &mut JobObservation,
+        (instances, ledger): (&ObservedInstances, &Ledger),
+        (now, timings): (Instant, &Timings),
+    ) {
+        let beginning = self.beginning.get_or_insert_with(|| Beginning {
+            at: now,
+            were: observation.before.holders.len() as u32 + observation.before.unlisted,
+            seen: observation.before.holders.keys().cloned().collect(),
+            launched: BTreeSet::new(),
+        });
+        let answered = ledger.launches.iter().flat_map(|intent| &intent.instance_ids);
+        let launched = ledger.launches.iter().flat_map(|intent| instances.launched_with(&intent.token));
+        let launched = answered.chain(launched.map(|worker| &worker.instance.id));
+        beginning.launched.extend(launched.filter(|id| !beginning.seen.contains(*id)).cloned());
+        let shown = observation.holders.keys().chain(observation.ends.iter().map(|end| &end.id));
+        beginning.seen.extend(shown.filter(|id| !beginning.launched.contains(*id)).cloned());
+        let listed_are_missing = observation.before.holders.keys().any(|id| instances.missing.contains_key(id));
+        let patience = if listed_are_missing { timings.overdue } else { timings.describe_grace };
+        if now.saturating_duration_since(beginning.at) < patience {
+            observation.hidden = beginning.were.saturating_sub(beginning.seen.len() as u32);
+        } else {
+            beginning.were = 0;
+        }
+    }
+
+    /// Remembers since when instances are no longer needed, and selects those that had enough time to exit.
+    pub(super) fn linger(&mut self, observation: &mut JobObservation, now: Instant, grace: Duration) {
+        let done = |id: &InstanceId, index: u32| {
+            observation.before.is_final(index) || observation.results.of(index, id).is_some()
+        };
+        let done = observation.holders.iter().filter(|(id, index)| index.is_some_and(|index| done(id, index)));
+        let done: BTreeSet<_> = done.map(|(id, _)| id.clone()).collect();
+        self.done_since.retain(|id, _| done.contains(id));
+        for id in done {
+            let since = *self.done_since.entry(id.clone()).or_insert(now);
+            if now.saturating_duration_since(since) >= grace {
+                observation.lingering.insert(id);
+            }
+        }
+    }
+
+    /// An index whose instance ended without a result waits longer each time before it is run again.
+    pub(super) fn rest(&mut self, observation: &mut JobObservation, now: Instant) {
+        self.rests.retain(|index, _| !observation.before.is_final(*index));
+        observation.resting = self.rests.iter().filter(|(_, rest)| rest.until > now).map(|(index, _)| *index).collect();
+    }
+
+    /// Remembers the progress that followed from an observation.
+    pub(super) fn told(&mut self, observation: &JobObservation, progress: &Progress, now: Instant, timings: &Timings) {
+        for index in observation.ends.iter().filter_map(|end| end.index) {
+            let wait = self.rests.get(&index).map_or(timings.progress, |rest| rest.wait.saturating_mul(2));
+            let wait = wait.min(timings.sweep.saturating_mul(5));
+            self.rests.insert(index, Rest { until: now + wait, wait });
+        }
+        self.expected = Some(progress.clone());
+    }
+}
+
+/// The index that an instance runs, by its launch. While the launch is on record, the record decides, so a changed tag
+/// has no effect.
+fn index_of(instance: &Instance, ledger: &Ledger) -> Option<u32> {
+    let intent = ledger.launches.iter().find(|intent| intent.token.as_str() == instance.client_token);
+    let indexes = match intent.and_then(|intent| intent.indexes.clone()) {
+        Some(indexes) => indexes,
+        None => instance.tags.get(INDEXES_TAG)?.parse::<Indexes>().ok()?,
+    };
+    indexes.nth(instance.launch_index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ids::ClientToken, workers::observe::instances::KnownInstance};
+
+    #[test]
+    fn only_what_ec2_says_it_does_not_know_has_ended_after_the_grace() {
+        let id = InstanceId::try_from("i-00000001").unwrap();
+        let (start, grace) = (Instant::now(), Duration::from_secs(60));
+        let ended = |answer: &Described, gone: &BTreeSet<InstanceId>| {
+            let mut memory = Memory { holders: BTreeMap::from([(id.clone(), Some(7))]), ..Memory::default() };
+            let mut see = |now| {
+                let asked = std::slice::from_ref(&id);
+                memory.see((asked, answer), gone, &Ledger::default(), Progress::default(), (now, grace))
+            };
+            assert_eq!(see(start).ends.len(), gone.len());
+            let observation = see(start + grace);
+            assert_eq!(observation.holders.contains_key(&id), observation.ends.is_empty());
+            observation.ends.len()
+        };
+        let (unknown, none) = (Described::from([(id.clone(), None)]), BTreeSet::new());
+        assert_eq!(ended(&unknown, &none), 1);
+        assert_eq!(ended(&Described::new(), &none), 0, "the answer left it out");
+        assert_eq!(ended(&Described::new(), &BTreeSet::from([id.clone()])), 1, "it is known to be gone");
+    }
+
+    /// How many are missing at each observation, given as seconds since the first and the instances that are shown. One
+    /// is listed, and nine are not.
+    fn hidden(observations: &[(u64, std::ops::Range<u32>)]) -> Vec<u32> {
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        let id = |n: u32| InstanceId::try_from(format!("i-{n:08x}")).unwrap();
+        let before = Progress { holders: BTreeMap::from([(id(0), Some(0))]), unlisted: 9, ..Progress::default() };
+        // Instance 20 belongs to an open launch.
+        let intent = LaunchIntent {
+            instance_ids: vec![id(20)],
+            ..LaunchIntent::sample(ClientToken::try_from("token").unwrap(), 1)
+        };
+        let ledger = Ledger { launches: vec![intent], ..Ledger::default() };
+        let hidden = observations.iter().map(|(seconds, shown)| {
+            let mut observation = JobObservation { before: before.clone(), ..JobObservation::default() };
+            observation.holders = shown.clone().chain([0]).map(|n| (id(n), Some(n))).collect();
+            let mut instances = ObservedInstances::default();
+            if !shown.contains(&0) {
+                instances.missing.insert(id(0), KnownInstance::default());
+            }
+            memory.miss(
+                &mut observation,
+                (&instances, &ledger),
+                (start + Duration::from_secs(*seconds), &Timings::default()),
+            );
+            observation.hidden
+        });
+        hidden.collect()
+    }
+
+    #[test]
+    fn those_of_whom_only_the_number_is_on_record_are_believed_in_until_they_are_seen_or_for_long() {
+        assert_eq!(hidden(&[(0, 0..10), (1, 0..5)]), [0, 0], "all were seen");
+        assert_eq!(hidden(&[(0, 0..5), (59, 0..5), (60, 0..5), (61, 0..4)]), [5, 5, 0, 0], "they ended meanwhile");
+        assert_eq!(
+            hidden(&[(0, 1..7), (60, 1..7), (3599, 1..7), (3600, 1..7)]),
+            [3, 3, 3, 0],
+            "not even the listed one"
+        );
+        assert_eq!(hidden(&[(0, 1..7), (60, 1..7), (61, 0..10)]), [3, 3, 0], "EC2 shows them again");
+        assert_eq!(hidden(&[(0, 1..5), (60, 5..8), (61, 8..10)]), [5, 2, 0], "seen one by one");
+        assert_eq!(hidden(&[(0, 20..21), (30, 20..21)]), [9, 9], "a new one does not count");
+    }
+}

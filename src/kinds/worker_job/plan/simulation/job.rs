@@ -1,0 +1,345 @@
+//! What a job adds to the world of all simulations: results, what becomes of each index, and the rules of its observation.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
+
+use rand::{RngExt, rngs::SmallRng};
+use serde_json::json;
+
+use crate::{
+    aws::{
+        Class, Error,
+        ec2::instance::{Described, Instance, InstanceState},
+    },
+    crd::{indexes::Indexes, worker_job::JobOutcome},
+    ids::InstanceId,
+    inventory::ownership::Owner,
+    kinds::worker_job::{
+        desired::Desired,
+        observation::{JobObservation, Memory},
+        plan::{
+            has_ended, plan, plan_end,
+            simulation::{BACKOFF, COMPLETIONS, PARALLELISM},
+            tests::desired,
+        },
+        results::{ResultKey, Results, Told},
+    },
+    tags::INDEXES_TAG,
+    workers::{
+        ledger::Ledger,
+        observe::{instances::KnownInstance, observed::Observed},
+        plan::{Plan, PlanContext},
+        simulation::{
+            Simulated,
+            ec2::{BY_ITSELF, error},
+            history::{Step, pick},
+            process::{Object, Process, TIMINGS, Task, at},
+            world::World,
+        },
+    },
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Job {
+    results: Results,
+    /// Until when the results cannot be read.
+    unreadable: u64,
+    /// What really happened to each index.
+    succeeded: BTreeSet<u32>,
+    failures: BTreeMap<u32, u32>,
+    /// Terminated by muster before its success was on record.
+    lost: Vec<InstanceId>,
+    finished: Option<JobOutcome>,
+}
+
+/// How the workers tell their results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    S3,
+    ShutdownReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// The n-th running instance tells a result or none, and then shuts down or stays.
+    Works(usize, Option<Told>, bool),
+    /// It tells a success of another index.
+    ClaimsAnother(usize),
+    /// The results cannot be read for a while.
+    Unreadable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// What shuts down is taken for gone.
+    LeavingIsGone,
+    /// An end is accounted for at each look.
+    CountedAgain,
+    /// The first indexes of a launch are taken to be running, whatever the launch indexes say.
+    LaunchIndexIgnored,
+    /// An end is a failure whatever caused it.
+    EveryEndCounts,
+    /// Results that cannot be read are taken for none.
+    UnreadIsNone,
+    /// A result counts wherever it is.
+    AnyPlaceCounts,
+    /// A process that starts believes in nobody whom it does not see.
+    NobodyListed,
+}
+
+static DESIRED: LazyLock<[Desired; 2]> = LazyLock::new(|| {
+    [json!({"s3": {"bucket": "results"}}), json!({"shutdownReason": {}})].map(|result| {
+        desired(json!({
+            "completions": COMPLETIONS, "parallelism": PARALLELISM, "backoffLimitPerIndex": BACKOFF, "result": result,
+        }))
+    })
+});
+
+impl Simulated for Job {
+    type Wish = Wish;
+    type Event = Event;
+    type Rule = Rule;
+    type Desired = Desired;
+    type Memory = Memory;
+    type Observation = JobObservation;
+
+    const EVENTS: u32 = 40;
+    /// Less than the grace: an instance that is missing for longer is run again, wherever it is.
+    const DARKNESS: u64 = 45;
+
+    fn draw(rng: &mut SmallRng) -> Wish {
+        if rng.random_bool(0.5) { Wish::S3 } else { Wish::ShutdownReason }
+    }
+
+    fn event(rng: &mut SmallRng, _: u32) -> Step<Event> {
+        let n = rng.random_range(0..3);
+        let told = pick(rng, &[Some(Told::Succeeded), Some(Told::Failed), None]);
+        match rng.random_range(0..14) {
+            0..8 => Step::Event(Event::Works(n, told, told.is_some() && rng.random_bool(0.3))),
+            8 => Step::Event(Event::ClaimsAnother(n)),
+            9..11 => Step::Event(Event::Unreadable),
+            _ => Step::Darkness(n % 2),
+        }
+    }
+
+    fn new(_: &Wish) -> Self {
+        Self::default()
+    }
+
+    fn desired(wish: &Wish) -> Desired {
+        DESIRED[usize::from(*wish == Wish::ShutdownReason)].clone()
+    }
+
+    fn owner(desired: &Desired) -> &Owner {
+        &desired.owner
+    }
+
+    fn stored(ledger: &Ledger) -> Ledger {
+        let Ledger { launches, terminations, progress, .. } = ledger.clone();
+        Ledger { launches, terminations, progress, ..Ledger::default() }
+    }
+
+    fn listed(world: &World<Self>, object: &Object<Desired>) -> BTreeMap<InstanceId, KnownInstance> {
+        let holders = object.ledger.progress.holders.keys().filter(|_| world.broken() != Some(Rule::NobodyListed));
+        holders.map(|id| (id.clone(), KnownInstance::default())).collect()
+    }
+
+    fn apply(world: &mut World<Self>, event: Event) {
+        match event {
+            Event::Works(n, told, stays) => world.work(n, told, stays),
+            Event::ClaimsAnother(n) => {
+                // Nobody knows the index of a worker that was never seen.
+                let holders = &world.object.ledger.progress.holders;
+                let seen = world.running(n).filter(|(index, id)| holders.get(id) == Some(&Some(*index)));
+                if let Some((index, instance)) = seen.filter(|_| world.wish == Wish::S3) {
+                    let index = (index + 1) % COMPLETIONS;
+                    world.own.results.insert(ResultKey { index, instance }, Told::Succeeded);
+                }
+            }
+            Event::Unreadable => world.own.unreadable = world.now + 100,
+        }
+    }
+
+    /// As in `WorkerKind::observe`.
+    fn observe(
+        world: &World<Self>,
+        process: &mut Process<Self>,
+        read: &Object<Desired>,
+        observed: &mut Observed,
+    ) -> JobObservation {
+        let (now, broken, ledger, memory) = (world.now, world.broken(), &read.ledger, &mut process.own);
+        let instances = &mut observed.instances;
+        if broken == Some(Rule::LaunchIndexIgnored) {
+            instances.shown.values_mut().for_each(|worker| worker.instance.launch_index = 0);
+        } else if broken == Some(Rule::LeavingIsGone) {
+            let leaving = instances.shown.extract_if(.., |_, worker| worker.instance.state.is_over());
+            instances.gone.extend(leaving.map(|(id, _)| id));
+        }
+        let mut before = ledger.progress.clone();
+        if broken == Some(Rule::NobodyListed) {
+            before.holders.clear();
+        }
+        let asked = memory.follow(instances, ledger, &before);
+        let mut described: Described = asked.iter().map(|id| (id.clone(), world.ec2.by_id(id, now))).collect();
+        for instance in described.values_mut().flatten() {
+            if broken == Some(Rule::LeavingIsGone) {
+                instance.state = InstanceState::Terminated;
+            } else if broken == Some(Rule::EveryEndCounts) {
+                instance.state_reason = BY_ITSELF.into();
+            }
+        }
+        let grace = (at(now), TIMINGS.describe_grace);
+        let mut observation = memory.see((&asked, &described), &instances.gone, ledger, before, grace);
+        let needed = observation.before.finished.is_none() && !read.deleting;
+        if needed && world.wish == Wish::S3 {
+            let unread = now < world.own.unreadable;
+            let results = if unread { Results::default() } else { world.own.results.clone() };
+            if unread && broken != Some(Rule::UnreadIsNone) {
+                let cause = Error { operation: "s3:ListObjectsV2", ..error(Class::Transient) };
+                memory.cannot_read(&mut observation, cause);
+            } else if broken == Some(Rule::AnyPlaceCounts) {
+                observation.results = results;
+            } else {
+                Memory::judge(&mut observation, (instances, ledger), "", results);
+            }
+        }
+        memory.miss(&mut observation, (instances, ledger), (at(now), &TIMINGS));
+        memory.linger(&mut observation, at(now), TIMINGS.exit_grace);
+        memory.rest(&mut observation, at(now));
+        observation
+    }
+
+    fn plan(
+        world: &mut World<Self>,
+        _: &mut Process<Self>,
+        task: &mut Task<Self>,
+        context: &mut PlanContext<'_>,
+    ) -> Plan {
+        if task.read.deleting {
+            return plan_end(&task.observed, &task.ledger, context);
+        }
+        if world.broken() == Some(Rule::CountedAgain) {
+            task.observation.before = task.ledger.progress.clone();
+        }
+        plan(&task.read.desired, &task.observed, &task.observation, &task.ledger, context)
+    }
+
+    fn terminating(world: &mut World<Self>, ids: &[InstanceId]) {
+        for instance in ids.iter().map(|id| &world.ec2.instances[id].instance) {
+            let succeeded = instance.state == InstanceState::Stopped && instance.state_reason == BY_ITSELF;
+            let recorded = index_of(instance).is_some_and(|i| world.object.ledger.progress.completed.contains(i));
+            if succeeded && !recorded && !world.object.deleting {
+                world.own.lost.push(instance.id.clone());
+            }
+        }
+    }
+
+    fn finish(world: &World<Self>, process: &mut Process<Self>, task: &Task<Self>) {
+        if world.broken() != Some(Rule::CountedAgain) {
+            process.own.told(&task.observation, &task.ledger.progress, at(world.now), &TIMINGS);
+        }
+    }
+
+    fn has_ended(task: &Task<Self>) -> bool {
+        has_ended(&task.observed, &task.observation, &task.ledger)
+    }
+
+    fn check(world: &mut World<Self>) -> Option<String> {
+        world.broken_promise()
+    }
+
+    /// Every instance does its work.
+    fn calm(world: &mut World<Self>) {
+        (0..COMPLETIONS).for_each(|_| world.work(0, Some(Told::Succeeded), false));
+    }
+
+    fn is_as_wished(world: &World<Self>) -> bool {
+        let over = world.ec2.own().all(|worker| worker.instance.state == InstanceState::Terminated);
+        let Ledger { progress, .. } = &world.object.ledger;
+        let done = progress.finished.is_some() && progress.completed.len() + progress.failed.len() == COMPLETIONS;
+        over && if world.object.deleting { world.gone } else { done && !world.object.ledger.is_open() }
+    }
+}
+
+/// Which index an instance runs.
+fn index_of(instance: &Instance) -> Option<u32> {
+    instance.tags.get(INDEXES_TAG)?.parse::<Indexes>().ok()?.nth(instance.launch_index)
+}
+
+impl World<Job> {
+    /// The index and the id of the n-th running instance.
+    fn running(&self, n: usize) -> Option<(u32, InstanceId)> {
+        let running = self.ec2.own().filter(|worker| worker.instance.state == InstanceState::Running);
+        running.map(|worker| &worker.instance).nth(n).map(|i| (index_of(i).unwrap(), i.id.clone()))
+    }
+
+    fn work(&mut self, n: usize, told: Option<Told>, stays: bool) {
+        let Some((index, id)) = self.running(n) else { return };
+        let Job { results, succeeded, failures, .. } = &mut self.own;
+        let worker = self.ec2.instances.get_mut(&id).unwrap();
+        if self.wish == Wish::ShutdownReason {
+            // There is no way to tell of a failure.
+            if told == Some(Told::Succeeded) && !stays {
+                worker.stop(BY_ITSELF);
+                succeeded.insert(index);
+            }
+            return;
+        }
+        let before = results.of(index, &id);
+        if let (None, Some(told)) = (before, told) {
+            results.insert(ResultKey { index, instance: id.clone() }, told);
+        }
+        match results.of(index, &id) {
+            Some(Told::Succeeded) => {
+                succeeded.insert(index);
+            }
+            // A result counts once, when it is written.
+            Some(Told::Failed) if before.is_some() => {}
+            Some(Told::Failed) | None => *failures.entry(index).or_default() += 1,
+        }
+        if !stays {
+            worker.shut_down(BY_ITSELF, self.now);
+        }
+    }
+
+    /// No index runs twice at once, and nothing is believed that did not happen.
+    fn broken_promise(&mut self) -> Option<String> {
+        let Job { succeeded, failures, lost, finished, .. } = &mut self.own;
+        let mut at_work: BTreeMap<u32, Vec<&InstanceId>> = BTreeMap::new();
+        let victims = self.object.ledger.victims();
+        let mut live = 0;
+        for instance in self.ec2.instances.values().filter(|worker| !worker.foreign).map(|worker| &worker.instance) {
+            let id = &instance.id;
+            let works = match instance.state {
+                InstanceState::Pending | InstanceState::Running => {
+                    live += u32::from(!victims.contains(id));
+                    true
+                }
+                InstanceState::Stopping | InstanceState::ShuttingDown => true,
+                InstanceState::Stopped | InstanceState::Terminated => false,
+            };
+            if works {
+                at_work.entry(index_of(instance).unwrap()).or_default().push(id);
+            }
+        }
+        let progress = &self.object.ledger.progress;
+        let failed = |index: &u32| failures.get(index).copied().unwrap_or_default();
+        let twice = at_work.iter().find(|(_, ids)| ids.len() > 1);
+        let believed = progress.completed.iter().find(|index| !succeeded.contains(index));
+        let blamed = progress.failed.iter().find(|index| failed(index) <= BACKOFF);
+        let counted = progress.failures.iter().find(|(index, count)| **count > failed(index));
+        let outcome = progress.finished.map(|finish| finish.outcome);
+        let before = std::mem::replace(finished, outcome);
+        let changed = before.filter(|_| before != outcome);
+        twice
+            .map(|twice| format!("an index runs twice at once: {twice:?}"))
+            .or_else(|| (live > PARALLELISM).then(|| format!("{live} are live, more than {PARALLELISM}")))
+            .or_else(|| believed.map(|index| format!("nobody succeeded at {index}")))
+            .or_else(|| blamed.map(|index| format!("{index} failed only {} times", failed(&index))))
+            .or_else(|| counted.map(|counted| format!("counted too often: {counted:?}")))
+            .or_else(|| lost.first().map(|id| format!("{id} is terminated before its success is on record")))
+            .or_else(|| changed.map(|before| format!("it was {before:?} and is {outcome:?}")))
+    }
+}

@@ -1,0 +1,127 @@
+//! The messages of the conditions, case by case, and the maximum size of a status.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    aws::ec2::instance::InstanceState,
+    condition,
+    crd::launches::{Termination, TerminationReason},
+    ids::Uid,
+    kinds::worker_job::{
+        plan::{
+            plan,
+            tests::{desired, id, world},
+        },
+        record::with_progress,
+        results::Rejection,
+    },
+    workers::plan::PlanContext,
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+struct Case {
+    desired: Desired,
+    observed: Observed,
+    observation: JobObservation,
+    ledger: Ledger,
+    blocker: Option<Blocker>,
+}
+
+impl Case {
+    fn new(fields: serde_json::Value, running: u32, progress: impl FnOnce(&mut Progress)) -> Self {
+        let shown: Vec<_> = (0..running).map(|n| (n, InstanceState::Running, "")).collect();
+        let (observed, observation) = world(&shown);
+        let mut ledger = Ledger { progress: observation.before.clone(), ..Ledger::default() };
+        progress(&mut ledger.progress);
+        Self { desired: desired(fields), observed, observation, ledger, blocker: None }
+    }
+
+    fn conditions(&self) -> Vec<String> {
+        let termination_failed = BTreeMap::new();
+        let Self { desired, observed, observation, ledger, blocker } = self;
+        let view =
+            View { desired, observed, observation, ledger, blocker: *blocker, termination_failed: &termination_failed };
+        let conditions = condition::merge(&[], &view.verdicts(), 1, at(0));
+        conditions.iter().map(|c| format!("{}={} {}: {}", c.type_, c.status, c.reason, c.message)).collect()
+    }
+}
+
+fn finished(outcome: JobOutcome) -> impl FnOnce(&mut Progress) {
+    move |progress| {
+        progress.completed = [0, 1, 2].into_iter().collect();
+        progress.failed = [4].into_iter().collect();
+        progress.finished = Some(Finish { outcome, at: at(90) });
+    }
+}
+
+#[test]
+fn conditions_say_what_is_so_and_what_to_do() {
+    let mut orphans = Case::new(json!({}), 0, |_| {});
+    orphans.observed.instances.orphans.insert(id(9), Uid::try_from("11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap());
+    orphans.blocker = Some(Blocker::Orphans);
+    let mut rejected = Case::new(json!({}), 1, |_| {});
+    rejected.observation.results.reject("nightly/u/7/i-0000000a", &Rejection::WrongIndex(6));
+    let told: BTreeMap<_, _> = [
+        ("1 running", Case::new(json!({}), 2, |progress| progress.completed = [0].into_iter().collect()).conditions()),
+        ("2 complete", Case::new(json!({}), 0, finished(JobOutcome::Complete)).conditions()),
+        (
+            "3 too many failed",
+            Case::new(json!({"maxFailedIndexes": 0}), 1, finished(JobOutcome::MaxFailedIndexesExceeded)).conditions(),
+        ),
+        ("4 some failed", Case::new(json!({}), 0, finished(JobOutcome::FailedIndexes)).conditions()),
+        (
+            "5 overdue",
+            Case::new(json!({"activeDeadlineSeconds": 90}), 1, finished(JobOutcome::DeadlineExceeded)).conditions(),
+        ),
+        ("6 suspended", Case::new(json!({"suspend": true}), 1, |_| {}).conditions()),
+        ("7 orphans", orphans.conditions()),
+        ("8 an object that does not count", rejected.conditions()),
+    ]
+    .into();
+    insta::assert_yaml_snapshot!(told);
+}
+
+fn long(n: u32) -> InstanceId {
+    InstanceId::try_from(format!("i-{n:017x}")).unwrap()
+}
+
+/// Each index below `done` is a separate range in one of the three lists. Many others are active, and the maximum of
+/// calls is open.
+fn largest(done: u32) -> usize {
+    let mut case = Case::new(json!({"completions": 10_000, "parallelism": 10_000}), 0, |_| {});
+    case.observation.before.completed = (0..done).step_by(2).collect();
+    case.observation.before.failed = (1..done).step_by(4).collect();
+    case.observation.before.failures = (3..done).step_by(4).map(|index| (index, 1)).collect();
+    case.observation.holders = (done..9000).map(|index| (long(index), Some(index))).collect();
+    let mut nonce = rand::random::<u64>;
+    let mut context = PlanContext { now: at(1), holder: "muster-7d9c5b6f4-abcde-0123abcd", nonce: &mut nonce };
+    case.ledger.progress = case.observation.before.clone();
+    let mut ledger = plan(&case.desired, &case.observed, &case.observation, &case.ledger, &mut context).ledger;
+    assert!(!ledger.launches.is_empty());
+    for intent in &mut ledger.launches {
+        intent.instance_ids = (0..intent.count).map(long).collect();
+    }
+    ledger.terminations = vec![Termination {
+        holder: "muster-7d9c5b6f4-abcde-0123abcd".into(),
+        reason: TerminationReason::Finished,
+        started_at: Time(at(1)),
+        instance_ids: (0..200).map(long).collect(),
+    }];
+    let mut status = with_progress(WorkerJobStatus::default(), &ledger.progress);
+    (status.workers.launches, status.workers.terminations) = (ledger.launches, ledger.terminations);
+    serde_json::to_vec(&status).unwrap().len()
+}
+
+#[test]
+fn the_largest_status_stays_below_64_kib() {
+    for done in [0, 2000, 4000, 6000, 8000, 10_000] {
+        let size = largest(done);
+        assert!(size < 62 * 1024, "{size} bytes with {done} done, and conditions come on top");
+    }
+}

@@ -1,0 +1,70 @@
+//! The context that all reconciles share.
+
+use std::sync::Arc;
+
+use kube::runtime::events::EventType;
+
+use crate::{
+    access::{Accounts, Claim, Request},
+    aws::{Aws, Session},
+    clock::Clock,
+    config::Config,
+    crd::fields::{AwsRef, AwsStatus},
+    inventory::{instances::Sweeps, lookups::Lookups, reporters::Reporters},
+    k8s::{cluster::Cluster, events, live::Live, object::Object, references::References, sources::Watched},
+    lease::Leadership,
+    metrics::Metrics,
+    reconcile::{error_policy::Backoff, failure::Failure},
+};
+
+#[derive(Clone)]
+pub struct Context {
+    pub cluster: Cluster,
+    pub aws: Aws,
+    /// The AwsAccounts and their grants.
+    pub accounts: Accounts,
+    pub references: References,
+    /// The Secrets and ConfigMaps that are watched.
+    pub watched: Watched,
+    /// The instances of the last sweeps of EC2.
+    pub sweeps: Arc<Sweeps>,
+    /// The responses to other reads of AWS, shared by all objects.
+    pub lookups: Arc<Lookups>,
+    /// The instances with fresh reports.
+    pub reporters: Reporters,
+    pub backoff: Arc<Backoff>,
+    pub clock: Clock,
+    pub leadership: Leadership,
+    pub metrics: Arc<Metrics>,
+    pub config: Arc<Config>,
+    /// Identifies this process: the name of the Pod and a random part.
+    pub holder: Arc<str>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("holder", &self.holder).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// The session for `live`. `pinned` is the account and region that its status names; see [`Accounts::authorize`].
+    ///
+    /// # Errors
+    /// When no AwsAccount grants `claims` to the object.
+    pub async fn authorize<K: Object>(
+        &self,
+        live: &Live<K>,
+        aws: &AwsRef,
+        pinned: Option<&AwsStatus>,
+        claims: &[Claim],
+    ) -> Result<Session, Failure> {
+        let request = Request { kind: K::NAME, namespace: live.namespace(), aws, pinned, claims };
+        Ok(self.accounts.authorize(&self.aws, &self.references, request).await?)
+    }
+
+    /// Publishes a Kubernetes event about `live`.
+    pub async fn event<K: Object>(&self, live: &Live<K>, type_: EventType, reason: &str, action: &str, note: String) {
+        events::publish(&self.cluster, live, type_, reason, action, note).await;
+    }
+}

@@ -1,0 +1,18 @@
+//! The tags of the resources that muster creates in AWS.
+
+/// The prefix of all tags of muster, which tags of users must not have.
+pub const TAG_PREFIX: &str = "muster.dev:";
+pub const CLUSTER_TAG: &str = "muster.dev:cluster";
+/// Namespace and name of the owner if it is a WorkerFleet.
+pub const FLEET_TAG: &str = "muster.dev:fleet";
+/// Namespace and name of the owner if it is a WorkerJob. A separate tag, because a fleet and a job can have the same
+/// name.
+pub const JOB_TAG: &str = "muster.dev:job";
+pub const OWNER_UID_TAG: &str = "muster.dev:owner-uid";
+/// The role of the instance.
+pub const ROLE_TAG: &str = "muster.dev:role";
+pub const REVISION_TAG: &str = "muster.dev:revision";
+/// The indexes that the instances of one launch run, as a list of ranges.
+pub const INDEXES_TAG: &str = "muster.dev:indexes";
+/// Where an instance writes the result of its index.
+pub const RESULT_TAG: &str = "muster.dev:result";

@@ -1,0 +1,224 @@
+//! The launch specs of new workers: the template of a role, resolved and rendered.
+
+pub mod render;
+pub mod resolve;
+pub mod revision;
+pub mod revisions;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use crate::{
+    aws::Session,
+    crd::template::WorkerTemplate,
+    ids::{Role, SubnetId, Zone},
+    inventory::ownership::Owner,
+    reconcile::context::Context,
+    workers::{
+        launch_spec::{
+            render::Unrenderable,
+            resolve::{Field, Image, Resolution, Unresolved, Why, resolve},
+            revision::Revision,
+            revisions::Revisions,
+        },
+        observe::observed::LaunchFeedback,
+        parameters::{ParametersRef, Synced},
+        plan::{pools::Places, share::Share},
+    },
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchSpec {
+    pub revision: Revision,
+    pub places: Places,
+    pub image: Image,
+    pub launch_template_version: Option<i64>,
+}
+
+/// The input of a launch spec.
+#[derive(Clone, Copy, Debug)]
+pub struct Workers<'a> {
+    pub owner: &'a Owner,
+    pub role: &'a Role,
+    pub template: &'a WorkerTemplate,
+    pub parameters: Option<&'a ParametersRef>,
+}
+
+/// The desired workers of a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredRole {
+    pub role: Role,
+    pub replicas: u32,
+    pub template: WorkerTemplate,
+    /// Filled in once the template is resolved.
+    pub resolved: Resolved,
+}
+
+/// The desired state, parsed once from a spec.
+pub trait DesiredWorkers: Send + Sync {
+    /// The main role first.
+    fn roles(&self) -> &[DesiredRole];
+
+    fn roles_mut(&mut self) -> &mut [DesiredRole];
+
+    fn parameters(&self) -> &Synced;
+
+    /// Adapts `revision` to this kind.
+    fn adjust(&self, _revision: &mut Revision) {}
+
+    /// Whether the status checks are needed.
+    fn needs_status_checks(&self) -> bool;
+
+    /// How many instances may be missing at once and still be replaced after the grace period.
+    fn max_missing(&self) -> Share;
+}
+
+impl LaunchSpec {
+    fn new(workers: Workers<'_>, resolution: &Resolution) -> Result<Self, Unrenderable> {
+        let Workers { owner, role, template, parameters } = workers;
+        Ok(Self {
+            revision: Revision::new(owner, role, template, resolution, parameters)?,
+            places: resolution.places(template.placement),
+            image: resolution.image.clone(),
+            launch_template_version: resolution.base.as_ref().map(|base| base.version),
+        })
+    }
+}
+
+/// The current resolution of a role's template.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// The last result for the same template. `None` if it did not resolve since this process started.
+    pub launch_spec: Option<LaunchSpec>,
+    /// Why it does not resolve now. Until it does, nothing is launched, and no update replaces workers.
+    pub unresolved: Option<Unresolved>,
+    /// An object in Kubernetes has been missing for so long that somebody must create it.
+    pub overdue: bool,
+}
+
+impl Resolved {
+    /// For a template that names everything by id.
+    #[cfg(test)]
+    pub(crate) fn of_ids(owner: &Owner, role: &Role, template: &WorkerTemplate) -> Self {
+        let resolution = Resolution::of_ids(template).expect("ids");
+        let workers = Workers { owner, role, template, parameters: None };
+        let launch_spec = LaunchSpec::new(workers, &resolution).expect("a template that can be rendered");
+        Self { launch_spec: Some(launch_spec), ..Self::default() }
+    }
+
+    /// The launch spec to use, if launches are possible.
+    pub fn usable(&self) -> Option<&LaunchSpec> {
+        self.launch_spec.as_ref().filter(|_| self.unresolved.is_none())
+    }
+
+    /// Whether somebody must change something before anything can be launched.
+    pub fn stalls(&self) -> bool {
+        self.unresolved.as_ref().is_some_and(|unresolved| unresolved.stalls() || self.overdue)
+    }
+
+    /// Forgets the cached image after a launch was refused because of it.
+    pub fn doubt(&self, ctx: &Context, session: &Session, feedback: &LaunchFeedback) {
+        let Some(launch_spec) = &self.launch_spec else { return };
+        let refusal = feedback.refusals.get(&launch_spec.revision.name);
+        if refusal.is_some_and(|refusal| refusal.cause.is_about_image()) {
+            ctx.lookups.doubt(session, &launch_spec.image.id);
+        }
+    }
+
+    /// The image that was found or, without one, that is in use.
+    pub fn image(&self) -> Option<&Image> {
+        let found = self.unresolved.as_ref().and_then(|unresolved| unresolved.image.as_ref());
+        found.or_else(|| self.launch_spec.as_ref().map(|launch_spec| &launch_spec.image))
+    }
+}
+
+/// The places and revisions of all roles that have a launch spec.
+#[derive(Debug)]
+pub struct LaunchSpecs<'a> {
+    pub places: Vec<&'a Places>,
+    pub revisions: BTreeSet<String>,
+}
+
+impl<'a> LaunchSpecs<'a> {
+    pub fn of(roles: &'a [DesiredRole]) -> Self {
+        let all = roles.iter().filter_map(|role| role.resolved.launch_spec.as_ref());
+        Self {
+            places: all.clone().map(|launch_spec| &launch_spec.places).collect(),
+            revisions: all.map(|launch_spec| launch_spec.revision.name.clone()).collect(),
+        }
+    }
+}
+
+/// The last launch spec of a role, and since when its template does not resolve.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// Boxed, because a map allocates room for eleven entries at once.
+    last: Option<Box<Last>>,
+    unresolved_since: Option<Instant>,
+}
+
+/// A launch spec without the content of its revision, which the stored revisions have.
+#[derive(Debug)]
+struct Last {
+    revision: String,
+    places: Places,
+    image: Image,
+    launch_template_version: Option<i64>,
+}
+
+impl From<&LaunchSpec> for Last {
+    fn from(launch_spec: &LaunchSpec) -> Self {
+        Self {
+            revision: launch_spec.revision.name.clone(),
+            places: launch_spec.places.clone(),
+            image: launch_spec.image.clone(),
+            launch_template_version: launch_spec.launch_template_version,
+        }
+    }
+}
+
+impl Last {
+    /// `None` if it was of another template, or if its revision was never stored.
+    fn launch_spec(&self, template: &WorkerTemplate, revisions: &Revisions) -> Option<LaunchSpec> {
+        Some(LaunchSpec {
+            revision: revisions.revision(&self.revision, template)?,
+            places: self.places.clone(),
+            image: self.image.clone(),
+            launch_template_version: self.launch_template_version,
+        })
+    }
+}
+
+/// Resolves and renders the template of a role. Answers of AWS from before `not_before` are not used.
+pub async fn resolved(
+    ctx: &Context,
+    session: &Session,
+    workers: Workers<'_>,
+    not_before: Option<Instant>,
+    (remembered, zones): (&mut BTreeMap<Role, Remembered>, &mut BTreeMap<SubnetId, Zone>),
+    revisions: &Revisions,
+) -> Resolved {
+    let Workers { owner, role, template, parameters: _ } = workers;
+    let resolution = resolve(ctx, session, &owner.namespace, template, not_before).await;
+    let now = ctx.clock.monotonic();
+    let remembered = remembered.entry(role.clone()).or_default();
+    let unresolved = match resolution.map(|resolution| (LaunchSpec::new(workers, &resolution), resolution)) {
+        Ok((Ok(launch_spec), resolution)) => {
+            remembered.last = Some(Box::new(Last::from(&launch_spec)));
+            remembered.unresolved_since = None;
+            zones.extend(resolution.zones);
+            return Resolved { launch_spec: Some(launch_spec), ..Resolved::default() };
+        }
+        Ok((Err(error), Resolution { image, .. })) => {
+            Unresolved { field: Field::UserData, why: Why::Unrenderable(error), image: Some(image) }
+        }
+        Err(unresolved) => unresolved,
+    };
+    let since = *remembered.unresolved_since.get_or_insert(now);
+    let late = now.saturating_duration_since(since) >= ctx.config.timings.reference_grace;
+    let overdue = late && matches!(unresolved.why, Why::Kubernetes(_));
+    let launch_spec = remembered.last.as_ref().and_then(|last| last.launch_spec(template, revisions));
+    Resolved { launch_spec, unresolved: Some(unresolved), overdue }
+}

@@ -1,0 +1,270 @@
+//! Revisions: immutable launch specs, named by content. Each is stored as a ControllerRevision, like those of
+//! StatefulSets, so its data cannot change.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    aws::ec2::launch_request::LaunchRequest,
+    crd::template::{OnChange, TemplateDigest, WorkerTemplate},
+    ids::{ImageId, LaunchTemplateId, Role, SecurityGroupId},
+    inventory::ownership::Owner,
+    workers::{
+        launch_spec::{
+            render::{Unrenderable, check_size, render},
+            resolve::Resolution,
+        },
+        parameters::{ParametersRef, compose},
+    },
+};
+
+/// A template, what it resolved to, and the request rendered from both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// `<owner>-<hash>`, with the role in between if it is not the main one. The hash covers the user's fields and what
+    /// they resolved to, not the request: an upgrade of muster that renders the same fields differently creates no new
+    /// revision, and launches with the stored one.
+    pub name: String,
+    pub content: RevisionContent,
+}
+
+/// The data of a ControllerRevision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionContent {
+    pub template: WorkerTemplate,
+    pub resolved: Resolved,
+    pub request: LaunchRequest,
+}
+
+/// What the resolution added to the template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolved {
+    #[serde(rename = "imageID")]
+    pub image_id: ImageId,
+    /// Instances are tagged with the name of the cluster, and cannot be found under another name.
+    pub cluster: String,
+    /// Where workers read their parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<ParametersRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_template: Option<TemplateVersion>,
+    /// Those that were found by tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<SecurityGroupId>,
+    /// The SHA-256 of the text from a ConfigMap, in hex; the request has the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateVersion {
+    pub id: LaunchTemplateId,
+    pub version: i64,
+}
+
+impl Resolved {
+    /// Only what the template itself does not contain.
+    fn new(
+        owner: &Owner,
+        template: &WorkerTemplate,
+        resolution: &Resolution,
+        parameters: Option<&ParametersRef>,
+    ) -> Self {
+        let by_tags = template.security_groups.as_ref().is_some_and(|groups| groups.tags.is_some());
+        let from_config_map = template.user_data.as_ref().is_some_and(|data| data.config_map_key_ref.is_some());
+        let text = resolution.user_data.as_ref().filter(|_| from_config_map);
+        let base = resolution.base.as_ref();
+        Self {
+            image_id: resolution.image.id.clone(),
+            cluster: owner.cluster.clone(),
+            launch_template: base.map(|base| TemplateVersion { id: base.id.clone(), version: base.version }),
+            security_groups: if by_tags { resolution.security_groups.clone() } else { Vec::new() },
+            parameters: parameters.cloned(),
+            user_data: text.map(|text| hex::encode(Sha256::digest(text))),
+        }
+    }
+}
+
+impl Revision {
+    pub fn new(
+        owner: &Owner,
+        role: &Role,
+        template: &WorkerTemplate,
+        resolution: &Resolution,
+        parameters: Option<&ParametersRef>,
+    ) -> Result<Self, Unrenderable> {
+        let resolved = Resolved::new(owner, template, resolution, parameters);
+        let name = name(owner, role, template, &resolved);
+        let user_data = match parameters {
+            Some(parameters) => {
+                // The user data of the launch template is kept: the part that fetches the parameters goes before it.
+                let of_base = resolution.base.as_ref().and_then(|base| base.user_data.as_deref());
+                let own = resolution.user_data.as_deref().or(of_base);
+                let text = compose(parameters, own)?;
+                check_size(&text, text.len() - own.map_or(0, str::len))?;
+                Some(text)
+            }
+            None => resolution.user_data.clone(),
+        };
+        let request = render(template, &Resolution { user_data, ..resolution.clone() }, owner.tags(role, &name))?;
+        Ok(Self { name, content: RevisionContent { template: template.clone(), resolved, request } })
+    }
+}
+
+impl RevisionContent {
+    pub fn outline(&self) -> Outline {
+        Outline { template: self.template.digest(), resolved: self.resolved.clone() }
+    }
+}
+
+/// A revision without its launch request.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    pub template: TemplateDigest,
+    pub resolved: Resolved,
+}
+
+impl Outline {
+    /// Whether workers of this revision are replaced by workers of `newer`. Changes of the template or of its ConfigMap
+    /// replace them. A changed resolution affects only new launches, unless `newer` has `onChange: Replace` for it.
+    pub fn is_superseded_by(&self, newer: &RevisionContent) -> bool {
+        let (old, new) = (&self.resolved, &newer.resolved);
+        let base = newer.template.launch_template.as_ref().and_then(|base| base.on_change);
+        // Without one in the template, the image is that of the launch template.
+        let image = newer.template.ami.as_ref().map_or(base, |ami| ami.on_change);
+        let replaces = |on_change: Option<OnChange>| on_change == Some(OnChange::Replace);
+        self.template != newer.template.digest()
+            || old.user_data != new.user_data
+            || (replaces(image) && old.image_id != new.image_id)
+            || (replaces(base) && old.launch_template != new.launch_template)
+            || new.parameters.as_ref().is_some_and(|new| new.supersedes(old.parameters.as_ref()))
+    }
+}
+
+/// The uid is part of the content: tags contain it, and a new object of the same name must not reuse a revision.
+fn name(owner: &Owner, role: &Role, template: &WorkerTemplate, resolved: &Resolved) -> String {
+    let mut hash = Sha256::new();
+    hash.update(owner.uid.as_str());
+    // Serializing cannot fail: the keys of all maps are strings.
+    for part in [serde_json::to_vec(template), serde_json::to_vec(resolved)] {
+        hash.update([0]);
+        hash.update(part.unwrap_or_default());
+    }
+    let hash = hex::encode(hash.finalize());
+    let prefix = if *role == Role::main() { owner.name.clone() } else { format!("{}-{role}", owner.name) };
+    format!("{prefix}-{}", &hash[..12])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::workers::launch_spec::resolve::{Base, Image};
+
+    fn template(types: &[&str]) -> WorkerTemplate {
+        let template =
+            json!({"ami": {"id": "ami-00000001"}, "instanceTypes": types, "subnets": {"ids": ["subnet-00000001"]}});
+        serde_json::from_value(template).unwrap()
+    }
+
+    fn revision(owner: &Owner, role: &Role, template: &WorkerTemplate) -> Revision {
+        Revision::new(owner, role, template, &Resolution::of_ids(template).unwrap(), None).unwrap()
+    }
+
+    #[test]
+    fn a_revision_is_named_by_content_and_owner() {
+        let ours = Owner::sample("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e");
+        let name = |owner: &Owner, types: &[&str]| revision(owner, &Role::main(), &template(types)).name;
+        let first = name(&ours, &["m6i.large"]);
+        assert_eq!(first, "web-346293f26ac0", "a name that changes with the code makes all fleets roll");
+        assert_eq!(name(&ours, &["m6i.large"]), first);
+        assert_ne!(name(&ours, &["m5.large"]), first);
+        assert_ne!(name(&Owner::sample("11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e"), &["m6i.large"]), first);
+    }
+
+    #[test]
+    fn its_machines_are_tagged_with_it() {
+        let leader = Role::try_from("leader").unwrap();
+        let revision =
+            revision(&Owner::sample("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e"), &leader, &template(&["m6i.large"]));
+        assert!(revision.name.starts_with("web-leader-"), "{}", revision.name);
+        assert_eq!(revision.content.request.tags["muster.dev:role"], "leader");
+        assert_eq!(revision.content.request.tags["muster.dev:revision"], revision.name);
+        let stored = serde_json::to_value(&revision.content).unwrap();
+        assert_eq!(serde_json::from_value::<RevisionContent>(stored).unwrap(), revision.content);
+    }
+
+    /// The content for a template with these fields, which resolved to images, groups and versions with the number `n`.
+    fn content(extra: serde_json::Value, n: u32) -> RevisionContent {
+        let mut template = serde_json::to_value(template(&["m6i.large"])).unwrap();
+        template.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let template: WorkerTemplate = serde_json::from_value(template).unwrap();
+        let base = template.launch_template.as_ref().map(|_| Base {
+            id: LaunchTemplateId::try_from("lt-00000001").unwrap(),
+            version: n.into(),
+            interface: None,
+            user_data: None,
+        });
+        let resolution = Resolution {
+            image: Image { id: ImageId::try_from(format!("ami-{n:08x}")).unwrap(), name: None, deprecated: false },
+            base,
+            instance_types: vec![],
+            subnets: vec![],
+            zones: Default::default(),
+            security_groups: vec![SecurityGroupId::try_from(format!("sg-{n:08x}")).unwrap()],
+            user_data: template.user_data.as_ref().map(|_| format!("#!/bin/sh\n: {n}\n")),
+        };
+        let owner = Owner::sample("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e");
+        Revision::new(&owner, &Role::main(), &template, &resolution, None).unwrap().content
+    }
+
+    #[test]
+    fn what_the_user_wrote_supersedes_and_what_it_came_to_only_if_asked_for() {
+        let parameter = |on_change: &str| json!({"ami": {"ssmParameter": "/ami", "onChange": on_change}});
+        let base = |on_change: &str| {
+            json!({"ami": {"ssmParameter": "/ami"},
+            "launchTemplate": {"name": "web", "onChange": on_change}})
+        };
+        let groups = json!({"ami": {"ssmParameter": "/ami"}, "securityGroups": {"tags": {"app": "web"}}});
+        let script = json!({"ami": {"ssmParameter": "/ami"},
+            "userData": {"configMapKeyRef": {"name": "boot", "key": "sh"}}});
+        for (case, old, new, superseded) in [
+            ("nothing", content(json!({}), 1), content(json!({}), 1), false),
+            ("a field", content(json!({}), 1), content(json!({"keyName": "ops"}), 1), true),
+            ("another image", content(parameter("Keep"), 1), content(parameter("Keep"), 2), false),
+            ("another image, to replace", content(parameter("Replace"), 1), content(parameter("Replace"), 2), true),
+            ("from now on to replace", content(parameter("Keep"), 1), content(parameter("Replace"), 1), false),
+            (
+                "it was replaced, and is kept from now on",
+                content(parameter("Replace"), 1),
+                content(parameter("Keep"), 2),
+                false,
+            ),
+            ("another version", content(base("Keep"), 1), content(base("Keep"), 2), false),
+            ("another version, to replace", content(base("Replace"), 1), content(base("Replace"), 2), true),
+            ("other groups by tag", content(groups.clone(), 1), content(groups, 2), false),
+            ("another text in the ConfigMap", content(script.clone(), 1), content(script, 2), true),
+        ] {
+            assert_eq!(old.outline().is_superseded_by(&new), superseded, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_revision_of_an_earlier_version_is_read_and_not_superseded_by_the_same_fields() {
+        let now =
+            revision(&Owner::sample("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e"), &Role::main(), &template(&["m6i.large"]));
+        let stored = json!({
+            "template": {"ami": {"id": "ami-00000001"}, "instanceTypes": ["m6i.large"],
+                "subnets": {"ids": ["subnet-00000001"]}},
+            "resolved": {"imageID": "ami-00000001", "cluster": "c"},
+            "request": {"metadata": {"httpTokensRequired": true, "hopLimit": 1, "instanceTags": true},
+                "tags": {"muster.dev:cluster": "c"}},
+        });
+        let stored: RevisionContent = serde_json::from_value(stored).unwrap();
+        assert!(!stored.outline().is_superseded_by(&now.content));
+    }
+}

@@ -1,0 +1,362 @@
+//! Stores revisions: each is a ControllerRevision, owned by the object whose workers it describes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use k8s_openapi::{
+    api::apps::v1::ControllerRevision,
+    apimachinery::pkg::{apis::meta::v1::OwnerReference, runtime::RawExtension},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, Preconditions},
+};
+use serde_json::Value;
+
+use crate::{
+    aws::ec2::launch_request::LaunchRequest,
+    condition::Reason,
+    crd::template::WorkerTemplate,
+    ids::Uid,
+    k8s::{cluster::Error, live::Live},
+    reconcile::{Failure, Kind, context::Context},
+    tags::OWNER_UID_TAG,
+    workers::launch_spec::revision::{Outline, Revision, RevisionContent},
+};
+
+/// The stored revisions of one object that this process knows. They are immutable, so they stay valid.
+#[derive(Debug, Default)]
+pub struct Revisions {
+    listed: bool,
+    /// Boxed, because a map allocates room for eleven entries at once.
+    stored: BTreeMap<String, Box<Stored>>,
+    /// Named by instances, but deleted.
+    lost: BTreeSet<String>,
+    /// Revisions of this object that a newer version of muster wrote.
+    foreign: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    number: i64,
+    uid: Option<String>,
+    outline: Outline,
+    request: Arc<LaunchRequest>,
+}
+
+impl Stored {
+    /// The name that the cluster had then.
+    fn cluster(&self) -> &str {
+        &self.outline.resolved.cluster
+    }
+
+    fn parameters(&self) -> Option<&str> {
+        self.outline.resolved.parameters.as_ref().map(|parameters| parameters.hash.as_str())
+    }
+}
+
+impl Revisions {
+    /// Checks that the cluster has the name in the tags of the instances. Under another name muster would not find
+    /// them, and would launch all of them again.
+    pub async fn check_cluster<K: Kind>(&mut self, ctx: &Context, live: &Live<K>) -> Result<(), Failure> {
+        self.list(ctx, live).await?;
+        let now = &ctx.config.cluster_name;
+        match self.stored.values().find(|stored| stored.cluster() != now.as_str()) {
+            None => Ok(()),
+            Some(stored) => Err(Failure::Refused {
+                reason: Reason::ClusterNameChanged,
+                message: format!(
+                    "the instances of this object are tagged with the cluster name {}, but muster runs with {now} and \
+                     would not find them: set the cluster name back",
+                    stored.cluster()
+                ),
+            }),
+        }
+    }
+
+    /// Stores `wanted` if it is not stored yet. What is stored takes precedence over what would be rendered now.
+    pub async fn ensure<K: Kind>(
+        &mut self,
+        ctx: &Context,
+        live: &Live<K>,
+        wanted: &Revision,
+        manager: &str,
+    ) -> Result<(), Failure> {
+        self.list(ctx, live).await?;
+        if self.stored.contains_key(&wanted.name) {
+            return Ok(());
+        }
+        if self.foreign.contains(&wanted.name) {
+            return Err(newer(&wanted.name));
+        }
+        let number = self.stored.values().map(|stored| stored.number).max().unwrap_or_default() + 1;
+        let manifest = manifest(live, wanted, number)?;
+        let operation = format!("write the ControllerRevision {}", wanted.name);
+        let params = PatchParams::apply(manager).force();
+        let api: Api<ControllerRevision> = live.api(&ctx.cluster);
+        let written = ctx.cluster.call(&operation, api.patch(&wanted.name, &params, &Patch::Apply(&manifest))).await?;
+        self.remember(live, &written);
+        if self.stored.contains_key(&wanted.name) {
+            return Ok(());
+        }
+        if self.foreign.contains(&wanted.name) {
+            return Err(newer(&wanted.name));
+        }
+        Err(Failure::InvalidSpec(format!(
+            "the ControllerRevision {} was not created by muster for this object: delete it",
+            wanted.name
+        )))
+    }
+
+    /// The stored content of a revision. `None` if it is deleted.
+    pub async fn find<K: Kind>(
+        &mut self,
+        ctx: &Context,
+        live: &Live<K>,
+        name: &str,
+    ) -> Result<Option<Arc<LaunchRequest>>, Failure> {
+        self.list(ctx, live).await?;
+        if !self.stored.contains_key(name) {
+            let api: Api<ControllerRevision> = live.api(&ctx.cluster);
+            let operation = format!("read the ControllerRevision {name}");
+            let found = ctx.cluster.call(&operation, api.get_opt(name)).await?;
+            found.iter().for_each(|revision| self.remember(live, revision));
+        }
+        Ok(self.stored.get(name).map(|stored| stored.request.clone()))
+    }
+
+    /// Reads a revision that an instance names, if this process does not know it yet.
+    pub async fn learn<K: Kind>(&mut self, ctx: &Context, live: &Live<K>, name: &str) -> Result<(), Failure> {
+        if !self.lost.contains(name) && self.find(ctx, live, name).await?.is_none() {
+            self.lost.insert(name.into());
+        }
+        Ok(())
+    }
+
+    /// Whether `name` is a revision of this object.
+    pub fn knows(&self, name: &str) -> bool {
+        self.stored.contains_key(name)
+    }
+
+    /// The stored revision of this name, if it is one of `template`.
+    pub fn revision(&self, name: &str, template: &WorkerTemplate) -> Option<Revision> {
+        let stored = self.stored.get(name).filter(|stored| stored.outline.template == template.digest())?;
+        let (resolved, request) = (stored.outline.resolved.clone(), LaunchRequest::clone(&stored.request));
+        let content = RevisionContent { template: template.clone(), resolved, request };
+        Some(Revision { name: name.into(), content })
+    }
+
+    /// The hash of the revision's parameters, if it has any. `None` if the revision is not known.
+    pub fn parameters_of(&self, name: &str) -> Option<Option<&str>> {
+        self.stored.get(name).map(|stored| stored.parameters())
+    }
+
+    /// The hashes of the parameters of these revisions. `None` if not all of the revisions are known.
+    pub fn parameters(&self, named: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+        let stored: Option<Vec<_>> = named.iter().map(|name| self.stored.get(name)).collect();
+        Some(stored?.into_iter().filter_map(|stored| stored.parameters()).map(str::to_owned).collect())
+    }
+
+    /// Which of `names` are superseded by `wanted`. A deleted revision is, since it cannot be compared. One that a
+    /// newer version of muster wrote is not: a downgrade of muster replaces no workers.
+    pub fn superseded<'a>(&self, wanted: &Revision, names: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+        let superseded = |name: &&str| {
+            let stored = self.stored.get(*name);
+            *name != wanted.name
+                && !self.foreign.contains(*name)
+                && stored.is_none_or(|stored| stored.outline.is_superseded_by(&wanted.content))
+        };
+        names.filter(|name| !name.is_empty()).filter(superseded).map(str::to_owned).collect()
+    }
+
+    /// Deletes the oldest revisions that are not `named`, except the last `limit`.
+    pub async fn prune<K: Kind>(
+        &mut self,
+        ctx: &Context,
+        live: &Live<K>,
+        named: &BTreeSet<String>,
+        limit: usize,
+    ) -> Result<(), Failure> {
+        let api: Api<ControllerRevision> = live.api(&ctx.cluster);
+        for name in self.prunable(named, limit) {
+            let uid = self.stored.get(&name).and_then(|stored| stored.uid.clone());
+            let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version: None });
+            let operation = format!("delete the ControllerRevision {name}");
+            match ctx.cluster.call(&operation, api.delete(&name, &params)).await {
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.stored.remove(&name);
+        }
+        Ok(())
+    }
+
+    fn prunable(&self, named: &BTreeSet<String>, limit: usize) -> Vec<String> {
+        let mut idle: Vec<_> = self.stored.iter().filter(|(name, _)| !named.contains(*name)).collect();
+        idle.sort_by_key(|(_, stored)| stored.number);
+        let surplus = idle.len().saturating_sub(limit);
+        idle.into_iter().take(surplus).map(|(name, _)| name.clone()).collect()
+    }
+
+    async fn list<K: Kind>(&mut self, ctx: &Context, live: &Live<K>) -> Result<(), Failure> {
+        if self.listed {
+            return Ok(());
+        }
+        let api: Api<ControllerRevision> = live.api(&ctx.cluster);
+        let params = ListParams::default().labels(&format!("{}={}", LABEL, live.uid()));
+        let found = ctx.cluster.call("list the ControllerRevisions", api.list(&params)).await?;
+        found.items.iter().for_each(|revision| self.remember(live, revision));
+        self.listed = true;
+        Ok(())
+    }
+
+    /// Remembers a revision of this object.
+    fn remember<K: Kind>(&mut self, live: &Live<K>, revision: &ControllerRevision) {
+        match read(live.uid(), revision) {
+            Some(Ok(stored)) => drop(self.stored.insert(revision.name_any(), Box::new(stored))),
+            Some(Err(_)) => drop(self.foreign.insert(revision.name_any())),
+            None => {}
+        }
+    }
+}
+
+/// The label of an object's revisions. Its value is the uid of the object.
+pub const LABEL: &str = "muster.dev/owner-uid";
+
+/// `None` if it is not of this object; an error if this version does not understand its content.
+fn read(uid: &Uid, revision: &ControllerRevision) -> Option<Result<Stored, serde_json::Error>> {
+    let ours = |tag: Option<&str>| tag == Some(uid.as_str());
+    let owned = revision.owner_references().iter().any(|owner| ours(Some(&owner.uid)));
+    let Value::Object(request) = &revision.data.0["request"] else { return None };
+    if !owned || !ours(request.get("tags").and_then(|tags| tags[OWNER_UID_TAG].as_str())) {
+        return None;
+    }
+    let content = serde_json::from_value::<RevisionContent>(revision.data.0.clone());
+    Some(content.map(|content| Stored {
+        number: revision.revision.unwrap_or_default(),
+        uid: revision.uid(),
+        outline: content.outline(),
+        request: Arc::new(content.request),
+    }))
+}
+
+fn newer(name: &str) -> Failure {
+    Failure::Refused {
+        reason: Reason::InvalidSpec,
+        message: format!(
+            "the ControllerRevision {name} was written by a newer version of muster, which this version cannot read: \
+             upgrade muster again, or change the template"
+        ),
+    }
+}
+
+fn manifest<K: Kind>(live: &Live<K>, revision: &Revision, number: i64) -> Result<ControllerRevision, Failure> {
+    let owner = OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::NAME.into(),
+        name: live.name().into(),
+        uid: live.uid().to_string(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    };
+    let content = serde_json::to_value(&revision.content).map_err(|source| Error::Shape { source })?;
+    Ok(ControllerRevision {
+        metadata: ObjectMeta {
+            name: Some(revision.name.clone()),
+            namespace: Some(live.namespace().into()),
+            labels: Some(BTreeMap::from([(LABEL.into(), live.uid().to_string())])),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        data: RawExtension(content),
+        revision: Some(number),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ids::Role, inventory::ownership::Owner, workers::launch_spec::resolve::Resolution};
+
+    fn owner() -> Owner {
+        Owner::sample("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e")
+    }
+
+    fn revision(extra: Value) -> Revision {
+        let mut template = serde_json::json!({
+            "ami": {"id": "ami-00000001"}, "instanceTypes": ["m6i.large"], "subnets": {"ids": ["subnet-00000001"]},
+        });
+        template.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let template = serde_json::from_value(template).unwrap();
+        let resolution = Resolution::of_ids(&template).unwrap();
+        Revision::new(&owner(), &Role::main(), &template, &resolution, None).unwrap()
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_supersedes_nobody() {
+        let (uid, wanted) = (owner().uid, revision(serde_json::json!({})));
+        let stored = |owner: &Uid, change: &dyn Fn(&mut Value)| {
+            let mut data = serde_json::to_value(&wanted.content).unwrap();
+            change(&mut data);
+            let owner = OwnerReference { uid: owner.to_string(), ..OwnerReference::default() };
+            let metadata = ObjectMeta { owner_references: Some(vec![owner]), ..ObjectMeta::default() };
+            ControllerRevision { metadata, data: RawExtension(data), revision: Some(1) }
+        };
+        let another = Uid::try_from("11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let newer = |data: &mut Value| data["request"]["tomorrow"] = true.into();
+        assert!(matches!(read(&uid, &stored(&uid, &|_| {})), Some(Ok(_))));
+        assert!(matches!(read(&uid, &stored(&uid, &newer)), Some(Err(_))));
+        assert!(read(&uid, &stored(&another, &newer)).is_none());
+        assert!(
+            read(&another, &stored(&another, &newer)).is_none(),
+            "its instances would carry the tag of another object"
+        );
+
+        let foreign = BTreeSet::from(["of-tomorrow".to_owned()]);
+        let revisions = Revisions { listed: true, foreign, ..Revisions::default() };
+        let superseded = revisions.superseded(&wanted, ["of-tomorrow", "lost", &wanted.name].into_iter());
+        assert_eq!(superseded, BTreeSet::from(["lost".to_owned()]));
+    }
+
+    #[test]
+    fn of_a_stored_revision_the_request_is_remembered_once_and_no_template() {
+        let user_data = "#!/bin/sh\necho a script that may be long\n";
+        let revision = revision(serde_json::json!({"userData": {"inline": user_data}}));
+        let owner_reference = OwnerReference { uid: owner().uid.to_string(), ..OwnerReference::default() };
+        let metadata = ObjectMeta {
+            name: Some(revision.name.clone()),
+            owner_references: Some(vec![owner_reference]),
+            ..ObjectMeta::default()
+        };
+        let data = RawExtension(serde_json::to_value(&revision.content).unwrap());
+        let stored = read(&owner().uid, &ControllerRevision { metadata, data, revision: Some(1) });
+        let stored = BTreeMap::from([(revision.name.clone(), Box::new(stored.unwrap().unwrap()))]);
+        let revisions = Revisions { listed: true, stored, ..Revisions::default() };
+        let (remembered, sent) = (format!("{revisions:?}"), revision.content.request.user_data.clone().unwrap());
+        assert_eq!((remembered.matches(&sent).count(), remembered.matches("a script that").count()), (1, 0));
+
+        let template = &revision.content.template;
+        assert_eq!(revisions.revision(&revision.name, template), Some(revision.clone()));
+        let mut another = template.clone();
+        another.key_name = Some("ops".into());
+        assert_eq!(revisions.revision(&revision.name, &another), None);
+    }
+
+    #[test]
+    fn the_oldest_that_nothing_names_go_first() {
+        let content = revision(serde_json::json!({})).content;
+        let stored = [("e", 1), ("d", 2), ("c", 3), ("b", 4), ("a", 5)];
+        let stored = stored.map(|(name, number)| {
+            let (outline, request) = (content.outline(), Arc::new(content.request.clone()));
+            (name.into(), Box::new(Stored { number, uid: None, outline, request }))
+        });
+        let revisions = Revisions { listed: true, stored: BTreeMap::from(stored), ..Revisions::default() };
+        let named = BTreeSet::from(["a".to_owned(), "d".to_owned()]);
+        for (limit, expected) in [(0, &["e", "c", "b"][..]), (1, &["e", "c"]), (3, &[]), (9, &[])] {
+            assert_eq!(revisions.prunable(&named, limit), expected, "{limit}");
+        }
+    }
+}

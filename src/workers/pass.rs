@@ -1,0 +1,158 @@
+//! One pass over an object that runs workers: observe, then rounds of plan, record and calls.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    crd::fields::CommonStatus,
+    reconcile::Failure,
+    tags::REVISION_TAG,
+    workers::{
+        apply::Applier,
+        kind::{Pass, PassResult, Scope, WorkerKind},
+        ledger::Ledger,
+        observe::{
+            Question, observe,
+            observed::{Answer, Observed},
+        },
+        plan::{Plan, PlanContext},
+    },
+};
+
+/// How many rounds of plan and calls a pass makes: enough to try the next pool at once, and no reconcile is endless.
+const MAX_ROUNDS: usize = 10;
+
+impl<K: WorkerKind> Pass<'_, K> {
+    /// Plans, records and calls until there is nothing left to do now.
+    pub async fn rounds(
+        &mut self,
+        scope: Scope<'_>,
+        mut plan: impl FnMut(
+            (&Observed, &K::Observation, &Ledger),
+            &mut K::Memory,
+            &mut PlanContext<'_>,
+        ) -> (Plan, Option<K::Assessment>),
+    ) -> Result<PassResult<K>, Failure> {
+        let started = self.ctx.clock.monotonic();
+        let stored = K::ledger(&self.live.status());
+        let mut ledger = stored.clone();
+        let mut next = |pass: &mut Self, observed: &Observed, observation: &K::Observation, ledger: &Ledger| {
+            let mut nonce = rand::random::<u64>;
+            let mut context = PlanContext { now: pass.ctx.clock.now(), holder: &pass.ctx.holder, nonce: &mut nonce };
+            plan((observed, observation, ledger), pass.memory, &mut context)
+        };
+        let not_before = self.not_before(started, &ledger);
+        let (mut answer, mut observation) = self.observe(scope, &ledger, not_before).await?;
+        let (mut todo, mut assessment) = next(self, &answer.observed, &observation, &ledger);
+        // The shared sweep may be older than the record that was read, so before an action it is repeated.
+        if !todo.actions.is_empty() && answer.begun < started {
+            (answer, observation) = self.observe(scope, &ledger, started).await?;
+            (todo, assessment) = next(self, &answer.observed, &observation, &ledger);
+        }
+        let mut wait = None;
+        for _ in 0..MAX_ROUNDS {
+            if todo.actions.is_empty() || wait.is_some() {
+                break;
+            }
+            let instances = &answer.observed.instances;
+            let applier = Applier { ctx: self.ctx, session: self.session, instances, places: scope.places };
+            let applied = applier.apply(self.live, self.memory.as_mut(), &ledger, todo).await?;
+            (ledger, wait) = (applied.ledger, applied.wait);
+            let now = self.ctx.clock.monotonic();
+            answer.observed.feedback = self.memory.as_mut().feedback(scope.revisions, now, &self.ctx.config.timings);
+            (todo, assessment) = next(self, &answer.observed, &observation, &ledger);
+        }
+        // A plan that was not applied is not recorded either.
+        let ledger = if todo.actions.is_empty() { todo.ledger } else { ledger };
+        let moved = ledger != stored;
+        self.memory.as_mut().missing.recorded(&ledger);
+        let Answer { observed, begun } = answer;
+        Ok(PassResult { observed, begun, observation, assessment, moved, ledger, blockers: todo.blockers, wait })
+    }
+
+    /// While something is pending the sweep must be recent, and after a change or a request it must be new. At rest,
+    /// all objects share one sweep per period.
+    fn not_before(&mut self, started: Instant, ledger: &Ledger) -> Instant {
+        let timings = &self.ctx.config.timings;
+        let observed = AsMut::<CommonStatus>::as_mut(&mut self.live.status()).observed_generation;
+        let requested = observed != Some(self.live.generation())
+            || self.live.is_reconcile_requested()
+            || self.live.is_being_deleted();
+        let busy = ledger.is_open() || self.memory.as_mut().idle_passes > 0;
+        let age = match (requested, busy) {
+            (true, _) => Duration::ZERO,
+            (false, true) => timings.progress / 2,
+            (false, false) => timings.sweep,
+        };
+        started.checked_sub(age).unwrap_or(started)
+    }
+
+    async fn observe(
+        &mut self,
+        scope: Scope<'_>,
+        ledger: &Ledger,
+        not_before: Instant,
+    ) -> Result<(Answer, K::Observation), Failure> {
+        let question = Question { owner: self.owner, scope, not_before };
+        let answer = observe(self.ctx, self.session, self.live, ledger, self.memory.as_mut(), question).await?;
+        let instances = answer.observed.instances.shown.values();
+        let named: BTreeSet<_> = instances.map(|worker| worker.instance.revision().to_owned()).collect();
+        for name in named.iter().filter(|name| !name.is_empty()) {
+            self.memory.as_mut().revisions.learn(self.ctx, self.live, name).await?;
+        }
+        let instances = &answer.observed.instances;
+        let observation = K::observe(self.ctx, self.session, self.live, ledger, instances, self.memory).await?;
+        Ok((answer, observation))
+    }
+
+    /// The revisions in use: `wanted` ones and those of launches and live instances. `None` if not all are known.
+    pub fn named(&self, found: &PassResult<K>, wanted: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+        let instances = &found.observed.instances;
+        if !instances.unlisted.is_empty() || K::hidden(&found.observation) > 0 {
+            return None;
+        }
+        let shown = instances.shown.values();
+        let mut named: BTreeSet<String> = shown.filter_map(|m| m.instance.tags.get(REVISION_TAG).cloned()).collect();
+        named.extend(found.ledger.revisions());
+        // A process that starts now still reads launches whose removal is not stored yet.
+        named.extend(K::ledger(&self.live.status()).revisions());
+        named.extend(wanted.iter().cloned());
+        named.extend(instances.missing.values().map(|known| known.revision.clone()));
+        // An empty name means that a revision is unknown.
+        (!named.contains("")).then_some(named)
+    }
+
+    /// Remembers whether something is pending, which decides how soon the next reconcile is.
+    pub fn rest(&mut self, settled: bool, moved: bool) {
+        let memory = self.memory.as_mut();
+        memory.idle_passes = match (settled, moved) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => memory.idle_passes.saturating_add(1),
+        };
+    }
+
+    /// When to reconcile again.
+    pub fn requeue(&mut self, found: &PassResult<K>) -> Duration {
+        let timings = &self.ctx.config.timings;
+        let now = self.ctx.clock.monotonic();
+        let memory = self.memory.as_mut();
+        let next = match memory.idle_passes {
+            0 => {
+                let expires = (found.begun + timings.sweep).saturating_duration_since(now);
+                // A little after the shared sweep has expired, and not all objects at once.
+                expires + (self.live.spread(timings.sweep).saturating_sub(timings.sweep.mul_f64(0.9))) / 2
+            }
+            passes => timings.progress.saturating_mul(1 << (passes - 1).saturating_sub(4).min(8)).min(timings.sweep),
+        };
+        let unblocked = memory.next_change(now).map(|time| time + timings.progress / 50);
+        [Some(next), unblocked, found.wait]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(timings.sweep)
+            .max(timings.progress / 50)
+    }
+}

@@ -1,0 +1,87 @@
+//! The reconcile of all kinds that run workers.
+
+use crate::{
+    k8s::live::Live,
+    reconcile::{Failure, Outcome, context::Context},
+    workers::{
+        kind::{Pass, Round, Scope, WorkerKind, WorkersSpec},
+        launch_spec::{self, DesiredWorkers, LaunchSpecs},
+        memory::Memory,
+        observe::live_owner,
+        parameters::{self, Ask, Held},
+        plan::preview::{PLAN_ONLY, is_plan_only},
+    },
+};
+
+pub async fn reconcile<K: WorkerKind>(
+    ctx: &Context,
+    shared: &K::Shared,
+    live: &mut Live<K>,
+    memory: &mut K::Memory,
+) -> Result<Outcome<K::Status>, Failure> {
+    let object = live.object().clone();
+    let WorkersSpec { aws, suspend, parameters, role_parameters, claims, revision_history } = object.workers_spec();
+    let owner = live_owner(ctx, live);
+    let pinned = live.status().as_ref().aws.clone();
+    let session = ctx.authorize(live, aws, pinned.as_ref(), &claims).await?;
+    memory.as_mut().revisions.check_cluster(ctx, live).await?;
+
+    let held = Held::of(suspend, is_plan_only(live.annotation(PLAN_ONLY)));
+    let earlier = K::adopted_owners(live);
+    let ask = Ask { owner: &owner, parameters, roles: role_parameters, earlier: &earlier, held };
+    let synced = parameters::sync(ctx, &session, live, &ask, &mut memory.as_mut().parameters).await?;
+    let mut desired = K::desired(live, owner.clone(), synced)?;
+
+    let mut pass = Pass { ctx, session: &session, owner: &owner, live, memory };
+    resolve(&mut pass, &mut desired).await?;
+    let inputs = K::look_up(&mut pass, shared, &desired).await?;
+    let recorded = K::ledger(&pass.live.status());
+    let launch_specs = LaunchSpecs::of(desired.roles());
+    let scope = Scope {
+        status_checks: desired.needs_status_checks(),
+        places: &launch_specs.places,
+        revisions: &launch_specs.revisions,
+        max_missing: desired.max_missing(),
+    };
+    let found = pass.rounds(scope, |(observed, observation, ledger), memory, context| {
+        let round = Round { desired: &desired, inputs: &inputs, observed, observation, ledger };
+        let assessment = K::assess(&round, memory, context);
+        (K::plan(&round, &assessment, context), Some(assessment))
+    });
+    let found = found.await?;
+
+    let again = K::follow_up(&mut pass, &desired, &recorded, &found).await;
+    let named = pass.named(&found, &launch_specs.revisions);
+    if let Some(named) = &named {
+        pass.memory.as_mut().revisions.prune(ctx, pass.live, named, revision_history).await?;
+    }
+    desired.roles().iter().for_each(|role| role.resolved.doubt(ctx, &session, &found.observed.feedback));
+    let in_use = named.and_then(|named| pass.memory.as_mut().revisions.parameters(&named));
+    let mut outcome = K::outcome(&mut pass, &desired, &found);
+    if again {
+        outcome.requeue = outcome.requeue.min(ctx.config.timings.progress);
+    }
+    let synced = desired.parameters().clone();
+    parameters::conclude(ctx, &session, pass.live, &ask, in_use.as_ref(), synced, &mut outcome).await?;
+    Ok(outcome)
+}
+
+/// Resolves the template of each role, and stores the resulting revisions.
+async fn resolve<K: WorkerKind>(pass: &mut Pass<'_, K>, desired: &mut K::Desired) -> Result<(), Failure> {
+    let not_before = pass.live.is_reconcile_requested().then(|| pass.ctx.clock.monotonic());
+    for at in 0..desired.roles().len() {
+        let role = &desired.roles()[at];
+        let parameters = desired.parameters().reference(role.role.as_str());
+        let workers =
+            launch_spec::Workers { owner: pass.owner, role: &role.role, template: &role.template, parameters };
+        let Memory { launch_specs, zones, revisions, .. } = pass.memory.as_mut();
+        let mut resolved =
+            launch_spec::resolved(pass.ctx, pass.session, workers, not_before, (launch_specs, zones), revisions).await;
+        if let Some(launch_spec) = &mut resolved.launch_spec {
+            desired.adjust(&mut launch_spec.revision);
+            revisions.ensure(pass.ctx, pass.live, &launch_spec.revision, K::FIELD_MANAGER).await?;
+        }
+        desired.roles_mut()[at].resolved = resolved;
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Instances whose owner is gone are reported in the status of their AwsAccount, and not touched.
+
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use muster::crd::{aws_account::AwsAccount, worker_fleet::WorkerFleet};
+use serde_json::json;
+
+use super::{is, message, wait};
+use crate::support::{
+    fleet::{live, spec, wait_settled},
+    scene::{REGION, Scene},
+};
+
+#[tokio::test]
+async fn machines_whose_owner_is_gone_are_reported_and_left_alone() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    scene.create::<WorkerFleet>("other", spec(&scene, 1, json!({}))).await;
+    for fleet in ["web", "other"] {
+        wait_settled(&scene, fleet, 1).await;
+    }
+    let path = format!("{}/web", scene.namespace);
+    let left = live(&scene).into_iter().find(|worker| worker.tags["muster.dev:fleet"] == path).unwrap().id;
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}})).await;
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+    let accounts = Api::<AwsAccount>::all(scene.kube.clone());
+    let look = async |at: &str| {
+        let look = json!({"metadata": {"annotations": {"muster.dev/requested-at": at}}});
+        accounts.patch(&scene.namespace, &PatchParams::default(), &Patch::Merge(look)).await.unwrap();
+    };
+    look("now").await;
+    let told = wait(&scene, "the instance", |a| is(a, "OrphansFound", "True", "OrphansFound")).await;
+    let told = message(&told, "OrphansFound");
+    assert!(told.contains(&format!("{left} in {REGION} (of {path} with uid ")) && !told.contains("/other"), "{told}");
+    assert_eq!(live(&scene).len(), 2);
+
+    // No object uses the region any more, and the condition is updated all the same.
+    scene.api::<WorkerFleet>().delete("other", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("other").await;
+    controller.kill().await;
+    scene.sandbox.terminate_instance(&left).unwrap();
+    let _controller = scene.start().await;
+    wait(&scene, "no instance", |a| is(a, "OrphansFound", "False", "NoOrphans")).await;
+}
+
+#[tokio::test]
+async fn machines_of_an_object_that_was_torn_away_are_found_after_a_start_and_taken_over_as_it_is_advised() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    let uid = scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await.uid().unwrap();
+    wait_settled(&scene, "web", 1).await;
+    let left = live(&scene).remove(0).id;
+    controller.kill().await;
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"finalizers": null}})).await;
+    scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
+    scene.wait_gone::<WorkerFleet>("web").await;
+
+    let _controller = scene.start().await;
+    let told = wait(&scene, "the instance", |a| is(a, "OrphansFound", "True", "OrphansFound")).await;
+    let told = message(&told, "OrphansFound");
+    let path = format!("{}/web", scene.namespace);
+    assert!(told.contains(&format!("{left} in {REGION} (of {path} with uid {uid})")), "{told}");
+    assert!(told.contains("muster.dev/adopt=<uid>"), "{told}");
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/adopt": uid}}})).await;
+    wait_settled(&scene, "web", 1).await;
+    assert_eq!(live(&scene).into_iter().map(|worker| worker.id).collect::<Vec<_>>(), [left]);
+    wait(&scene, "no instance", |a| is(a, "OrphansFound", "False", "NoOrphans")).await;
+}

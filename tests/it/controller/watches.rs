@@ -1,0 +1,51 @@
+//! After a watch ends, changes in the meantime are seen, by continuing the watch or by a new list.
+
+use muster::crd::worker_fleet::WorkerFleet;
+use serde_json::json;
+
+use crate::support::{
+    crash::{assert_converged, laggard, start},
+    fleet::{spec, status, wait_settled},
+    scene::Scene,
+    tap::{End, LOOK, Tap},
+};
+
+const FLEETS: &str = "workerfleets";
+
+fn looks(tap: &Tap) -> usize {
+    tap.points().iter().filter(|point| point.operation == LOOK).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_watch_was_dropped_or_expired_what_changed_meanwhile_is_seen() {
+    let scene = Scene::with(laggard()).await;
+    let tap = Tap::new();
+    let _controller = start(&scene, &tap).await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    wait_settled(&scene, "web", 1).await;
+    // The connection breaks; an event reports 410 Gone; or the connection breaks and the new watch gets 410 Gone.
+    let ends = [(End::Dropped, false), (End::Expired, false), (End::Dropped, true)];
+    for (replicas, (end, forgotten)) in (2..).zip(ends) {
+        let case = format!("{end:?}, forgotten: {forgotten}");
+        tap.set_stale(true);
+        tap.end_watches(end);
+        scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": replicas}})).await;
+        let changed = scene.api::<WorkerFleet>().get("web").await.unwrap();
+        if forgotten {
+            tap.forget_before(FLEETS, changed.metadata.resource_version.as_deref().unwrap().parse().unwrap());
+        }
+        // It continues with the fleet that it knows, without the change.
+        let before = looks(&tap);
+        tap.until(|_| looks(&tap) >= before + 3).await;
+        let unseen = scene.api::<WorkerFleet>().get("web").await.unwrap();
+        assert!(status(&unseen).common.observed_generation < unseen.metadata.generation, "{case}");
+        tap.set_stale(false);
+        assert_converged(&scene, &tap, replicas, replicas as usize, &case).await;
+    }
+    // Deleted while no watch is open.
+    tap.set_stale(true);
+    tap.end_watches(End::Dropped);
+    scene.api::<WorkerFleet>().delete("web", &Default::default()).await.unwrap();
+    tap.set_stale(false);
+    scene.wait_gone::<WorkerFleet>("web").await;
+}

@@ -1,0 +1,8 @@
+//! WorkerJob: which indexes are run, how often, and what counts as their result.
+
+mod documented_script;
+mod faults;
+mod killed_at_every_call;
+mod lifecycle;
+mod plan_only;
+mod trusted_results;

@@ -1,0 +1,53 @@
+//! Every setting of a worker template, from the API server to EC2.
+
+mod image;
+mod launch_template;
+mod placement;
+
+use muster::crd::worker_fleet::{WorkerFleet, WorkerFleetStatus};
+use muster_sandbox::{Call, CallQuery};
+use serde_json::{Value, json};
+
+use crate::support::{
+    fleet::{self, status},
+    scene::{Scene, condition},
+};
+
+/// A fleet of `replicas`, with `fields` in place of the fields of the same name in the template; null removes a field.
+fn wish(scene: &Scene, replicas: u32, fields: &Value) -> Value {
+    let mut spec = fleet::spec(scene, replicas, json!({}));
+    let template = spec["template"].as_object_mut().unwrap();
+    template.extend(fields.as_object().unwrap().clone());
+    template.retain(|_, value| !value.is_null());
+    spec
+}
+
+fn says(fleet: &WorkerFleet, type_: &str) -> (String, String, String) {
+    condition(&status(fleet).common.conditions, type_).unwrap_or_default()
+}
+
+/// Waits until a condition is False for `reason`, and returns its message.
+async fn told(scene: &Scene, name: &str, type_: &'static str, reason: &'static str) -> String {
+    let is = move |fleet: &WorkerFleet| {
+        let (truth, why, _) = says(fleet, type_);
+        truth == "False" && why == reason
+    };
+    says(&scene.wait(name, &format!("{type_} is False: {reason}"), is).await, type_).2
+}
+
+fn image(status: &WorkerFleetStatus) -> (String, Option<String>, bool) {
+    let ami = status.workers.ami.clone().unwrap();
+    (ami.id.to_string(), ami.name, ami.deprecated)
+}
+
+fn launches(scene: &Scene) -> Vec<Call> {
+    scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances"))
+}
+
+/// Waits until `operation` has been called once more.
+async fn asked_again(scene: &Scene, operation: &str) {
+    let last = scene.sandbox.calls(&CallQuery::default()).last().map_or(0, |call| call.number);
+    let query = CallQuery { after: Some(last), ..CallQuery::operation("ec2", operation) };
+    let asked = scene.sandbox.wait_for_calls(&query, |calls| !calls.is_empty());
+    tokio::time::timeout(crate::support::scene::PATIENCE, asked).await.expect("another call");
+}
