@@ -1,10 +1,10 @@
-# Few verbs; each says what it does, and how long it takes where that is long.
+# Each target has a help text after `##`, with its duration if that is long.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate scale dev check generate kube audit agent-release clean tools tools-python
+.PHONY: help demo test simulate scale memory dev check house generate kube audit agent-release clean tools tools-python
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/muster
-# Each checkout's own: cargo takes what another checkout has built since for its own.
+# Each checkout uses its own target folder, because cargo would reuse what another checkout has built in a shared one.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 DENY_VERSION := 0.20.2
@@ -13,31 +13,38 @@ DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: tools-python kube ## See muster at work on this machine alone: about 1 minute, the first build takes 15 more
-	@echo "Building muster (cold: usually 6 to 9 minutes) ..."
-	@cargo build --workspace --all-targets
-	@"$$CARGO_TARGET_DIR/debug/muster-world" demo
+demo: tools-python ## Run the demo on this machine only: 20 seconds, after a first build of Kubernetes and muster
+	@hack/programs.sh
+	@"$$CARGO_TARGET_DIR/demo/muster-world" demo
 
-# Tests wait more than they compute, so two cores run eight at once. Whatever cluster they use, some start servers of their
-# own, with more than envtest has.
+# Tests mostly wait, so two cores run eight at the same time. Some tests always start their own servers, which need more
+# binaries than envtest has; therefore the build script always runs.
 test: tools-python ## Run every test: 4 to 5 minutes, the first time about 20
-	@hack/kube/build.sh >/dev/null
+	@hack/kube/build.sh --all >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} cargo test --workspace
 
-# Optimized as far as muster itself goes: its dependencies stay as the other tests have built them.
-simulate: tools ## Play a million random histories against models of EC2 and the API server: minutes
+# Optimizes only muster itself; its dependencies are not rebuilt.
+simulate: tools ## Run a million random histories of fleets and of jobs against models of EC2 and the API server: some minutes
 	@cargo test --config 'profile.dev.package.muster.opt-level=1' -p muster --lib million_histories -- --ignored --nocapture
 
-scale: tools-python kube ## A thousand fleets and ten thousand machines at rest: too long for `make test`, about 7 minutes
+scale: tools-python kube ## Test a thousand fleets with ten thousand idle instances: about 7 minutes, not part of `make test`
 	@cargo test -p muster --test it scale:: -- --include-ignored --test-threads 1
 
-dev: tools-python kube ## The same world without examples, until Ctrl-C; USER_DATA=1 runs user data of workers, as you
-	@echo "Building muster (cold: usually 6 to 9 minutes) ..."
-	@cargo build --workspace --all-targets
-	@"$$CARGO_TARGET_DIR/debug/muster-world" dev $(if $(USER_DATA),--user-data)
+OBJECTS := 10000
 
-check: tools $(DENY) ## Format, lints, dependencies, generated files: what a pull request must pass beside its tests
+memory: tools-python ## Measure the memory of a release build with 10000 idle fleets: 15 minutes, cold 30; OBJECTS=3000 for fewer
+	@hack/programs.sh
+	@echo "Building the release (cold: usually 10 minutes) ..."
+	@cargo build --release --locked -p muster
+	@"$$CARGO_TARGET_DIR/demo/muster-world" memory --muster "$$CARGO_TARGET_DIR/release/muster" --objects $(OBJECTS) \
+		--max-rss 180 --max-per-object 15
+
+dev: tools-python ## Run the demo environment without examples until Ctrl-C; USER_DATA=1 runs user data of workers as your user
+	@hack/programs.sh --all
+	@"$$CARGO_TARGET_DIR/demo/muster-world" dev $(if $(USER_DATA),--user-data)
+
+check: tools $(DENY) ## Check format, lints, dependencies and generated files; required for a pull request, like the tests
 	@before=$$(git status --porcelain) && \
 	echo "Formatting ..." && cargo fmt --all --check && \
 	echo "Lints (cold: usually 8 minutes) ..." && cargo clippy --workspace --all-targets -- -D warnings && \
@@ -46,23 +53,25 @@ check: tools $(DENY) ## Format, lints, dependencies, generated files: what a pul
 	{ [ "$$before" = "$$(git status --porcelain)" ] || { git status --short; echo "A check has changed files."; exit 1; }; }
 	@echo "All checks passed."
 
-generate: tools ## Write what is generated from code: the CRDs in crds/ and the chart
+house: ## Show the floors of src/, imports that climb, and circles of files: seconds, the first time a minute
+	@cargo run --quiet -p muster-house
+
+generate: tools ## Generate the CRDs in crds/ and the chart, and the reference pages, from the code
 	@hack/generate.sh
 
-kube: tools ## Build the Kubernetes that tests and the demo use: once, 6 to 8 minutes
-	@if [ -z "$${KUBEBUILDER_ASSETS:-}" ] || ! command -v helm >/dev/null; then \
-		hack/kube/build.sh >/dev/null; fi
+kube: tools ## Build the Kubernetes binaries for tests and the demo: once, 6 to 8 minutes
+	@hack/kube/build.sh --all >/dev/null
 
-agent-release: ## Build the agent for release: one static program, usually 5 minutes
+agent-release: ## Build the agent for release as one static program: usually 5 minutes
 	@host=$$(rustc -vV | sed -n 's/^host: //p') && \
 	echo "Building muster-agent for $$host (cold: usually 5 minutes) ..." && \
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile agent-release --target "$$host" -p muster-agent && \
 	ls -l "$$CARGO_TARGET_DIR/$$host/agent-release/muster-agent"
 
-audit: tools $(DENY) ## Look for known vulnerabilities in dependencies: needs the network
+audit: tools $(DENY) ## Check dependencies for known vulnerabilities: requires network access
 	@$(DENY) --workspace check advisories
 
-clean: ## Remove what was built, in this folder and in the cache: the next build is a cold one
+clean: ## Remove all build output from this folder and the cache; the next build starts from scratch
 	rm -rf "$$CARGO_TARGET_DIR" "$(CACHE)" .dev
 
 tools:
