@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes what is generated from the Rust types: the CRDs, into crds/ and the chart, and the pages that describe them. With
-# --check it only tells whether that would change something.
+# Generates files from the Rust types: the CRDs in crds/ and in the chart, and the reference pages in docs/reference. With
+# --check it writes nothing and fails if a file is outdated.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -12,14 +12,14 @@ mkdir "$fresh/crds" "$fresh/pages"
 "$target/debug/muster" crds --dir "$fresh/crds"
 "$target/debug/muster" crds --reference "$fresh/pages"
 
-# $1: --check or nothing; $2: what is fresh; $3: where it belongs.
+# $1: --check or empty; $2: folder with the generated files; $3: destination.
 put() {
     if [ "$1" != --check ]; then
         mkdir -p "$3"
         rm -f "$3"/*
         cp "$2"/* "$3"
     elif ! diff -ru "$3" "$2"; then
-        echo "$3 is not what the Rust types say: run make generate" >&2
+        echo "$3 does not match the Rust types: run make generate" >&2
         exit 1
     fi
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Looks for everything that a build needs before anything is built, and names all that is missing at once.
+# Checks for all tools that a build needs before the build starts, and lists every missing tool.
 set -u
 cd "$(dirname "$0")/.."
 missing=0
@@ -9,7 +9,7 @@ lacks() {
     printf 'missing: %s\n         %s\n' "$1" "$2" >&2
 }
 
-# at_least <wanted> <found>, by major and minor number.
+# at_least <required> <found>: compares major and minor versions.
 at_least() {
     [ "$(printf '%s\n%s\n' "$1" "$2" | sort -t . -k 1,1n -k 2,2n | head -n 1)" = "$1" ]
 }
