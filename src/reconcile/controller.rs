@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Resource,
@@ -11,6 +11,7 @@ use kube::{
         Controller,
         controller::{Action, Config as ControllerConfig, Error as ControllerError},
         events::EventType,
+        reflector::Store,
         watcher,
     },
 };
@@ -76,7 +77,8 @@ async fn run_one<K: Kind>(reconciler: Arc<Reconciler<K>>, api: Api<Cached>, shut
         .flat_map(move |changed| futures::stream::iter(sources::referring::<K>(&stored, &changed, &served)));
     let changed = futures::stream::select(accounts, sources);
     let concurrency = ctx.config.concurrency.get();
-    controller
+    let ended_unlisted = ended_unlisted(controller.store(), shutdown.clone());
+    let reconciles = controller
         .with_config(ControllerConfig::default().concurrency(concurrency))
         .reconcile_on(changed)
         .graceful_shutdown_on(shutdown.cancelled_owned())
@@ -94,8 +96,20 @@ async fn run_one<K: Kind>(reconciler: Arc<Reconciler<K>>, api: Api<Cached>, shut
                     tracing::warn!(kind = K::NAME, error = %Chain(&error), "the watch was interrupted; it is restarted");
                 }
             }
-        })
-        .await;
+        });
+    tokio::select! {
+        () = reconciles => {}
+        () = ended_unlisted => {}
+    }
+}
+
+/// Ends at `shutdown` if the objects were never listed, for example because the CRD is missing. A [`Controller`] would
+/// wait for the list, which comes no more; no reconcile has started.
+async fn ended_unlisted(store: Store<Cached>, shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+    if store.wait_until_ready().now_or_never().is_some() {
+        std::future::pending().await
+    }
 }
 
 async fn reconcile<K: Kind>(
