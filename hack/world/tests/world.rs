@@ -164,7 +164,7 @@ fn dev_stays_up_for_whoever_sources_its_env() {
         .expect("a shell");
     assert_eq!(String::from_utf8_lossy(&user.stdout), "awsaccount.muster.dev/default\nmuster\n", "{user:?}");
     kill(controller_of(dev.temporary.path()), Signal::SIGKILL).expect("a signal");
-    dev.wait_for("The controller has ended (signal: 9 (SIGKILL)); it is started again.");
+    dev.wait_for("The controller has ended (signal: 9 (SIGKILL)); it is restarted.");
     dev.wait_for("The controller runs again");
     dev.signal(Signal::SIGINT);
     let (status, output) = dev.end();

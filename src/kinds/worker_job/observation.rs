@@ -142,7 +142,8 @@ impl Memory {
             instances.missing.contains_key(id)
                 || instances.shown.get(id).is_some_and(|m| m.instance.state != InstanceState::Terminated)
         };
-        let ended_early = instances.gone.iter().filter(|id| launched.contains(id));
+        // EC2 may show an instance for the first time when it has ended.
+        let ended_early = launched.iter().copied().filter(|id| instances.is_over(id));
         // Ends are counted in the write that removes their launch from the record. Earlier, each observation until then
         // would count them again.
         let unsettled = |intent: &&LaunchIntent| !intent.instance_ids.iter().all(|id| instances.is_settled(id));
@@ -319,7 +320,10 @@ fn index_of(instance: &Instance, ledger: &Ledger) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::ClientToken, workers::observe::instances::KnownInstance};
+    use crate::{
+        ids::ClientToken,
+        workers::observe::instances::{KnownInstance, ObservedInstance},
+    };
 
     #[test]
     fn only_what_ec2_says_it_does_not_know_has_ended_after_the_grace() {
@@ -340,6 +344,20 @@ mod tests {
         assert_eq!(ended(&unknown, &none), 1);
         assert_eq!(ended(&Described::new(), &none), 0, "the answer left it out");
         assert_eq!(ended(&Described::new(), &BTreeSet::from([id.clone()])), 1, "it is known to be gone");
+    }
+
+    #[test]
+    fn an_instance_that_is_first_seen_when_it_has_ended_is_accounted_for() {
+        let instance = Instance { client_token: "token".into(), ..Instance::sample(1, InstanceState::Terminated) };
+        let id = instance.id.clone();
+        let shown = ObservedInstance { instance, swept: true, checks_passed: false };
+        let instances = ObservedInstances { shown: [(id.clone(), shown)].into(), ..ObservedInstances::default() };
+        let intent = LaunchIntent {
+            instance_ids: vec![id.clone()],
+            ..LaunchIntent::sample(ClientToken::try_from("token").unwrap(), 1)
+        };
+        let ledger = Ledger { launches: vec![intent], ..Ledger::default() };
+        assert_eq!(Memory::default().follow(&instances, &ledger, &Progress::default()), [id]);
     }
 
     /// How many are missing at each observation, given as seconds since the first and the instances that are shown. One
