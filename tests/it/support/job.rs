@@ -203,6 +203,7 @@ pub(crate) fn ended(job: &WorkerJob, type_: &str, reason: &str) -> bool {
     let status = status(job);
     is(job, type_, "True", reason)
         && status.active == 0
+        && status.instances.is_empty()
         && status.workers.launches.is_empty()
         && status.workers.terminations.is_empty()
 }

@@ -76,5 +76,5 @@ async fn a_result_at_another_index_does_not_count_when_its_machine_is_gone_eithe
     scene.sandbox.wait_for_calls(&listings, |calls| calls.len() > 2).await;
     let job = scene.api::<WorkerJob>().get("work").await.unwrap();
     assert_eq!(lists(&job).0, "0");
-    assert!(told(&job));
+    assert!(told(&job), "{:#?}", status(&job));
 }

@@ -2,6 +2,7 @@
 
 mod binaries;
 mod certificates;
+mod kubeconfig;
 mod server;
 mod tools;
 
@@ -15,23 +16,14 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Config,
     api::{ObjectMeta, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::Kubeconfig,
 };
 use tokio::sync::OnceCell;
 
-use self::{binaries::ClientBinaries, server::Server};
+use self::{binaries::ClientBinaries, kubeconfig::config, server::Server};
 use crate::{environment, process_group::ProcessGroup};
 
-pub use self::binaries::built_folder;
-
-/// The options of a server.
-#[derive(Debug, Default, Clone)]
-pub struct Options {
-    /// Runs kube-controller-manager too, with the controllers for namespaces and garbage collection.
-    pub controller_manager: bool,
-    /// The folder of the logs. Default: they are deleted with the folder of the server.
-    pub logs: Option<PathBuf>,
-}
+pub use self::{binaries::built_folder, server::Options};
 
 /// A Kubernetes API server with RBAC, and clients with different identities.
 ///
@@ -152,7 +144,7 @@ impl KubeApi {
     pub async fn kubeconfig_as_service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let kubeconfig = self.service_account_kubeconfig(namespace, name).await?;
         let path = self.folder().join(format!("{namespace}-{name}.kubeconfig"));
-        server::write_kubeconfig(&path, &kubeconfig)?;
+        kubeconfig::write(&path, &kubeconfig)?;
         Ok(path)
     }
 
@@ -201,13 +193,4 @@ impl KubeApi {
             Backend::Given { kubeconfig, .. } => kubeconfig,
         }
     }
-}
-
-async fn config(kubeconfig: &Kubeconfig) -> Result<Config> {
-    let mut config = Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await?;
-    // kube uses HTTPS_PROXY for loopback too, unlike kubectl.
-    if matches!(config.cluster_url.host(), Some("127.0.0.1" | "localhost" | "[::1]")) {
-        config.proxy_url = None;
-    }
-    Ok(config)
 }

@@ -13,12 +13,25 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, config::Kubeconfig};
 use serde_json::json;
 
-use super::{Options, binaries::Binaries, certificates::Certificates, config};
+use super::{
+    binaries::Binaries,
+    certificates::Certificates,
+    kubeconfig::{self, config},
+};
 use crate::process_group::{Process, ProcessGroup};
 
 /// A free port is found by binding and releasing it, so another program may take it.
 const PORT_ATTEMPTS: usize = 5;
 const READY_WITHIN: Duration = Duration::from_secs(90);
+
+/// The options of a server.
+#[derive(Debug, Default, Clone)]
+pub struct Options {
+    /// Runs kube-controller-manager too, with the controllers for namespaces and garbage collection.
+    pub controller_manager: bool,
+    /// The folder of the logs. Default: they are deleted with the folder of the server.
+    pub logs: Option<PathBuf>,
+}
 
 /// The running processes. They are dropped, and waited for, before their group cleans up.
 #[derive(Debug)]
@@ -41,7 +54,7 @@ impl Server {
         let (etcd, etcd_port) = launcher.etcd().await?;
         let (apiserver, kubeconfig) = launcher.apiserver(etcd_port).await?;
         let kubeconfig_path = group.folder().join("kubeconfig");
-        write_kubeconfig(&kubeconfig_path, &kubeconfig)?;
+        kubeconfig::write(&kubeconfig_path, &kubeconfig)?;
         let mut processes = vec![apiserver, etcd];
         if options.controller_manager {
             processes.insert(0, launcher.controller_manager(&kubeconfig)?);
@@ -124,7 +137,7 @@ impl Launcher<'_> {
             "the envtest binaries have no kube-controller-manager: run `make kube` (about 10 minutes, once)",
         )?;
         let path = self.group.folder().join("controller-manager.kubeconfig");
-        write_kubeconfig(&path, admin)?;
+        kubeconfig::write(&path, admin)?;
         let mut command = Command::new(binary);
         command.args([
             format!("--kubeconfig={}", path.display()),
@@ -192,9 +205,4 @@ async fn wait(process: &Process, ready: impl AsyncFn() -> bool) -> Result<Outcom
 
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-pub(super) fn write_kubeconfig(path: &Path, kubeconfig: &Kubeconfig) -> Result<()> {
-    // JSON is YAML too.
-    Ok(fs::write(path, serde_json::to_vec_pretty(kubeconfig)?)?)
 }
