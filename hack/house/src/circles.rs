@@ -8,7 +8,8 @@ use petgraph::{
     visit::EdgeRef as _,
 };
 
-type Arrow = (String, String);
+/// From one file to another.
+pub type Arrow = (String, String);
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Circle {

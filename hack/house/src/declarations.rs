@@ -2,14 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use syn::{
     Ident, Item, ItemMod, ItemUse, UseTree,
     ext::IdentExt as _,
     visit::{self, Visit},
 };
 
-use crate::test_code::{attributes, is_test, is_test_file};
+use crate::{
+    refused::refuse,
+    test_code::{attributes, is_test},
+};
+
+/// What a path that begins with `::` begins with. The name of a package follows.
+pub(crate) const ROOT: &str = "::";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -36,6 +42,8 @@ struct Module {
     /// A name may mean a module and a function at once.
     names: HashMap<String, Vec<Meaning>>,
     globs: Vec<Vec<String>>,
+    /// Of `macro_rules!`: child modules have these without an import.
+    macros: HashSet<String>,
 }
 
 /// A file that is compiled without tests, and the module that it is.
@@ -49,14 +57,21 @@ pub(crate) struct Declarations {
     package: String,
     library: Option<usize>,
     modules: Vec<Module>,
+    /// Where the files of modules for tests are: `a/tests` for `a/tests.rs` and the folder `a/tests`.
+    tests: Vec<String>,
     pub(crate) sources: BTreeMap<String, Source>,
 }
 
 impl Declarations {
     /// Follows the `mod` lines from every crate's root. `texts` are all files by their path below `src`.
     pub(crate) fn read(package: &str, texts: &BTreeMap<String, String>) -> anyhow::Result<Self> {
-        let mut declarations =
-            Self { package: package.replace('-', "_"), library: None, modules: Vec::new(), sources: BTreeMap::new() };
+        let mut declarations = Self {
+            package: package.replace('-', "_"),
+            library: None,
+            modules: Vec::new(),
+            tests: Vec::new(),
+            sources: BTreeMap::new(),
+        };
         for root in texts.keys().filter(|path| {
             ["lib.rs", "main.rs"].contains(&path.as_str())
                 || path.strip_prefix("bin/").is_some_and(|rest| !rest.contains('/') || rest.ends_with("/main.rs"))
@@ -66,7 +81,18 @@ impl Declarations {
                 declarations.library = Some(module);
             }
         }
+        for path in texts.keys() {
+            ensure!(declarations.reaches(path), "no `mod` line leads to {path}: declare it, or delete it");
+        }
         Ok(declarations)
+    }
+
+    fn reaches(&self, path: &str) -> bool {
+        self.sources.contains_key(path)
+            || self
+                .tests
+                .iter()
+                .any(|test| path.strip_prefix(test).is_some_and(|rest| rest == ".rs" || rest.starts_with('/')))
     }
 
     fn read_file(
@@ -77,6 +103,7 @@ impl Declarations {
     ) -> anyhow::Result<usize> {
         let text = texts.get(path).with_context(|| format!("no file {path}"))?;
         let syntax = syn::parse_file(text).with_context(|| format!("cannot parse {path}"))?;
+        refuse(path, &syntax)?;
         let module = self.add(path, parent);
         let (folder, file) = path.rsplit_once('/').map_or(("", path), |(folder, file)| (folder, file));
         let below = match file.strip_suffix(".rs") {
@@ -90,7 +117,13 @@ impl Declarations {
     }
 
     fn add(&mut self, file: &str, parent: Option<usize>) -> usize {
-        self.modules.push(Module { file: file.to_owned(), parent, names: HashMap::new(), globs: Vec::new() });
+        self.modules.push(Module {
+            file: file.to_owned(),
+            parent,
+            names: HashMap::new(),
+            globs: Vec::new(),
+            macros: HashSet::new(),
+        });
         self.modules.len() - 1
     }
 
@@ -101,13 +134,22 @@ impl Declarations {
         below: &str,
         items: &[Item],
     ) -> anyhow::Result<()> {
-        for item in items.iter().filter(|item| !is_test(attributes(item))) {
+        for item in items {
+            if is_test(attributes(item)) {
+                if let Item::Mod(child) = item {
+                    self.tests.push(join(below, &plain(&child.ident)));
+                }
+                continue;
+            }
             if let Item::Mod(child) = item {
                 self.declare_module(texts, module, below, child)?;
                 continue;
             }
             if let Some(name) = defined(item) {
                 self.modules[module].names.entry(plain(name)).or_default().push(Meaning::Item);
+                if let Item::Macro(_) = item {
+                    self.modules[module].macros.insert(plain(name));
+                }
             }
             // Those in the bodies of functions, too: as if they stood at the top.
             let mut imports = Imports::default();
@@ -140,9 +182,6 @@ impl Declarations {
         } else {
             let [file, nested] = [format!("{folder}.rs"), format!("{folder}/mod.rs")];
             let path = if texts.contains_key(&file) { file } else { nested };
-            if is_test_file(&path) {
-                return Ok(());
-            }
             let declared_in = self.modules[parent].file.clone();
             self.read_file(texts, &path, Some(parent)).with_context(|| format!("`mod {name}` of {declared_in}"))?
         };
@@ -161,6 +200,13 @@ impl Declarations {
         })
     }
 
+    /// The file of the nearest module around this one that has a macro of this name.
+    pub(crate) fn macro_of_parent(&self, module: usize, name: &Ident) -> Option<&str> {
+        let scopes = std::iter::successors(Some(module), |module| self.modules[*module].parent);
+        let has_it = |scope: &usize| self.modules[*scope].macros.contains(&plain(name));
+        scopes.into_iter().find(has_it).map(|scope| self.file(scope))
+    }
+
     /// What a path means in a module; nothing when it does not begin with a name of this package.
     pub(crate) fn resolve(&self, module: usize, path: &[String]) -> Option<Target> {
         self.follow(module, path, false, &mut HashSet::new())
@@ -173,6 +219,12 @@ impl Declarations {
         on_the_way: bool,
         seen: &mut HashSet<(usize, String)>,
     ) -> Option<Target> {
+        if let [root, package, rest @ ..] = path
+            && root == ROOT
+        {
+            let path = [&["crate".to_owned()], rest].concat();
+            return if *package == self.package { self.follow(self.library?, &path, on_the_way, seen) } else { None };
+        }
         let mut here = module;
         let mut inside = false;
         for (position, name) in path.iter().enumerate() {
@@ -248,9 +300,8 @@ pub(crate) struct Import {
 impl Import {
     pub(crate) fn all(item: &ItemUse) -> Vec<Self> {
         let mut imports = Vec::new();
-        if item.leading_colon.is_none() {
-            Self::collect(&item.tree, &mut Vec::new(), &mut imports);
-        }
+        let mut before = Vec::from_iter(item.leading_colon.map(|_| ROOT.to_owned()));
+        Self::collect(&item.tree, &mut before, &mut imports);
         imports
     }
 

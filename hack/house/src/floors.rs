@@ -28,6 +28,9 @@ pub const FLOORS: [&str; 15] = [
     "ids clock condition tags error_chain single_flight",
 ];
 
+/// It declares the modules, and stands on no floor: it may not import or define anything.
+const LIBRARY: &str = "lib.rs";
+
 #[derive(Debug)]
 pub struct Floors(Vec<Vec<&'static str>>);
 
@@ -90,8 +93,7 @@ impl Floors {
             self.0.iter().map(|rooms| Floor { rooms: rooms.join(" "), files: 0, lines: 0, climbs: 0 }).collect();
         let mut places = BTreeMap::new();
         let mut homeless = Vec::new();
-        // lib.rs only declares modules.
-        for (file, lines) in package.files.iter().filter(|(file, lines)| lines.without_tests > 0 && *file != "lib.rs") {
+        for (file, lines) in package.files.iter().filter(|(file, lines)| lines.without_tests > 0 && *file != LIBRARY) {
             if let Some(place) = self.place(file) {
                 floors[place.floor].files += 1;
                 floors[place.floor].lines += lines.without_tests;
@@ -102,14 +104,18 @@ impl Floors {
         }
         let mut climbs = Arrows::new();
         let mut beside = BTreeMap::new();
-        for (arrow, names) in &package.arrows {
+        for (arrow, names) in uses(package) {
+            if arrow.0 == LIBRARY || arrow.1 == LIBRARY {
+                climbs.insert(arrow, names);
+                continue;
+            }
             let (Some(from), Some(to)) = (places.get(&arrow.0), places.get(&arrow.1)) else { continue };
             if from.room == to.room {
                 continue;
             }
             if to.floor < from.floor || to.floor == from.floor && from.apart {
                 floors[from.floor].climbs += 1;
-                climbs.insert(arrow.clone(), names.clone());
+                climbs.insert(arrow, names);
             } else if to.floor == from.floor {
                 beside.insert((from.room.clone(), to.room.clone()), ());
             }
@@ -123,6 +129,15 @@ impl Floors {
             names.filter(|name| !taken.contains(name.trim_end_matches("/*"))).map(ToString::to_string).collect();
         Survey { floors, climbs, homeless, circles: Circle::all(&beside), empty }
     }
+}
+
+/// What files import, and what they hand on.
+fn uses(package: &Package) -> Arrows {
+    let mut uses = package.arrows.clone();
+    for (arrow, names) in &package.re_exports {
+        uses.entry(arrow.clone()).or_default().extend(names.iter().map(|name| format!("pub use {name}")));
+    }
+    uses
 }
 
 impl Survey {

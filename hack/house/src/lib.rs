@@ -1,5 +1,5 @@
 //! The architecture of this repository as its sources have it: which file imports which, whether muster's floors hold,
-//! and which files form circles.
+//! and which files of any package form circles.
 //!
 //! - [`package`] reads a package's sources and finds its arrows: file, file, and the names that the first takes.
 //! - [`floors`] is the table of floors, and what climbs.
@@ -11,8 +11,10 @@ mod declarations;
 pub mod floors;
 pub mod package;
 mod references;
+mod refused;
 pub mod report;
 mod test_code;
+mod tokens;
 
 use std::path::Path;
 
@@ -35,7 +37,7 @@ pub struct House {
 
 impl House {
     /// # Errors
-    /// When a source cannot be read or parsed, or the file of a `mod` is missing.
+    /// When a source cannot be read, parsed or followed, or the file of a `mod` is missing.
     pub fn read(repository: &Path) -> anyhow::Result<Self> {
         let [muster, others @ ..] = PACKAGES;
         let muster = Package::read(repository, muster.0, muster.1)?;
@@ -44,8 +46,12 @@ impl House {
         Ok(Self { survey: Floors::new(&FLOORS).survey(&muster), muster, others })
     }
 
+    pub fn packages(&self) -> impl Iterator<Item = &Package> {
+        std::iter::once(&self.muster).chain(&self.others)
+    }
+
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.survey.holds() && Circle::all(&self.muster.arrows).is_empty()
+        self.survey.holds() && self.packages().all(|package| Circle::all(&package.arrows).is_empty())
     }
 }

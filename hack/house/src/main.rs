@@ -1,4 +1,4 @@
-//! Prints the architecture of this repository, and fails when muster's floors do not hold.
+//! Prints the architecture of this repository, and fails when muster's floors do not hold or files form a circle.
 
 use std::{path::Path, process::ExitCode};
 

@@ -8,10 +8,12 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::{declarations::Declarations, references::References};
+use crate::{circles::Arrow, declarations::Declarations, references::References};
 
-/// From one file to another, the names that the first takes.
-pub type Arrows = BTreeMap<(String, String), BTreeSet<String>>;
+pub type Names = BTreeSet<String>;
+
+/// With the names that the first file takes.
+pub type Arrows = BTreeMap<Arrow, Names>;
 
 #[derive(Debug)]
 pub struct Package {
@@ -20,18 +22,20 @@ pub struct Package {
     /// By their paths below that folder.
     pub files: BTreeMap<String, Lines>,
     pub arrows: Arrows,
+    /// From a file that hands on names by `pub use` to the file that it has them from.
+    pub re_exports: Arrows,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub struct Lines {
     pub all: usize,
-    /// None of a file that is compiled for tests only, or not at all.
+    /// None of a file that is compiled for tests only.
     pub without_tests: usize,
 }
 
 impl Package {
     /// # Errors
-    /// When a source cannot be read or parsed, or the file of a `mod` is missing.
+    /// When a source cannot be read, parsed or followed, or the file of a `mod` is missing.
     pub fn read(repository: &Path, name: &str, folder: &str) -> anyhow::Result<Self> {
         let folder = if folder.is_empty() { "src".to_owned() } else { format!("{folder}/src") };
         let mut texts = BTreeMap::new();
@@ -40,21 +44,26 @@ impl Package {
     }
 
     /// # Errors
-    /// When a text cannot be parsed, or the file of a `mod` is missing.
+    /// When a text cannot be parsed or followed, or the file of a `mod` is missing.
     pub fn parse(name: &str, folder: &str, texts: &BTreeMap<String, String>) -> anyhow::Result<Self> {
         let declarations = Declarations::read(name, texts)?;
-        let mut files = BTreeMap::new();
-        let mut arrows = Arrows::new();
+        let mut package = Self {
+            folder: folder.to_owned(),
+            files: BTreeMap::new(),
+            arrows: Arrows::new(),
+            re_exports: Arrows::new(),
+        };
         for (path, text) in texts {
             let all = text.lines().count();
-            let references = References::of(&declarations, path);
-            let without_tests = references.as_ref().map_or(0, |references| all.saturating_sub(references.test_lines));
-            files.insert(path.clone(), Lines { all, without_tests });
-            for (to, names) in references.into_iter().flat_map(|references| references.names) {
-                arrows.insert((path.clone(), to), names);
-            }
+            let Some(found) = References::of(&declarations, path) else {
+                package.files.insert(path.clone(), Lines { all, without_tests: 0 });
+                continue;
+            };
+            package.files.insert(path.clone(), Lines { all, without_tests: all.saturating_sub(found.test_lines) });
+            package.arrows.extend(found.names.into_iter().map(|(to, names)| ((path.clone(), to), names)));
+            package.re_exports.extend(found.re_exports.into_iter().map(|(to, names)| ((path.clone(), to), names)));
         }
-        Ok(Self { folder: folder.to_owned(), files, arrows })
+        Ok(package)
     }
 }
 

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use syn::{
-    Arm, Attribute, Field, FieldValue, ImplItem, Item, ItemMod, ItemUse, Lit, Local, Macro, Path, Variant, Visibility,
+    Arm, Attribute, Field, FieldValue, ImplItem, Item, ItemMod, ItemUse, Local, Macro, Meta, Path, Variant, Visibility,
     spanned::Spanned,
     visit::{self, Visit},
 };
 
 use crate::{
-    declarations::{Declarations, Import, Target, plain},
+    declarations::{Declarations, Import, ROOT, Target, plain},
     test_code::{attributes, attributes_in_impl, is_test},
+    tokens::paths,
 };
 
 pub(crate) struct References<'a> {
@@ -19,6 +20,8 @@ pub(crate) struct References<'a> {
     module: usize,
     /// By the file that defines them, the names that are taken.
     pub(crate) names: BTreeMap<String, BTreeSet<String>>,
+    /// As `names`, what is handed on by `pub use`. It is not used here, and so makes no circle; but it may climb.
+    pub(crate) re_exports: BTreeMap<String, BTreeSet<String>>,
     pub(crate) test_lines: usize,
     /// Imported modules by the module and the name that they are imported to. They count by what is used through them.
     modules: HashMap<(usize, String), usize>,
@@ -32,6 +35,7 @@ impl<'a> References<'a> {
             declarations,
             module: source.module,
             names: BTreeMap::new(),
+            re_exports: BTreeMap::new(),
             test_lines: 0,
             modules: HashMap::new(),
             used: HashSet::new(),
@@ -43,6 +47,7 @@ impl<'a> References<'a> {
             }
         }
         references.names.remove(file);
+        references.re_exports.remove(file);
         Some(references)
     }
 
@@ -50,58 +55,40 @@ impl<'a> References<'a> {
         self.names.entry(file).or_default().insert(name);
     }
 
+    /// The file that a path refers to, and the name that it takes of it.
+    fn target(&self, path: &[String]) -> Option<(String, String)> {
+        match self.declarations.resolve(self.module, path)? {
+            Target::Item { file, name } => Some((file, name)),
+            // A single name may be a variable, too.
+            Target::Module(module) if path.len() > 1 => {
+                Some((self.declarations.file(module).to_owned(), path.last()?.clone()))
+            }
+            Target::Module(_) | Target::Outside => None,
+        }
+    }
+
     fn name(&mut self, path: Vec<String>) {
-        if let Some(Target::Item { file, name }) = self.declarations.resolve(self.module, &path) {
+        if let Some((file, name)) = self.target(&path) {
             self.take(file, name);
             self.used.extend(path.into_iter().next().map(|first| (self.module, first)));
         }
     }
 
-    /// The paths of more than one name in what a macro is given; whether a single name is a path is the macro's to say.
-    fn name_all(&mut self, tokens: TokenStream, strings: bool) {
-        let mut path: Vec<String> = Vec::new();
-        let mut colons = 0;
-        let mut after_dot = false;
-        for token in tokens {
-            match token {
-                TokenTree::Ident(ident) => {
-                    if colons != 2 {
-                        self.name_longer(std::mem::take(&mut path));
-                    }
-                    // A field or a method, or a path that begins with `::` or `<T>::`.
-                    let elsewhere = after_dot || colons > 2 || colons == 2 && path.is_empty();
-                    path.push(if elsewhere { String::new() } else { plain(&ident) });
-                    (colons, after_dot) = (0, false);
-                    continue;
-                }
-                TokenTree::Punct(punct) if punct.as_char() == ':' => {
-                    colons += 1;
-                    continue;
-                }
-                TokenTree::Punct(punct) => after_dot = punct.as_char() == '.',
-                TokenTree::Group(group) => {
-                    self.name_all(group.stream(), strings);
-                    after_dot = false;
-                }
-                TokenTree::Literal(literal) => {
-                    if strings && let Lit::Str(text) = Lit::new(literal) {
-                        // As serde's `with` and schemars' `schema_with` have it.
-                        if let Ok(path) = text.parse::<Path>() {
-                            self.name_longer(path.segments.iter().map(|segment| plain(&segment.ident)).collect());
-                        }
-                    }
-                    after_dot = false;
-                }
-            }
-            self.name_longer(std::mem::take(&mut path));
-            colons = 0;
-        }
-        self.name_longer(path);
+    fn name_all(&mut self, tokens: TokenStream, in_strings: bool) {
+        paths(tokens, in_strings).into_iter().for_each(|path| self.name(path));
     }
 
-    fn name_longer(&mut self, path: Vec<String>) {
-        if path.len() > 1 {
-            self.name(path);
+    fn import(&mut self, import: Import) {
+        match (self.declarations.resolve(self.module, &import.path), import.name) {
+            (Some(Target::Module(module)), Some(name)) => {
+                self.modules.insert((self.module, name), module);
+            }
+            // What a glob brings may be used where it cannot be seen: in a macro.
+            (Some(Target::Module(module)), None) => {
+                self.take(self.declarations.file(module).to_owned(), "*".to_owned())
+            }
+            (Some(Target::Item { .. }), _) => self.name(import.path),
+            (Some(Target::Outside) | None, _) => {}
         }
     }
 }
@@ -134,38 +121,39 @@ impl<'ast> Visit<'ast> for References<'_> {
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        // What hands a name on does not use it.
-        if !matches!(item.vis, Visibility::Inherited) {
-            return;
-        }
         for import in Import::all(item) {
-            match self.declarations.resolve(self.module, &import.path) {
-                Some(Target::Module(module)) => {
-                    if let Some(name) = import.name {
-                        self.modules.insert((self.module, name), module);
-                    }
-                }
-                Some(Target::Item { .. }) => self.name(import.path),
-                Some(Target::Outside) | None => {}
+            if matches!(item.vis, Visibility::Inherited) {
+                self.import(import);
+            } else if let Some((file, name)) = self.target(&import.path) {
+                let name = if import.name.is_some() { name } else { format!("{name}::*") };
+                self.re_exports.entry(file).or_default().insert(name);
             }
         }
     }
 
     fn visit_path(&mut self, path: &'ast Path) {
-        if path.leading_colon.is_none() {
-            self.name(path.segments.iter().map(|segment| plain(&segment.ident)).collect());
-        }
+        self.name(names(path));
         visit::visit_path(self, path);
     }
 
     fn visit_macro(&mut self, call: &'ast Macro) {
         self.visit_path(&call.path);
+        if let Some(name) = call.path.get_ident()
+            && let Some(file) = self.declarations.macro_of_parent(self.module, name)
+        {
+            self.take(file.to_owned(), plain(name));
+        }
         self.name_all(call.tokens.clone(), false);
     }
 
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
-        if let syn::Meta::List(list) = &attribute.meta {
-            self.name_all(list.tokens.clone(), true);
+        if attribute.path().segments.len() > 1 {
+            self.visit_path(attribute.path());
+        }
+        match &attribute.meta {
+            Meta::List(list) => self.name_all(list.tokens.clone(), true),
+            Meta::NameValue(pair) => self.visit_expr(&pair.value),
+            Meta::Path(_) => {}
         }
     }
 
@@ -200,6 +188,11 @@ impl<'ast> Visit<'ast> for References<'_> {
             visit::visit_variant(self, variant);
         }
     }
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let root = path.leading_colon.map(|_| ROOT.to_owned());
+    root.into_iter().chain(path.segments.iter().map(|segment| plain(&segment.ident))).collect()
 }
 
 fn lines(item: &impl Spanned) -> usize {

@@ -2,15 +2,10 @@
 
 use syn::{Attribute, ImplItem, Item, Meta, Token, punctuated::Punctuated};
 
-/// Whether these attributes leave an item to tests: `#[test]`, or a `#[cfg]` that does not hold without `test`.
+/// Whether these attributes leave an item to tests: a `#[cfg]` that does not hold without `test`.
 pub(crate) fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
-        let name = attribute.path().segments.last().map(|segment| segment.ident.to_string());
-        match name.as_deref() {
-            Some("test") => true,
-            Some("cfg") => attribute.parse_args::<Meta>().is_ok_and(|condition| needs_test(&condition)),
-            _ => false,
-        }
+        attribute.path().is_ident("cfg") && attribute.parse_args::<Meta>().is_ok_and(|condition| needs_test(&condition))
     })
 }
 
@@ -27,11 +22,6 @@ fn needs_test(condition: &Meta) -> bool {
             }
         }
     }
-}
-
-/// Whether a file is named as a test: `tests.rs`, or a file below `tests/`.
-pub(crate) fn is_test_file(path: &str) -> bool {
-    path.split('/').any(|part| part == "tests" || part == "tests.rs")
 }
 
 pub(crate) fn attributes(item: &Item) -> &[Attribute] {

@@ -137,7 +137,7 @@ fn code_of_tests_does_not_count() {
              }\n",
         ),
         ("a/simulation.rs", "use crate::b::B;"),
-        ("b.rs", "mod tests; pub struct B;"),
+        ("b.rs", "#[cfg(test)] mod tests; pub struct B;"),
         ("b/tests.rs", "use crate::a::A;"),
         ("b/tests/deep.rs", "use crate::a::A;"),
     ];
