@@ -85,9 +85,9 @@ names! {
         // AwsAccount
         IdentityVerified, WrongAccount, InUse,
         // WorkerFleet
-        AllReady, WorkersNotReady, FleetReportNotFound, WorkersNotShown, Launching, Terminating, ScalingDown,
+        AllReady, WorkersNotReady, FleetReportNotFound, WorkersMissing, Launching, Terminating, ScalingDown,
         MinimumAvailable, MinimumUnavailable, UpToDate, AmiFound, AmiNotFound, AmiNotAvailable,
-        TemplateUnresolved, CapacityFound, NoCapacity, OrphansFound, NoOrphans, StrangersFound, TagsLost,
+        TemplateUnresolved, CapacityFound, NoCapacity, OrphansFound, NoOrphans, ForeignInstancesFound, TagsLost,
         NotAdoptable, TagsRefused, TerminationRefused, Updating, ProgressDeadlineExceeded, AllHealthy,
         SomeUnhealthy, TooManyUnhealthy, ReplacementLimitReached, ClusterNameChanged, NoDataYet,
         // Kinds with parameters
@@ -96,7 +96,7 @@ names! {
         Running, CompletionsReached, FailedIndexes, MaxFailedIndexesExceeded, DeadlineExceeded, ResultsReadable,
         // FleetReport
         AllSourcesCollected, SomeSourcesFailed, NoSourceCollected, NeverCollected, SomeObjectsUnreadable,
-        AllAsExpected, SomeBehind, NoFreshReports, NothingExpected, WithinLimits, ListsCut,
+        AllAsExpected, VersionsOutdated, NoFreshReports, NothingExpected, WithinLimits, ListsTruncated,
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn stalled_goes_when_it_is_no_longer_said_and_strangers_stay() {
+    fn stalled_is_removed_when_it_no_longer_applies_and_other_conditions_are_kept() {
         let stalled = Verdict::new(ConditionType::Stalled, true, Reason::InvalidSpec, "fix it");
         let mut stored = merge(&[], &[ready(false, Reason::InvalidSpec), stalled], 1, at(1));
         stored.push(Condition { type_: "FromTomorrow".into(), ..stored[0].clone() });

@@ -11,7 +11,7 @@ use std::{
 use futures::future::{BoxFuture, join_all};
 use kube::{Client, CustomResourceExt, runtime::events::Reporter};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     access::Accounts,
@@ -55,7 +55,7 @@ pub async fn run(
 
     let address = config.metrics_addr;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let _health = DropGuarded(tokio::spawn(health::serve(listener, metrics.clone(), ready.clone())));
+    let _health = AbortOnDropHandle::new(tokio::spawn(health::serve(listener, metrics.clone(), ready.clone())));
 
     let released = CancellationToken::new();
     let (elector, leadership) = match &config.lease {
@@ -78,7 +78,7 @@ pub async fn run(
         }
     };
     // A separate task, so that a slow reconcile does not delay a renewal.
-    let mut election = DropGuarded(tokio::spawn(election));
+    let mut election = AbortOnDropHandle::new(tokio::spawn(election));
 
     let cluster = Cluster {
         client: kube,
@@ -107,17 +107,17 @@ pub async fn run(
     tokio::select! {
         () = leadership.acquired() => {}
         () = shutdown.cancelled() => {}
-        lost = &mut election.0 => return ended(lost),
+        lost = &mut election => return ended(lost),
     }
     if !shutdown.is_cancelled() {
         metrics.set_leading(true);
         tokio::select! {
             () = run_kinds(&ctx, &shutdown) => {}
-            lost = &mut election.0 => return ended(lost),
+            lost = &mut election => return ended(lost),
         }
     }
     released.cancel();
-    ended((&mut election.0).await)
+    ended(election.await)
 }
 
 async fn run_kinds(ctx: &Context, shutdown: &CancellationToken) {
@@ -142,13 +142,4 @@ async fn run_kinds(ctx: &Context, shutdown: &CancellationToken) {
 
 fn ended(outcome: Result<Result<(), Lost>, tokio::task::JoinError>) -> Result<(), Error> {
     outcome.map_err(Error::Elector)?.map_err(Error::Lost)
-}
-
-/// A task that is aborted when this value is dropped.
-struct DropGuarded<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for DropGuarded<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

@@ -68,35 +68,25 @@ fn ec2_id(prefix: &str, value: &str) -> bool {
 }
 
 ids! {
-    /// An EC2 instance, `i-` and hex digits.
     InstanceId: "an instance id (i-0123456789abcdef0)", |v| ec2_id("i-", v);
-    /// A machine image, `ami-` and hex digits.
     ImageId: "an AMI id (ami-0123456789abcdef0)", |v| ec2_id("ami-", v);
-    /// A subnet, `subnet-` and hex digits.
     SubnetId: "a subnet id (subnet-0123456789abcdef0)", |v| ec2_id("subnet-", v);
-    /// A security group, `sg-` and hex digits.
     SecurityGroupId: "a security group id (sg-0123456789abcdef0)", |v| ec2_id("sg-", v);
-    /// A launch template, `lt-` and hex digits.
     LaunchTemplateId: "a launch template id (lt-0123456789abcdef0)", |v| ec2_id("lt-", v);
-    /// A VPC, `vpc-` and hex digits.
     VpcId: "a VPC id (vpc-0123456789abcdef0)", |v| ec2_id("vpc-", v);
-    /// An AWS account, twelve digits.
     AccountId: "an AWS account id (12 digits)", |v| v.len() == 12 && v.bytes().all(|b| b.is_ascii_digit());
-    /// An AWS region, like `eu-west-1`.
     Region: "an AWS region (eu-west-1)", |v| {
         v.len() <= 32
             && v.split('-').count() >= 3
             && v.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && v.ends_with(|c: char| c.is_ascii_digit())
     };
-    /// An instance type, like `m6i.large`.
     InstanceType: "an instance type (m6i.large)", |v| {
         let valid = |part: &str| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         v.len() <= 64 && v.split_once('.').is_some_and(|(family, size)| valid(family) && valid(size))
     };
-    /// An availability zone, like `eu-west-1a`.
     Zone: "an availability zone (eu-west-1a)",
         |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic());
     /// The name of a parameter in Parameter Store: a path like `/app/model`, also with `:version` or as an ARN.
@@ -190,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_another_kind_or_shape_are_refused() {
+    fn ids_of_another_kind_or_format_are_rejected() {
         for bad in ["", "i-", "i-123", "i-0123456789ABCDEF0", "ami-0123456789abcdef0", "i-0123456789abcdef0 "] {
             assert!(InstanceId::try_from(bad).is_err(), "{bad:?}");
         }

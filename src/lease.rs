@@ -97,11 +97,8 @@ pub struct Elector {
 
 /// The lease was lost. The process should exit: another replica may already act on the same objects.
 #[derive(Debug, thiserror::Error)]
-#[error("the lease {namespace}/{name} was lost")]
-pub struct Lost {
-    namespace: String,
-    name: String,
-}
+#[error("the lease {}/{} was lost", .0.namespace, .0.name)]
+pub struct Lost(LeaseName);
 
 impl Elector {
     pub fn new(client: Client, name: LeaseName, holder: String, timings: Timings) -> (Self, Leadership) {
@@ -147,7 +144,7 @@ impl Elector {
         }
         match self.held.send_replace(Held::No) {
             Held::No | Held::Alone => Ok(()),
-            Held::Until(_) => Err(Lost { namespace: self.name.namespace, name: self.name.name }),
+            Held::Until(_) => Err(Lost(self.name)),
         }
     }
 
@@ -156,14 +153,9 @@ impl Elector {
         let sent = Clock.monotonic();
         let current = self.api.get_opt(&self.name.name).await?;
         let Some(current) = current else {
-            let lease = Lease {
-                metadata: ObjectMeta {
-                    name: Some(self.name.name.clone()),
-                    namespace: Some(self.name.namespace.clone()),
-                    ..ObjectMeta::default()
-                },
-                spec: Some(self.spec(None)),
-            };
+            let LeaseName { namespace, name } = self.name.clone();
+            let metadata = ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() };
+            let lease = Lease { metadata, spec: Some(self.spec(None)) };
             return self.settle(sent, self.api.create(&PostParams::default(), &lease).await);
         };
         if !self.may_take(&current) {
@@ -268,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_whose_end_was_slept_through_is_not_held() {
+    fn a_lease_that_expired_during_a_pause_is_not_held() {
         let now = Instant::now();
         let leading = Leadership::until(now + Duration::from_secs(1));
         assert!(leading.is_held(now) && !leading.is_held(now + Duration::from_secs(1)));

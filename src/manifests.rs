@@ -118,13 +118,13 @@ spec:
 ";
 
     #[test]
-    fn what_is_in_order_is_said_to_be_and_what_is_not_muster_s_is_left_out() {
+    fn valid_objects_are_confirmed_and_foreign_kinds_are_skipped() {
         let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: boot}}\n---{FLEET}");
         assert_eq!(checked(&text), (true, "WorkerFleet web: ok\n".into()));
     }
 
     #[test]
-    fn the_examples_are_in_order() {
+    fn the_examples_are_valid() {
         let folders = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
         let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).into_iter().flatten());
         let manifests =
@@ -135,7 +135,7 @@ spec:
     }
 
     #[test]
-    fn what_the_schema_cannot_know_is_checked() {
+    fn rules_beyond_the_schema_are_checked() {
         let report = "
 apiVersion: muster.dev/v1alpha1
 kind: FleetReport
@@ -153,7 +153,7 @@ spec:
     }
 
     #[test]
-    fn a_field_of_another_type_and_a_kind_that_is_not_there_are_checked() {
+    fn fields_of_a_wrong_type_and_unknown_kinds_are_reported() {
         let (valid, text) = checked(&FLEET.replace("replicas: 2", "replicas: two"));
         assert!(!valid && text.contains("invalid type: string \"two\""), "{text}");
         let (valid, text) = checked(&FLEET.replace("WorkerFleet", "Workerfleet"));
@@ -161,7 +161,7 @@ spec:
     }
 
     #[test]
-    fn nothing_to_look_at_is_no_success() {
+    fn a_file_without_muster_objects_is_not_a_success() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(check(&[file.path()], &mut Vec::new()).is_err());
         assert!(check(&[Path::new("no/such/file.yaml")], &mut Vec::new()).is_err());

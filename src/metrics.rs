@@ -3,33 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct KindLabel {
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ErrorLabels {
-    kind: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CallLabels {
-    service: String,
-    operation: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct VersionLabel {
-    version: &'static str,
-}
+/// Names and values.
+type Labels<const N: usize, V = &'static str> = [(&'static str, V); N];
 
 /// Functions that are called before each scrape.
 #[derive(Default)]
@@ -44,10 +24,10 @@ impl std::fmt::Debug for BeforeScrapes {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
-    reconciles: Family<KindLabel, Counter>,
-    errors: Family<ErrorLabels, Counter>,
-    durations: Family<KindLabel, Histogram>,
-    calls: Family<CallLabels, Counter>,
+    reconciles: Family<Labels<1>, Counter>,
+    errors: Family<Labels<2>, Counter>,
+    durations: Family<Labels<1>, Histogram>,
+    calls: Family<Labels<3, String>, Counter>,
     leading: Gauge,
     before_scrapes: BeforeScrapes,
 }
@@ -55,15 +35,15 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("muster");
-        let reconciles = Family::<KindLabel, Counter>::default();
-        let errors = Family::<ErrorLabels, Counter>::default();
-        let durations = Family::<KindLabel, Histogram>::new_with_constructor(|| {
+        let reconciles = Family::<Labels<1>, Counter>::default();
+        let errors = Family::<Labels<2>, Counter>::default();
+        let durations = Family::<Labels<1>, Histogram>::new_with_constructor(|| {
             Histogram::new([0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0])
         });
-        let calls = Family::<CallLabels, Counter>::default();
+        let calls = Family::<Labels<3, String>, Counter>::default();
         let leading = Gauge::default();
-        let build = Family::<VersionLabel, Gauge>::default();
-        build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        let build = Family::<Labels<1>, Gauge>::default();
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         registry.register("reconcile", "Reconciles begun", reconciles.clone());
         registry.register("reconcile_errors", "Reconciles that failed, by the reason shown in Ready", errors.clone());
         registry.register("reconcile_duration_seconds", "How long reconciles took", durations.clone());
@@ -77,17 +57,17 @@ impl Default for Metrics {
 
 impl Metrics {
     pub fn reconciled(&self, kind: &'static str, seconds: f64, failed: Option<&'static str>) {
-        self.reconciles.get_or_create(&KindLabel { kind }).inc();
-        self.durations.get_or_create(&KindLabel { kind }).observe(seconds);
+        self.reconciles.get_or_create(&[("kind", kind)]).inc();
+        self.durations.get_or_create(&[("kind", kind)]).observe(seconds);
         if let Some(reason) = failed {
-            self.errors.get_or_create(&ErrorLabels { kind, reason }).inc();
+            self.errors.get_or_create(&[("kind", kind), ("reason", reason)]).inc();
         }
     }
 
     /// `service` and `operation` are names of the SDK; only those that muster uses occur.
     pub fn called(&self, service: &str, operation: &str, outcome: &'static str) {
-        let labels = CallLabels { service: service.into(), operation: operation.into(), outcome };
-        self.calls.get_or_create(&labels).inc();
+        let labels = [("service", service), ("operation", operation), ("outcome", outcome)];
+        self.calls.get_or_create(&labels.map(|(name, value)| (name, value.to_owned()))).inc();
     }
 
     pub fn set_leading(&self, leading: bool) {

@@ -1,5 +1,7 @@
 //! The tags of the resources that muster creates in AWS.
 
+use std::collections::BTreeMap;
+
 /// The prefix of all tags of muster, which tags of users must not have.
 pub const TAG_PREFIX: &str = "muster.dev:";
 pub const CLUSTER_TAG: &str = "muster.dev:cluster";
@@ -8,6 +10,8 @@ pub const FLEET_TAG: &str = "muster.dev:fleet";
 /// Namespace and name of the owner if it is a WorkerJob. A separate tag, because a fleet and a job can have the same
 /// name.
 pub const JOB_TAG: &str = "muster.dev:job";
+/// The tags that name an owner, one for each kind that runs workers.
+pub const OWNER_TAGS: [&str; 2] = [FLEET_TAG, JOB_TAG];
 pub const OWNER_UID_TAG: &str = "muster.dev:owner-uid";
 /// The role of the instance.
 pub const ROLE_TAG: &str = "muster.dev:role";
@@ -16,3 +20,8 @@ pub const REVISION_TAG: &str = "muster.dev:revision";
 pub const INDEXES_TAG: &str = "muster.dev:indexes";
 /// Where an instance writes the result of its index.
 pub const RESULT_TAG: &str = "muster.dev:result";
+
+/// Namespace and name of the owner that `tags` name.
+pub fn owner(tags: &BTreeMap<String, String>) -> Option<&str> {
+    OWNER_TAGS.iter().find_map(|tag| tags.get(*tag)).map(String::as_str)
+}

@@ -83,14 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn an_intent_that_the_answer_lacks_is_not_acknowledged() {
+    fn an_intent_that_is_missing_from_the_response_is_not_acknowledged() {
         let answer = Acknowledgement::new(vec![1u8], Instant::now());
         assert!(answer.confirm(2, |s| s.iter().find(|i| **i == 2)).is_none());
         assert!(answer.confirm(2, |s| s.first()).is_none());
     }
 
     #[test]
-    fn an_intent_is_sent_within_its_window_and_while_the_lease_is_surely_held() {
+    fn an_intent_is_sent_only_within_its_window_and_while_the_lease_is_held() {
         let timings = Timings::default();
         let (intent, since) = acknowledged();
         let leading = |seconds| Leadership::until(since + Duration::from_secs(seconds));

@@ -4,21 +4,21 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::report::Facts;
 
-/// So many changes in a row are reported at once, and after that one in each pause, so that a fact that never rests
-/// does not become a storm.
+/// This number of consecutive changes is reported immediately, and then one per pause, so that a fact that keeps
+/// changing does not cause a storm of reports.
 const CHANGES_AT_ONCE: i32 = 6;
 const PAUSE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Why a report is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// The agent has just started, which is what a boot looks like to it.
+    /// The agent has just started, which it cannot distinguish from a boot.
     Start,
     Changed,
     Interval,
 }
 
-/// The instance's own moment in each interval, and what was sent last.
+/// The report time of the instance in each interval, and the facts that were sent last.
 #[derive(Debug, Clone)]
 pub struct Cadence {
     interval: SignedDuration,
@@ -30,12 +30,12 @@ pub struct Cadence {
 struct Sent {
     facts: Facts,
     next: Timestamp,
-    /// Where the pauses of the changes reported so far end, one after the other.
+    /// The end of the pauses of all changes that were reported so far.
     rested: Timestamp,
 }
 
 impl Sent {
-    /// The pauses that are left. More than there can be: the clock was set back, and nothing is known of them.
+    /// The remaining pauses. More than possible means that the clock was set back, so they are unknown.
     fn pauses(&self, now: Timestamp) -> SignedDuration {
         let left = self.rested.duration_since(now);
         if left > PAUSE * CHANGES_AT_ONCE { SignedDuration::ZERO } else { left.max(SignedDuration::ZERO) }
@@ -45,7 +45,7 @@ impl Sent {
         self.pauses(now) <= PAUSE * (CHANGES_AT_ONCE - 1)
     }
 
-    /// Whether the instance's moment has come, or is so far off that the clock must have been set back.
+    /// Whether the report time of the instance is reached, or so far away that the clock must have been set back.
     fn is_over(&self, interval: SignedDuration, now: Timestamp) -> bool {
         self.next <= now || self.next.duration_since(now) > interval
     }
@@ -76,7 +76,7 @@ impl Cadence {
         self.sent = Some(Sent { facts, next, rested });
     }
 
-    /// The instance's next moment after `now`.
+    /// The next report time of the instance after `now`.
     pub fn next_after(&self, now: Timestamp) -> Timestamp {
         let interval = self.interval.as_millis().max(1);
         let offset = self.offset.as_millis();
@@ -86,8 +86,8 @@ impl Cadence {
     }
 }
 
-/// Spreads instances over the interval, each always at the same place: FNV-1a of the id, mixed so that ids that differ in
-/// their last digit only are far apart.
+/// Spreads instances over the interval, each always at the same offset: FNV-1a of the ID, mixed so that IDs that differ
+/// only in the last digit are far apart.
 fn offset(instance_id: &str, interval: SignedDuration) -> SignedDuration {
     let mut hash = instance_id
         .bytes()
@@ -111,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_report_is_due_at_once() {
+    fn the_first_report_is_due_immediately() {
         assert_eq!(Cadence::new("i-1", HOUR).due(&facts(), at("2026-01-01T00:00:00Z")), Some(Why::Start));
     }
 
     #[test]
-    fn nothing_is_due_until_the_machines_moment() {
+    fn no_report_is_due_before_the_report_time_of_the_instance() {
         let mut cadence = Cadence::new("i-1", HOUR);
         let start = at("2026-01-01T00:00:00Z");
         cadence.sent(facts(), start);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_fact_is_due_at_once_and_only_once() {
+    fn a_changed_fact_is_reported_immediately_and_only_once() {
         let mut cadence = Cadence::new("i-1", HOUR);
         let start = at("2026-01-01T00:00:00Z");
         cadence.sent(facts(), start);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_that_never_rest_are_reported_a_few_times_and_then_with_pauses() {
+    fn facts_that_keep_changing_are_reported_a_few_times_and_then_at_intervals() {
         let mut cadence = Cadence::new("i-1", SignedDuration::from_hours(24));
         let start = at("2026-01-01T00:00:00Z");
         cadence.sent(facts(), start);
@@ -155,13 +155,13 @@ mod tests {
             }
         }
         assert_eq!(reported, [0, 1, 2, 3, 4, 5, 6, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55]);
-        // After a rest they are news again.
+        // After a while without changes, they are reported immediately again.
         let later = start + SignedDuration::from_hours(3);
         assert_eq!(cadence.due(&facts(), later), Some(Why::Changed));
     }
 
     #[test]
-    fn a_clock_that_is_set_back_silences_nobody() {
+    fn reports_continue_when_the_clock_is_set_back() {
         let (wrong, right) = (at("2036-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"));
         let mut cadence = Cadence::new("i-1", HOUR);
         cadence.sent(facts(), wrong);
@@ -176,16 +176,16 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_keeps_its_moment_over_restarts() {
+    fn an_instance_keeps_its_report_time_across_restarts() {
         let (first, second) = (Cadence::new("i-0abc", HOUR), Cadence::new("i-0abc", HOUR));
         let now = at("2026-01-01T12:34:56Z");
         assert_eq!(first.next_after(now), second.next_after(now));
-        // Written down: another value would move every machine of every fleet at an upgrade.
+        // Fixed values: other ones would change the report time of all instances at an upgrade.
         assert_eq!(offset("i-0abc", HOUR), SignedDuration::from_millis(2_057_701));
     }
 
     #[test]
-    fn machines_are_spread_over_the_interval() {
+    fn instances_are_spread_over_the_interval() {
         let mut minutes = [0_u32; 60];
         for n in 0..6000 {
             let offset = offset(&format!("i-{n:017x}"), HOUR);

@@ -19,25 +19,25 @@ pub struct Cli {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Keep running and report: at start, when a fact changes, and once per interval, at an offset of the instance's own.
+    /// Keep running and report: at start, when a fact changes, and once per interval, at an offset derived from its ID.
     Run,
     /// Report once and exit.
     Once {
         /// Print the report instead of uploading it.
         #[arg(long)]
         print: bool,
-        /// How many times to try before giving up.
+        /// The number of attempts.
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         attempts: u32,
     },
-    /// Check the configuration, print what is wrong with it, and exit.
+    /// Check the configuration, print its errors, and exit.
     Check,
 }
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct Options {
     /// The configuration file. Without one, flags and environment must give all required values [default:
-    /// /etc/muster-agent/agent.toml, if it is there]
+    /// /etc/muster-agent/agent.toml, if it exists]
     #[arg(long, global = true, env = "MUSTER_AGENT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Bucket to report to; overrides `bucket` in the file.
@@ -52,7 +52,7 @@ pub struct Options {
     /// Region of the bucket; overrides `region` in the file.
     #[arg(long, global = true, env = "MUSTER_AGENT_REGION")]
     pub region: Option<String>,
-    /// The instance's name where it has no Name tag to read; overrides `name` in the file.
+    /// Name of the instance if its Name tag cannot be read; overrides `name` in the file.
     #[arg(long, global = true, env = "MUSTER_AGENT_NAME")]
     pub name: Option<String>,
     /// The log filter: for example `muster_agent=debug`, or `debug` to include the SDK.
@@ -86,13 +86,13 @@ mod tests {
     use crate::config::DEFAULT_CONFIG;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn the_help_names_the_configuration_file_that_is_read() {
+    fn the_help_names_the_configuration_file() {
         let help = Cli::command().render_long_help().to_string();
-        assert!(help.contains(&format!("{DEFAULT_CONFIG}, if it is there")), "{help}");
+        assert!(help.contains(&format!("{DEFAULT_CONFIG}, if it exists")), "{help}");
     }
 }

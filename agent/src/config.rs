@@ -1,4 +1,4 @@
-//! The configuration file and what flags say on top of it, checked once into types that cannot be wrong.
+//! The configuration file and the flags that override it, validated once into types that exclude invalid values.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,18 +7,18 @@ use jiff::SignedDuration;
 use regex_lite::Regex;
 use serde::Deserialize;
 
-/// Read when no other file is named.
+/// The file that is read if no other file is given.
 pub const DEFAULT_CONFIG: &str = "/etc/muster-agent/agent.toml";
 
-/// How the object is named.
+/// The style of the key of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyStyle {
     /// `<prefix>/i-0123456789abcdef0.json`
     #[default]
     InstanceId,
-    /// `<prefix>/arn:aws:ec2:<region>:<account>:instance/i-0123456789abcdef0.json`, which a bucket policy can allow to
-    /// this one instance alone with `${ec2:SourceInstanceARN}`.
+    /// `<prefix>/arn:aws:ec2:<region>:<account>:instance/i-0123456789abcdef0.json`, which a bucket policy can restrict to
+    /// this instance with `${ec2:SourceInstanceARN}`.
     InstanceArn,
 }
 
@@ -28,18 +28,18 @@ pub struct Config {
     /// Without slashes around it; may be empty.
     pub prefix: String,
     pub key: KeyStyle,
-    /// Where the bucket is. None: where the instance is.
+    /// The region of the bucket. None: the region of the instance.
     pub region: Option<String>,
     pub name: Option<String>,
     pub interval: SignedDuration,
     pub check_interval: Duration,
     pub app_version: Option<Source>,
     pub processes: Vec<Source>,
-    /// Where the kernel's files are.
+    /// The folder of the kernel's files.
     pub proc: PathBuf,
 }
 
-/// Where facts come from.
+/// A source of facts.
 #[derive(Debug, Clone)]
 pub enum Source {
     Command(CommandSource),
@@ -48,7 +48,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// As messages name it.
+    /// The name of the source in messages.
     pub fn name(&self) -> String {
         match self {
             Self::Command(command) => format!("`{}`", command.program),
@@ -80,7 +80,7 @@ pub struct JsonSource {
     pub pointer: String,
 }
 
-/// What flags and environment said.
+/// The settings from flags and environment.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     pub bucket: Option<String>,
@@ -137,7 +137,7 @@ struct RawSource {
 }
 
 impl Config {
-    /// Reads the file (a missing one counts only if it was asked for by name) and lets the overrides win.
+    /// Reads the file and applies the overrides. A missing file is an error only if it was given by name.
     pub fn load(path: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
         let asked = path.is_some();
         let path = path.unwrap_or(Path::new(DEFAULT_CONFIG));
@@ -166,7 +166,7 @@ impl Config {
             processes,
             machine: RawMachine { proc },
         } = file;
-        // A variable that is set to nothing says nothing.
+        // An empty variable counts as not set.
         let said = |flag: Option<String>, file: Option<String>| {
             flag.filter(|text| !text.is_empty()).or(file).filter(|text| !text.is_empty())
         };

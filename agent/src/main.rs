@@ -18,12 +18,12 @@ fn main() -> ExitCode {
         }
     };
     let ended = runtime.block_on(muster_agent::run::main(cli));
-    // A file system that hangs does not hold up the end.
+    // A file system that hangs does not delay the exit.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The chain on one line: what failed, then why.
+            // The error and its causes on one line.
             eprintln!("muster-agent: {error:#}");
             ExitCode::FAILURE
         }

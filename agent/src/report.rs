@@ -1,24 +1,24 @@
-//! What is reported: the fields that shell reporters in the field write, and no others.
+//! The content of a report: the fields that shell reporters write, and no others.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::clock;
-use crate::machine::Machine;
+use crate::instance::Instance;
 
-/// Readers refuse larger objects by default.
+/// FleetReports reject larger objects by default.
 pub const LARGEST: usize = 1024 * 1024;
-/// What of that may be processes: the rest is for the other fields.
+/// The part of it for processes; the rest is for the other fields.
 pub const ROOM_FOR_PROCESSES: usize = LARGEST - 64 * 1024;
 
 /// One element of `processes`.
 pub type Entry = Map<String, Value>;
 
-/// All that makes two reports differ but for when they were made.
+/// The content of a report, except for its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    pub machine: Machine,
+    pub instance: Instance,
     pub name: Option<String>,
     pub app_version: Option<String>,
     /// `None`: none of its sources could be read.
@@ -26,7 +26,7 @@ pub struct Facts {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the report is {0} bytes, and readers refuse more than {LARGEST}: report fewer processes or keys")]
+#[error("the report has {0} bytes, and FleetReports reject more than {LARGEST}: report fewer processes or keys")]
 pub struct TooLarge(usize);
 
 #[derive(Debug, Serialize)]
@@ -45,15 +45,15 @@ struct Report<'a> {
 }
 
 impl Facts {
-    /// The object's body. Times are the instance's local ones, with their offset where the format has one.
+    /// The body of the object. Times are local times of the instance, with their offset if the format has one.
     pub fn body(&self, now: Timestamp) -> Result<Vec<u8>, TooLarge> {
         let report = Report {
             update_date: clock::local(now).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
-            os_start_date: clock::local(self.machine.booted).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            instance_id: &self.machine.instance_id,
+            os_start_date: clock::local(self.instance.booted).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            instance_id: &self.instance.instance_id,
             instance_name: self.name.as_deref(),
-            instance_type: &self.machine.instance_type,
-            instance_life_cycle: self.machine.life_cycle.as_str(),
+            instance_type: &self.instance.instance_type,
+            instance_life_cycle: self.instance.life_cycle.as_str(),
             app_version: self.app_version.as_deref(),
             processes: self.processes.as_deref(),
         };
@@ -65,14 +65,14 @@ impl Facts {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::machine::tests::machine;
+    use crate::instance::tests::instance;
 
     pub(crate) fn facts() -> Facts {
         let mut process = Map::new();
         process.insert("module_A_filename".into(), "a-1.2.bin".into());
         process.insert("module_B_filename".into(), "b-3.4.bin".into());
         Facts {
-            machine: machine(),
+            instance: instance(),
             name: Some("web_red_1".into()),
             app_version: Some("red-1.8.5".into()),
             processes: Some(vec![process]),
@@ -86,7 +86,7 @@ pub(crate) mod tests {
     #[test]
     fn a_report_has_the_fields_of_the_shell_reporters() {
         let mut report = report(&facts());
-        // These two are in the zone of the machine that runs the test.
+        // These two are in the time zone of the host that runs the test.
         let update_date: String = report["update_date"].as_str().unwrap().to_owned();
         assert_eq!(update_date.parse::<Timestamp>().unwrap(), "2026-01-02T03:04:05Z".parse().unwrap());
         assert!(update_date.len() == 25, "{update_date}");
@@ -114,19 +114,19 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_facts_are_omitted() {
         let report = report(&Facts { name: None, app_version: None, processes: None, ..facts() });
         let keys: Vec<&String> = report.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["update_date", "os_start_date", "instance_id", "instance_type", "instance_life_cycle"]);
     }
 
     #[test]
-    fn no_processes_are_an_empty_list() {
+    fn a_report_without_processes_has_an_empty_list() {
         assert_eq!(report(&Facts { processes: Some(Vec::new()), ..facts() })["processes"], Value::Array(Vec::new()));
     }
 
     #[test]
-    fn a_report_that_nobody_would_read_is_not_made() {
+    fn a_report_larger_than_the_limit_is_an_error() {
         let mut large = facts();
         large.app_version = Some("x".repeat(LARGEST));
         assert!(large.body(Timestamp::UNIX_EPOCH).is_err());

@@ -14,8 +14,8 @@ use crate::cadence::{Cadence, Why};
 use crate::cli::{Cli, Command};
 use crate::clock;
 use crate::config::Config;
+use crate::instance::{Instance, InstanceReader};
 use crate::key::object_key;
-use crate::machine::{Machine, MachineReader};
 use crate::report::{Facts, ROOM_FOR_PROCESSES};
 use crate::sources;
 use crate::upload::{Uploader, backoff};
@@ -31,24 +31,24 @@ pub async fn main(cli: Cli) -> anyhow::Result<()> {
 
 struct Agent {
     config: Config,
-    machine: MachineReader,
+    instance: InstanceReader,
 }
 
 impl Agent {
     fn new(config: Config) -> Self {
-        let machine = MachineReader::new(&ProviderConfig::default(), &config.proc);
-        Self { config, machine }
+        let instance = InstanceReader::new(&ProviderConfig::default(), &config.proc);
+        Self { config, instance }
     }
 
-    /// Reads everything anew. A source that fails is logged and left out: what is known is worth reporting, and a
-    /// version that is missing shows where a wrong one would hide.
+    /// Reads all facts again. A source that fails is logged and omitted: the other facts are still reported, and a missing
+    /// version is noticed more easily than a wrong one.
     async fn gather(&self) -> anyhow::Result<Facts> {
-        let machine = self.machine.read().await?;
+        let instance = self.instance.read().await?;
         let app_version = match &self.config.app_version {
             None => None,
             Some(source) => sources::value(source).await.map_err(|error| left_out("app_version", error)).ok(),
         };
-        // A list that is empty says that nothing runs. Where no source could be read, that is not known.
+        // An empty list means that nothing runs. If no source could be read, this is unknown.
         let mut processes = self.config.processes.is_empty().then(Vec::new);
         let mut room = ROOM_FOR_PROCESSES;
         for source in &self.config.processes {
@@ -57,17 +57,17 @@ impl Agent {
                 Err(error) => left_out("processes", error),
             }
         }
-        let name = machine.name.clone().or_else(|| self.config.name.clone());
-        Ok(Facts { machine, name, app_version, processes })
+        let name = instance.name.clone().or_else(|| self.config.name.clone());
+        Ok(Facts { instance, name, app_version, processes })
     }
 
-    async fn uploader(&self, machine: &Machine) -> Uploader {
+    async fn uploader(&self, instance: &Instance) -> Uploader {
         let Config { bucket, prefix, key, region, .. } = &self.config;
-        let region = region.clone().unwrap_or_else(|| machine.region.clone());
-        // With the region given, the SDK does not go and look for one.
-        let here = Region::new(machine.region.clone());
+        let region = region.clone().unwrap_or_else(|| instance.region.clone());
+        // With the region given, the SDK does not search for one.
+        let here = Region::new(instance.region.clone());
         let sdk = aws_config::defaults(BehaviorVersion::latest()).region(here).load().await;
-        Uploader::new(&sdk, region, bucket.clone(), object_key(prefix, *key, machine))
+        Uploader::new(&sdk, region, bucket.clone(), object_key(prefix, *key, instance))
     }
 
     async fn once(&self, print: bool, attempts: u32) -> anyhow::Result<()> {
@@ -90,7 +90,7 @@ impl Agent {
 
     async fn report(&self) -> anyhow::Result<()> {
         let facts = self.gather().await?;
-        let uploader = self.uploader(&facts.machine).await;
+        let uploader = self.uploader(&facts.instance).await;
         uploader.put(facts.body(clock::now())?).await?;
         tracing::info!(to = %uploader.address(), "reported");
         Ok(())
@@ -106,13 +106,13 @@ impl Agent {
                 tokio::time::sleep(wait).await;
             };
             tokio::select! {
-                // A report under way is given up: it is whole in the bucket or not there at all.
+                // A report that is being sent is cancelled: the bucket contains either the complete object or none.
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = turn => {}
             }
         }
-        tracing::info!("told to stop");
+        tracing::info!("stopping on a signal");
         Ok(())
     }
 }
@@ -124,9 +124,9 @@ struct Resident<'a> {
 }
 
 impl Resident<'_> {
-    /// Looks once and reports if a report is due. Answers how long to wait before the next look.
+    /// Checks once, and sends a report if one is due. Returns the delay until the next check.
     async fn turn(&mut self) -> Duration {
-        match self.look().await {
+        match self.check().await {
             Ok(next) => {
                 self.failures = 0;
                 until(next, self.agent.config.check_interval)
@@ -140,13 +140,13 @@ impl Resident<'_> {
         }
     }
 
-    async fn look(&mut self) -> anyhow::Result<Timestamp> {
+    async fn check(&mut self) -> anyhow::Result<Timestamp> {
         let facts = self.agent.gather().await?;
         let (cadence, uploader) = match &mut self.cadence {
             Some(known) => known,
             none @ None => {
-                let cadence = Cadence::new(&facts.machine.instance_id, self.agent.config.interval);
-                none.insert((cadence, self.agent.uploader(&facts.machine).await))
+                let cadence = Cadence::new(&facts.instance.instance_id, self.agent.config.interval);
+                none.insert((cadence, self.agent.uploader(&facts.instance).await))
             }
         };
         if let Some(why) = cadence.due(&facts, clock::now()) {
@@ -175,10 +175,10 @@ fn say(text: &str) -> anyhow::Result<()> {
 
 fn left_out(field: &'static str, error: sources::SourceError) {
     let error = anyhow::Error::new(error);
-    tracing::warn!(field, error = format!("{error:#}"), "left out of the report");
+    tracing::warn!(field, error = format!("{error:#}"), "omitted from the report");
 }
 
-/// The next look: as often as asked, and no later than the instance's moment.
+/// The delay until the next check: at most the check interval, and no later than the report time of the instance.
 fn until(next: Timestamp, check_interval: Duration) -> Duration {
     let left = Duration::try_from(next.duration_since(clock::now())).unwrap_or_default();
     left.clamp(Duration::from_millis(10), check_interval)

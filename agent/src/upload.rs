@@ -10,19 +10,19 @@ use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_types::SdkConfig;
 
-/// Waits grow from the first to the last between attempts.
+/// The first and the longest delay between attempts.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LAST_WAIT: Duration = Duration::from_secs(300);
 
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
-    #[error("S3 refused s3://{bucket}/{key} with {code}: {message}")]
+    #[error("S3 rejected s3://{bucket}/{key} with {code}: {message}")]
     Refused { bucket: String, key: String, code: String, message: String },
     #[error("s3://{bucket}/{key} could not be written: {cause}")]
     Unreachable { bucket: String, key: String, cause: String },
 }
 
-/// Writes one instance's object.
+/// Writes the object of one instance.
 #[derive(Debug, Clone)]
 pub struct Uploader {
     client: Client,
@@ -71,15 +71,15 @@ impl Uploader {
     }
 }
 
-/// The error and its causes on one line, without the SDK's dump of itself.
+/// The error and its causes on one line, without the debug output of the SDK.
 fn reasons(error: &dyn std::error::Error) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
     let texts = chain.map(|error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
     texts.collect::<Vec<_>>().join(": ")
 }
 
-/// How long to wait after so many failures in a row: twice as long each time, and anything up to that, so that a fleet
-/// that lost S3 at one moment does not come back at one moment. `random` is in `0.0..1.0`.
+/// The delay after this number of consecutive failures: random, with a maximum that doubles each time, so that the
+/// instances of a fleet do not retry at the same time after an outage of S3. `random` is in `0.0..1.0`.
 pub fn backoff(failures: u32, random: f64) -> Duration {
     let longest = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures)).min(LAST_WAIT);
     FIRST_WAIT.max(longest.mul_f64(random.clamp(0.0, 1.0)))
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_up_to_a_limit_and_never_vanish() {
+    fn retry_delays_grow_up_to_a_limit_and_are_never_zero() {
         let longest: Vec<u64> = (0..12).map(|failures| backoff(failures, 1.0).as_secs()).collect();
         assert_eq!(longest, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         assert!((0..40).all(|failures| backoff(failures, 0.0) == FIRST_WAIT));

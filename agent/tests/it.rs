@@ -153,7 +153,7 @@ async fn a_worker_reports_at_start_and_when_its_application_changes() {
 }
 
 #[tokio::test]
-async fn a_report_can_be_shown_or_sent_once() {
+async fn a_report_can_be_printed_or_sent_once() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
     let shown = agent(&sandbox, &id, "once --print").await;
@@ -172,7 +172,7 @@ async fn a_report_can_be_shown_or_sent_once() {
 }
 
 #[tokio::test]
-async fn what_passes_is_tried_again_and_what_does_not_is_said() {
+async fn transient_errors_are_retried_and_permanent_errors_are_logged() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
     let slow = FaultAction::Error { code: "SlowDown".into(), message: None, status: None };
@@ -185,12 +185,12 @@ async fn what_passes_is_tried_again_and_what_does_not_is_said() {
     sandbox.add_fault(Fault::always("s3", "PutObject", denied));
     let refused = agent(&sandbox, &id, "once --attempts 1").await;
     assert_eq!(refused.exit_code, Some(1));
-    let expected = format!("muster-agent: tried once: S3 refused s3://{BUCKET}/prod/{id}.json with AccessDenied: no");
+    let expected = format!("muster-agent: tried once: S3 rejected s3://{BUCKET}/prod/{id}.json with AccessDenied: no");
     assert!(refused.stderr.contains(&expected), "{refused:?}");
 }
 
 #[tokio::test]
-async fn a_source_that_fails_is_left_out_and_named() {
+async fn a_source_that_fails_is_omitted_and_named() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
     let output = sandbox
@@ -201,12 +201,12 @@ async fn a_source_that_fails_is_left_out_and_named() {
     let shown = agent(&sandbox, &id, "once --print").await;
     let report: Value = serde_json::from_str(&shown.stdout).unwrap_or_else(|_| panic!("{shown:?}"));
     assert_eq!((report.get("app_version"), report["processes"].as_array().unwrap().len()), (None, 2));
-    assert!(shown.stderr.contains("left out of the report field=\"app_version\""), "{shown:?}");
+    assert!(shown.stderr.contains("omitted from the report field=\"app_version\""), "{shown:?}");
     assert!(shown.stderr.contains("`cat` ended with exit status: 1"), "{shown:?}");
 }
 
 #[tokio::test]
-async fn what_may_not_be_read_is_named_and_is_no_empty_list() {
+async fn an_unreadable_source_is_named_and_is_not_an_empty_list() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
     // Root may read everything unless these capabilities are taken from it.
@@ -218,12 +218,12 @@ async fn what_may_not_be_read_is_named_and_is_no_empty_list() {
     let shown = sandbox.run_in_worker(&id, &command, LONG).await.unwrap();
     let report: Value = serde_json::from_str(&shown.stdout).unwrap_or_else(|_| panic!("{shown:?}"));
     assert_eq!(report.get("processes"), None, "{shown:?}");
-    assert!(shown.stderr.contains("left out of the report field=\"processes\" error=\"cannot read "), "{shown:?}");
+    assert!(shown.stderr.contains("omitted from the report field=\"processes\" error=\"cannot read "), "{shown:?}");
     assert!(shown.stderr.contains("/app: Permission denied"), "{shown:?}");
 }
 
 #[tokio::test]
-async fn metadata_that_is_late_is_waited_for() {
+async fn the_agent_waits_for_metadata_that_is_late() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
     let command = format!("AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 {AGENT} --bucket b once --attempts 2");
@@ -233,7 +233,7 @@ async fn metadata_that_is_late_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_machine_without_a_role_is_told_so_on_one_line() {
+async fn an_instance_without_a_role_logs_one_line_about_it() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
     let command = format!("AWS_EC2_METADATA_DISABLED=true {AGENT} --bucket b --region eu-west-1 once --attempts 1");
@@ -244,7 +244,7 @@ async fn a_machine_without_a_role_is_told_so_on_one_line() {
 }
 
 #[tokio::test]
-async fn an_output_that_nobody_takes_is_an_error_and_no_panic() {
+async fn a_closed_output_is_an_error_and_not_a_panic() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
     let command = format!("{AGENT} --bucket b check >/dev/full");
@@ -254,7 +254,7 @@ async fn an_output_that_nobody_takes_is_an_error_and_no_panic() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_the_resident_agent() {
+async fn sigterm_stops_the_running_agent() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
     let command = format!(
@@ -269,21 +269,21 @@ async fn sigterm_ends_the_resident_agent() {
     let (ended, ()) = tokio::join!(ended, told);
     let ended = ended.unwrap();
     assert_eq!(ended.exit_code, Some(0), "{ended:?}");
-    assert!(ended.stderr.contains("told to stop"), "{ended:?}");
+    assert!(ended.stderr.contains("stopping on a signal"), "{ended:?}");
 }
 
 #[tokio::test]
-async fn a_machine_without_metadata_is_told_so() {
+async fn a_host_without_metadata_reports_an_error() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
     let command = format!("AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 {AGENT} --bucket b once --attempts 1");
     let output = sandbox.run_in_worker(&id, &command, LONG).await.unwrap();
     assert_eq!(output.exit_code, Some(1));
-    assert!(output.stderr.contains("from the instance metadata service (it is there on EC2 instances"), "{output:?}");
+    assert!(output.stderr.contains("from the instance metadata service (it requires an EC2 instance"), "{output:?}");
 }
 
 #[tokio::test]
-async fn generated_reports_look_like_the_agents() {
+async fn generated_reports_have_the_same_fields_as_the_agents() {
     let sandbox = sandbox(false).await;
     let id = worker(&sandbox).await;
     let shown = agent(&sandbox, &id, "once --print").await;
@@ -295,14 +295,14 @@ async fn generated_reports_look_like_the_agents() {
 }
 
 #[test]
-fn the_configuration_that_is_shipped_is_good() {
+fn the_example_configuration_is_valid() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("agent.example.toml");
     let config = muster_agent::config::Config::load(Some(&path), Default::default()).unwrap();
     assert_eq!(config.bucket, "app-report-bucket");
 }
 
 #[test]
-fn units_have_no_ordering_cycle_and_the_report_at_boot_no_random_delay() {
+fn units_have_no_ordering_cycle_and_the_boot_report_has_no_random_delay() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
     let units = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
     let units: Vec<String> = units.collect();

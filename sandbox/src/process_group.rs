@@ -1,8 +1,8 @@
 //! Processes that cannot outlive the one that started them, whichever way that one ends.
 //!
 //! Two tiny shells do it, since a killed owner runs no code of its own. The *anchor* leads a process group that every
-//! process started here joins. The *janitor* stands outside of that group and holds the read end of a pipe whose only
-//! writer is the owner: when the owner is gone, also by SIGKILL, the kernel closes the pipe, and the janitor kills the
+//! process started here joins. The *watchdog* stands outside of that group and holds the read end of a pipe whose only
+//! writer is the owner: when the owner is gone, also by SIGKILL, the kernel closes the pipe, and the watchdog kills the
 //! group and removes its folder.
 
 use std::{
@@ -19,10 +19,10 @@ use nix::{
     unistd::Pid,
 };
 
-/// `$1` is the process group, `$2` the folder. The janitor makes the folder itself, so that there is never one without
-/// a janitor. It kills more than once for a process that was just being started, and not until nobody answers, since the
+/// `$1` is the process group, `$2` the folder. The watchdog makes the folder itself, so that there is never one without
+/// a watchdog. It kills more than once for a process that was just being started, and not until nobody answers, since the
 /// dead answer too until somebody reaps them.
-const JANITOR: &str = r#"
+const WATCHDOG: &str = r#"
 trap '' INT TERM HUP QUIT
 umask 077
 mkdir -p -- "$2" && echo ready || exit 1
@@ -45,7 +45,7 @@ pub struct ProcessGroup {
     folder: PathBuf,
     id: i32,
     anchor: Child,
-    janitor: Child,
+    watchdog: Child,
 }
 
 impl ProcessGroup {
@@ -60,8 +60,8 @@ impl ProcessGroup {
             .current_dir("/")
             .spawn()?;
         let id = anchor.id() as i32;
-        let janitor = Command::new("sh")
-            .args(["-c", JANITOR, "muster-janitor", &id.to_string()])
+        let watchdog = Command::new("sh")
+            .args(["-c", WATCHDOG, "muster-watchdog", &id.to_string()])
             .arg(&folder)
             .process_group(0)
             .stdin(Stdio::piped())
@@ -69,18 +69,18 @@ impl ProcessGroup {
             .stderr(Stdio::null())
             .current_dir("/")
             .spawn();
-        let mut janitor = match janitor {
-            Ok(janitor) => janitor,
+        let mut watchdog = match watchdog {
+            Ok(watchdog) => watchdog,
             Err(error) => {
                 end(&mut anchor);
                 return Err(error);
             }
         };
         let mut answer = String::new();
-        if let Some(stdout) = janitor.stdout.take() {
+        if let Some(stdout) = watchdog.stdout.take() {
             BufReader::new(stdout).read_line(&mut answer)?;
         }
-        let group = Self { folder, id, anchor, janitor };
+        let group = Self { folder, id, anchor, watchdog };
         match answer.trim() {
             "ready" => Ok(group),
             _ => Err(io::Error::other(format!("cannot make the folder {}", group.folder.display()))),
@@ -117,8 +117,8 @@ impl Drop for ProcessGroup {
         // The anchor is a member not yet waited for, so the number cannot have passed to another group.
         let _ = killpg(Pid::from_raw(self.id), Signal::SIGKILL);
         end(&mut self.anchor);
-        drop(self.janitor.stdin.take());
-        let _ = self.janitor.wait();
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
     }
 }
 
@@ -160,13 +160,13 @@ impl Process {
         Ok(())
     }
 
-    /// An error text for a process that ended when it should not have: its name, how it ended, and its last words.
-    pub fn obituary(&self, status: ExitStatus) -> String {
-        format!("{} ended unexpectedly ({status}); it said last:\n{}", self.name, self.last_words())
+    /// An error text for a process that ended when it should not have: its name, its exit status, and the end of its log.
+    pub fn unexpected_exit(&self, status: ExitStatus) -> String {
+        format!("{} ended unexpectedly ({status}); the end of its log:\n{}", self.name, self.log_tail())
     }
 
     /// The last lines of its log.
-    pub fn last_words(&self) -> String {
+    pub fn log_tail(&self) -> String {
         let mut text = Vec::new();
         let _ = File::open(&self.log).and_then(|mut log| log.read_to_end(&mut text));
         let text = String::from_utf8_lossy(&text);

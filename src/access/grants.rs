@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn no_grant_means_nobody() {
+    fn without_a_grant_no_namespace_has_access() {
         let refused = check(&[], "WorkerFleet", &namespace("ml"), &[]).unwrap_err();
         assert!(refused.contains("{namespaces: {names: [ml]}, kinds: [WorkerFleet]}"), "{refused}");
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_must_be_named_too() {
+    fn every_resource_that_is_used_must_be_granted() {
         let grants = [grant(&["ml"], &["*"])];
         let profile = |name: &str| [Claim::InstanceProfile(name.into())];
         assert!(check(&grants, "WorkerFleet", &namespace("ml"), &profile("worker")).is_ok());
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_grants_what_is_below_it() {
+    fn a_path_grants_all_paths_below_it() {
         let grants = [grant(&["ml"], &["*"])];
         let checked =
             |path: &str| check(&grants, "WorkerFleet", &namespace("ml"), &[Claim::ParameterPath(path.into())]);

@@ -29,7 +29,12 @@ use crate::{
         fields::{AwsRef, AwsStatus},
     },
     ids::{AccountId, Region, Uid},
-    k8s::references::References,
+    k8s::{
+        changes,
+        live::Live,
+        object::Object,
+        references::{References, is_synced},
+    },
 };
 
 /// The known AwsAccounts, shared by all reconcilers. The reconcile of an AwsAccount adds it; it is removed when it is
@@ -89,22 +94,7 @@ impl Accounts {
     /// The name of each AwsAccount that changes.
     pub fn changes(&self) -> impl Stream<Item = String> + Send + use<> {
         let accounts = self.clone();
-        futures::stream::unfold(self.changes.subscribe(), move |mut changes| {
-            let accounts = accounts.clone();
-            async move {
-                match changes.recv().await {
-                    Ok(account) => Some((vec![account], changes)),
-                    // Changes were missed, so any account may have changed.
-                    Err(broadcast::error::RecvError::Lagged(_)) => Some((accounts.names(), changes)),
-                    Err(broadcast::error::RecvError::Closed) => None,
-                }
-            }
-        })
-        .flat_map(futures::stream::iter)
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
+        changes::stream(self.changes.subscribe(), move || accounts.lock().keys().cloned().collect())
     }
 
     pub fn set(&self, account: &AwsAccount, state: State) {
@@ -154,59 +144,27 @@ impl Accounts {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn knows_namespaces(&self) -> bool {
-        use futures::FutureExt;
-        let synced = |store: &Store<_>| store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok());
-        self.namespaces.get().is_some_and(synced)
-    }
-
     /// A namespace that is not known yet has no labels, so no label selector matches it.
     fn namespace<'a>(&self, name: &'a str) -> grants::Namespace<'a> {
         let found = self.namespaces.get().and_then(|store| store.get(&ObjectRef::new(name)));
         grants::Namespace { name, labels: found.map(|n| n.labels().clone()).unwrap_or_default() }
     }
-}
 
-/// Who requests a session, and for what.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    pub kind: &'a str,
-    pub namespace: &'a str,
-    pub aws: &'a AwsRef,
-    /// `status.aws` of the object. An account or region that differs from it is refused.
-    pub pinned: Option<&'a AwsStatus>,
-    pub claims: &'a [Claim],
-}
-
-/// Why there is no session.
-#[derive(Debug, thiserror::Error)]
-pub enum NoSession {
-    /// This process has just started and has not read this object yet.
-    #[error("{0} is not known yet")]
-    NotYet(String),
-    /// The AwsAccount does not exist, or its identity is not verified.
-    #[error("{message}")]
-    Missing { reason: Reason, message: String },
-    /// The AwsAccount does not grant the request, or its account or region is not the pinned one.
-    #[error("{message}")]
-    Refused { reason: Reason, message: String },
-    #[error("{0}")]
-    InvalidSpec(String),
-}
-
-impl Accounts {
-    /// The session for an object. Without an account and a grant, no call is made.
+    /// The session for `live`. Without an account and a grant, no call is made. `pinned` is `status.aws` of the object:
+    /// an account or region that differs from it is refused.
     ///
     /// # Errors
     /// See [`NoSession`]; a refusal names the line to add to the AwsAccount.
-    pub async fn authorize(
+    pub async fn authorize<K: Object>(
         &self,
         aws: &Aws,
         references: &References,
-        request: Request<'_>,
+        live: &Live<K>,
+        aws_ref: &AwsRef,
+        pinned: Option<&AwsStatus>,
+        claims: &[Claim],
     ) -> Result<Session, NoSession> {
-        let Request { kind, namespace, aws: aws_ref, pinned, claims } = request;
-        let name = &aws_ref.account_ref.name;
+        let (namespace, name) = (live.namespace(), &aws_ref.account_ref.name);
         let not_ready = |message| NoSession::Missing { reason: Reason::AwsAccountNotReady, message };
         let refused = |reason, message| NoSession::Refused { reason, message };
         // After a start, the accounts are verified first. Reporting them as missing until then would be wrong, and
@@ -231,10 +189,11 @@ impl Accounts {
                 format!("AwsAccount {name} does not list region {region}; add it to its spec.regions: [{region}]");
             return Err(refused(Reason::NotGranted, message));
         }
-        if spec.grants.iter().any(|g| g.namespaces.selector.is_some()) && !self.knows_namespaces() {
+        if spec.grants.iter().any(|g| g.namespaces.selector.is_some()) && !self.namespaces.get().is_some_and(is_synced)
+        {
             return Err(NoSession::NotYet(format!("Namespace {namespace}")));
         }
-        grants::check(&spec.grants, kind, &self.namespace(namespace), claims)
+        grants::check(&spec.grants, K::NAME, &self.namespace(namespace), claims)
             .map_err(|ungranted| refused(Reason::NotGranted, format!("AwsAccount {name} {ungranted}")))?;
         let account = match state {
             State::Proven(account) => account,
@@ -253,6 +212,22 @@ impl Accounts {
         let role = role_session(&spec, namespace, &region);
         Ok(aws.session(account, region, role.as_ref()).await)
     }
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSession {
+    /// This process has just started and has not read this object yet.
+    #[error("{0} is not known yet")]
+    NotYet(String),
+    /// The AwsAccount does not exist, or its identity is not verified.
+    #[error("{message}")]
+    Missing { reason: Reason, message: String },
+    /// The AwsAccount does not grant the request, or its account or region is not the pinned one.
+    #[error("{message}")]
+    Refused { reason: Reason, message: String },
+    #[error("{0}")]
+    InvalidSpec(String),
 }
 
 /// How `spec` assumes its role for `namespace`; `None` for the controller's own identity.

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_field_to_change() {
+    fn a_rejected_launch_names_the_field_to_change() {
         for (code, message, field) in [
             ("InvalidAMIID.NotFound", "The image id '[ami-1]' does not exist", "template.ami"),
             ("InvalidAMIID.Unavailable", "The image id '[ami-1]' is not available", "template.ami"),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_names_the_action_to_allow() {
+    fn a_denied_call_names_the_action_to_allow() {
         let denial = "You are not authorized to perform this operation. User: arn:aws:sts::1:assumed-role/muster/s is not \
                     authorized to perform: iam:PassRole on resource: arn:aws:iam::1:role/worker because no \
                     identity-based policy allows the iam:PassRole action";

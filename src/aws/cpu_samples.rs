@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_period_is_some_whole_minutes() {
+    fn a_period_is_a_whole_number_of_minutes() {
         for (seconds, minutes) in [(60, Some(1)), (300, Some(5)), (3600, Some(60)), (90, None), (0, None), (3660, None)]
         {
             let period = Period::try_from(Duration::from_secs(seconds)).ok().map(Period::minutes);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fleet_is_as_busy_as_its_known_workers() {
+    fn the_average_and_maximum_of_a_fleet_are_those_of_its_known_workers() {
         let known = [sample(10.0, 300), sample(40.0, 600), sample(70.0, 300)];
         let of_three = summary(&known).unwrap();
         assert_eq!((of_three.average, of_three.maximum, of_three.at.as_second()), (40.0, 70.0, 600));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_written_when_it_moved_by_five_points() {
+    fn a_value_is_written_when_it_changed_by_five_points() {
         for (before, now, written) in [
             (Some(40), Some(44), Some(40)),
             (Some(40), Some(36), Some(40)),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_busy_ends_first_and_the_unknown_last() {
+    fn the_least_busy_worker_is_terminated_first_and_unknown_ones_last() {
         let mut order = [None, Some(sample(90.5, 0)), Some(sample(0.0, 0)), Some(sample(90.25, 0))];
         order.sort_by_key(|sample| idleness(sample.as_ref()));
         assert_eq!(order.map(|sample| sample.map(|s| s.percent)), [Some(0.0), Some(90.25), Some(90.5), None]);
@@ -158,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_never_five_points_off(values in prop::collection::vec(0i32..=100, 1..50)) {
+        fn a_written_value_is_never_wrong_by_five_points(values in prop::collection::vec(0i32..=100, 1..50)) {
             let (mut written, mut writes) = (None, 0);
             for now in values {
                 let next = steady(written, Some(now));

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_says_how_long_to_wait() {
+    fn a_bucket_allows_its_burst_and_then_returns_the_delay() {
         let limits = Limits::default();
         let account = AccountId::try_from("111111111111").unwrap();
         let region = Region::try_from("eu-west-1").unwrap();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn few_write_parameters_at_once_and_nobody_waits_for_them() {
+    fn few_parameter_writers_run_at_once_and_further_ones_do_not_wait() {
         let limits = Limits::default();
         let account = AccountId::try_from("111111111111").unwrap();
         let region = |name| Region::try_from(name).unwrap();

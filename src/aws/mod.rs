@@ -173,13 +173,8 @@ impl Aws {
         if let Some(role) = role {
             self.assume(role).await?;
         }
-        let answer = self
-            .sts(role, region)
-            .await
-            .get_caller_identity()
-            .send()
-            .await
-            .map_err(|e| Error::from_sdk(OPERATION, &e))?;
+        let answer = self.sts(role, region).await.get_caller_identity().send().await;
+        let answer = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
         let account = AccountId::try_from(answer.account().unwrap_or_default());
         let account = account.map_err(|e| Error::garbled(OPERATION, e))?;
         Ok(Identity { account, arn: answer.arn().unwrap_or_default().to_owned() })
@@ -187,16 +182,9 @@ impl Aws {
 
     /// Assumes the role once, to get the error of STS, which the provider of the SDK hides.
     async fn assume(&self, role: &RoleSession) -> Result<(), Error> {
-        self.sts(None, &role.region)
-            .await
-            .assume_role()
-            .role_arn(&role.role_arn)
-            .role_session_name(&role.session_name)
-            .set_external_id(role.external_id.clone())
-            .send()
-            .await
-            .map(drop)
-            .map_err(|e| Error::from_sdk("sts:AssumeRole", &e))
+        let call = self.sts(None, &role.region).await.assume_role().role_arn(&role.role_arn);
+        let call = call.role_session_name(&role.session_name).set_external_id(role.external_id.clone());
+        call.send().await.map(drop).map_err(|e| Error::from_sdk("sts:AssumeRole", &e))
     }
 
     async fn sts(&self, role: Option<&RoleSession>, region: &Region) -> aws_sdk_sts::Client {

@@ -24,7 +24,7 @@ const DELETE: &str = "s3:DeleteObject";
 /// The SDK does not retry when a body is truncated.
 const BODY_ATTEMPTS: u32 = 2;
 
-/// S3 with one identity.
+/// S3 with one identity. A call fails when S3 refuses or does not answer, after the retries of the SDK.
 #[derive(Clone, Debug)]
 pub struct S3 {
     client: Client,
@@ -72,9 +72,6 @@ impl S3 {
 
     /// One page of the objects whose keys start with `prefix`, sorted by key. Folder markers, whose keys end in a
     /// slash, are omitted.
-    ///
-    /// # Errors
-    /// When S3 refuses or does not answer, after the retries of the SDK.
     pub async fn list(&self, bucket: &str, prefix: &str, page: Option<&str>) -> Result<Page, Error> {
         let call =
             self.client.list_objects_v2().bucket(bucket).prefix(prefix).set_continuation_token(page.map(Into::into));
@@ -94,10 +91,8 @@ impl S3 {
         Ok(Page { objects: objects.collect(), next })
     }
 
-    /// Reads an object of at most `limit` bytes. Never holds more than that, even if the announced size is wrong.
-    ///
-    /// # Errors
-    /// When S3 refuses, does not answer or truncates the body, after several attempts.
+    /// Reads an object of at most `limit` bytes. Never holds more than that, even if the announced size is wrong. Fails
+    /// also when S3 truncates the body in several attempts.
     pub async fn read(&self, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {
         let mut attempt = 1;
         loop {
@@ -110,9 +105,6 @@ impl S3 {
 
     /// Creates an object. An existing object is not changed, which is a success: for keys that contain the hash of
     /// their content.
-    ///
-    /// # Errors
-    /// When S3 refuses or does not answer, after the retries of the SDK.
     pub async fn put_new(&self, bucket: &str, key: &str, json: String) -> Result<(), Error> {
         let call = self.client.put_object().bucket(bucket).key(key).if_none_match("*");
         let call = call.content_type("application/json").body(json.into_bytes().into()).send();
@@ -125,9 +117,6 @@ impl S3 {
     }
 
     /// Deletes an object. It is no error if the object or its bucket does not exist.
-    ///
-    /// # Errors
-    /// When S3 refuses or does not answer, after the retries of the SDK.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
         let call = self.client.delete_object().bucket(bucket).key(key).send();
         let answer = within(DELETE, self.deadline, Box::pin(call)).await?.map(drop);

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_quotes_the_value_is_told_without_it() {
+    fn an_error_that_quotes_the_value_is_shown_without_the_value() {
         for (value, message, expected) in [
             ("hunter2", "Value 'hunter2' at 'value' failed", "Value '(the value)' at 'value' failed"),
             ("a", "Value 'a' at 'value' failed", "Value '(the value)' at 'value' failed"),

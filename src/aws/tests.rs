@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use muster_sandbox::{ParameterKind, Sandbox, SandboxConfig};
+use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, Fault, FaultAction, ParameterKind, Sandbox, SandboxConfig};
 
 use super::*;
 use crate::{
@@ -15,7 +15,8 @@ use crate::{
 const ACCOUNT: &str = "111111111111";
 const REGION: &str = "eu-west-1";
 
-async fn session(sandbox: &Sandbox) -> Session {
+async fn sandbox(throttling: bool) -> (Sandbox, Session) {
+    let sandbox = Sandbox::start(SandboxConfig { throttling, ..SandboxConfig::default() }).await.unwrap();
     let keys = Credentials::new(format!("AKIASANDBOX{ACCOUNT}"), "any", None, None, "test");
     let connection = Connection {
         endpoint_url: Some(sandbox.endpoint()),
@@ -23,7 +24,12 @@ async fn session(sandbox: &Sandbox) -> Session {
         credentials: Some(SharedCredentialsProvider::new(keys)),
     };
     let aws = Aws::connect(connection, &Timings::default(), Arc::default()).await;
-    aws.session(AccountId::try_from(ACCOUNT).unwrap(), Region::try_from(REGION).unwrap(), None).await
+    let (account, region) = (AccountId::try_from(ACCOUNT).unwrap(), Region::try_from(REGION).unwrap());
+    (sandbox, aws.session(account, region, None).await)
+}
+
+fn error(code: &str, message: Option<&str>, status: Option<u16>) -> FaultAction {
+    FaultAction::Error { code: code.into(), message: message.map(Into::into), status }
 }
 
 fn name(text: &str) -> ParameterName {
@@ -35,9 +41,9 @@ fn wanted(path: &str, value: &str, protection: Protection) -> WantedParameter {
 }
 
 #[tokio::test]
-async fn parameters_are_made_compared_changed_and_removed() {
-    let sandbox = Sandbox::start(SandboxConfig { throttling: false, ..SandboxConfig::default() }).await.unwrap();
-    let ssm = Ssm::new(&session(&sandbox).await);
+async fn parameters_are_created_compared_changed_and_removed() {
+    let (sandbox, session) = sandbox(false).await;
+    let ssm = Ssm::new(&session);
     let tags = BTreeMap::from([("muster.dev:owner-uid".to_owned(), "u-1".to_owned())]);
     let secret = wanted("/app/password", "hunter2", Protection::Encrypted { kms_key_id: Some("alias/mine".into()) });
     assert_eq!(ssm.create(&secret, &tags).await, Ok(1));
@@ -68,8 +74,7 @@ async fn parameters_are_made_compared_changed_and_removed() {
 
 #[tokio::test]
 async fn parameters_go_in_batches_of_ten() {
-    let sandbox = Sandbox::start(SandboxConfig { throttling: false, ..SandboxConfig::default() }).await.unwrap();
-    let session = session(&sandbox).await;
+    let (sandbox, session) = sandbox(false).await;
     let names: Vec<_> = (0..23).map(|n| name(&format!("/app/p{n:02}"))).collect();
     let other = aws_sdk_ssm::Client::new(session.sdk());
     for name in &names {
@@ -79,14 +84,13 @@ async fn parameters_go_in_batches_of_ten() {
     let ssm = Ssm::new(&session);
     assert_eq!(ssm.get_parameters(&names).await.unwrap().len(), 23);
     assert_eq!(ssm.existing(&names).await.unwrap().len(), 23);
-    let counts = sandbox.call_counts(&muster_sandbox::CallQuery::default());
-    assert_eq!(counts["ssm:GetParameters"], 6);
+    assert_eq!(sandbox.call_counts(&CallQuery::default())["ssm:GetParameters"], 6);
 }
 
 #[tokio::test]
 async fn more_writes_than_the_rate_allows_wait_for_their_turn() {
-    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
-    let ssm = Ssm::new(&session(&sandbox).await);
+    let (sandbox, session) = sandbox(true).await;
+    let ssm = Ssm::new(&session);
     for n in 0..6 {
         let parameter = wanted(&format!("/app/p{n}"), "v", Protection::Plain);
         assert_eq!(ssm.create(&parameter, &BTreeMap::new()).await, Ok(1));
@@ -97,21 +101,19 @@ async fn more_writes_than_the_rate_allows_wait_for_their_turn() {
 async fn launch(session: &Session, zone: &str, count: i32) -> Vec<InstanceId> {
     let client = aws_sdk_ec2::Client::new(session.sdk());
     let place = aws_sdk_ec2::types::Placement::builder().availability_zone(format!("{REGION}{zone}")).build();
-    let call = client.run_instances().image_id(muster_sandbox::AMAZON_LINUX_X86_64).placement(place);
+    let call = client.run_instances().image_id(AMAZON_LINUX_X86_64).placement(place);
     let call = call.instance_type(aws_sdk_ec2::types::InstanceType::T3Micro).min_count(count).max_count(count);
     let launched = call.send().await.unwrap();
     launched.instances().iter().map(|i| InstanceId::try_from(i.instance_id().unwrap()).unwrap()).collect()
 }
 
-fn not_found(message: &str) -> muster_sandbox::FaultAction {
-    let code = "InvalidInstanceID.NotFound".into();
-    muster_sandbox::FaultAction::Error { code, message: Some(message.into()), status: Some(400) }
+fn not_found(message: &str) -> FaultAction {
+    error("InvalidInstanceID.NotFound", Some(message), Some(400))
 }
 
 #[tokio::test]
-async fn ids_that_ec2_does_not_know_cost_one_call_more_however_many_they_are() {
-    let sandbox = Sandbox::start(SandboxConfig { throttling: false, ..SandboxConfig::default() }).await.unwrap();
-    let session = session(&sandbox).await;
+async fn unknown_instance_ids_cost_one_further_call_regardless_of_their_number() {
+    let (sandbox, session) = sandbox(false).await;
     let ec2 = ec2::Ec2::new(&session);
     let (hidden, shown) = (launch(&session, "a", 130).await, launch(&session, "b", 20).await);
     sandbox.set_zone_dark(&ACCOUNT.parse().unwrap(), REGION, &format!("{REGION}a"), true);
@@ -120,11 +122,10 @@ async fn ids_that_ec2_does_not_know_cost_one_call_more_however_many_they_are() {
     let all_known =
         |of: &[InstanceId], known| of.iter().all(|id| described.get(id).is_some_and(|d| d.is_some() == known));
     assert!(described.len() == 150 && all_known(&hidden, false) && all_known(&shown, true), "{described:?}");
-    let calls = || sandbox.call_counts(&muster_sandbox::CallQuery::default())["ec2:DescribeInstances"];
+    let calls = || sandbox.call_counts(&CallQuery::default())["ec2:DescribeInstances"];
     assert_eq!(calls(), 3, "one for a hundred that are all unknown, two for the rest");
 
-    let unnamed = not_found("some of these do not exist");
-    sandbox.add_fault(muster_sandbox::Fault::once("ec2", "DescribeInstances", unnamed));
+    sandbox.add_fault(Fault::once("ec2", "DescribeInstances", not_found("some of these do not exist")));
     let described = ec2.describe_by_id(&[hidden[0].clone(), shown[0].clone()]).await.unwrap();
     assert!(described[&hidden[0]].is_none() && described[&shown[0]].is_some());
     assert_eq!(calls(), 6, "the refused one, and one for each half");
@@ -133,12 +134,12 @@ async fn ids_that_ec2_does_not_know_cost_one_call_more_however_many_they_are() {
 }
 
 #[tokio::test]
-async fn what_nobody_named_cannot_be_missing() {
-    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
-    let ec2 = ec2::Ec2::new(&session(&sandbox).await);
+async fn an_instance_that_was_not_asked_for_is_not_reported_as_missing() {
+    let (sandbox, session) = sandbox(true).await;
+    let ec2 = ec2::Ec2::new(&session);
     for operation in ["DescribeInstances", "DescribeInstanceStatus"] {
         let spurious = not_found("The instance ID 'i-6381a3fa' does not exist");
-        sandbox.add_fault(muster_sandbox::Fault::once("ec2", operation, spurious));
+        sandbox.add_fault(Fault::once("ec2", operation, spurious));
     }
     let (swept, checked) = (ec2.sweep("c").await.unwrap_err(), ec2.status_checks().await.unwrap_err());
     for error in [swept, checked] {
@@ -147,13 +148,11 @@ async fn what_nobody_named_cannot_be_missing() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_there_is_as_good_as_written_and_a_conflict_is_not() {
-    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+async fn an_existing_document_counts_as_written_and_a_conflict_does_not() {
+    let (sandbox, session) = sandbox(true).await;
     sandbox.s3().ensure_bucket(ACCOUNT, REGION, "values").unwrap();
-    let s3 = s3::S3::new(&session(&sandbox).await, Duration::from_secs(30));
-    let code = "ConditionalRequestConflict".into();
-    let conflict = muster_sandbox::FaultAction::Error { code, message: None, status: Some(409) };
-    sandbox.add_fault(muster_sandbox::Fault::once("s3", "PutObject", conflict));
+    let s3 = s3::S3::new(&session, Duration::from_secs(30));
+    sandbox.add_fault(Fault::once("s3", "PutObject", error("ConditionalRequestConflict", None, Some(409))));
     assert_eq!(s3.put_new("values", "k", "{}".into()).await.unwrap_err().class, Class::Conflict);
     assert!(sandbox.s3().get("values", "k").is_err());
     for _ in 0..2 {
@@ -163,9 +162,8 @@ async fn a_document_that_is_there_is_as_good_as_written_and_a_conflict_is_not() 
 }
 
 #[tokio::test]
-async fn a_read_waits_for_its_turn_and_what_is_told_of_a_long_wait_is_always_the_same() {
-    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
-    let session = session(&sandbox).await;
+async fn a_read_waits_for_the_rate_limit_and_a_long_wait_has_a_constant_message() {
+    let (_sandbox, session) = sandbox(true).await;
     let _all = session.limits.take(&session.account, &session.region, Bucket::Describe, 100).unwrap();
     let turn = |patience| session.turn("ec2:DescribeImages", 1, Clock.monotonic() + patience);
     let refused = turn(Duration::ZERO).await.unwrap_err();
@@ -175,23 +173,18 @@ async fn a_read_waits_for_its_turn_and_what_is_told_of_a_long_wait_is_always_the
 }
 
 #[tokio::test]
-async fn an_image_is_named_by_a_parameter() {
-    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
-    let ssm = Ssm::new(&session(&sandbox).await);
+async fn an_image_id_is_read_from_a_parameter() {
+    let (_sandbox, session) = sandbox(true).await;
+    let ssm = Ssm::new(&session);
     let public = name("/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64");
-    assert_eq!(ssm.get_parameter(&public).await.unwrap().expose(), muster_sandbox::AMAZON_LINUX_X86_64);
+    assert_eq!(ssm.get_parameter(&public).await.unwrap().expose(), AMAZON_LINUX_X86_64);
     assert_eq!(ssm.get_parameter(&name("/none")).await.unwrap_err().class, Class::NotFound);
 }
 
 #[tokio::test]
-async fn cpu_is_the_newest_whole_period_and_what_is_unknown_is_left_out() {
-    let sandbox = Sandbox::start(SandboxConfig { throttling: false, ..SandboxConfig::default() }).await.unwrap();
-    let session = session(&sandbox).await;
-    let client = aws_sdk_ec2::Client::new(session.sdk());
-    let launch = client.run_instances().image_id(muster_sandbox::AMAZON_LINUX_X86_64).min_count(501).max_count(501);
-    let launched = launch.instance_type(aws_sdk_ec2::types::InstanceType::T3Micro).send().await.unwrap();
-    let ids: Vec<_> =
-        launched.instances().iter().map(|i| InstanceId::try_from(i.instance_id().unwrap()).unwrap()).collect();
+async fn cpu_is_that_of_the_newest_complete_period_and_unknown_values_are_omitted() {
+    let (sandbox, session) = sandbox(false).await;
+    let ids = launch(&session, "a", 501).await;
     let now = Clock.now();
     for (id, percent) in [(&ids[0], 40.0), (&ids[500], 0.0)] {
         sandbox.set_cpu(id.as_str(), Some(percent), Some(now - Duration::from_secs(3600))).unwrap();
@@ -205,10 +198,9 @@ async fn cpu_is_the_newest_whole_period_and_what_is_unknown_is_left_out() {
     for sample in found.values() {
         assert!(sample.at <= now && sample.at > now - period.duration(), "{sample:?} is not of the newest period");
     }
-    assert_eq!(sandbox.call_counts(&muster_sandbox::CallQuery::default())["cloudwatch:GetMetricData"], 2);
+    assert_eq!(sandbox.call_counts(&CallQuery::default())["cloudwatch:GetMetricData"], 2);
 
-    let denied = muster_sandbox::FaultAction::Error { code: "AccessDenied".into(), message: None, status: None };
-    sandbox.add_fault(muster_sandbox::Fault::always("cloudwatch", "GetMetricData", denied));
+    sandbox.add_fault(Fault::always("cloudwatch", "GetMetricData", error("AccessDenied", None, None)));
     let refused = cloudwatch.cpu(&wanted, now).await.unwrap_err();
     assert_eq!((refused.class, refused.code.as_str()), (Class::Denied, "AccessDenied"));
 }

@@ -38,6 +38,11 @@ impl Default for AccountRef {
     }
 }
 
+/// A default.
+pub(super) fn number<const N: i32>() -> i32 {
+    N
+}
+
 /// The fields that the status of every kind has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -101,6 +106,14 @@ pub fn duration(text: &str) -> Result<Duration, InvalidDuration> {
         total = total.checked_add(span).ok_or_else(invalid)?;
     }
     Ok(total)
+}
+
+/// With the value `true`, the plan is written to `status.plan` and not applied.
+pub const PLAN_ONLY: &str = "muster.dev/plan-only";
+
+/// Whether the value of the annotation requests only the plan.
+pub fn is_plan_only(annotation: Option<&str>) -> bool {
+    annotation == Some("true")
 }
 
 /// What muster would do now without the annotation `muster.dev/plan-only`.

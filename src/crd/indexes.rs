@@ -196,40 +196,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_order_or_out_of_bounds_is_refused() {
-        for text in [
-            ",",
-            "1,",
-            ",1",
-            "-",
-            "1-",
-            "-1",
-            "2-1",
-            "1,1",
-            "3,1",
-            "1-3,2",
-            "+1",
-            "0x1",
-            " 1",
-            "1 ",
-            "10000",
-            "0-4294967295",
-            "00000001",
-            "a",
-        ] {
+    fn unsorted_and_out_of_range_indexes_are_rejected() {
+        let malformed = [",", "1,", ",1", "-", "1-", "-1", "+1", "0x1", " 1", "1 ", "a"];
+        let unordered = ["2-1", "1,1", "3,1", "1-3,2"];
+        let out_of_bounds = ["10000", "0-4294967295", "00000001"];
+        for text in malformed.iter().chain(&unordered).chain(&out_of_bounds) {
             assert!(text.parse::<Indexes>().is_err(), "{text:?}");
         }
     }
 
     #[test]
-    fn a_place_picks_its_index() {
+    fn a_launch_index_selects_its_job_index() {
         let indexes = set(&[1, 3, 4, 5, 7]);
         let picked: Vec<_> = (0..6).map(|place| indexes.nth(place)).collect();
         assert_eq!(picked, [Some(1), Some(3), Some(4), Some(5), Some(7), None]);
     }
 
     #[test]
-    fn the_longest_text_is_within_its_bound() {
+    fn the_longest_text_is_within_the_limit() {
         let every_other: Indexes = (0..MAX_INDEXES).step_by(2).collect();
         let in_pairs: Indexes = (0..MAX_INDEXES).filter(|n| n % 3 != 0).collect();
         for indexes in [every_other, in_pairs] {
@@ -239,20 +223,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(indexes in prop::collection::btree_set(0..MAX_INDEXES, 0..300)) {
+        fn indexes_survive_a_round_trip(indexes in prop::collection::btree_set(0..MAX_INDEXES, 0..300)) {
             let indexes = Indexes(indexes);
             prop_assert_eq!(indexes.to_string().parse::<Indexes>(), Ok(indexes));
         }
 
         #[test]
-        fn reading_never_fails_badly(text in "[0-9,-]{0,30}") {
+        fn parsing_never_panics(text in "[0-9,-]{0,30}") {
             if let Ok(indexes) = text.parse::<Indexes>() {
                 prop_assert!(indexes.iter().all(|index| index < MAX_INDEXES));
             }
         }
 
         #[test]
-        fn what_is_cut_for_tags_fits_and_nothing_is_lost(
+        fn indexes_split_for_tags_fit_and_are_complete(
             indexes in prop::collection::btree_set(0..MAX_INDEXES, 0..400), most in 1u32..=100
         ) {
             let indexes: Vec<_> = indexes.into_iter().collect();

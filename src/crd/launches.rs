@@ -52,7 +52,7 @@ pub struct LaunchIntent {
     /// The maximum number of workers to launch. The minimum is 1.
     #[schemars(with = "i32", range(min = 1, max = 100))]
     pub count: u32,
-    /// How many of the workers replace lost workers.
+    /// The number of workers that replace lost workers.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(with = "i32", range(min = 0, max = 100))]
     pub replaces: u32,
@@ -145,7 +145,7 @@ pub struct Termination {
     /// The controller process that recorded the termination.
     #[schemars(length(max = 300))]
     pub holder: String,
-    /// Why they are terminated.
+    /// The reason for the termination.
     pub reason: TerminationReason,
     /// When the termination was recorded.
     pub started_at: Time,
@@ -183,7 +183,7 @@ pub struct Provisioned {
     /// The role.
     #[schemars(with = "String", length(max = 63))]
     pub role: Role,
-    /// The number of workers that the role had been filled up to.
+    /// The largest number of workers that the role has reached, up to the desired number.
     #[schemars(with = "i32", range(min = 0))]
     pub replicas: u32,
     /// The number of existing workers, including those being launched and those missing from DescribeInstances.
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_on_record_as_it_was_made_is_repeated() {
+    fn only_an_intent_that_was_recorded_completely_is_repeatable() {
         let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
         let made = LaunchIntent {
             role: Role::try_from("leader").unwrap(),

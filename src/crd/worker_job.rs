@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     crd::{
-        fields::{AwsRef, CommonStatus},
+        fields::{AwsRef, CommonStatus, number},
         indexes::Indexes,
         parameters::Parameters,
         template::WorkerTemplate,
@@ -95,11 +95,12 @@ pub struct WorkerJobSpec {
     pub completions: i32,
     /// The maximum number of workers at a time. If it is lowered, the workers with the highest indexes are terminated
     /// and their indexes run again later; this does not count as a failure.
-    #[serde(default = "one")]
+    #[serde(default = "number::<1>")]
     #[schemars(range(min = 0, max = 10_000))]
     pub parallelism: i32,
     /// How many times an index runs again after a failure before it counts as failed.
-    #[serde(default = "six")]
+    // As in a Kubernetes Job.
+    #[serde(default = "number::<6>")]
     #[schemars(range(min = 0, max = 100))]
     pub backoff_limit_per_index: i32,
     /// When more indexes than this have failed, the job fails at once and its workers are terminated. Default: no
@@ -131,15 +132,6 @@ pub struct WorkerJobSpec {
     /// Values that every worker reads at boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
-}
-
-fn one() -> i32 {
-    1
-}
-
-/// The default of `backoffLimit` of a Kubernetes Job.
-fn six() -> i32 {
-    6
 }
 
 /// How a worker reports the result of its index: exactly one of `s3` and `shutdownReason`.
@@ -200,7 +192,7 @@ pub struct WorkerJobStatus {
     /// The indexes that failed.
     #[serde(default, skip_serializing_if = "Indexes::is_empty")]
     pub failed_indexes: Indexes,
-    /// How often the other indexes have failed so far.
+    /// The failure counts of indexes that are not final.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = MAX_BACKOFF),

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn many_owners_make_one_look_a_period() {
+    fn many_owners_share_one_request_per_period() {
         let (mut cache, start) = (CpuCache::default(), Instant::now());
         let mut calls = Vec::new();
         for second in (0..3600).step_by(20) {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn new_machines_are_asked_for_soon_and_then_together_with_the_others() {
+    fn new_instances_are_requested_soon_and_then_together_with_the_others() {
         let (mut cache, start) = (CpuCache::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(refresh(&mut cache, 0, [1], at(0)), [id(1)]);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_to_all_and_tried_again_after_a_pause() {
+    fn a_failure_is_returned_to_all_callers_and_retried_after_a_delay() {
         let (mut cache, start) = (CpuCache::default(), Instant::now());
         cache.keep(&uid(0), start, [id(1)].into_iter(), Err(refused(Class::Transient)), PACE);
         assert_eq!(cache.failure(&uid(1), start, PACE), Some(&refused(Class::Transient)));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_holds_back_only_who_got_it() {
+    fn a_denied_call_delays_only_the_account_that_got_it() {
         let (mut cache, start) = (CpuCache::default(), Instant::now());
         cache.keep(&uid(0), start, [id(1)].into_iter(), Err(refused(Class::Denied)), PACE);
         assert_eq!(cache.failure(&uid(0), start, PACE), Some(&refused(Class::Denied)));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_is_unknown() {
+    fn a_value_that_is_too_old_is_unknown() {
         let (mut cache, start) = (CpuCache::default(), Instant::now());
         refresh(&mut cache, 0, [1], start);
         let known = |minutes: i64| {

@@ -21,7 +21,7 @@ use crate::{
         ownership::Owner,
     },
     single_flight::{Attempt, SingleFlight},
-    tags::{FLEET_TAG, JOB_TAG, OWNER_UID_TAG},
+    tags::{OWNER_TAGS, OWNER_UID_TAG},
 };
 
 /// All instances of a cluster in one account and region, except terminated ones.
@@ -38,7 +38,7 @@ impl Snapshot {
         let size = instances.len();
         let mut by_tag: HashMap<String, Vec<Arc<Instance>>> = HashMap::new();
         for instance in instances.into_iter().map(Arc::new) {
-            for value in [FLEET_TAG, JOB_TAG, OWNER_UID_TAG].iter().filter_map(|tag| instance.tags.get(*tag)) {
+            for value in OWNER_TAGS.iter().chain([&OWNER_UID_TAG]).filter_map(|tag| instance.tags.get(*tag)) {
                 by_tag.entry(value.clone()).or_default().push(instance.clone());
             }
         }
@@ -86,15 +86,8 @@ impl Sweeps {
         cluster: &str,
         not_before: Instant,
     ) -> Result<Arc<Snapshot>, Error> {
-        let cache = self.cache(session);
-        shared(
-            &cache.instances,
-            |seen| seen.size,
-            session,
-            not_before,
-            |begun| async move { Ok(Snapshot::new(begun, Ec2::new(session).sweep(cluster).await?)) },
-        )
-        .await
+        let sweep = |begun| async move { Ok(Snapshot::new(begun, Ec2::new(session).sweep(cluster).await?)) };
+        shared(&self.cache(session).instances, |seen| seen.size, session, not_before, sweep).await
     }
 
     /// The last snapshot, without a call.
@@ -104,15 +97,8 @@ impl Sweeps {
 
     /// The status checks as they were at `not_before` or later.
     pub async fn status_checks(&self, session: &Session, not_before: Instant) -> Result<Arc<StatusChecks>, Error> {
-        let cache = self.cache(session);
-        shared(
-            &cache.checks,
-            HashMap::len,
-            session,
-            not_before,
-            |_| async move { Ec2::new(session).status_checks().await },
-        )
-        .await
+        let sweep = |_| async move { Ec2::new(session).status_checks().await };
+        shared(&self.cache(session).checks, HashMap::len, session, not_before, sweep).await
     }
 
     /// The known CPU samples for `request`. It costs one call a period for each 500 instances that are requested.
@@ -141,16 +127,13 @@ impl Sweeps {
 }
 
 /// The last sweep if it is recent enough, otherwise a new one. `size` counts its rows: EC2 returns 1,000 per call.
-async fn shared<T, F>(
+async fn shared<T, F: Future<Output = Result<T, Error>>>(
     sweeps: &SingleFlight<Swept<T>>,
     size: fn(&T) -> usize,
     session: &Session,
     not_before: Instant,
     sweep: impl FnOnce(Instant) -> F,
-) -> Swept<T>
-where
-    F: Future<Output = Result<T, Error>>,
-{
+) -> Swept<T> {
     let arrived = Clock.monotonic();
     // An error is shared with the callers that waited for that attempt, so that they do not each try in turn. A denial
     // holds only for the identity that got it.

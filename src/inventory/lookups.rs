@@ -2,12 +2,13 @@
 //! at rest depends on the number of different questions, not on the number of objects.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+pub use crate::aws::ec2::SubnetQuery;
 use crate::{
     aws::{
         Class, Error, LONGEST_WAIT, Session,
@@ -16,7 +17,7 @@ use crate::{
     },
     clock::{Clock, Timings},
     crd::template::{AmiSelector, LaunchTemplate},
-    ids::{AccountId, ImageId, ParameterName, Region, SecurityGroupId, SubnetId, VpcId},
+    ids::{AccountId, ImageId, ParameterName, Region, SecurityGroupId, VpcId},
     single_flight::{Attempt, SingleFlight},
 };
 
@@ -38,15 +39,6 @@ struct RegionCache {
     templates: Table<LaunchTemplate, TemplateRow>,
     subnets: Table<SubnetQuery, Arc<[SubnetRow]>>,
     groups: Table<(VpcId, BTreeMap<String, String>), Vec<SecurityGroupId>>,
-}
-
-/// Which subnets.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SubnetQuery {
-    Ids(BTreeSet<SubnetId>),
-    Tags(BTreeMap<String, String>),
-    /// The default subnets of the region.
-    Default,
 }
 
 impl Lookups {
@@ -115,15 +107,7 @@ impl Inquiry<'_> {
             SubnetQuery::Ids(_) => sweep.saturating_mul(IMAGE_PERIODS),
             SubnetQuery::Tags(_) | SubnetQuery::Default => sweep,
         };
-        let ask = async || {
-            let ec2 = describe(self.session, "ec2:DescribeSubnets").await?;
-            let rows = match &query {
-                SubnetQuery::Ids(ids) => ec2.subnets(&ids.iter().cloned().collect::<Vec<_>>()).await,
-                SubnetQuery::Tags(tags) => ec2.subnets_by_tags(tags).await,
-                SubnetQuery::Default => ec2.default_subnets().await,
-            };
-            Ok(rows?.into())
-        };
+        let ask = async || Ok(describe(self.session, "ec2:DescribeSubnets").await?.subnets(&query).await?.into());
         self.cache.subnets.ask(&query, (self.timings, self.not_before), |_| age, ask).await
     }
 
@@ -219,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_question_is_asked_once_a_period_however_many_ask() {
+    async fn equal_lookups_share_one_request_per_period() {
         let timings = Timings::default();
         for (answer, calls) in [
             (Ok(7), 1),
@@ -241,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_asked_for_again_when_it_is_too_old_or_doubted() {
+    async fn an_answer_is_refreshed_when_it_is_too_old_or_was_invalidated() {
         let timings = Timings::default();
         let table = Table::<&str, u32>::default();
         let count = Cell::new(0);

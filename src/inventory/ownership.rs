@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_launch_with_our_token_makes_a_machine_ours() {
+    fn only_a_launch_with_the_owners_token_proves_ownership() {
         let orphan = Ownership::Orphan(Uid::try_from(EARLIER).unwrap());
         for (case, worker, claim) in [
             ("launched by us", instance("c", "ns/web", OURS, Some(OURS)), Ownership::Owned),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_adopted_machine_is_ours_whoever_launched_it_but_not_once_another_tagged_it() {
+    fn an_adopted_instance_is_owned_until_another_owner_tags_it() {
         for (case, worker, claim) in [
             ("of an earlier object of our name", instance("c", "ns/web", EARLIER, Some(EARLIER)), Ownership::Owned),
             (

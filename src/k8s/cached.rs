@@ -1,4 +1,4 @@
-//! An object as the watch caches hold it. There are thousands of them at rest, and each is looked at once a period.
+//! An object as the watch caches hold it. There are thousands of them at rest, and each is reconciled once a period.
 
 use std::{
     borrow::Cow,
@@ -119,7 +119,7 @@ mod tests {
     use crate::crd::worker_fleet::WorkerFleet;
 
     #[test]
-    fn a_cache_holds_what_muster_reads_and_nothing_else() {
+    fn a_cache_keeps_only_the_fields_that_muster_reads() {
         let spec = json!({"replicas": 0, "tomorrow": {"x": [1, "ä"]}});
         let status = json!({"adopted": ["i-00000001"], "tomorrow": true});
         let metadata = json!({"name": "web", "namespace": "ns", "uid": "u", "resourceVersion": "7", "generation": 2,
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_without_a_spec_is_held_too() {
+    fn an_object_without_a_spec_is_cached_too() {
         let cached: Cached = serde_json::from_value(json!({"metadata": {"name": "web"}})).unwrap();
         assert_eq!(cached.spec(), Value::Null);
         assert_eq!(cached.object::<WorkerFleet>().data, json!({}));

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_cut_between_characters_to_what_kubernetes_takes() {
+    fn an_event_note_is_truncated_between_characters_to_the_kubernetes_limit() {
         assert_eq!(clip("short".into()), "short");
         let long = clip("ä".repeat(600));
         assert!(long.len() <= NOTE_LIMIT && long.ends_with("ä..."), "{} bytes", long.len());

@@ -3,15 +3,12 @@
 //! `finalizer()` of kube identifies objects by name only, so a paused leader could remove the finalizer of an object
 //! that was deleted and created again. These patches test the uid and the resourceVersion.
 
-use json_patch::{
-    AddOperation, Patch as JsonPatch, PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf,
-};
 use kube::{
     ResourceExt,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
     core::Status,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::k8s::{
     cluster::{Cluster, Error},
@@ -52,25 +49,20 @@ async fn patch<K: Object>(
     raw: &DynamicObject,
     finalizers: Vec<String>,
 ) -> Result<Option<DynamicObject>, Error> {
-    let at = |path: &str| PointerBuf::parse(path).map_err(|_| Error::Stale);
-    let value = json!(finalizers);
-    let change = match raw.finalizers() {
-        [] => PatchOperation::Add(AddOperation { path: at("/metadata/finalizers")?, value }),
-        _ => PatchOperation::Replace(ReplaceOperation { path: at("/metadata/finalizers")?, value }),
-    };
-    let test = |path: &str, value: Option<String>| {
-        Ok::<_, Error>(PatchOperation::Test(TestOperation {
-            path: at(path)?,
-            value: value.map_or(Value::Null, Value::String),
-        }))
-    };
-    let operations =
-        vec![test("/metadata/uid", raw.uid())?, test("/metadata/resourceVersion", raw.resource_version())?, change];
+    let operations = json!([
+        {"op": "test", "path": "/metadata/uid", "value": raw.uid()},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": raw.resource_version()},
+        {
+            "op": if raw.finalizers().is_empty() { "add" } else { "replace" },
+            "path": "/metadata/finalizers",
+            "value": finalizers,
+        },
+    ]);
+    let patch = serde_json::from_value(operations).map_err(|source| Error::Shape { source })?;
     let name = raw.metadata.name.as_deref().unwrap_or_default();
     let operation = format!("change the finalizers of {} {name}", K::NAME);
     let api = cluster.api_of(raw, &ApiResource::erase::<K>(&()));
-    let params = PatchParams::default();
-    let patch = Patch::Json::<()>(JsonPatch(operations));
+    let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
     match cluster.call(&operation, api.patch(name, &params, &patch)).await {
         Ok(object) => Ok(Some(object)),
         Err(error) if error.is_not_found() => Ok(None),

@@ -31,6 +31,9 @@ pub trait Object: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::D
     /// The places of `AwsRef`s in the spec, as JSON pointers, with `[]` after a list: `/sources[]/aws`.
     const AWS_REFS: &'static [&'static str];
 
+    /// The tag with which instances name their owner, if the kind runs workers. It is one of [`crate::tags::OWNER_TAGS`].
+    const OWNER_TAG: Option<&'static str> = None;
+
     /// Every list of objects in the status.
     const STATUS_LISTS: &'static [&'static [StatusList]];
 

@@ -3,9 +3,11 @@
 
 use std::{
     collections::HashSet,
+    hash::Hash,
     sync::{Arc, PoisonError, RwLock},
 };
 
+use futures::FutureExt;
 use kube::{
     Resource, ResourceExt,
     api::ApiResource,
@@ -30,6 +32,7 @@ pub struct References(Arc<RwLock<Vec<Cache>>>);
 #[derive(Clone)]
 struct Cache {
     kind: &'static str,
+    runs_workers: bool,
     store: Store<Cached>,
     uses: fn(&Cached) -> &[Use],
 }
@@ -53,7 +56,7 @@ pub struct NotSynced;
 
 impl References {
     pub fn register<K: Object>(&self, store: Store<Cached>) {
-        let cache = Cache { kind: K::NAME, store, uses: uses_of::<K> };
+        let cache = Cache { kind: K::NAME, runs_workers: K::OWNER_TAG.is_some(), store, uses: uses_of::<K> };
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(cache);
     }
 
@@ -99,10 +102,16 @@ impl References {
         Ok(found)
     }
 
-    /// The regions of `account` that objects of `kinds` use.
-    pub fn regions(&self, account: &str, kinds: &[&str]) -> Result<HashSet<String>, NotSynced> {
+    /// Whether objects of this kind run workers.
+    pub fn runs_workers(&self, kind: &str) -> bool {
+        let caches = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        caches.iter().any(|cache| cache.kind == kind && cache.runs_workers)
+    }
+
+    /// The regions of `account` in which objects may run workers.
+    pub fn regions_with_workers(&self, account: &str) -> Result<HashSet<String>, NotSynced> {
         let mut found = HashSet::new();
-        for cache in self.synced(|cache| kinds.contains(&cache.kind))? {
+        for cache in self.synced(|cache| cache.runs_workers)? {
             for object in cache.store.state() {
                 let uses = (cache.uses)(&object).iter().filter(|used| used.account == account);
                 found.extend(uses.filter_map(|used| used.region.clone()));
@@ -134,8 +143,7 @@ impl References {
 }
 
 /// Whether `store` has been filled.
-pub fn is_synced(store: &Store<Cached>) -> bool {
-    use futures::FutureExt;
+pub fn is_synced<K: Resource<DynamicType: Clone + Eq + Hash> + Clone + 'static>(store: &Store<K>) -> bool {
     store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok())
 }
 
@@ -194,13 +202,13 @@ mod tests {
     };
 
     use super::*;
-    use crate::crd::fleet_report::FleetReport;
+    use crate::crd::worker_fleet::WorkerFleet;
 
     /// A cache of one namespace.
     fn cache(references: &References, named: &[(&str, &str)], synced: bool) -> Writer<Cached> {
-        let resource = Arc::new(ApiResource::erase::<FleetReport>(&()));
+        let resource = Arc::new(ApiResource::erase::<WorkerFleet>(&()));
         let mut writer = Writer::new(resource.clone());
-        references.register::<FleetReport>(writer.as_reader());
+        references.register::<WorkerFleet>(writer.as_reader());
         writer.apply_watcher_event(&Event::Init);
         for (namespace, name) in named {
             let object = DynamicObject::new(name, &resource).within(namespace);
@@ -213,9 +221,9 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_looked_for_in_the_caches_of_all_namespaces() {
+    fn an_object_is_searched_in_the_caches_of_all_namespaces() {
         let references = References::default();
-        let exists = |namespace, name| references.exists(FleetReport::NAME, namespace, name).ok();
+        let exists = |namespace, name| references.exists(WorkerFleet::NAME, namespace, name).ok();
         assert_eq!(exists("web", "prod"), None);
         let _ml = cache(&references, &[("ml", "train")], true);
         let _web = cache(&references, &[("web", "prod")], true);
@@ -224,9 +232,9 @@ mod tests {
         {
             assert_eq!(exists(namespace, name), Some(there), "{namespace}/{name}");
         }
-        assert!(references.regions("default", &[FleetReport::NAME]).is_ok());
+        assert!(references.regions_with_workers("default").is_ok());
         let _late = cache(&references, &[], false);
-        assert!(references.regions("default", &[FleetReport::NAME]).is_err());
+        assert!(references.regions_with_workers("default").is_err());
         assert_eq!((exists("web", "prod"), exists("ml", "prod")), (Some(true), None));
     }
 }

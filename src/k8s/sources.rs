@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
     Api, Client, Resource as _, ResourceExt,
@@ -30,6 +30,7 @@ use crate::{
     error_chain::Chain,
     k8s::{
         cached::Cached,
+        changes,
         cluster::{Cluster, Error},
         live::Live,
         object::Object,
@@ -142,18 +143,15 @@ impl Watched {
         };
         let watches = all.into_iter().map(|namespace| {
             let secrets = self.follow_one(metadata::<Secret>(&client, namespace), Source::Secret);
-            futures::future::join(
-                secrets,
-                self.follow_one(metadata::<ConfigMap>(&client, namespace), Source::ConfigMap),
-            )
+            let maps = self.follow_one(metadata::<ConfigMap>(&client, namespace), Source::ConfigMap);
+            futures::future::join(secrets, maps)
         });
         futures::future::join_all(watches).await;
     }
 
-    async fn follow_one<K>(&self, api: Api<PartialObjectMeta<K>>, source: fn(String) -> Source)
+    async fn follow_one<O>(&self, api: Api<O>, source: fn(String) -> Source)
     where
-        PartialObjectMeta<K>:
-            kube::Resource<DynamicType = ()> + Clone + fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+        O: kube::Resource + Clone + fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
     {
         let config = watcher::Config::default().labels(&format!("{WATCH_LABEL}=true"));
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
@@ -167,17 +165,15 @@ impl Watched {
     }
 
     /// `known` are the objects that the watch has listed.
-    fn handle<K>(
+    fn handle<O: kube::Resource>(
         &self,
         known: &mut BTreeSet<Changed>,
-        event: watcher::Event<PartialObjectMeta<K>>,
+        event: watcher::Event<O>,
         source: fn(String) -> Source,
-    ) where
-        PartialObjectMeta<K>: kube::Resource<DynamicType = ()>,
-    {
-        let changed = |object: &PartialObjectMeta<K>| Changed {
-            namespace: object.namespace().unwrap_or_default(),
-            source: source(object.name_any()),
+    ) {
+        let changed = |object: &O| {
+            let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+            Changed { namespace, source: source(name) }
         };
         match event {
             watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
@@ -208,20 +204,7 @@ impl Watched {
     /// The changes, as they happen.
     pub fn changes(&self) -> impl Stream<Item = Changed> + Send + use<> {
         let watched = self.clone();
-        stream::unfold(self.changes.subscribe(), move |mut changes| {
-            let watched = watched.clone();
-            async move {
-                match changes.recv().await {
-                    Ok(changed) => Some((vec![changed], changes)),
-                    // Some were missed, so all may have changed.
-                    Err(broadcast::error::RecvError::Lagged(_)) => {
-                        Some((watched.lock().keys().cloned().collect(), changes))
-                    }
-                    Err(broadcast::error::RecvError::Closed) => None,
-                }
-            }
-        })
-        .flat_map(stream::iter)
+        changes::stream(self.changes.subscribe(), move || watched.lock().keys().cloned().collect())
     }
 
     /// Whether `sources` have changed since they were read at `since`.
@@ -289,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reference_is_found_wherever_it_stands() {
+    fn a_reference_is_found_anywhere_in_the_spec() {
         let spec = json!({
             "parameters": {"values": [{"name": "a", "valueFrom": {"secretKeyRef": {"name": "db", "key": "k"}}}]},
             "roles": [{"parameters": [{"name": "b", "valueFrom": {"configMapKeyRef": {"name": "app", "key": "k"}}}]}],
@@ -306,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_told_to_who_listens_and_remembered_for_who_looks() {
+    async fn a_change_is_sent_to_listeners_and_recorded_for_later_readers() {
         let (watched, start) = (Watched::default(), Clock.monotonic());
         let mut changes = std::pin::pin!(watched.changes());
         let changed = Changed { namespace: "ns".into(), source: Source::Secret("db".into()) };
@@ -328,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_while_nobody_watched_is_not_watched_any_more() {
+    fn an_object_deleted_during_a_gap_of_the_watch_is_no_longer_watched() {
         let (watched, mut known) = (Watched::default(), BTreeSet::new());
         let secret = |name: &str| {
             let name = Some(name.to_owned());

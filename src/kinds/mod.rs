@@ -30,34 +30,32 @@ pub fn for_each(visitor: &mut impl ForEachKind) {
 
 /// The CustomResourceDefinitions of all kinds, finished, by name.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    struct Collect {
-        crds: Vec<CustomResourceDefinition>,
-        grantable: Vec<&'static str>,
-    }
-    impl ForEachKind for Collect {
-        fn kind<K: Kind + CustomResourceExt>(&mut self) {
-            self.crds.push(K::crd());
-            if !K::AWS_REFS.is_empty() {
-                self.grantable.push(K::NAME);
-            }
-        }
-    }
-    let mut all = Collect { crds: Vec::new(), grantable: Vec::new() };
-    for_each(&mut all);
-    schema::finished(all.crds, &all.grantable)
+    let kinds = all();
+    let grantable: Vec<_> = kinds.iter().filter(|kind| kind.is_grantable).map(|kind| kind.name).collect();
+    schema::finished(kinds.iter().map(|kind| (kind.crd)()).collect(), &grantable)
 }
 
 /// The names of all kinds.
 pub fn names() -> Vec<&'static str> {
-    struct Names(Vec<&'static str>);
-    impl ForEachKind for Names {
-        fn kind<K: Kind + CustomResourceExt>(&mut self) {
-            self.0.push(K::NAME);
-        }
+    all().iter().map(|kind| kind.name).collect()
+}
+
+struct Properties {
+    name: &'static str,
+    crd: fn() -> CustomResourceDefinition,
+    is_grantable: bool,
+}
+
+impl ForEachKind for Vec<Properties> {
+    fn kind<K: Kind + CustomResourceExt>(&mut self) {
+        self.push(Properties { name: K::NAME, crd: K::crd, is_grantable: !K::AWS_REFS.is_empty() });
     }
-    let mut names = Names(Vec::new());
-    for_each(&mut names);
-    names.0
+}
+
+fn all() -> Vec<Properties> {
+    let mut all = Vec::new();
+    for_each(&mut all);
+    all
 }
 
 #[cfg(test)]

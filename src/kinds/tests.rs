@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::{ForEachKind, for_each};
-use crate::{k8s::object::StatusList, manifests, reconcile::Kind};
+use crate::{k8s::object::StatusList, manifests, reconcile::Kind, tags::OWNER_TAGS};
 
 fn file(path: &str) -> Option<String> {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok()
@@ -56,6 +56,16 @@ impl ForEachKind for Lacking {
         let output = String::from_utf8(output).unwrap();
         self.check::<K>(output.contains("missing field `spec`"), &format!("a place in `muster plan -f`: {output}"));
 
+        let resource = format!("{plural}.muster.dev");
+        for (path, word) in [
+            ("README.md", format!("`{}`", K::NAME)),
+            ("docs/README.md", format!("[{}](reference/{singular}.md)", K::NAME)),
+            ("docs/install.md", resource.clone()),
+            ("charts/muster/templates/NOTES.txt", resource),
+        ] {
+            self.check::<K>(file(path).is_some_and(|text| text.contains(&word)), &format!("{word} in {path}"));
+        }
+        self.check::<K>(K::OWNER_TAG.is_none_or(|tag| OWNER_TAGS.contains(&tag)), "its OWNER_TAG in OWNER_TAGS");
         self.status_lists::<K>();
     }
 }
@@ -76,7 +86,10 @@ impl Lacking {
                     let has = items.properties.as_ref().is_some_and(|fields| fields.contains_key(*key));
                     self.check::<K>(has, &format!("the key {key} in the items of {field}"));
                 }
-                Some(StatusList { key: None, .. }) => {}
+                // The record of what runs must survive an older version of muster.
+                Some(StatusList { key: None, .. }) => {
+                    self.check::<K>(K::OWNER_TAG.is_none(), &format!("a key for the list {field}"));
+                }
             }
         }
         for StatusList { field, .. } in declared {
@@ -103,14 +116,14 @@ fn object_lists<'a>(props: &'a JSONSchemaProps, lists: &mut Vec<(&'a str, &'a JS
 }
 
 #[test]
-fn a_kind_of_the_list_has_all_that_belongs_to_it() {
+fn every_kind_is_complete() {
     let mut lacking = Lacking(Vec::new());
     for_each(&mut lacking);
     assert!(lacking.0.is_empty(), "missing:\n{}", lacking.0.join("\n"));
 }
 
 #[test]
-fn every_file_of_the_api_belongs_to_a_kind_of_the_list() {
+fn every_api_file_belongs_to_a_listed_kind() {
     let pages = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/crds")).unwrap();
     let files: Vec<_> = pages.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(files.len(), super::names().len(), "{files:?}");

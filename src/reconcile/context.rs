@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::runtime::events::EventType;
 
 use crate::{
-    access::{Accounts, Claim, Request},
+    access::{Accounts, Claim},
     aws::{Aws, Session},
     clock::Clock,
     config::Config,
@@ -48,10 +48,7 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
-    /// The session for `live`. `pinned` is the account and region that its status names; see [`Accounts::authorize`].
-    ///
-    /// # Errors
-    /// When no AwsAccount grants `claims` to the object.
+    /// See [`Accounts::authorize`].
     pub async fn authorize<K: Object>(
         &self,
         live: &Live<K>,
@@ -59,8 +56,7 @@ impl Context {
         pinned: Option<&AwsStatus>,
         claims: &[Claim],
     ) -> Result<Session, Failure> {
-        let request = Request { kind: K::NAME, namespace: live.namespace(), aws, pinned, claims };
-        Ok(self.accounts.authorize(&self.aws, &self.references, request).await?)
+        Ok(self.accounts.authorize(&self.aws, &self.references, live, aws, pinned, claims).await?)
     }
 
     /// Publishes a Kubernetes event about `live`.

@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_turns_out_not_to_pass_is_told_once_more_as_a_warning() {
+    fn a_problem_that_persists_has_a_second_event_of_type_warning() {
         let (reason, message) = (Reason::AwsAccountNotFound, "AwsAccount x does not exist".to_owned());
         let early = conditions(&FailureStatus::Reconciling { reason, message: message.clone() });
         let late = conditions(&FailureStatus::Stalled { reason, message });

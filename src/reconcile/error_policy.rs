@@ -87,20 +87,9 @@ impl Backoff {
         let mut objects = self.lock();
         let history = objects.entry(uid.clone()).or_insert(History { failures: 0, missing_since: None });
         history.failures = history.failures.saturating_add(1);
-        let missing_since = match failure {
-            Failure::Missing { .. } => Some(*history.missing_since.get_or_insert(now)),
-            Failure::InvalidSpec(_)
-            | Failure::Refused { .. }
-            | Failure::Aws(_)
-            | Failure::Kubernetes(_)
-            | Failure::NotSent(_)
-            | Failure::NotYet(_)
-            | Failure::Deadline => {
-                history.missing_since = None;
-                None
-            }
-        };
-        let waited = missing_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let is_missing = matches!(failure, Failure::Missing { .. });
+        history.missing_since = is_missing.then(|| history.missing_since.unwrap_or(now));
+        let waited = history.missing_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let doubled = |first: Duration| first.saturating_mul(1 << (history.failures - 1).min(10)).min(timings.sweep);
         (status_of(failure, waited, timings), doubled(first_delay(failure, timings)))
     }
@@ -174,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_reference_stalls_only_after_its_grace() {
+    fn a_missing_reference_stalls_only_after_the_grace_period() {
         let (backoff, timings, start) = (Backoff::default(), Timings::default(), Instant::now());
         let (early, _) = backoff.failed(&uid(), &missing(), start, &timings);
         assert!(matches!(early, FailureStatus::Reconciling { .. }));
@@ -186,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_double_up_to_the_sweep() {
+    fn retry_delays_double_up_to_the_sweep_interval() {
         let (backoff, timings, start) = (Backoff::default(), Timings::default(), Instant::now());
         let delays: Vec<_> =
             (0..8).map(|_| backoff.failed(&uid(), &missing(), start, &timings).1.as_secs_f64()).collect();

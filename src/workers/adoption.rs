@@ -13,21 +13,15 @@ use std::{
 };
 
 use crate::{
-    aws::{
-        self, Session,
-        advice::{self, Remedy},
-        ec2::{
-            Ec2,
-            instance::{Instance, InstanceState},
-        },
-    },
+    aws::ec2::instance::{Instance, InstanceState},
+    aws::{self, Session, advice, ec2::Ec2},
     condition::{ConditionType, Reason, Verdict},
     ids::{InstanceId, Role, Uid, list},
     inventory::ownership::{Owner, Ownership},
     k8s::{live::Live, object::Object},
     reconcile::{Failure, context::Context},
-    tags::{CLUSTER_TAG, FLEET_TAG, JOB_TAG, OWNER_UID_TAG, REVISION_TAG},
-    workers::{launch_spec::revisions::Revisions, ledger::Ledger, observe::instances::ObservedInstances},
+    tags::{self, CLUSTER_TAG, OWNER_UID_TAG, REVISION_TAG},
+    workers::{launch_spec::Revisions, ledger::Ledger, observe::ObservedInstances},
 };
 
 /// How many instances a message names.
@@ -126,7 +120,7 @@ fn judge(owner: &Owner, instance: Option<&Instance>) -> Result<bool, Refused> {
     }
     let tag = |key: &str| instance.tags.get(key).cloned();
     if tag(OWNER_UID_TAG).is_some_and(|uid| uid != owner.uid.as_str()) {
-        let owner = tag(FLEET_TAG).or_else(|| tag(JOB_TAG)).unwrap_or_default();
+        let owner = tags::owner(&instance.tags).unwrap_or_default().to_owned();
         return Err(Refused::Another { owner, cluster: tag(CLUSTER_TAG).unwrap_or_default() });
     }
     Ok(true)
@@ -209,7 +203,7 @@ impl AdoptionMemory {
             return verdict(Reason::NotAdoptable, format!("not adopted: {named}; remove them from spec.adopt"));
         }
         let (_, error) = self.tagging_failed.as_ref()?;
-        let advice = advice::advice(error, &Remedy::default());
+        let advice = advice::advice(error, &advice::Remedy::default());
         let advice = if advice.is_empty() { "; muster tries again".into() } else { advice };
         verdict(Reason::TagsRefused, format!("adopted instances lack their tags: {error}{advice}"))
     }
@@ -218,7 +212,10 @@ impl AdoptionMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::ClientToken, tags::ROLE_TAG};
+    use crate::{
+        ids::ClientToken,
+        tags::{FLEET_TAG, ROLE_TAG},
+    };
 
     const OURS: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
     const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
@@ -233,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_alive_and_nobody_elses_can_be_taken_over() {
+    fn a_running_instance_without_another_owner_can_be_adopted() {
         let tags = |path, uid| [(CLUSTER_TAG, "c"), (FLEET_TAG, path), (OWNER_UID_TAG, uid)];
         let another = Refused::Another { owner: "ns/db".into(), cluster: "c".into() };
         let running = InstanceState::Running;
@@ -262,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_taken_over_gets_the_owners_tags_and_an_orphan_keeps_its_uid() {
+    fn adopted_instances_get_the_owners_tags_and_orphans_keep_their_uid() {
         let revision = |role: &Role| Some(format!("{role}-1"));
         let missing = |tags: &[(&str, &str)]| {
             missing_tags(

@@ -11,9 +11,9 @@ use crate::{
     workers::{
         kind::{Pass, PassResult, Scope, WorkerKind},
         ledger::Ledger,
-        observe::{instances::ObservedInstances, live_owner, observed::Observed},
-        parameters,
-        plan::{Plan, PlanContext, share::Share},
+        observe::{Observed, ObservedInstances, live_owner},
+        parameters::{self, Site},
+        plan::{Plan, PlanContext, Share},
         status::conditions::{NAMED, termination_failed},
     },
 };
@@ -30,8 +30,7 @@ pub async fn finalize<K: WorkerKind>(
 ) -> Result<Finalized<K::Status>, Failure> {
     let pinned = live.status().as_ref().aws.clone();
     let aws = live.object().workers_spec().aws.clone();
-    let session = ctx.authorize(live, &aws, pinned.as_ref(), &[]).await;
-    let session = match session {
+    let session = match ctx.authorize(live, &aws, pinned.as_ref(), &[]).await {
         Ok(session) => session,
         // The first intent pins the account in the status, so without it nothing was launched, unless the status was
         // lost (etcd restored from a backup). Then EC2 shows it; and without a session there never was one.
@@ -52,12 +51,12 @@ pub async fn finalize<K: WorkerKind>(
         return Ok(Finalized::Waiting(waiting(&mut pass, &found)));
     }
     if !retained {
-        parameters::remove(ctx, &session, live, &owner).await?;
+        parameters::remove(live, Site { ctx, session: &session, owner: &owner }).await?;
     }
     Ok(Finalized::Done)
 }
 
-/// While an object is being deleted, no missing instance is given up early, since nothing would look after it.
+/// While an object is being deleted, no missing instance is given up early, since no later reconcile would manage it.
 pub(super) const NONE_MISSING: Share = Share::Number(0);
 
 /// The status of an object that is being deleted.

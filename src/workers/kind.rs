@@ -11,25 +11,19 @@ use crate::{
     access::Claim,
     aws::Session,
     condition::Reason,
-    crd::{
-        fields::AwsRef,
-        parameters::{Parameter, Parameters},
-        workers_status::WorkersStatus,
-    },
+    crd::parameters::{Parameter, Parameters},
+    crd::{fields::AwsRef, workers_status::WorkersStatus},
     ids::{InstanceId, Role, Uid},
     inventory::ownership::Owner,
     k8s::live::Live,
     reconcile::{Failure, Kind, Outcome, context::Context},
     workers::{
-        launch_spec::DesiredWorkers,
+        launch_spec::{DesiredWorkers, LaunchSpecs},
         ledger::Ledger,
         memory::Memory,
-        observe::{
-            instances::{KnownInstance, ObservedInstances},
-            observed::Observed,
-        },
+        observe::{KnownInstance, Observed, ObservedInstances},
         parameters::Synced,
-        plan::{Blocker, Plan, PlanContext, pools::Places, share::Share},
+        plan::{Blocker, Places, Plan, PlanContext, Share},
     },
 };
 
@@ -55,6 +49,17 @@ pub struct Scope<'a> {
     pub revisions: &'a BTreeSet<String>,
     /// How many instances may be missing at once and still be replaced after the grace.
     pub max_missing: Share,
+}
+
+impl<'a> Scope<'a> {
+    pub fn of(desired: &impl DesiredWorkers, launch_specs: &'a LaunchSpecs<'_>) -> Self {
+        Self {
+            status_checks: desired.needs_status_checks(),
+            places: &launch_specs.places,
+            revisions: &launch_specs.revisions,
+            max_missing: desired.max_missing(),
+        }
+    }
 }
 
 /// The result of the rounds of a pass.
@@ -103,13 +108,10 @@ pub trait WorkerKind:
     type Inputs: Send + Sync + std::fmt::Debug;
 
     /// What it observes besides its instances.
-    type Observation: Send + Sync + std::fmt::Debug;
+    type Observation: Default + Send + Sync + std::fmt::Debug;
 
     /// What it derives from the observation, as input of its plan.
     type Assessment: Send + Sync + std::fmt::Debug;
-
-    /// The key of the tag that holds the owner's namespace and name.
-    const OWNER_TAG: &'static str;
 
     /// The field manager of the objects that it owns.
     const FIELD_MANAGER: &'static str;
@@ -151,13 +153,15 @@ pub trait WorkerKind:
 
     /// Observes what this kind needs besides its instances, after those were observed.
     fn observe(
-        ctx: &Context,
-        session: &Session,
-        live: &Live<Self>,
-        ledger: &Ledger,
-        instances: &ObservedInstances,
-        memory: &mut Self::Memory,
-    ) -> impl Future<Output = Result<Self::Observation, Failure>> + Send;
+        _ctx: &Context,
+        _session: &Session,
+        _live: &Live<Self>,
+        _ledger: &Ledger,
+        _instances: &ObservedInstances,
+        _memory: &mut Self::Memory,
+    ) -> impl Future<Output = Result<Self::Observation, Failure>> + Send {
+        async { Ok(Self::Observation::default()) }
+    }
 
     /// How many workers may exist besides the observed instances.
     fn hidden(_: &Self::Observation) -> u32 {
@@ -172,11 +176,13 @@ pub trait WorkerKind:
 
     /// Called after the last round: events, tags. Returns whether to reconcile again soon.
     fn follow_up(
-        pass: &mut Pass<'_, Self>,
-        desired: &Self::Desired,
-        recorded: &Ledger,
-        found: &PassResult<Self>,
-    ) -> impl Future<Output = bool> + Send;
+        _pass: &mut Pass<'_, Self>,
+        _desired: &Self::Desired,
+        _recorded: &Ledger,
+        _found: &PassResult<Self>,
+    ) -> impl Future<Output = bool> + Send {
+        async { false }
+    }
 
     fn outcome(pass: &mut Pass<'_, Self>, desired: &Self::Desired, found: &PassResult<Self>) -> Outcome<Self::Status>;
 }

@@ -14,15 +14,11 @@ use crate::{
     ids::{ClientToken, InstanceId, InstanceType, Role, SubnetId, Zone},
     workers::{
         adoption::AdoptionMemory,
-        launch_spec::{Remembered, revisions::Revisions},
+        launch_spec::{Remembered, Revisions},
         ledger::{Ledger, settle::Standing},
-        observe::{
-            losses::{self, Losses},
-            missing::MissingInstances,
-            observed::{LaunchFeedback, Refusal},
-        },
+        observe::{LaunchFeedback, Losses, MissingInstances, Refusal},
         parameters,
-        plan::pools::{Places, Pool},
+        plan::{Places, Pool},
     },
 };
 
@@ -144,7 +140,7 @@ impl Memory {
     /// An instance was terminated outside muster. If its launch caused that, the next launch waits.
     pub fn lost(&mut self, instance: &Instance, places: &[&Places], moment: (Instant, Timestamp), timings: &Timings) {
         let (now, wall) = moment;
-        let Some(cause) = losses::refusal(instance, wall) else { return };
+        let Some(cause) = instance.refusal(wall) else { return };
         match (cause.class, &instance.subnet, InstanceType::try_from(instance.instance_type.as_str())) {
             (Class::NoCapacity, Some(subnet), Ok(instance_type)) => {
                 let pool = Pool { subnet: subnet.clone(), instance_type };
@@ -194,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_whose_wait_is_over_is_no_reason_to_look_again_at_once() {
+    fn a_rejection_whose_delay_is_over_triggers_no_immediate_reconcile() {
         let (mut memory, timings, start) = (Memory::default(), Timings::default(), Instant::now());
         let revisions = BTreeSet::from(["web-1".to_owned()]);
         memory.refused("web-1", &error(Class::InvalidInput), start, &timings);
@@ -204,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dies_at_once_waits_longer_each_time_although_ec2_takes_the_launches() {
+    fn the_launch_delay_grows_while_instances_are_terminated_right_after_launch() {
         use crate::{aws::ec2::instance::InstanceState, tags::REVISION_TAG};
         let (mut memory, timings, mut now) = (Memory::default(), Timings::default(), Instant::now());
         let revisions = BTreeSet::from(["web-1".to_owned()]);
@@ -241,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_for_a_search_begins_with_the_last_call_that_had_no_answer() {
+    fn the_wait_before_a_search_starts_at_the_last_call_without_a_response() {
         use crate::crd::launches::LaunchIntent;
         let (mut memory, timings, start) = (Memory::default(), Timings::default(), Instant::now());
         let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();

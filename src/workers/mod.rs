@@ -21,5 +21,7 @@ pub mod pass;
 pub mod plan;
 pub mod reconcile;
 #[cfg(test)]
+pub mod sample;
+#[cfg(test)]
 pub mod simulation;
 pub mod status;

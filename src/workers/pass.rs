@@ -10,13 +10,9 @@ use crate::{
     reconcile::Failure,
     tags::REVISION_TAG,
     workers::{
-        apply::Applier,
         kind::{Pass, PassResult, Scope, WorkerKind},
         ledger::Ledger,
-        observe::{
-            Question, observe,
-            observed::{Answer, Observed},
-        },
+        observe::{Observed, observe},
         plan::{Plan, PlanContext},
     },
 };
@@ -44,31 +40,27 @@ impl<K: WorkerKind> Pass<'_, K> {
             plan((observed, observation, ledger), pass.memory, &mut context)
         };
         let not_before = self.not_before(started, &ledger);
-        let (mut answer, mut observation) = self.observe(scope, &ledger, not_before).await?;
-        let (mut todo, mut assessment) = next(self, &answer.observed, &observation, &ledger);
+        let (mut observed, mut begun, mut observation) = self.observe(scope, &ledger, not_before).await?;
+        let (mut todo, mut assessment) = next(self, &observed, &observation, &ledger);
         // The shared sweep may be older than the record that was read, so before an action it is repeated.
-        if !todo.actions.is_empty() && answer.begun < started {
-            (answer, observation) = self.observe(scope, &ledger, started).await?;
-            (todo, assessment) = next(self, &answer.observed, &observation, &ledger);
+        if !todo.actions.is_empty() && begun < started {
+            (observed, begun, observation) = self.observe(scope, &ledger, started).await?;
+            (todo, assessment) = next(self, &observed, &observation, &ledger);
         }
         let mut wait = None;
         for _ in 0..MAX_ROUNDS {
             if todo.actions.is_empty() || wait.is_some() {
                 break;
             }
-            let instances = &answer.observed.instances;
-            let applier = Applier { ctx: self.ctx, session: self.session, instances, places: scope.places };
-            let applied = applier.apply(self.live, self.memory.as_mut(), &ledger, todo).await?;
-            (ledger, wait) = (applied.ledger, applied.wait);
+            (ledger, wait) = self.apply(scope.places, &observed.instances, &ledger, todo).await?;
             let now = self.ctx.clock.monotonic();
-            answer.observed.feedback = self.memory.as_mut().feedback(scope.revisions, now, &self.ctx.config.timings);
-            (todo, assessment) = next(self, &answer.observed, &observation, &ledger);
+            observed.feedback = self.memory.as_mut().feedback(scope.revisions, now, &self.ctx.config.timings);
+            (todo, assessment) = next(self, &observed, &observation, &ledger);
         }
         // A plan that was not applied is not recorded either.
         let ledger = if todo.actions.is_empty() { todo.ledger } else { ledger };
         let moved = ledger != stored;
         self.memory.as_mut().missing.recorded(&ledger);
-        let Answer { observed, begun } = answer;
         Ok(PassResult { observed, begun, observation, assessment, moved, ledger, blockers: todo.blockers, wait })
     }
 
@@ -94,21 +86,34 @@ impl<K: WorkerKind> Pass<'_, K> {
         scope: Scope<'_>,
         ledger: &Ledger,
         not_before: Instant,
-    ) -> Result<(Answer, K::Observation), Failure> {
-        let question = Question { owner: self.owner, scope, not_before };
-        let answer = observe(self.ctx, self.session, self.live, ledger, self.memory.as_mut(), question).await?;
-        let instances = answer.observed.instances.shown.values();
+    ) -> Result<(Observed, Instant, K::Observation), Failure> {
+        let (observed, begun) = observe(self, scope, ledger, not_before).await?;
+        let instances = observed.instances.shown.values();
         let named: BTreeSet<_> = instances.map(|worker| worker.instance.revision().to_owned()).collect();
         for name in named.iter().filter(|name| !name.is_empty()) {
             self.memory.as_mut().revisions.learn(self.ctx, self.live, name).await?;
         }
-        let instances = &answer.observed.instances;
+        let instances = &observed.instances;
         let observation = K::observe(self.ctx, self.session, self.live, ledger, instances, self.memory).await?;
-        Ok((answer, observation))
+        Ok((observed, begun, observation))
+    }
+
+    /// Deletes revisions that are not in use, except the `limit` newest. Returns the hashes of the parameters of the
+    /// revisions in use; `None` if not all are known.
+    pub async fn prune(
+        &mut self,
+        found: &PassResult<K>,
+        wanted: &BTreeSet<String>,
+        limit: usize,
+    ) -> Result<Option<BTreeSet<String>>, Failure> {
+        let Some(named) = self.named(found, wanted) else { return Ok(None) };
+        let revisions = &mut self.memory.as_mut().revisions;
+        revisions.prune(self.ctx, self.live, &named, limit).await?;
+        Ok(revisions.parameters(&named))
     }
 
     /// The revisions in use: `wanted` ones and those of launches and live instances. `None` if not all are known.
-    pub fn named(&self, found: &PassResult<K>, wanted: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+    fn named(&self, found: &PassResult<K>, wanted: &BTreeSet<String>) -> Option<BTreeSet<String>> {
         let instances = &found.observed.instances;
         if !instances.unlisted.is_empty() || K::hidden(&found.observation) > 0 {
             return None;
@@ -148,11 +153,7 @@ impl<K: WorkerKind> Pass<'_, K> {
             passes => timings.progress.saturating_mul(1 << (passes - 1).saturating_sub(4).min(8)).min(timings.sweep),
         };
         let unblocked = memory.next_change(now).map(|time| time + timings.progress / 50);
-        [Some(next), unblocked, found.wait]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(timings.sweep)
-            .max(timings.progress / 50)
+        let times = [unblocked, found.wait].into_iter().flatten();
+        times.fold(next, Duration::min).max(timings.progress / 50)
     }
 }

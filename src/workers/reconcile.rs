@@ -1,6 +1,7 @@
 //! The reconcile of all kinds that run workers.
 
 use crate::{
+    crd::fields::{PLAN_ONLY, is_plan_only},
     k8s::live::Live,
     reconcile::{Failure, Outcome, context::Context},
     workers::{
@@ -8,8 +9,7 @@ use crate::{
         launch_spec::{self, DesiredWorkers, LaunchSpecs},
         memory::Memory,
         observe::live_owner,
-        parameters::{self, Ask, Held},
-        plan::preview::{PLAN_ONLY, is_plan_only},
+        parameters::{self, Ask, Held, Site},
     },
 };
 
@@ -28,8 +28,9 @@ pub async fn reconcile<K: WorkerKind>(
 
     let held = Held::of(suspend, is_plan_only(live.annotation(PLAN_ONLY)));
     let earlier = K::adopted_owners(live);
-    let ask = Ask { owner: &owner, parameters, roles: role_parameters, earlier: &earlier, held };
-    let synced = parameters::sync(ctx, &session, live, &ask, &mut memory.as_mut().parameters).await?;
+    let site = Site { ctx, session: &session, owner: &owner };
+    let ask = Ask { site, parameters, roles: role_parameters, earlier: &earlier, held };
+    let synced = parameters::sync(live, &ask, &mut memory.as_mut().parameters).await?;
     let mut desired = K::desired(live, owner.clone(), synced)?;
 
     let mut pass = Pass { ctx, session: &session, owner: &owner, live, memory };
@@ -37,12 +38,7 @@ pub async fn reconcile<K: WorkerKind>(
     let inputs = K::look_up(&mut pass, shared, &desired).await?;
     let recorded = K::ledger(&pass.live.status());
     let launch_specs = LaunchSpecs::of(desired.roles());
-    let scope = Scope {
-        status_checks: desired.needs_status_checks(),
-        places: &launch_specs.places,
-        revisions: &launch_specs.revisions,
-        max_missing: desired.max_missing(),
-    };
+    let scope = Scope::of(&desired, &launch_specs);
     let found = pass.rounds(scope, |(observed, observation, ledger), memory, context| {
         let round = Round { desired: &desired, inputs: &inputs, observed, observation, ledger };
         let assessment = K::assess(&round, memory, context);
@@ -51,18 +47,14 @@ pub async fn reconcile<K: WorkerKind>(
     let found = found.await?;
 
     let again = K::follow_up(&mut pass, &desired, &recorded, &found).await;
-    let named = pass.named(&found, &launch_specs.revisions);
-    if let Some(named) = &named {
-        pass.memory.as_mut().revisions.prune(ctx, pass.live, named, revision_history).await?;
-    }
+    let in_use = pass.prune(&found, &launch_specs.revisions, revision_history).await?;
     desired.roles().iter().for_each(|role| role.resolved.doubt(ctx, &session, &found.observed.feedback));
-    let in_use = named.and_then(|named| pass.memory.as_mut().revisions.parameters(&named));
     let mut outcome = K::outcome(&mut pass, &desired, &found);
     if again {
         outcome.requeue = outcome.requeue.min(ctx.config.timings.progress);
     }
     let synced = desired.parameters().clone();
-    parameters::conclude(ctx, &session, pass.live, &ask, in_use.as_ref(), synced, &mut outcome).await?;
+    parameters::conclude(pass.live, &ask, in_use.as_ref(), synced, &mut outcome).await?;
     Ok(outcome)
 }
 

@@ -95,7 +95,7 @@ fn manifest(folder: &str, file: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_service_on_spot_takes_the_next_type_and_replaces_what_is_taken_back() {
+async fn a_service_on_spot_uses_the_next_type_and_replaces_interrupted_instances() {
     let example = Example::begin("spot").await;
     let (scene, region) = (&example.scene, &example.region);
     for (zone, cidr) in [("a", "172.31.96.0/24"), ("b", "172.31.97.0/24")] {
@@ -140,7 +140,7 @@ async fn a_service_on_spot_takes_the_next_type_and_replaces_what_is_taken_back()
 }
 
 #[tokio::test]
-async fn roles_have_types_and_user_data_of_their_own_and_are_updated_alone() {
+async fn roles_have_their_own_types_and_user_data_and_are_updated_separately() {
     let example = Example::begin("roles").await;
     let scene = &example.scene;
     let _controller = scene.start().await;
@@ -198,7 +198,7 @@ async fn roles_have_types_and_user_data_of_their_own_and_are_updated_alone() {
 }
 
 #[tokio::test]
-async fn a_job_of_twenty_names_the_one_that_fails() {
+async fn a_job_with_twenty_indexes_names_the_failed_one() {
     let cli = Cli::new();
     let example = Example::begin_with("job", cli.workers()).await;
     let scene = &example.scene;

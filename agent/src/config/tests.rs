@@ -7,14 +7,14 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
 }
 
 #[test]
-fn a_bucket_is_enough() {
+fn a_configuration_with_only_a_bucket_is_valid() {
     let config = parse("bucket = 'b'").unwrap();
     assert_eq!((config.bucket.as_str(), config.prefix.as_str(), config.key), ("b", "", KeyStyle::InstanceId));
     assert_eq!((config.interval, config.check_interval), (SignedDuration::from_hours(1), Duration::from_secs(60)));
 }
 
 #[test]
-fn all_that_can_be_said_is_read() {
+fn every_setting_is_read() {
     let config = parse(
         r#"
         bucket = "b"
@@ -46,7 +46,7 @@ fn all_that_can_be_said_is_read() {
 }
 
 #[test]
-fn flags_win_over_the_file() {
+fn flags_override_the_file() {
     let overrides =
         Overrides { bucket: Some("other".into()), key: Some(KeyStyle::InstanceArn), ..Overrides::default() };
     let config = Config::parse(Path::new("agent.toml"), "bucket = 'b'\nprefix = 'p'", overrides).unwrap();
@@ -54,12 +54,12 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
-fn what_is_set_to_nothing_says_nothing() {
+fn empty_settings_are_treated_as_absent() {
     let empty = || Some(String::new());
     let overrides = Overrides { bucket: empty(), prefix: empty(), region: empty(), name: empty(), key: None };
     let config = Config::parse(Path::new("agent.toml"), "bucket = 'b'\nregion = ''\nprefix = 'p'", overrides).unwrap();
     assert_eq!((config.bucket.as_str(), config.region, config.name), ("b", None, None));
-    // The one that can mean something: no prefix.
+    // Only an empty prefix has a meaning.
     assert_eq!(config.prefix, "");
 }
 
@@ -95,14 +95,14 @@ fn what_is_set_to_nothing_says_nothing() {
 )]
 #[case::version_of_which_key("bucket = 'b'\n[app_version]\nfiles = '/x'", "`app_version.keys` must name the one key")]
 #[case::pointer("bucket = 'b'\n[app_version]\njson = '/x'\npointer = 'a.b'", "`app_version.pointer` must start with")]
-fn mistakes_are_named_with_their_fix(#[case] text: &str, #[case] expected: &str) {
+fn configuration_errors_name_the_fix(#[case] text: &str, #[case] expected: &str) {
     let error = parse(text).unwrap_err().to_string();
     assert!(error.contains(expected), "{error}");
     assert!(error.starts_with("agent.toml: "), "{error}");
 }
 
 #[test]
-fn a_file_asked_for_by_name_must_be_there() {
+fn a_configuration_file_given_by_name_must_exist() {
     let error = Config::load(Some(Path::new("/nonexistent/agent.toml")), Overrides::default()).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/agent.toml: cannot read"), "{error}");
 }

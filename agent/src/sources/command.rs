@@ -15,8 +15,7 @@ use crate::report::Entry;
 
 const COMPLAINT: u64 = 4096;
 
-/// The first group that took part in the match, or all of it; without a regular expression, the first line that is not
-/// empty.
+/// The first group that matched, or the whole match; without a regular expression, the first line that is not empty.
 pub(super) async fn value(source: &CommandSource) -> Result<String, SourceError> {
     let output = run(source).await?;
     let program = || source.program.clone();
@@ -35,8 +34,8 @@ pub(super) async fn value(source: &CommandSource) -> Result<String, SourceError>
     }
 }
 
-/// An entry for each match, with a field for each named group. No match is no process, which is a fact too. Stops at one
-/// more than anybody wants.
+/// An entry for each match, with a field for each named group. No match means that no process runs. Stops at one entry
+/// more than the limit.
 pub(super) async fn entries(source: &CommandSource) -> Result<Vec<Entry>, SourceError> {
     let output = run(source).await?;
     let Some(regex) = &source.regex else { return Ok(Vec::new()) };
@@ -50,7 +49,7 @@ pub(super) async fn entries(source: &CommandSource) -> Result<Vec<Entry>, Source
 
 async fn run(source: &CommandSource) -> Result<String, SourceError> {
     let program = || source.program.clone();
-    // A group of its own, so that what it starts ends with it.
+    // A separate process group, so that its child processes are killed with it.
     let mut child = Command::new(&source.program)
         .args(&source.arguments)
         .stdin(Stdio::null())
@@ -74,20 +73,20 @@ async fn run(source: &CommandSource) -> Result<String, SourceError> {
     }
 }
 
-/// The processes of a command. They end when this goes out of scope: after the command itself, when it took too long, and
-/// when the agent is told to stop.
+/// The processes of a command. They are killed when this value is dropped: after the command has ended, after its
+/// timeout, and when the agent is stopped.
 struct Group(Option<u32>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         let Some(group) = self.0.and_then(|id| i32::try_from(id).ok()) else { return };
-        // Gone already is what is wanted.
+        // It is no error if the process has already ended.
         let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
 }
 
 enum Collected {
-    /// More output than is taken, and the command was not waited for.
+    /// The output exceeded the limit, so the command was not waited for.
     TooMuch,
     All {
         stdout: Vec<u8>,
@@ -98,7 +97,7 @@ enum Collected {
 
 async fn collect(child: &mut Child) -> std::io::Result<Collected> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (stdout, stderr) = tokio::try_join!(beginning(stdout, LARGEST + 1), complaint(stderr))?;
+    let (stdout, stderr) = tokio::try_join!(beginning(stdout, LARGEST + 1), error_output(stderr))?;
     if stdout.len() as u64 > LARGEST {
         return Ok(Collected::TooMuch);
     }
@@ -113,8 +112,8 @@ async fn beginning(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::
     Ok(bytes)
 }
 
-/// The beginning of what a command complains of. The rest is read too, as it would be ended by a pipe that nobody reads.
-async fn complaint(mut pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+/// The beginning of the error output of a command. The rest is read too, because a closed pipe would kill the command.
+async fn error_output(mut pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
     let kept = beginning(pipe.as_mut(), COMPLAINT).await?;
     if let Some(mut pipe) = pipe {
         tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
@@ -154,16 +153,16 @@ mod tests {
     #[rstest]
     #[case::failed("echo broken >&2; exit 3", None, "`sh` ended with exit status: 3: broken")]
     #[case::no_match("echo nothing", Some("version"), "does not match `regex`: it starts with \"nothing\\n\"")]
-    #[case::empty("true", None, "`sh` wrote nothing to its standard output")]
+    #[case::empty("true", None, "`sh` wrote no text to its standard output")]
     #[case::endless("yes", None, "`sh` wrote more than 1048576 bytes")]
     #[tokio::test]
-    async fn what_is_wrong_is_said(#[case] script: &str, #[case] regex: Option<&str>, #[case] expected: &str) {
+    async fn errors_state_the_problem(#[case] script: &str, #[case] regex: Option<&str>, #[case] expected: &str) {
         let error = value(&shell(script, regex)).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 
     #[tokio::test]
-    async fn a_command_that_hangs_is_ended_with_all_that_it_started() {
+    async fn a_command_that_hangs_is_killed_with_its_child_processes() {
         let folder = tempfile::tempdir().unwrap();
         let pid = folder.path().join("pid");
         let mut source = shell(&format!("sleep 600 & echo $! > {}; wait", pid.display()), None);
@@ -175,14 +174,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_command_leaves_behind_is_ended_too() {
+    async fn background_processes_of_a_command_are_killed() {
         let script = "sleep 600 >/dev/null 2>&1 & echo $!";
         let pid: i32 = value(&shell(script, None)).await.unwrap().parse().unwrap();
         wait_for_end(pid).await;
     }
 
     #[tokio::test]
-    async fn a_command_ends_with_the_look_that_is_given_up() {
+    async fn a_command_is_killed_when_its_check_is_cancelled() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pid");
         let source = shell(&format!("sleep 600 & echo $! > {0}.new; mv {0}.new {0}; wait", path.display()), None);
@@ -201,7 +200,7 @@ mod tests {
         wait_for_end(pid).await;
     }
 
-    /// Killed, and gone as soon as whoever adopted it looks.
+    /// Killed: it disappears as soon as its parent process reaps it.
     async fn wait_for_end(pid: i32) {
         let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         while !state().is_empty() && !state().contains(") Z ") {
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there_is_named() {
+    async fn a_missing_program_is_named() {
         let source = CommandSource { program: "/nonexistent/app".into(), ..shell("", None) };
         assert_eq!(value(&source).await.unwrap_err().to_string(), "cannot start `/nonexistent/app`");
     }

@@ -1,4 +1,4 @@
-//! Why a source gives nothing.
+//! The errors of sources.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::limits::{LARGEST, LONGEST_VALUE, MOST_ENTRIES, MOST_FILES};
 pub enum SourceError {
     #[error("cannot start `{program}`")]
     Start { program: String, source: std::io::Error },
-    #[error("`{program}` took longer than {seconds} s and was ended: raise `timeout`, or report something quicker")]
+    #[error("`{program}` took longer than {seconds} s and was killed: raise `timeout`, or use a faster command")]
     TimedOut { program: String, seconds: u64 },
     #[error("`{program}` ended with {status}: {stderr}")]
     Failed { program: String, status: std::process::ExitStatus, stderr: String },
@@ -18,34 +18,34 @@ pub enum SourceError {
     Output { program: String, source: std::io::Error },
     #[error("the output of `{program}` does not match `regex`: it starts with {start:?}")]
     NoMatch { program: String, start: String },
-    #[error("`{program}` wrote nothing to its standard output")]
+    #[error("`{program}` wrote no text to its standard output")]
     NoOutput { program: String },
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{} is no regular file", path.display())]
+    #[error("{} is not a regular file", path.display())]
     NoFile { path: PathBuf },
     #[error("{} is larger than {LARGEST} bytes", path.display())]
     TooLarge { path: PathBuf },
-    #[error("reading {name} takes longer than {seconds} s: does its file system hang?")]
+    #[error("reading {name} takes longer than {seconds} s: check its file system")]
     Hangs { name: String, seconds: u64 },
-    #[error("reading {name} was broken off")]
+    #[error("reading {name} was interrupted")]
     BrokenOff { name: String, source: tokio::task::JoinError },
-    #[error("{name} gives {length} bytes, and a version has at most {LONGEST_VALUE}")]
+    #[error("{name} has {length} bytes, and a version can have at most {LONGEST_VALUE}")]
     TooLong { name: String, length: usize },
     #[error(
-        "{name} gives {size} bytes of entries, and the report has room for {room}: report fewer of them, or fewer keys"
+        "{name} has {size} bytes of entries, and the report has room for {room}: report fewer entries or fewer keys"
     )]
     NoRoom { name: String, size: usize, room: usize },
-    #[error("{name} gives more than {MOST_ENTRIES} entries")]
+    #[error("{name} has more than {MOST_ENTRIES} entries")]
     TooManyEntries { name: String },
     #[error("no file that matches {pattern} has the key {key}")]
     NoKey { pattern: String, key: String },
     #[error("more than {MOST_FILES} files match {pattern}")]
     TooManyFiles { pattern: String },
-    #[error("{} is no JSON", path.display())]
+    #[error("{} is not JSON", path.display())]
     NotJson { path: PathBuf, source: serde_json::Error },
-    #[error("{} has nothing at {pointer:?}", path.display())]
+    #[error("{} has no value at {pointer:?}", path.display())]
     NothingThere { path: PathBuf, pointer: String },
-    #[error("{} has {found} at {pointer:?}, and {wanted} is needed", path.display())]
+    #[error("{} has {found} at {pointer:?}, but {wanted} is required", path.display())]
     WrongType { path: PathBuf, pointer: String, found: &'static str, wanted: &'static str },
 }

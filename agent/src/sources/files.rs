@@ -41,7 +41,7 @@ pub(super) fn entries(source: &FilesSource) -> Result<Vec<Entry>, SourceError> {
 }
 
 fn find(source: &FilesSource) -> Result<Vec<PathBuf>, SourceError> {
-    // What may not be looked at is no empty folder: nobody would learn that processes are missing from the report.
+    // An unreadable folder is not an empty one: otherwise processes would be missing from the report without an error.
     let denied = |path: PathBuf, source| Err(SourceError::Read { path, source });
     let fixed = fixed_part(&source.pattern);
     if let Err(error) = std::fs::metadata(&fixed)
@@ -66,13 +66,13 @@ fn find(source: &FilesSource) -> Result<Vec<PathBuf>, SourceError> {
     Ok(paths)
 }
 
-/// The path as far as it has no wildcard.
+/// The part of the path before the first wildcard.
 fn fixed_part(pattern: &str) -> PathBuf {
     let plain = |part: &std::path::Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     Path::new(pattern).components().take_while(plain).collect()
 }
 
-/// Lines like `key = value`, `key=value` or `export key="value"`. The rest (comments, sections) is not looked at.
+/// Lines like `key = value`, `key=value` or `export key="value"`. Other lines (comments, sections) are ignored.
 fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| {
         let line = line.trim();
@@ -86,7 +86,7 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Takes quotes off, and a comment that follows them. Without quotes a `#` belongs to the value, as it may be part of one.
+/// Removes quotes, and a comment after them. Without quotes, a `#` is part of the value.
 fn unquoted(value: &str) -> &str {
     let inner = |quote| {
         let quoted = value.strip_prefix(quote)?;
@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_keys_asked_for_are_reported() {
+    fn only_the_configured_keys_are_reported() {
         let folder = folder(&[("a.conf", "a = 1\nsecret = 2\n"), ("b.conf", "secret = 3\n")]);
         let entries = entries(&source(&folder, "*.conf", &["a"])).unwrap();
         assert_eq!(serde_json::to_string(&entries).unwrap(), r#"[{"a":"1"}]"#);
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_first_key() {
+    fn a_byte_order_mark_is_not_part_of_the_first_key() {
         let folder = folder(&[("a.conf", "\u{feff}version = 1.2\r\n")]);
         assert_eq!(value(&source(&folder, "*.conf", &["version"])).unwrap(), "1.2");
     }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_no_process() {
+    fn no_matching_file_means_no_process() {
         assert_eq!(entries(&source(&folder(&[]), "*.conf", &[])).unwrap().len(), 0);
     }
 
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_large_is_refused() {
+    fn a_file_that_is_too_large_is_rejected() {
         let folder = folder(&[("a.conf", &"x".repeat(1024 * 1024 + 1))]);
         let error = entries(&source(&folder, "*.conf", &[])).unwrap_err();
         assert!(matches!(error, SourceError::TooLarge { .. }), "{error}");

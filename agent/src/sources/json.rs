@@ -1,4 +1,4 @@
-//! A JSON file, with a JSON pointer (RFC 6901) to the place in it.
+//! A JSON file, with a JSON pointer (RFC 6901) to the value.
 
 use serde_json::Value;
 
@@ -80,10 +80,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case("{", "", "is no JSON")]
-    #[case("{}", "/version", "has nothing at \"/version\"")]
-    #[case(r#"{"version":{}}"#, "/version", "has an object at \"/version\", and a text or a number is needed")]
-    fn what_is_wrong_is_said(#[case] text: &str, #[case] pointer: &str, #[case] expected: &str) {
+    #[case("{", "", "is not JSON")]
+    #[case("{}", "/version", "has no value at \"/version\"")]
+    #[case(r#"{"version":{}}"#, "/version", "has an object at \"/version\", but a text or a number is required")]
+    fn errors_state_the_problem(#[case] text: &str, #[case] pointer: &str, #[case] expected: &str) {
         let (_file, source) = source(text, pointer);
         let error = value(&source).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
@@ -93,15 +93,15 @@ mod tests {
     #[case(r#"{"p":[{"a":1},{"b":null}]}"#, "/p", r#"[{"a":1},{"b":null}]"#)]
     #[case(r#"{"a":"x"}"#, "", r#"[{"a":"x"}]"#)]
     #[case("[]", "", "[]")]
-    fn entries_are_taken_as_they_are(#[case] text: &str, #[case] pointer: &str, #[case] expected: &str) {
+    fn entries_are_reported_unchanged(#[case] text: &str, #[case] pointer: &str, #[case] expected: &str) {
         let (_file, source) = source(text, pointer);
         assert_eq!(serde_json::to_string(&entries(&source).unwrap()).unwrap(), expected);
     }
 
     #[test]
-    fn a_list_of_something_else_is_refused() {
+    fn a_list_of_other_values_than_objects_is_rejected() {
         let (_file, source) = source(r#"{"p":["x"]}"#, "/p");
         let error = entries(&source).unwrap_err().to_string();
-        assert!(error.contains("a text at \"/p\", and an object in each place of the list is needed"), "{error}");
+        assert!(error.contains("a text at \"/p\", but an object in each place of the list is required"), "{error}");
     }
 }

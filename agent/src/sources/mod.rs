@@ -1,4 +1,4 @@
-//! The application's version and processes, from where the configuration says.
+//! The application's version and processes, read from the configured sources.
 
 mod command;
 mod error;
@@ -16,7 +16,7 @@ use crate::report::Entry;
 pub use error::SourceError;
 use limits::{LONGEST_VALUE, MOST_ENTRIES};
 
-/// A file system that hangs must not hold up the report.
+/// A file system that hangs must not delay the report.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One text, such as a version.
@@ -38,7 +38,7 @@ pub async fn value(source: &Source) -> Result<String, SourceError> {
     Ok(found)
 }
 
-/// A list of objects, which takes from the `room` that is left for it in the report.
+/// A list of objects, which reduces the `room` that is left for processes in the report.
 pub async fn entries(source: &Source, room: &mut usize) -> Result<Vec<Entry>, SourceError> {
     let found = match source {
         Source::Command(command) => command::entries(command).await,
@@ -59,8 +59,8 @@ pub async fn entries(source: &Source, room: &mut usize) -> Result<Vec<Entry>, So
     Ok(found)
 }
 
-/// Reads files apart from the agent's own thread, and one source at a time: where a file system hangs, one thread does,
-/// and the agent still reports the rest and ends when it is told to.
+/// Reads files in a separate thread, one source at a time. If a file system hangs, only this thread hangs: the agent
+/// still reports the other sources and still stops on a signal.
 async fn apart<T: Send + 'static>(
     source: &Source,
     read: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
@@ -107,16 +107,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pipe_is_refused_and_not_waited_for() {
+    async fn a_pipe_is_rejected_without_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let error = value(&Source::Json(JsonSource { path, pointer: String::new() })).await.unwrap_err();
-        assert!(error.to_string().ends_with("/pipe is no regular file"), "{error}");
+        assert!(error.to_string().ends_with("/pipe is not a regular file"), "{error}");
     }
 
     #[tokio::test]
-    async fn a_file_system_that_hangs_costs_one_thread_and_no_report() {
+    async fn a_file_system_that_hangs_blocks_one_thread_and_no_report() {
         static TURN: Semaphore = Semaphore::const_new(1);
         let limit = Duration::from_millis(20);
         let source = Source::Json(JsonSource { path: "/mnt/gone/version.json".into(), pointer: String::new() });
@@ -135,16 +135,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_value_that_is_no_version_is_refused() {
+    async fn a_value_that_is_not_a_version_is_rejected() {
         let error = value(&shell("printf %02000d 7", None)).await.unwrap_err().to_string();
-        assert_eq!(error, "`sh` gives 2000 bytes, and a version has at most 1024");
+        assert_eq!(error, "`sh` has 2000 bytes, and a version can have at most 1024");
     }
 
     #[tokio::test]
-    async fn what_would_fill_the_report_is_refused_with_its_source() {
+    async fn a_value_that_would_fill_the_report_is_rejected_with_its_source() {
         let many = shell("yes | head -n 1001", Some("(?P<a>y)"));
         let error = entries(&many, &mut ROOM.clone()).await.unwrap_err().to_string();
-        assert_eq!(error, "`sh` gives more than 1000 entries");
+        assert_eq!(error, "`sh` has more than 1000 entries");
 
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.conf"), format!("a = {}", "\u{1}".repeat(200_000))).unwrap();
@@ -152,7 +152,7 @@ mod tests {
         let large = Source::Files(FilesSource { pattern: pattern.clone(), keys: Vec::new() });
         let mut room = ROOM;
         let error = entries(&large, &mut room).await.unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{pattern} gives 12000")), "{error}");
+        assert!(error.starts_with(&format!("{pattern} has 12000")), "{error}");
         assert_eq!(room, ROOM);
         assert_eq!(entries(&shell("echo y", Some("(?P<a>y)")), &mut room).await.unwrap().len(), 1);
         assert_eq!(room, ROOM - r#"[{"a":"y"}]"#.len());

@@ -6,11 +6,11 @@ use std::path::Path;
 use super::error::SourceError;
 use super::limits::LARGEST;
 
-/// Reads a file of bounded size. What is not UTF-8 is replaced rather than refused: it may be in another value. A byte
-/// order mark, which editors on Windows write, is no part of the text.
+/// Reads a file of bounded size. Invalid UTF-8 is replaced and not rejected, because it may be in another value. A byte
+/// order mark, which editors on Windows write, is not part of the text.
 pub(super) fn read(path: &Path) -> Result<String, SourceError> {
     let fail = |source| SourceError::Read { path: path.to_owned(), source };
-    // Opening a pipe would wait for somebody to write to it.
+    // Opening a pipe would block until a process writes to it.
     if !std::fs::metadata(path).map_err(fail)?.is_file() {
         return Err(SourceError::NoFile { path: path.to_owned() });
     }
@@ -23,7 +23,7 @@ pub(super) fn read(path: &Path) -> Result<String, SourceError> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
 }
 
-/// Reads a file that was there a moment ago. `None`: it is gone, as if it had never been found.
+/// Reads a file that existed a moment ago. `None`: it was deleted meanwhile, as if it had not been found.
 pub(super) fn read_found(path: &Path) -> Result<Option<String>, SourceError> {
     match read(path) {
         Err(SourceError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),

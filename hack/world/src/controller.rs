@@ -152,10 +152,10 @@ impl Controller {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             if let Some(status) = self.process.ended() {
-                if self.process.last_words().contains("ddress already in use") {
+                if self.process.log_tail().contains("ddress already in use") {
                     return Ok(false);
                 }
-                bail!(self.process.obituary(status));
+                bail!(self.process.unexpected_exit(status));
             }
             if let Ok(Ok(true)) = timeout(ANSWERS_WITHIN, succeeds(self.probes, &self.ready_path)).await {
                 return Ok(true);
@@ -163,7 +163,7 @@ impl Controller {
             if Instant::now() > deadline {
                 bail!(
                     "the controller is not ready after {READY_WITHIN:?}; the end of its log:\n{}",
-                    self.process.last_words()
+                    self.process.log_tail()
                 );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_runs_as_its_spec_says_but_on_a_free_port_of_loopback() {
+    fn a_container_runs_as_specified_but_on_a_free_loopback_port() {
         let image = image(json!({
             "name": "muster",
             "command": ["/usr/bin/muster", "controller"],
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_run_faithfully_is_refused() {
+    fn a_container_that_cannot_be_run_as_specified_is_rejected() {
         let secret = json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]);
         let listens = json!(["--addr=0.0.0.0:1"]);
         for (container, reason) in [

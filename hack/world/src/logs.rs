@@ -22,7 +22,7 @@ impl Logs {
     /// For one run of `command`.
     pub(crate) fn make(command: &str) -> Result<Self> {
         let all = environment::cache_folder()?.join("logs");
-        remove_those_of_the_dead(&all, command);
+        remove_logs_of_ended_processes(&all, command);
         let folder = all.join(format!("{command}-{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Self { folder, kept: Cell::new(false) })
@@ -46,7 +46,7 @@ impl Drop for Logs {
     }
 }
 
-fn remove_those_of_the_dead(logs: &Path, command: &str) {
+fn remove_logs_of_ended_processes(logs: &Path, command: &str) {
     for folder in fs::read_dir(logs).into_iter().flatten().flatten() {
         let name = folder.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(command)?.strip_prefix('-')?.parse().ok());

@@ -30,10 +30,10 @@ use crate::{
 const NAMESPACE: &str = "quickstart";
 const REQUESTS_AT_ONCE: usize = 32;
 const WITHIN: Duration = Duration::from_secs(30);
-/// So often it is said how many there are.
+/// The number of objects between two progress messages.
 const SAY_EVERY: usize = 1000;
 const POLL: Duration = Duration::from_secs(1);
-/// After so many looks at each object nothing is on its way any more.
+/// The number of reconciles of each object after which all changes are complete.
 const SWEEPS: u64 = 2;
 
 /// What is measured.
@@ -166,18 +166,18 @@ async fn until_ready(client: Client, objects: usize, step: &Step) -> Result<()> 
     Ok(())
 }
 
-/// Returns when the controller has looked at each object a few times more.
+/// Returns when the controller has reconciled each object a few more times.
 async fn sweeps(controller: &Controller, objects: usize, step: &Step) -> Result<()> {
-    let looks = || controller.metric("muster_reconcile_total{kind=\"WorkerFleet\"}");
-    let (first, objects) = (looks().await?, objects as u64);
+    let reconciles = || controller.metric("muster_reconcile_total{kind=\"WorkerFleet\"}");
+    let (first, objects) = (reconciles().await?, objects as u64);
     loop {
-        let since = looks().await?.saturating_sub(first);
+        let since = reconciles().await?.saturating_sub(first);
         if since >= objects * SWEEPS {
             return Ok(());
         }
         let each = since / objects.max(1);
         if each > 0 {
-            step.say(format!("each was looked at {each} times"));
+            step.say(format!("each was reconciled {each} times"));
         }
         tokio::time::sleep(POLL).await;
     }

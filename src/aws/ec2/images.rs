@@ -61,14 +61,9 @@ impl Ec2 {
         filters.extend(name.iter().map(|name| filter("name", name)));
         filters.extend(description.iter().map(|description| filter("description", description)));
         let call = self.client.describe_images().set_owners(Some(owners.clone())).set_filters(Some(filters));
-        let mut pages = call.include_deprecated(true).max_results(PAGE).into_paginator().send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            for image in page.map_err(|e| Error::from_sdk(OPERATION, &e))?.images() {
-                found.push(row(image)?);
-            }
-        }
-        Ok(found)
+        let pages = call.include_deprecated(true).max_results(PAGE).into_paginator().items().send();
+        let images = pages.try_collect().await.map_err(|e| Error::from_sdk(OPERATION, &e))?;
+        images.iter().map(row).collect()
     }
 }
 

@@ -1,13 +1,17 @@
 //! An instance as EC2 describes it, reduced to the fields that muster uses.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
+    aws::{Class, Error},
     ids::{InstanceId, MAIN_ROLE, SubnetId},
     tags::{REVISION_TAG, ROLE_TAG},
 };
+
+/// A termination within this time is attributed to the launch. It is noticed a little late.
+const AT_ONCE: Duration = Duration::from_mins(3);
 
 /// The instances of a request by ids: `None` if EC2 answered that the id does not exist. An id that is not in the map
 /// was not answered, which proves nothing.
@@ -42,6 +46,26 @@ impl Instance {
     /// The revision that it was launched with; empty if it is not known.
     pub fn revision(&self) -> &str {
         self.tags.get(REVISION_TAG).map(String::as_str).unwrap_or_default()
+    }
+
+    /// What its termination says about the next launch. Source: `StateReason` in the EC2 API reference.
+    pub fn refusal(&self, now: Timestamp) -> Option<Error> {
+        let age = self.launched_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+        if age.is_none_or(|age| age >= AT_ONCE) {
+            return None;
+        }
+        let class = match self.state_reason.as_str() {
+            "Server.InsufficientInstanceCapacity" => Class::NoCapacity,
+            // A user or the instance itself requested it.
+            "Client.UserInitiatedShutdown"
+            | "Client.UserInitiatedHibernate"
+            | "Client.InstanceInitiatedShutdown"
+            | "Client.InstanceTerminated" => return None,
+            code if code.starts_with("Client.") => Class::InvalidInput,
+            _ => return None,
+        };
+        let message = format!("EC2 terminated {} right after its launch: {}", self.id, self.state_reason_message);
+        Some(Error { operation: "ec2:RunInstances", class, code: self.state_reason.clone(), message })
     }
 }
 

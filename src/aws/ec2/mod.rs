@@ -17,14 +17,14 @@ use std::{
 
 use aws_sdk_ec2::{
     Client,
-    types::{Filter, InstanceStateName, SummaryStatus, Tag},
+    types::{Filter, InstanceStateName, InstanceStatusSummary, SummaryStatus, Tag},
 };
 use jiff::Timestamp;
 
 pub use crate::aws::ec2::{
     images::{ImageRow, ImageState},
     launch_templates::{InterfaceRow, TemplateRow},
-    network::SubnetRow,
+    network::{SubnetQuery, SubnetRow},
 };
 use crate::{
     aws::{
@@ -174,19 +174,10 @@ impl Ec2 {
 
     /// All instances of `cluster` that are not terminated.
     pub async fn sweep(&self, cluster: &str) -> Result<Vec<Instance>, Error> {
-        let states = [
-            InstanceStateName::Pending,
-            InstanceStateName::Running,
-            InstanceStateName::Stopping,
-            InstanceStateName::Stopped,
-            InstanceStateName::ShuttingDown,
-        ];
-        let states = states.iter().map(|state| state.as_str().to_owned()).collect();
-        self.describe(vec![
-            Filter::builder().name(format!("tag:{CLUSTER_TAG}")).values(cluster).build(),
-            Filter::builder().name("instance-state-name").set_values(Some(states)).build(),
-        ])
-        .await
+        let states = ["pending", "running", "stopping", "stopped", "shutting-down"].map(String::from).to_vec();
+        let cluster = Filter::builder().name(format!("tag:{CLUSTER_TAG}")).values(cluster).build();
+        let state = Filter::builder().name("instance-state-name").set_values(Some(states)).build();
+        self.describe(vec![cluster, state]).await
     }
 
     async fn describe(&self, filters: Vec<Filter>) -> Result<Vec<Instance>, Error> {
@@ -204,17 +195,15 @@ impl Ec2 {
     /// status checks by tag.
     pub async fn status_checks(&self) -> Result<HashMap<InstanceId, bool>, Error> {
         const OPERATION: &str = "ec2:DescribeInstanceStatus";
-        let mut pages = self.client.describe_instance_status().max_results(PAGE).into_paginator().send();
+        let ok = |status: Option<&InstanceStatusSummary>| {
+            status.and_then(|status| status.status()) == Some(&SummaryStatus::Ok)
+        };
+        let mut rows = self.client.describe_instance_status().max_results(PAGE).into_paginator().items().send();
         let mut found = HashMap::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| Error::from_sdk(OPERATION, &e).of_nothing_named())?;
-            for row in page.instance_statuses() {
-                let ok = |status: Option<&aws_sdk_ec2::types::InstanceStatusSummary>| {
-                    status.and_then(|s| s.status()) == Some(&SummaryStatus::Ok)
-                };
-                let passed = ok(row.system_status()) && ok(row.instance_status());
-                found.insert(id(OPERATION, row.instance_id())?, passed);
-            }
+        while let Some(row) = rows.next().await {
+            let row = row.map_err(|e| Error::from_sdk(OPERATION, &e).of_nothing_named())?;
+            let passed = ok(row.system_status()) && ok(row.instance_status());
+            found.insert(id(OPERATION, row.instance_id())?, passed);
         }
         Ok(found)
     }

@@ -1,6 +1,6 @@
 //! Subnets and security groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{Filter, Subnet};
 
@@ -23,32 +23,27 @@ pub struct SubnetRow {
     pub zone: Zone,
 }
 
-impl Ec2 {
-    /// The subnets with these ids.
-    pub async fn subnets(&self, ids: &[SubnetId]) -> Result<Vec<SubnetRow>, Error> {
-        let ids = ids.iter().map(ToString::to_string).collect();
-        let answer = self.client.describe_subnets().set_subnet_ids(Some(ids)).send().await;
-        answer.map_err(|e| Error::from_sdk(SUBNETS, &e))?.subnets().iter().map(subnet).collect()
-    }
-
-    /// The subnets that have all of `tags`.
-    pub async fn subnets_by_tags(&self, tags: &BTreeMap<String, String>) -> Result<Vec<SubnetRow>, Error> {
-        self.describe_subnets(tag_filters(tags).collect()).await
-    }
-
+/// Which subnets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SubnetQuery {
+    Ids(BTreeSet<SubnetId>),
+    /// Those that have all of these tags.
+    Tags(BTreeMap<String, String>),
     /// The default subnets of the region.
-    pub async fn default_subnets(&self) -> Result<Vec<SubnetRow>, Error> {
-        self.describe_subnets(vec![Filter::builder().name("default-for-az").values("true").build()]).await
-    }
+    Default,
+}
 
-    async fn describe_subnets(&self, filters: Vec<Filter>) -> Result<Vec<SubnetRow>, Error> {
-        let mut pages = self.client.describe_subnets().set_filters(Some(filters)).into_paginator().send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            for row in page.map_err(|e| Error::from_sdk(SUBNETS, &e))?.subnets() {
-                found.push(subnet(row)?);
-            }
-        }
+impl Ec2 {
+    pub async fn subnets(&self, query: &SubnetQuery) -> Result<Vec<SubnetRow>, Error> {
+        let call = self.client.describe_subnets();
+        let call = match query {
+            SubnetQuery::Ids(ids) => call.set_subnet_ids(Some(ids.iter().map(ToString::to_string).collect())),
+            SubnetQuery::Tags(tags) => call.set_filters(Some(tag_filters(tags).collect())),
+            SubnetQuery::Default => call.filters(Filter::builder().name("default-for-az").values("true").build()),
+        };
+        let rows = call.into_paginator().items().send().try_collect().await;
+        let rows = rows.map_err(|e| Error::from_sdk(SUBNETS, &e))?;
+        let mut found = rows.iter().map(subnet).collect::<Result<Vec<_>, _>>()?;
         // In a stable order; EC2 guarantees none.
         found.sort_by(|a, b| (&a.zone, &a.id).cmp(&(&b.zone, &b.id)));
         Ok(found)
@@ -62,14 +57,11 @@ impl Ec2 {
     ) -> Result<Vec<SecurityGroupId>, Error> {
         let mut filters: Vec<_> = tag_filters(tags).collect();
         filters.push(Filter::builder().name("vpc-id").values(vpc.as_str()).build());
-        let mut pages = self.client.describe_security_groups().set_filters(Some(filters)).into_paginator().send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            for row in page.map_err(|e| Error::from_sdk(GROUPS, &e))?.security_groups() {
-                let id = SecurityGroupId::try_from(row.group_id().unwrap_or_default());
-                found.push(id.map_err(|error| Error::garbled(GROUPS, error))?);
-            }
-        }
+        let call = self.client.describe_security_groups().set_filters(Some(filters));
+        let rows = call.into_paginator().items().send().try_collect().await;
+        let rows = rows.map_err(|e| Error::from_sdk(GROUPS, &e))?;
+        let ids = rows.iter().map(|row| SecurityGroupId::try_from(row.group_id().unwrap_or_default()));
+        let mut found = ids.collect::<Result<Vec<_>, _>>().map_err(|error| Error::garbled(GROUPS, error))?;
         found.sort();
         Ok(found)
     }

@@ -36,7 +36,6 @@ impl Ec2 {
     ) -> Result<Vec<InstanceId>, Error> {
         const OPERATION: &str = "ec2:RunInstances";
         let intent = intent.intent();
-        let tags = tag_specifications(&tags(intent, request));
         let profile = request.instance_profile.as_ref();
         let call = self
             .once
@@ -54,7 +53,7 @@ impl Ec2 {
             .set_metadata_options(metadata_options(&request.metadata, request.launch_template_id.is_none()))
             .set_block_device_mappings(Some(request.devices.iter().map(device).collect()))
             .set_instance_initiated_shutdown_behavior(request.shutdown_behavior.map(shutdown_behavior))
-            .set_tag_specifications(Some(tags));
+            .set_tag_specifications(Some(tag_specifications(intent, request)));
         let groups: Vec<_> = request.security_groups.iter().map(ToString::to_string).collect();
         let groups = Some(groups).filter(|groups| !groups.is_empty());
         // Revisions of earlier versions do not record that a public address needs an interface.
@@ -124,12 +123,6 @@ fn device(device: &Device) -> BlockDeviceMapping {
     BlockDeviceMapping::builder().device_name(&device.name).ebs(ebs).build()
 }
 
-/// The tags of the request, and the indexes of the intent.
-fn tags(intent: &LaunchIntent, request: &LaunchRequest) -> BTreeMap<String, String> {
-    let indexes = intent.indexes.iter().map(|indexes| (INDEXES_TAG.to_owned(), indexes.to_string()));
-    request.tags.clone().into_iter().chain(indexes).collect()
-}
-
 fn shutdown_behavior(behavior: ShutdownBehavior) -> SdkShutdownBehavior {
     match behavior {
         ShutdownBehavior::Stop => SdkShutdownBehavior::Stop,
@@ -137,7 +130,10 @@ fn shutdown_behavior(behavior: ShutdownBehavior) -> SdkShutdownBehavior {
     }
 }
 
-fn tag_specifications(tags: &BTreeMap<String, String>) -> Vec<TagSpecification> {
+/// The tags of the request, and the indexes of the intent.
+fn tag_specifications(intent: &LaunchIntent, request: &LaunchRequest) -> Vec<TagSpecification> {
+    let indexes = intent.indexes.iter().map(|indexes| (INDEXES_TAG.to_owned(), indexes.to_string()));
+    let tags: BTreeMap<_, _> = request.tags.clone().into_iter().chain(indexes).collect();
     let tags: Vec<_> = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
     [ResourceType::Instance, ResourceType::Volume, ResourceType::NetworkInterface]
         .into_iter()
@@ -150,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_metadata_service_is_turned_on_only_where_no_launch_template_says_otherwise() {
+    fn the_metadata_service_is_enabled_only_without_a_launch_template() {
         let metadata = Metadata { hop_limit: Some(2), ..Metadata::default() };
         let endpoint = |bare| metadata_options(&metadata, bare).unwrap().http_endpoint().cloned();
         assert_eq!(endpoint(true), Some(InstanceMetadataEndpointState::Enabled));

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crd::fields::{AwsRef, DURATION_PATTERN};
+use crate::crd::fields::{AwsRef, DURATION_PATTERN, number};
 pub use crate::crd::fleet_report::status::{
     FieldCount, FleetReportStatus, GroupCount, Outlier, RejectedObject, RejectionReason, ReportCounts, SourceStatus,
     VersionCount,
@@ -157,7 +157,7 @@ pub struct Limits {
     }]))]
     pub object_size: String,
     /// The maximum number of objects of one source that are read at the same time.
-    #[serde(default = "default_concurrency")]
+    #[serde(default = "number::<100>")]
     #[schemars(range(min = 1, max = 100))]
     pub concurrency: i32,
 }
@@ -166,13 +166,9 @@ fn default_object_size() -> String {
     "1Mi".into()
 }
 
-fn default_concurrency() -> i32 {
-    100
-}
-
 impl Default for Limits {
     fn default() -> Self {
-        Self { object_size: default_object_size(), concurrency: default_concurrency() }
+        Self { object_size: default_object_size(), concurrency: 100 }
     }
 }
 
@@ -249,7 +245,7 @@ pub struct ExpectedVersion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub equals: Option<String>,
-    /// The expected values, of which each is accepted.
+    /// The accepted values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub one_of: Option<Vec<String>>,

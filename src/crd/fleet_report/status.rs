@@ -15,7 +15,7 @@ pub struct FleetReportStatus {
     /// When the sources were last collected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_collected_time: Option<Time>,
-    /// The number of reports and of objects that do not count.
+    /// The number of reports and of rejected objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reports: Option<ReportCounts>,
     /// The number of different values of all fields in fresh reports.
@@ -53,7 +53,7 @@ impl AsMut<CommonStatus> for FleetReportStatus {
     }
 }
 
-/// The number of reports and of objects that do not count.
+/// The number of reports and of rejected objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportCounts {
@@ -112,7 +112,7 @@ pub struct GroupCount {
     pub value: String,
     /// The number of instances of the group with a fresh report.
     pub fresh: i64,
-    /// How many of them do not match `expect`.
+    /// The number of fresh reports that do not match `expect`.
     pub behind: i64,
 }
 
@@ -133,7 +133,7 @@ pub struct Outlier {
     pub since: Time,
 }
 
-/// An object that does not count.
+/// A rejected object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RejectedObject {
@@ -143,9 +143,9 @@ pub struct RejectedObject {
     /// The key of the object; its beginning is cut off if it is long.
     #[schemars(length(max = 256))]
     pub key: String,
-    /// Why the object does not count, as one word.
+    /// The reason, as one word.
     pub reason: RejectionReason,
-    /// Why the object does not count, in words.
+    /// The reason, as text.
     #[schemars(length(max = 256))]
     pub message: String,
 }

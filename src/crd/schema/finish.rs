@@ -16,8 +16,6 @@ pub(super) fn finish(crd: &mut CustomResourceDefinition, grantable: &[&str]) {
         let Some(properties) = &mut root.properties else { continue };
         if let Some(spec) = properties.get_mut("spec") {
             grantable_kinds(spec, grantable);
-        }
-        if let Some(spec) = properties.get_mut("spec") {
             explain_patterns(spec);
             // A column shows a field as it is stored, and false is clearer than an empty cell.
             if let Some(suspend) = spec.properties.as_mut().and_then(|p| p.get_mut("suspend")) {
@@ -47,7 +45,8 @@ fn columns(own: &mut Vec<CustomResourceColumnDefinition>) {
 
 /// A misspelt kind in a grant would grant nothing without an error, so the schema lists all kinds.
 fn grantable_kinds(spec: &mut JSONSchemaProps, grantable: &[&str]) {
-    let kinds = field(spec, "grants").and_then(items).and_then(|grant| field(grant, "kinds")).and_then(items);
+    let grant = field(spec, "grants").and_then(|grants| items(&mut grants.items));
+    let kinds = grant.and_then(|grant| field(grant, "kinds")).and_then(|kinds| items(&mut kinds.items));
     if let Some(kinds) = kinds {
         kinds.enum_ = Some(["*"].iter().chain(grantable).map(|kind| JSON(json!(kind))).collect());
     }
@@ -57,8 +56,8 @@ fn field<'a>(props: &'a mut JSONSchemaProps, name: &str) -> Option<&'a mut JSONS
     props.properties.as_mut()?.get_mut(name)
 }
 
-fn items(props: &mut JSONSchemaProps) -> Option<&mut JSONSchemaProps> {
-    match &mut props.items {
+fn items(items: &mut Option<JSONSchemaPropsOrArray>) -> Option<&mut JSONSchemaProps> {
+    match items {
         Some(JSONSchemaPropsOrArray::Schema(items)) => Some(items),
         Some(JSONSchemaPropsOrArray::Schemas(_)) | None => None,
     }
@@ -90,15 +89,11 @@ fn schema(props: &mut JSONSchemaProps) {
 
 /// The schemas directly below `props`: its fields, items and values.
 fn children(props: &mut JSONSchemaProps) -> impl Iterator<Item = &mut JSONSchemaProps> {
-    let items = match &mut props.items {
-        Some(JSONSchemaPropsOrArray::Schema(items)) => Some(&mut **items),
-        Some(JSONSchemaPropsOrArray::Schemas(_)) | None => None,
-    };
     let values = match &mut props.additional_properties {
         Some(JSONSchemaPropsOrBool::Schema(values)) => Some(&mut **values),
         Some(JSONSchemaPropsOrBool::Bool(_)) | None => None,
     };
-    props.properties.iter_mut().flat_map(|p| p.values_mut()).chain(items).chain(values)
+    props.properties.iter_mut().flat_map(|p| p.values_mut()).chain(items(&mut props.items)).chain(values)
 }
 
 /// The error of a pattern shows a regular expression; the error of a rule says what to write.
@@ -138,44 +133,41 @@ fn integer(props: &mut JSONSchemaProps) {
 
 /// The bounds of metav1.Condition, which are Go markers that OpenAPI, and so k8s-openapi, lacks.
 fn conditions(list: &mut JSONSchemaProps) {
-    let Some(JSONSchemaPropsOrArray::Schema(item)) = &mut list.items else { return };
+    let Some(item) = items(&mut list.items) else { return };
     item.description = Some("One aspect of the current state of the object.".into());
     for (name, property) in item.properties.iter_mut().flatten() {
-        match name.as_str() {
-            "lastTransitionTime" => describe(property, "When the status last changed."),
+        let description = match name.as_str() {
+            "lastTransitionTime" => "When the status last changed.",
             "message" => {
-                describe(property, "What the state is, what it means and what to do, for people.");
                 property.max_length = Some(32_768);
+                "A human-readable message: the state, its meaning, and what to do."
             }
             "observedGeneration" => {
-                describe(property, "The generation of the spec that the condition describes.");
                 property.minimum = Some(0.0);
+                "The generation of the spec that the condition describes."
             }
             "reason" => {
-                describe(property, "The reason of the status, as one word for programs and columns.");
                 property.min_length = Some(1);
                 property.max_length = Some(1024);
                 property.pattern = Some("^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$".into());
+                "The reason of the status, as one word for programs and columns."
             }
             "status" => {
-                describe(property, "The status of the condition: True, False or Unknown.");
                 property.enum_ = Some([json!("True"), json!("False"), json!("Unknown")].map(JSON).into());
+                "The status of the condition: True, False or Unknown."
             }
             "type" => {
-                describe(property, "The type of the condition, for example `Ready`.");
                 property.max_length = Some(316);
                 property.pattern = Some(
                     r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
                         .into(),
                 );
+                "The type of the condition, for example `Ready`."
             }
-            _ => {}
-        }
+            _ => continue,
+        };
+        property.description = Some(description.into());
     }
-}
-
-fn describe(property: &mut JSONSchemaProps, text: &str) {
-    property.description = Some(text.into());
 }
 
 /// Removes the line breaks of doc comments; kubectl wraps lines itself.
@@ -200,27 +192,25 @@ mod tests {
 
     #[test]
     fn integers_have_a_format_that_the_api_server_knows() {
+        let integer = |mut schema: Value| {
+            schema["type"] = json!("integer");
+            schema
+        };
         for (before, after) in [
             (
-                json!({"type": "integer", "format": "uint32", "maximum": 100.0}),
-                json!({"type": "integer", "format": "int32", "minimum": 0.0, "maximum": 100.0}),
+                json!({"format": "uint32", "maximum": 100.0}),
+                json!({"format": "int32", "minimum": 0.0, "maximum": 100.0}),
             ),
-            (
-                json!({"type": "integer", "format": "uint32"}),
-                json!({"type": "integer", "format": "int64", "minimum": 0.0}),
-            ),
-            (
-                json!({"type": "integer", "format": "uint64", "minimum": 1.0}),
-                json!({"type": "integer", "format": "int64", "minimum": 1.0}),
-            ),
-            (json!({"type": "integer", "format": "int32"}), json!({"type": "integer", "format": "int32"})),
+            (json!({"format": "uint32"}), json!({"format": "int64", "minimum": 0.0})),
+            (json!({"format": "uint64", "minimum": 1.0}), json!({"format": "int64", "minimum": 1.0})),
+            (json!({"format": "int32"}), json!({"format": "int32"})),
         ] {
-            assert_eq!(finished(before), after);
+            assert_eq!(finished(integer(before)), integer(after));
         }
     }
 
     #[test]
-    fn null_is_nowhere_accepted() {
+    fn null_is_never_accepted() {
         let schema = json!({"type": "object", "properties": {
             "kind": {"type": "string", "nullable": true, "enum": ["A", null], "default": null}}});
         assert_eq!(
@@ -238,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn paragraphs_stay_and_line_breaks_go() {
+    fn paragraphs_are_kept_and_line_breaks_are_removed() {
         assert_eq!(unwrapped("one\ntwo\n\nthree"), "one two\n\nthree");
     }
 }

@@ -25,7 +25,8 @@ fn page(crd: &CustomResourceDefinition) -> Result<String, fmt::Error> {
     for version in &crd.spec.versions {
         let Some(root) = version.schema.as_ref().and_then(|s| s.open_api_v3_schema.as_ref()) else { continue };
         writeln!(out, "{}\n", root.description.as_deref().unwrap_or_default())?;
-        writeln!(out, "`apiVersion: {}/{}`, `kind: {}`. {}.", crd.spec.group, version.name, names.kind, scope(crd))?;
+        let scope = if crd.spec.scope == "Namespaced" { "It belongs to a namespace" } else { "It is cluster-wide" };
+        writeln!(out, "`apiVersion: {}/{}`, `kind: {}`. {scope}.", crd.spec.group, version.name, names.kind)?;
         let short = names.short_names.as_deref().unwrap_or_default().join("`, `");
         writeln!(out, "For kubectl: `{}`, `{short}`; `kubectl get muster` shows it among all kinds.", names.plural)?;
         rules(&mut out, root)?;
@@ -38,10 +39,6 @@ fn page(crd: &CustomResourceDefinition) -> Result<String, fmt::Error> {
         }
     }
     Ok(out)
-}
-
-fn scope(crd: &CustomResourceDefinition) -> &'static str {
-    if crd.spec.scope == "Namespaced" { "It belongs to a namespace" } else { "It is cluster-wide" }
 }
 
 /// The rules of a whole object, as their messages.

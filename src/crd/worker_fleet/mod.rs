@@ -13,7 +13,7 @@ pub use crate::crd::worker_fleet::{
     status::{RoleStatus, WorkerFleetStatus, WorkerSummary},
 };
 use crate::crd::{
-    fields::AwsRef,
+    fields::{AwsRef, number},
     parameters::{Parameter, Parameters},
     template::{UserData, WorkerTemplate},
 };
@@ -55,7 +55,7 @@ use crate::crd::{
 ]))]
 pub struct WorkerFleetSpec {
     /// The desired number of workers of the role `main`.
-    #[serde(default = "one")]
+    #[serde(default = "number::<1>")]
     #[schemars(range(min = 0, max = 10_000))]
     pub replicas: i32,
     /// While this is true, muster changes nothing in AWS. The status is still updated, and deletion still works.
@@ -114,13 +114,9 @@ pub struct WorkerFleetSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// How many old revisions, which no worker runs any more, are kept.
-    #[serde(default = "five")]
+    #[serde(default = "number::<5>")]
     #[schemars(range(min = 0, max = 100))]
     pub revision_history_limit: i32,
-}
-
-fn one() -> i32 {
-    1
 }
 
 fn share_schema(_: &mut SchemaGenerator) -> Schema {
@@ -150,7 +146,7 @@ pub struct RoleSpec {
     ]))]
     pub name: String,
     /// The desired number of workers of this role.
-    #[serde(default = "one")]
+    #[serde(default = "number::<1>")]
     #[schemars(range(min = 0, max = 10_000))]
     pub replicas: i32,
     /// The user data of these workers, instead of that of the template.
@@ -196,24 +192,15 @@ pub struct Update {
     pub min_ready_seconds: i32,
     /// Seconds without progress after which the condition Progressing reports that the update has failed. The update
     /// goes on.
-    #[serde(default = "progress_deadline")]
+    #[serde(default = "number::<1800>")]
     #[schemars(range(min = 1, max = 86_400))]
     pub progress_deadline_seconds: i32,
 }
 
 impl Default for Update {
     fn default() -> Self {
-        Self {
-            max_surge: None,
-            max_unavailable: None,
-            min_ready_seconds: 0,
-            progress_deadline_seconds: progress_deadline(),
-        }
+        Self { max_surge: None, max_unavailable: None, min_ready_seconds: 0, progress_deadline_seconds: 1800 }
     }
-}
-
-fn progress_deadline() -> i32 {
-    1800
 }
 
 /// The instances to adopt.
@@ -231,10 +218,6 @@ pub struct Adopt {
         }])
     )]
     pub instance_ids: Vec<String>,
-}
-
-fn five() -> i32 {
-    5
 }
 
 /// When a worker counts as ready.

@@ -50,7 +50,7 @@ pub struct WorkerFleetStatus {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub adopted: Vec<InstanceId>,
-    /// The number of workers that each role had been filled up to. A launch up to this number counts as a replacement.
+    /// The largest number of workers that each role has reached. A launch up to this number counts as a replacement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["role"]))]
     pub provisioned: Vec<Provisioned>,

@@ -2,12 +2,9 @@
 
 use crate::{
     access::role_session,
-    aws::{
-        self, Identity,
-        advice::{self, Remedy},
-    },
+    aws::{self, Identity, advice},
     condition::Reason,
-    crd::aws_account::{AwsAccount, AwsAccountSpec},
+    crd::aws_account::AwsAccount,
     error_chain::Chain,
     ids::Region,
     reconcile::context::Context,
@@ -39,31 +36,23 @@ pub(super) async fn prove(ctx: &Context, account: &AwsAccount, pinned: Option<&s
             Some(role) => format!("allow muster's identity to assume {role} in the trust policy of that role"),
             None => "give muster AWS credentials, or name a role in spec.roleARN".to_owned(),
         };
-        let remedy = Remedy { denied: Some(allow.clone()), not_found: Some(allow.clone()), invalid: Some(allow) };
+        let remedy =
+            advice::Remedy { denied: Some(allow.clone()), not_found: Some(allow.clone()), invalid: Some(allow) };
         Unproven::Stays(Reason::AwsDenied, format!("{}{}", Chain(&error), advice::advice(&error, &remedy)))
     })?;
-    expects(spec, &identity).map_err(|message| Unproven::Stays(Reason::WrongAccount, message))?;
+    let account = identity.account.as_str();
+    let of_role = spec.role_arn.as_ref().map(|role| role.split(':').nth(4).unwrap_or("the one in its ARN"));
+    if let Some(expected) = of_role.filter(|expected| *expected != account) {
+        let message = format!("the role is in account {expected}, not in {account}");
+        return Err(Unproven::Stays(Reason::WrongAccount, message));
+    }
     if let Some(pinned) = pinned
-        && pinned != identity.account.as_str()
+        && pinned != account
     {
         let message = format!(
-            "this AwsAccount was in account {pinned}, but its identity is now in {}; create a new AwsAccount",
-            identity.account
+            "this AwsAccount was in account {pinned}, but its identity is now in {account}; create a new AwsAccount"
         );
         return Err(Unproven::Stays(Reason::AccountChanged, message));
     }
     Ok(identity)
-}
-
-/// Whether `identity` is in the account that the role's ARN names.
-fn expects(spec: &AwsAccountSpec, identity: &Identity) -> Result<(), String> {
-    let Some(role) = &spec.role_arn else { return Ok(()) };
-    match role.split(':').nth(4) {
-        Some(account) if account == identity.account.as_str() => Ok(()),
-        expected => Err(format!(
-            "the role is in account {}, not in {}",
-            identity.account,
-            expected.unwrap_or("the one in its ARN")
-        )),
-    }
 }

@@ -8,21 +8,17 @@ use kube::ResourceExt;
 
 use crate::{
     access::role_session,
-    aws::ec2::instance::Instance,
     condition::{ConditionType, Reason, Verdict},
     config::Namespaces,
-    crd::{aws_account::AwsAccount, worker_fleet::WorkerFleet, worker_job::WorkerJob},
+    crd::aws_account::AwsAccount,
     error_chain::Chain,
     ids::{AccountId, Region, list},
     inventory::instances::Snapshot,
-    k8s::object::Object,
     kinds::aws_account::identity::{OWN_SESSION, PROOF_PERIOD_IN_SWEEPS},
     reconcile::context::Context,
-    tags::{FLEET_TAG, JOB_TAG},
+    tags::owner,
 };
 
-/// The kinds that run workers.
-const RUN_WORKERS: [&str; 2] = [WorkerFleet::NAME, WorkerJob::NAME];
 /// How many instances a message names.
 const NAMED: usize = 5;
 
@@ -53,7 +49,7 @@ pub(super) async fn verdict(
     for (region, snapshot) in &snapshots {
         for (uid, instances) in snapshot.owners().filter(|(uid, _)| !known.uids.contains(uid)) {
             let live = instances.iter().filter(|m| !m.state.is_over() && !known.adopted.contains(&m.id));
-            let ours = live.filter_map(|worker| Some((worker, owner(worker)?)));
+            let ours = live.filter_map(|worker| Some((worker, owner(&worker.tags)?)));
             let ours = ours.filter(|(_, owner)| is_watched(&ctx.config.namespaces, owner));
             unowned
                 .extend(ours.map(|(worker, owner)| format!("{} in {region} (of {owner} with uid {uid})", worker.id)));
@@ -85,9 +81,11 @@ async fn snapshots(
     let (mut snapshots, mut complete) = (Vec::new(), true);
     // Objects with workers sweep their regions; which regions is known some time after the start. An account that is
     // only for reports may have no permission to sweep.
-    let swept = ctx.references.regions(&object.name_any(), &RUN_WORKERS).unwrap_or_default();
+    let swept = ctx.references.regions_with_workers(&object.name_any()).unwrap_or_default();
     let first = !ctx.accounts.is_proven(&object.name_any());
-    let sweeps = |region: &Region| !first && runs_workers(object) && !swept.contains(region.as_str());
+    let mut granted = object.spec.grants.iter().flat_map(|grant| &grant.kinds);
+    let runs_workers = granted.any(|kind| kind == "*" || ctx.references.runs_workers(kind));
+    let sweeps = |region: &Region| !first && runs_workers && !swept.contains(region.as_str());
     for region in object.spec.regions.iter().filter_map(|region| Region::try_from(region.as_str()).ok()) {
         let role = role_session(&object.spec, OWN_SESSION, &region);
         let session = ctx.aws.session(account.clone(), region.clone(), role.as_ref()).await;
@@ -100,21 +98,11 @@ async fn snapshots(
             Ok(snapshot) => snapshots.push((region, snapshot)),
             Err(error) => {
                 complete = false;
-                tracing::debug!(%region, error = %Chain(&error), "cannot look for instances without an owner");
+                tracing::debug!(%region, error = %Chain(&error), "cannot search for instances without an owner");
             }
         }
     }
     (snapshots, complete)
-}
-
-fn runs_workers(account: &AwsAccount) -> bool {
-    let mut kinds = account.spec.grants.iter().flat_map(|grant| &grant.kinds);
-    kinds.any(|kind| kind == "*" || RUN_WORKERS.contains(&kind.as_str()))
-}
-
-/// Namespace and name of the object that the instance was launched for.
-fn owner(worker: &Instance) -> Option<&str> {
-    [FLEET_TAG, JOB_TAG].iter().find_map(|tag| worker.tags.get(*tag)).map(String::as_str)
 }
 
 fn is_watched(namespaces: &Namespaces, owner: &str) -> bool {

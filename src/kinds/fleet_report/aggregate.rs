@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    crd::fleet_report::{RejectionReason, ReportCounts},
+    crd::fleet_report::{GroupCount, RejectedObject, RejectionReason, ReportCounts, Trust},
     kinds::fleet_report::{
         desired::Desired,
         report,
@@ -26,11 +26,11 @@ pub(super) struct Summary {
     /// In the order of the spec.
     pub(super) fields: Vec<FieldSummary>,
     /// Of each grouping, in the order of the spec, the largest group first.
-    pub(super) groups: Vec<GroupSummary>,
+    pub(super) groups: Vec<GroupCount>,
     /// Sorted by instance.
     pub(super) outliers: Vec<Outlying>,
     /// The most severe reason first.
-    pub(super) rejected: Vec<Rejected>,
+    pub(super) rejected: Vec<RejectedObject>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -41,29 +41,12 @@ pub(super) struct FieldSummary {
     pub(super) values: Vec<(Arc<str>, i64)>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct GroupSummary {
-    pub(super) name: String,
-    pub(super) value: Arc<str>,
-    pub(super) fresh: i64,
-    pub(super) behind: i64,
-}
-
 /// A value of an instance that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Outlying {
     pub(super) instance: String,
     pub(super) field: String,
     pub(super) value: Arc<str>,
-}
-
-/// An object that does not count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rejected {
-    pub(super) source: String,
-    pub(super) key: String,
-    pub(super) reason: RejectionReason,
-    pub(super) message: String,
 }
 
 /// The count that a reason belongs to.
@@ -135,7 +118,7 @@ struct Newest {
 /// one that S3 stored later counts, then that of the first source.
 fn newest<'a>(view: &'a View, summary: &mut Summary) -> HashMap<&'a str, Newest> {
     let mut newest: HashMap<&str, Newest> = HashMap::new();
-    for (_, source, entry, fact) in view.facts() {
+    for (source, entry, fact) in view.facts() {
         let mut reject = |reason: RejectionReason, message: &str| {
             let count = match reason.worth() {
                 Worth::Forged => &mut summary.counts.forged,
@@ -144,7 +127,7 @@ fn newest<'a>(view: &'a View, summary: &mut Summary) -> HashMap<&'a str, Newest>
             };
             *count += 1;
             let (source, key, message) = (source.to_owned(), entry.key.to_string(), message.to_owned());
-            summary.rejected.push(Rejected { source, key, reason, message });
+            summary.rejected.push(RejectedObject { source, key, reason, message });
         };
         match fact {
             Fact::Rejected(rejection) => reject(rejection.reason, &rejection.message),
@@ -153,9 +136,7 @@ fn newest<'a>(view: &'a View, summary: &mut Summary) -> HashMap<&'a str, Newest>
                     reject(RejectionReason::Unreadable, fault);
                 }
                 // The key was checked when the report was read.
-                let Ok(instance) = report::instance(&entry.key, crate::crd::fleet_report::Trust::AnyKey) else {
-                    continue;
-                };
+                let Ok(instance) = report::instance(&entry.key, Trust::AnyKey) else { continue };
                 let found = Newest { time: Timestamp::from(*time), stored: entry.stored(), shape: *shape };
                 let known = newest.entry(instance).or_insert(Newest { ..found });
                 if (known.time, known.stored) < (found.time, found.stored) {
@@ -212,7 +193,7 @@ fn groups(
     view: &View,
     sizes: &BTreeMap<Shape, i64>,
     unmet: &BTreeMap<Shape, Vec<(usize, Arc<str>)>>,
-) -> Vec<GroupSummary> {
+) -> Vec<GroupCount> {
     let mut groups: HashMap<(usize, Arc<str>), (i64, i64)> = HashMap::new();
     for (shape, size) in sizes {
         let behind = if unmet.contains_key(shape) { *size } else { 0 };
@@ -230,11 +211,9 @@ fn groups(
     groups.sort_by(|((c, a), (n, _)), ((d, b), (m, _))| (c, Reverse(n), a).cmp(&(d, Reverse(m), b)));
     groups
         .into_iter()
-        .map(|((column, value), (fresh, behind))| GroupSummary {
-            name: desired.reading.columns[column].name.clone(),
-            value,
-            fresh,
-            behind,
+        .map(|((column, value), (fresh, behind))| {
+            let name = desired.reading.columns[column].name.clone();
+            GroupCount { name, value: value.to_string(), fresh, behind }
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 
 use crate::{
     aws::{
-        self, Class, Session,
+        self, Session,
+        advice::{Remedy, advice, stalls},
         s3::{Listed, Read, S3},
     },
     clock::Clock,
@@ -73,38 +74,6 @@ pub(super) struct SourcePlace {
     pub(super) prefix: String,
 }
 
-impl Collectors {
-    /// The collectors of `places`, each with the largest object that any reader wants. Other places, which only
-    /// `reader` has read, are dropped.
-    pub(super) fn of(&self, reader: &Uid, places: &[SourcePlace], object_size: u64) -> Vec<(Arc<Collector>, u64)> {
-        let mut shared = lock(&self.0.places);
-        for (place, shared) in shared.iter_mut() {
-            if !places.contains(place) {
-                shared.readers.remove(reader);
-            }
-        }
-        let collectors = places
-            .iter()
-            .map(|place| {
-                let shared = shared.entry(place.clone()).or_insert_with(|| SharedCollector {
-                    collector: Arc::new(Collector::new(place.clone(), self.0.budget.clone())),
-                    readers: HashMap::new(),
-                });
-                shared.readers.insert(reader.clone(), object_size);
-                let largest = shared.readers.values().copied().max().unwrap_or(object_size);
-                (shared.collector.clone(), largest)
-            })
-            .collect();
-        shared.retain(|_, shared| !shared.readers.is_empty());
-        collectors
-    }
-
-    /// For the FleetReport with this uid.
-    pub(super) fn reader(&self, uid: &Uid) -> Reader {
-        Reader { collectors: self.clone(), uid: uid.clone() }
-    }
-}
-
 /// A FleetReport as a reader. Dropping it drops the collectors that no other FleetReport uses.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -112,16 +81,41 @@ pub(super) struct Reader {
     uid: Uid,
 }
 
-impl Reader {
-    /// See [`Collectors::of`].
-    pub(super) fn of(&self, places: &[SourcePlace], object_size: u64) -> Vec<(Arc<Collector>, u64)> {
-        self.collectors.of(&self.uid, places, object_size)
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.of(&[], 0);
     }
 }
 
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.collectors.of(&self.uid, &[], 0);
+impl Reader {
+    pub(super) fn new(collectors: &Collectors, uid: &Uid) -> Self {
+        Self { collectors: collectors.clone(), uid: uid.clone() }
+    }
+
+    /// The collectors of `places`, each with the largest object that any reader wants. Other places, which only
+    /// this reader has read, are dropped.
+    pub(super) fn of(&self, places: &[SourcePlace], object_size: u64) -> Vec<(Arc<Collector>, u64)> {
+        let Shared { places: shared, budget } = &*self.collectors.0;
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        for (place, shared) in shared.iter_mut() {
+            if !places.contains(place) {
+                shared.readers.remove(&self.uid);
+            }
+        }
+        let collectors = places
+            .iter()
+            .map(|place| {
+                let shared = shared.entry(place.clone()).or_insert_with(|| SharedCollector {
+                    collector: Arc::new(Collector::new(place.clone(), budget.clone())),
+                    readers: HashMap::new(),
+                });
+                shared.readers.insert(self.uid.clone(), object_size);
+                let largest = shared.readers.values().copied().max().unwrap_or(object_size);
+                (shared.collector.clone(), largest)
+            })
+            .collect();
+        shared.retain(|_, shared| !shared.readers.is_empty());
+        collectors
     }
 }
 
@@ -208,15 +202,11 @@ impl Collector {
     }
 
     async fn list(&self, s3: &S3) -> Result<Vec<Listed>, aws::Error> {
-        let mut listed: Vec<Listed> = Vec::new();
-        let mut next: Option<String> = None;
-        loop {
-            let page = s3.list(&self.place.bucket, &self.place.prefix, next.as_deref()).await?;
-            listed.extend(page.objects);
-            match page.next {
-                Some(token) => next = Some(token),
-                None => break,
-            }
+        let mut page = s3.list(&self.place.bucket, &self.place.prefix, None).await?;
+        let mut listed = page.objects;
+        while let Some(next) = page.next {
+            page = s3.list(&self.place.bucket, &self.place.prefix, Some(&next)).await?;
+            listed.append(&mut page.objects);
         }
         // S3 lists in this order, except for directory buckets.
         listed.sort_by(|a, b| a.key.cmp(&b.key));
@@ -238,17 +228,10 @@ impl Collector {
         let mut failure = None;
         let mut failed = 0;
         let mut note = |place, read: Result<Read, aws::Error>| {
-            let outcome = match read {
-                Ok(Read::Body { body, tag, stored }) => Fetched::Body { body, tag, stored },
-                Ok(Read::TooLarge) => Fetched::Beyond(request.object_size),
-                Ok(Read::Gone) => Fetched::Gone,
-                Err(error) => {
-                    failed += 1;
-                    let message = error.to_string().into();
-                    failure = Some(error);
-                    Fetched::Failed(message)
-                }
-            };
+            let outcome = read.map_err(|error| {
+                failed += 1;
+                failure.insert(error).to_string().into()
+            });
             fetched.push((place, outcome));
         };
         for &place in wanted {
@@ -283,22 +266,14 @@ impl Collector {
             CollectError::TooMuch { .. } => return Problem { message: error.to_string(), lasting: true },
         };
         let SourcePlace { aws_account, region, bucket, .. } = &self.place;
-        let (lasting, hint) = match error.class {
-            Class::Denied => {
-                let action = error.operation;
-                let hint = format!(
-                    "; allow {action} on bucket {bucket} for the identity of AwsAccount {aws_account}, in the policies of both"
-                );
-                (true, hint)
-            }
-            Class::NotFound => (true, format!("; create bucket {bucket}, or name another one in the source")),
-            Class::InvalidInput => (true, format!("; check that bucket {bucket} is in region {region}")),
-            Class::Throttled | Class::NoCapacity | Class::Conflict | Class::Transient => (false, String::new()),
+        let remedy = Remedy {
+            denied: Some(format!(
+                "allow {} on bucket {bucket} for the identity of AwsAccount {aws_account}, in the policies of both",
+                error.operation
+            )),
+            not_found: Some(format!("create bucket {bucket}, or name another one in the source")),
+            invalid: Some(format!("check that bucket {bucket} is in region {region}")),
         };
-        Problem { message: format!("{error}{hint}"), lasting }
+        Problem { message: format!("{error}{}", advice(error, &remedy)), lasting: stalls(error) }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -265,31 +265,35 @@ fn size(text: &str) -> Result<u64, InvalidSpec> {
 }
 
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn desired(part: Value) -> Result<Desired, String> {
-        let mut spec = json!({
+impl Desired {
+    /// A spec with one source and one field, changed by `part`.
+    pub(super) fn sample(part: serde_json::Value) -> Result<Self, InvalidSpec> {
+        let mut spec = serde_json::json!({
             "sources": [{"name": "prod", "bucket": "reports", "aws": {"region": "eu-west-1"}}],
             "fields": [{"name": "app", "path": "$.app_version"}],
         });
         spec.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
-        Desired::try_from(&serde_json::from_value::<FleetReportSpec>(spec).unwrap()).map_err(|e| e.to_string())
+        Self::try_from(&serde_json::from_value::<FleetReportSpec>(spec).unwrap())
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
 
     #[test]
-    fn what_is_not_said_has_defaults() {
-        let desired = desired(json!({})).unwrap();
+    fn omitted_fields_have_defaults() {
+        let desired = Desired::sample(json!({})).unwrap();
         assert_eq!(desired.interval, Duration::from_secs(300));
         assert_eq!(desired.stale_after, Duration::from_secs(7200));
         assert_eq!((desired.object_size, desired.concurrency), (1 << 20, 100));
     }
 
     #[test]
-    fn a_wrong_spec_is_refused_with_the_place_the_problem_and_the_fix() {
+    fn an_invalid_spec_is_rejected_with_the_field_the_problem_and_the_fix() {
         let wrong = [
             json!({"fields": [{"name": "app", "path": "$.["}]}),
             json!({"timestamp": {"path": "$..a..b"}}),
@@ -310,14 +314,14 @@ mod tests {
                  "trust": "PerInstanceKey"},
             ]}),
         ];
-        let refused: Vec<String> = wrong.into_iter().map(|part| desired(part).unwrap_err()).collect();
+        let refused: Vec<_> = wrong.into_iter().map(|part| Desired::sample(part).unwrap_err().to_string()).collect();
         insta::assert_snapshot!(refused.join("\n"));
     }
 
     #[test]
-    fn sources_differ_in_the_bucket_the_prefix_or_in_who_reads_where() {
+    fn sources_must_differ_in_bucket_prefix_region_or_account() {
         let aws = json!({"region": "eu-west-1"});
-        let desired = desired(json!({"sources": [
+        let desired = Desired::sample(json!({"sources": [
             {"name": "a", "bucket": "reports", "aws": aws},
             {"name": "b", "bucket": "reports", "prefix": "b/", "aws": aws},
             {"name": "c", "bucket": "others", "aws": aws},
@@ -342,7 +346,7 @@ mod tests {
     #[case(">=1.2.3", "red-1.8.5", false)]
     #[case(">=1.2.3", "", false)]
     #[case(">=1.2.3", "1.2.3.4", false)]
-    fn versions_are_compared_as_semver_says(#[case] range: &str, #[case] value: &str, #[case] accepted: bool) {
+    fn versions_are_compared_by_semantic_versioning(#[case] range: &str, #[case] value: &str, #[case] accepted: bool) {
         assert_eq!(Rule::Semver(range.parse().unwrap()).accepts(value), accepted);
     }
 

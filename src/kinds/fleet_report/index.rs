@@ -1,11 +1,11 @@
 //! The known objects of one source, shared by all FleetReports that read it.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::aws::s3::Listed;
+use crate::aws::s3::{Listed, Read};
 
 /// An object. It must not need more than 200 bytes in addition to the body.
 #[derive(Debug)]
@@ -33,19 +33,8 @@ pub(super) enum Content {
     Never,
 }
 
-/// The result of reading an object.
-#[derive(Clone, Debug)]
-pub(super) enum Fetched {
-    Body {
-        body: Bytes,
-        tag: Option<u64>,
-        stored: Option<Timestamp>,
-    },
-    Beyond(u64),
-    /// The object was deleted after it was listed.
-    Gone,
-    Failed(Box<str>),
-}
+/// The result of reading an object, or why it failed.
+pub(super) type Fetched = Result<Read, Box<str>>;
 
 impl Entry {
     pub(super) fn stored(&self) -> Timestamp {
@@ -112,20 +101,19 @@ impl Index {
 
 fn entry(before: Option<&Arc<Entry>>, mut listed: Listed, limit: u64, fetched: Option<Fetched>) -> Option<Arc<Entry>> {
     let (tag, content, fault) = match (fetched, before) {
-        (Some(Fetched::Gone), _) => return None,
-        (Some(Fetched::Body { body, tag, stored }), _) => {
+        (Some(Ok(Read::Gone)), _) => return None,
+        (Some(Ok(Read::Body { body, tag, stored })), _) => {
             // The object may have been written again since it was listed, so the time of the read counts.
             listed.stored = stored.unwrap_or(listed.stored);
             (tag.unwrap_or(listed.tag), Content::Body(body), None)
         }
-        (Some(Fetched::Beyond(limit)), _) => (listed.tag, Content::Beyond(limit), None),
         // The known content is old, so its time does not change.
-        (Some(Fetched::Failed(fault)), Some(before)) => {
+        (Some(Err(fault)), Some(before)) => {
             let Entry { tag, stored, size, .. } = **before;
             let content = before.content.clone();
             return Some(Arc::new(Entry { key: listed.key.into(), tag, stored, size, content, fault: Some(fault) }));
         }
-        (Some(Fetched::Failed(fault)), None) => (listed.tag, Content::Never, Some(fault)),
+        (Some(Err(fault)), None) => (listed.tag, Content::Never, Some(fault)),
         (None, Some(before)) if before.tag == listed.tag && before.fault.is_none() => {
             let stored = listed.stored.as_second();
             if before.stored == stored && before.size == listed.size {
@@ -133,7 +121,7 @@ fn entry(before: Option<&Arc<Entry>>, mut listed: Listed, limit: u64, fetched: O
             }
             (before.tag, before.content.clone(), None)
         }
-        (None, _) => (listed.tag, Content::Beyond(limit), None),
+        (Some(Ok(Read::TooLarge)) | None, _) => (listed.tag, Content::Beyond(limit), None),
     };
     let stored = listed.stored.as_second();
     Some(Arc::new(Entry { key: listed.key.into(), tag, stored, size: listed.size, content, fault }))
@@ -141,12 +129,6 @@ fn entry(before: Option<&Arc<Entry>>, mut listed: Listed, limit: u64, fetched: O
 
 /// The entry of `key`. Both are sorted by key.
 fn seek<'a>(known: &mut std::iter::Peekable<std::slice::Iter<'a, Arc<Entry>>>, key: &str) -> Option<&'a Arc<Entry>> {
-    while let Some(entry) = known.peek() {
-        match (*entry.key).cmp(key) {
-            Ordering::Less => drop(known.next()),
-            Ordering::Equal => return known.next(),
-            Ordering::Greater => return None,
-        }
-    }
-    None
+    while known.next_if(|entry| *entry.key < *key).is_some() {}
+    known.next_if(|entry| *entry.key == *key)
 }

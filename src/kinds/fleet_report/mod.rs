@@ -87,7 +87,7 @@ impl Kind for FleetReport {
         live: &mut Live<Self>,
         memory: &mut ReportMemory,
     ) -> Result<Outcome<FleetReportStatus>, Failure> {
-        let reader = memory.reader.get_or_insert_with(|| collectors.reader(live.uid()));
+        let reader = memory.reader.get_or_insert_with(|| Reader::new(collectors, live.uid()));
         let outcome = collect(ctx, reader, &memory.view, live).await;
         if outcome.is_err() {
             ctx.reporters.tell(live.namespace(), live.name(), None);

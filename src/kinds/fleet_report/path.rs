@@ -12,17 +12,11 @@ const MATCHES: usize = 256;
 /// The maximum nesting of calls. Each level makes the parser about four times slower on an invalid path.
 const NESTED: usize = 3;
 
-/// A compiled JSONPath. Two are equal when their texts are.
-#[derive(Clone, Debug)]
+/// A compiled JSONPath.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Path {
     text: String,
     query: JpQuery,
-}
-
-impl PartialEq for Path {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
 }
 
 impl Path {
@@ -147,7 +141,7 @@ mod tests {
     #[case("$.")]
     #[case("$.a[")]
     #[case("$..a..b")]
-    fn texts_that_are_no_path_are_refused_in_words(#[case] text: &str) {
+    fn invalid_paths_are_rejected_with_an_explanation(#[case] text: &str) {
         let problem = Path::parse(text).unwrap_err();
         assert!(problem.starts_with("it ") && !problem.contains('\n'), "{problem}");
     }
@@ -157,13 +151,13 @@ mod tests {
     #[case("$.a[?@.b == $.c]")]
     #[case("$[?@['\\'$'] == $['$']]")]
     #[case("$[?count( $ [*]) > 1]")]
-    fn the_whole_report_is_not_looked_through_for_each_element(#[case] text: &str) {
+    fn a_filter_cannot_search_the_whole_report_for_each_element(#[case] text: &str) {
         let problem = Path::parse(text).unwrap_err();
         assert!(problem.starts_with("it has a second '$'"), "{problem}");
     }
 
     #[test]
-    fn no_text_takes_long_to_refuse() {
+    fn every_invalid_path_is_rejected_quickly() {
         for text in ["$[?".to_owned() + &"length(".repeat(36), "$".to_owned() + &"[0,0]".repeat(51)] {
             let problem = Path::parse(&text).unwrap_err();
             assert!(problem.starts_with("it has more than "), "{problem}");
@@ -172,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_path_makes_it_panic(text in r"\$(\.[ab]|\.\.[ab]|\[\*\]|\[-?[0-9]{1,19}\]|\[-?[0-9]{0,19}:-?[0-9]{0,19}(:-?[0-9]{0,19})?\]|\[\?@\.a( (==|<|>=) (1|'x'|\$\.b))?\]|\[\?(length|count|value)\(@\.a\) > 0\]|\[\?match\(@, '[a(\[*]{0,3}'\)\]){0,4}") {
+        fn no_path_causes_a_panic(text in r"\$(\.[ab]|\.\.[ab]|\[\*\]|\[-?[0-9]{1,19}\]|\[-?[0-9]{0,19}:-?[0-9]{0,19}(:-?[0-9]{0,19})?\]|\[\?@\.a( (==|<|>=) (1|'x'|\$\.b))?\]|\[\?(length|count|value)\(@\.a\) > 0\]|\[\?match\(@, '[a(\[*]{0,3}'\)\]){0,4}") {
             let report = json!({"a": [1, {"a": "x", "b": [null, -1.5]}, "x"], "b": {"a": {}, "b": [[], [1, 2, 3]]}});
             if let Ok(path) = Path::parse(&text) {
                 path.find(&report).for_each(drop);

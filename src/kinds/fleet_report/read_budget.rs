@@ -17,17 +17,14 @@ const SLACK: u32 = 64;
 
 /// Cheap to clone; clones share the limits.
 #[derive(Clone, Debug)]
-pub(super) struct ReadBudget(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    requests: Semaphore,
-    bytes: Semaphore,
+pub(super) struct ReadBudget {
+    requests: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
 }
 
 impl Default for ReadBudget {
     fn default() -> Self {
-        Self(Arc::new(Shared { requests: Semaphore::new(REQUESTS), bytes: Semaphore::new(BYTES as usize) }))
+        Self { requests: Arc::new(Semaphore::new(REQUESTS)), bytes: Arc::new(Semaphore::new(BYTES as usize)) }
     }
 }
 
@@ -40,15 +37,15 @@ impl ReadBudget {
     {
         // Neither semaphore is ever closed. A read that holds bytes also holds a request, so it ends without waiting
         // for others.
-        let _request = self.0.requests.acquire().await;
+        let _request = self.requests.acquire().await;
         let expected = listed.saturating_add(u64::from(SLACK) << 10).min(limit);
         let outcome = {
-            let _bytes = self.0.bytes.acquire_many(weight(expected)).await;
+            let _bytes = self.bytes.acquire_many(weight(expected)).await;
             read(expected).await
         };
         match outcome {
             Ok(Read::TooLarge) if expected < limit => {
-                let _bytes = self.0.bytes.acquire_many(weight(limit)).await;
+                let _bytes = self.bytes.acquire_many(weight(limit)).await;
                 read(limit).await
             }
             outcome => outcome,
@@ -76,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn small_objects_go_a_hundred_at_once() {
+    async fn a_hundred_small_objects_are_read_at_once() {
         let (budget, barrier) = (ReadBudget::default(), Arc::new(Barrier::new(REQUESTS)));
         let mut reads = JoinSet::new();
         for _ in 0..REQUESTS {
@@ -123,19 +120,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_objects_wait_for_room() {
+    async fn large_objects_wait_for_free_memory() {
         let most = most_held(LARGE, LARGE).await;
         assert!((LARGE * 2..=256 << 20).contains(&most), "{most}");
     }
 
     #[tokio::test]
-    async fn objects_that_have_grown_since_they_were_listed_wait_for_room_too() {
+    async fn objects_that_have_grown_since_they_were_listed_wait_for_free_memory() {
         let most = most_held(100, LARGE).await;
         assert!((LARGE * 2..=256 << 20).contains(&most), "{most}");
     }
 
     #[tokio::test]
-    async fn what_is_larger_than_all_room_is_read_alone() {
+    async fn an_object_larger_than_the_read_budget_is_read_alone() {
         let read = ReadBudget::default().read(1 << 40, u64::MAX, |_| async { Ok(body()) }).await;
         assert!(matches!(read, Ok(Read::Body { .. })));
     }

@@ -19,7 +19,7 @@ use crate::{
         },
     },
     kinds::fleet_report::{
-        aggregate::{Outlying, Rejected, Summary, count},
+        aggregate::{Outlying, Summary, count},
         desired::{Desired, TOGETHER},
     },
 };
@@ -196,12 +196,8 @@ fn groups(desired: &Desired, summary: &Summary, cut: &mut Cut) -> Vec<GroupCount
     for grouping in desired.reading.groups() {
         let all: Vec<_> = summary.groups.iter().filter(|g| g.name == grouping.name).collect();
         note(cut, share.min(all.len()), all.len(), &format!("groups by {}", grouping.name));
-        shown.extend(all.into_iter().take(share).map(|g| GroupCount {
-            name: g.name.clone(),
-            value: clip(&g.value, VALUE),
-            fresh: g.fresh,
-            behind: g.behind,
-        }));
+        let clipped = |group: &GroupCount| GroupCount { value: clip(&group.value, VALUE), ..group.clone() };
+        shown.extend(all.into_iter().take(share).map(clipped));
     }
     shown
 }
@@ -223,8 +219,8 @@ fn outliers(summary: &Summary, since: &Since, cut: &mut Cut) -> Vec<Outlier> {
 }
 
 /// Some objects for each reason, so that many invalid objects do not hide a forged one.
-fn rejected(all: &[Rejected], cut: &mut Cut) -> Vec<RejectedObject> {
-    let mut reasons: BTreeMap<RejectionReason, Vec<&Rejected>> = BTreeMap::new();
+fn rejected(all: &[RejectedObject], cut: &mut Cut) -> Vec<RejectedObject> {
+    let mut reasons: BTreeMap<RejectionReason, Vec<&RejectedObject>> = BTreeMap::new();
     for rejected in all {
         reasons.entry(rejected.reason).or_default().push(rejected);
     }
@@ -234,15 +230,11 @@ fn rejected(all: &[Rejected], cut: &mut Cut) -> Vec<RejectedObject> {
     }
     let shown: Vec<_> = reasons.values().flat_map(|r| r.iter().take(share)).collect();
     note(cut, shown.len(), all.len(), "rejected objects");
-    shown
-        .into_iter()
-        .map(|r| RejectedObject {
-            source: r.source.clone(),
-            key: clip_front(&r.key, KEY),
-            reason: r.reason,
-            message: clip(&r.message, MESSAGE),
-        })
-        .collect()
+    let clipped = |r: &RejectedObject| {
+        let (key, message) = (clip_front(&r.key, KEY), clip(&r.message, MESSAGE));
+        RejectedObject { source: r.source.clone(), key, reason: r.reason, message }
+    };
+    shown.into_iter().map(|rejected| clipped(rejected)).collect()
 }
 
 fn note(cut: &mut Cut, shown: usize, all: usize, what: &str) {

@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{Timestamp, ToSpan};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    aws::s3::Listed,
+    aws::s3::{Listed, Read},
     crd::{
         fields::AwsStatus,
-        fleet_report::{FleetReportSpec, FleetReportStatus, Trust},
+        fleet_report::{FleetReportStatus, Trust},
     },
     kinds::fleet_report::{
         aggregate::{Summary, aggregate},
@@ -28,17 +28,15 @@ fn now() -> Timestamp {
     "2026-01-02T00:00:00Z".parse().unwrap()
 }
 
-fn desired(part: Value) -> Desired {
-    let mut spec = json!({
-        "sources": [{"name": "prod", "bucket": "reports", "aws": {"region": "eu-west-1"}}],
+fn desired() -> Desired {
+    Desired::sample(json!({
         "timestamp": {"path": "$.time"},
         "identity": {"path": "$.id"},
         "fields": [{"name": "app", "path": "$.app"}, {"name": "modules", "path": "$.modules[*]"}],
         "groupBy": [{"name": "service", "path": "$.name", "regex": "^([a-z]+)-"}],
         "expect": {"versions": [{"field": "app", "semver": ">=1.1"}]},
-    });
-    spec.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
-    Desired::try_from(&serde_json::from_value::<FleetReportSpec>(spec).unwrap()).unwrap()
+    }))
+    .unwrap()
 }
 
 /// An object: its key, what its content is known by, when it was stored, and what reading it gives.
@@ -57,14 +55,14 @@ fn object(key: &str, body: impl Into<String>) -> Object {
         key: key.into(),
         tag,
         stored: now(),
-        read: Fetched::Body { body: body.into(), tag: Some(tag), stored: None },
+        read: Ok(Read::Body { body: body.into(), tag: Some(tag), stored: None }),
     }
 }
 
 fn size(object: &Object) -> u64 {
     match &object.read {
-        Fetched::Body { body, .. } => body.len() as u64,
-        Fetched::Beyond(_) | Fetched::Gone | Fetched::Failed(_) => 10,
+        Ok(Read::Body { body, .. }) => body.len() as u64,
+        Ok(Read::TooLarge | Read::Gone) | Err(_) => 10,
     }
 }
 
@@ -103,8 +101,8 @@ fn report(id: &str, app: &str, name: &str) -> Object {
 }
 
 #[test]
-fn a_small_fleet_reads_like_this() {
-    let desired = desired(json!({}));
+fn the_status_of_a_small_fleet_is_complete() {
+    let desired = desired();
     let objects = [
         report("i-1", "1.0.0", "web-1"),
         report("i-2", "1.1.0", "web-2"),
@@ -112,7 +110,7 @@ fn a_small_fleet_reads_like_this() {
         object("i-4.json", r#"{"id": "i-4", "time": "2026-01-01T07:00:00+0900", "app": "0.1.0"}"#),
         object("i-5.json", r#"{"id": "i-1", "time": "2026-01-01T23:59:59Z"}"#),
         object("i-6.json", "oops"),
-        Object { read: Fetched::Failed("s3:GetObject failed: InternalError: x".into()), ..report("i-7", "1", "web-7") },
+        Object { read: Err("s3:GetObject failed: InternalError: x".into()), ..report("i-7", "1", "web-7") },
     ];
     let found = found(summary(&desired, &objects));
     let mut since = Since::default();
@@ -125,8 +123,8 @@ fn a_small_fleet_reads_like_this() {
 }
 
 #[test]
-fn times_are_written_once_an_interval_and_with_whatever_else_changes() {
-    let desired = desired(json!({}));
+fn times_are_written_once_per_interval_and_with_other_changes() {
+    let desired = desired();
     let summary = summary(&desired, &[report("i-1", "1.0.0", "web-1")]);
     let after = |later: jiff::Span, objects: usize| {
         let mut found = found(summary.clone());
@@ -141,7 +139,7 @@ fn times_are_written_once_an_interval_and_with_whatever_else_changes() {
 }
 
 #[test]
-fn only_what_is_new_or_has_changed_is_read() {
+fn only_new_and_changed_objects_are_read() {
     let objects = [report("i-1", "1", "a-1"), report("i-2", "1", "a-1"), report("i-3", "1", "a-1")];
     let (index, read) = collect(&Index::default(), &objects, LIMIT);
     assert_eq!(read.len(), 3);
@@ -158,10 +156,10 @@ fn only_what_is_new_or_has_changed_is_read() {
 }
 
 #[test]
-fn what_is_written_again_between_the_listing_and_the_reading_is_as_old_as_what_was_read() {
+fn an_object_rewritten_after_the_listing_has_the_time_of_its_read_content() {
     let later = now() + 1.hour();
     let mut racing = report("i-1", "1", "a-1");
-    let Fetched::Body { tag, stored, .. } = &mut racing.read else { unreachable!("a report has a body") };
+    let Ok(Read::Body { tag, stored, .. }) = &mut racing.read else { unreachable!("a report has a body") };
     (*tag, *stored) = (Some(7), Some(later));
     let (index, _) = collect(&Index::default(), std::slice::from_ref(&racing), LIMIT);
     assert_eq!(index.entries()[0].stored(), later, "or its own time would appear to be in the future");
@@ -172,9 +170,9 @@ fn what_is_written_again_between_the_listing_and_the_reading_is_as_old_as_what_w
 }
 
 #[test]
-fn what_could_not_be_read_is_read_again_and_what_was_known_is_kept() {
+fn unreadable_objects_are_retried_and_their_earlier_content_is_kept() {
     let good = report("i-1", "1", "a-1");
-    let bad = Object { read: Fetched::Failed("no".into()), stored: now() + 1.hour(), ..report("i-1", "2", "a-1") };
+    let bad = Object { read: Err("no".into()), stored: now() + 1.hour(), ..report("i-1", "2", "a-1") };
     let (index, _) = collect(&Index::default(), std::slice::from_ref(&good), LIMIT);
     let (index, read) = collect(&index, std::slice::from_ref(&bad), LIMIT);
     assert_eq!(read, ["i-1.json"]);
@@ -187,12 +185,12 @@ fn what_could_not_be_read_is_read_again_and_what_was_known_is_kept() {
     let (index, _) = collect(&Index::default(), std::slice::from_ref(&bad), LIMIT);
     assert!(matches!(index.entries()[0].content, Content::Never));
     assert_eq!(collect(&index, std::slice::from_ref(&bad), LIMIT).1, ["i-1.json"]);
-    let gone = Object { read: Fetched::Gone, ..bad };
+    let gone = Object { read: Ok(Read::Gone), ..bad };
     assert!(collect(&index, &[gone], LIMIT).0.entries().is_empty());
 }
 
 #[test]
-fn what_is_too_large_is_not_read_until_the_limit_allows() {
+fn an_object_that_is_too_large_is_not_read_until_the_limit_is_raised() {
     let large = object("i-1.json", "x".repeat(50));
     let (index, read) = collect(&Index::default(), std::slice::from_ref(&large), 49);
     assert!(read.is_empty() && matches!(index.entries()[0].content, Content::Beyond(49)));
@@ -201,7 +199,7 @@ fn what_is_too_large_is_not_read_until_the_limit_allows() {
     assert!(read.len() == 1 && matches!(index.entries()[0].content, Content::Body(_)));
 
     // The object is larger than listed.
-    let liar = Object { read: Fetched::Beyond(49), ..object("i-1.json", "x") };
+    let liar = Object { read: Ok(Read::TooLarge), ..object("i-1.json", "x") };
     let (index, _) = collect(&Index::default(), std::slice::from_ref(&liar), 49);
     assert!(collect(&index, std::slice::from_ref(&liar), 49).1.is_empty());
     assert_eq!(collect(&index, std::slice::from_ref(&liar), 50).1.len(), 1);
@@ -217,14 +215,14 @@ fn an_entry_takes_at_most_200_bytes_beyond_its_body() {
 }
 
 #[test]
-fn the_status_stays_small_whatever_is_reported() {
+fn the_status_stays_small_for_any_reports() {
     let nasty = |n: usize| format!("{n}{}", "\u{1}\"\\é".repeat(100));
     let fields: Vec<_> = (0..16).map(|n| json!({"name": format!("{n:a>63}"), "path": format!("$.f{n}")})).collect();
     let groups: Vec<_> = (0..8).map(|n| json!({"name": format!("{n:a>63}"), "path": format!("$.f{n}")})).collect();
     let expect: Vec<_> = (0..16).map(|n| json!({"field": format!("{n:a>63}"), "equals": "x"})).collect();
-    let part =
-        json!({"fields": fields, "groupBy": groups, "expect": {"versions": expect}, "limits": {"objectSize": "1Mi"}});
-    let desired = desired(part);
+    let desired = Desired::sample(json!({"timestamp": {"path": "$.time"}, "identity": {"path": "$.id"},
+        "fields": fields, "groupBy": groups, "expect": {"versions": expect}, "limits": {"objectSize": "1Mi"}}))
+    .unwrap();
     let objects: Vec<_> = (0..300)
         .map(|n| {
             let id = format!("{n}{}", "\u{1}\"".repeat(100));
@@ -266,8 +264,8 @@ fn any_object() -> impl Strategy<Value = Object> {
         let body = body.to_string();
         match fate {
             1 => object(&key, &body[..body.len() / 2]),
-            2 => Object { read: Fetched::Failed("no".into()), ..object(&key, body) },
-            3 => Object { read: Fetched::Beyond(LIMIT), ..object(&key, body) },
+            2 => Object { read: Err("no".into()), ..object(&key, body) },
+            3 => Object { read: Ok(Read::TooLarge), ..object(&key, body) },
             _ => object(&key, body),
         }
     })
@@ -284,8 +282,8 @@ fn any_bucket() -> impl Strategy<Value = Vec<Object>> {
 
 proptest! {
     #[test]
-    fn numbers_add_up(objects in any_bucket()) {
-        let summary = summary(&desired(json!({})), &objects);
+    fn the_counts_add_up(objects in any_bucket()) {
+        let summary = summary(&desired(), &objects);
         let counts = summary.counts;
         let rejected = counts.invalid + counts.forged + counts.unreadable;
         prop_assert_eq!(rejected as usize, summary.rejected.len());
@@ -303,18 +301,18 @@ proptest! {
     }
 
     #[test]
-    fn looking_again_sees_what_a_first_look_would(buckets in prop::collection::vec(any_bucket(), 1..5)) {
-        assert_look_by_look(&buckets);
+    fn a_later_collection_finds_the_same_as_a_first_one(buckets in prop::collection::vec(any_bucket(), 1..5)) {
+        assert_each_collection(&buckets);
     }
 }
 
 /// Each collection gives the same result as a first collection of the same objects.
-fn assert_look_by_look(buckets: &[Vec<Object>]) {
-    let desired = desired(json!({}));
+fn assert_each_collection(buckets: &[Vec<Object>]) {
+    let desired = desired();
     let (mut index, mut view) = (Index::default(), View::new(desired.reading.clone()));
     for objects in buckets {
         // Failures leave older content behind, which a first collection does not have.
-        let objects: Vec<_> = objects.iter().filter(|o| !matches!(o.read, Fetched::Failed(_))).cloned().collect();
+        let objects: Vec<_> = objects.iter().filter(|o| o.read.is_ok()).cloned().collect();
         index = collect(&index, &objects, LIMIT).0;
         view.update(&desired.reading, &sources(&index));
         assert_eq!(aggregate(&desired, &view, now()), summary(&desired, &objects));
@@ -322,12 +320,12 @@ fn assert_look_by_look(buckets: &[Vec<Object>]) {
 }
 
 #[test]
-fn values_of_other_types_and_none_at_all_are_seen_alike_by_each_look() {
+fn values_of_other_types_and_absent_values_are_the_same_in_each_collection() {
     let objects = [
         ("0/i-2.json", r#"{"id":"i-2","time":"2026-01-01T23:48:00Z","app":null,"modules":["b"],"name":"none"}"#),
         ("1/i-7.json", r#"{"id":"i-7","time":"2026-01-01T23:47:00Z","app":"1.1.0","modules":[],"name":"db-1"}"#),
         ("2/i-0.json", r#"{"id":"i-0","time":"2026-01-01T21:34:00Z","app":2,"modules":["b","a"],"name":"none"}"#),
     ];
     let objects: Vec<_> = objects.into_iter().map(|(key, body)| object(key, body)).collect();
-    assert_look_by_look(&[objects.clone(), objects]);
+    assert_each_collection(&[objects.clone(), objects]);
 }

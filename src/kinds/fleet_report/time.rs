@@ -82,7 +82,7 @@ mod tests {
     #[case::no_seconds("2026-01-02T03:04+0900", "2026-01-01T18:04:00Z")]
     #[case::newline("2026-01-02T03:04:05Z\n", "2026-01-02T03:04:05Z")]
     #[case::leap_day("2028-02-29T00:00:00+0000", "2028-02-29T00:00:00Z")]
-    fn times_are_read_as_scripts_write_them(#[case] text: &str, #[case] expected: Timestamp) {
+    fn times_in_the_formats_of_scripts_are_parsed(#[case] text: &str, #[case] expected: Timestamp) {
         assert_eq!(parse(text), Ok(expected));
     }
 
@@ -103,23 +103,23 @@ mod tests {
     #[case("2026-01-02T03:04:05+0900 and more", InvalidTime::NotATime)]
     #[case("2026-01-02T03:04:05Z[Asia/Tokyo]", InvalidTime::NotATime)]
     #[case("２０２６-01-02T03:04:05Z", InvalidTime::NotATime)]
-    fn anything_else_is_refused(#[case] text: &str, #[case] expected: InvalidTime) {
+    fn other_texts_are_rejected(#[case] text: &str, #[case] expected: InvalidTime) {
         assert_eq!(parse(text), Err(expected));
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,48}") {
+        fn no_text_causes_a_panic(text in ".{0,48}") {
             let _ = parse(&text);
         }
 
         #[test]
-        fn almost_times_do_not_either(text in "[0-9TZ:+. ,é-]{0,40}") {
+        fn almost_valid_times_do_not_cause_a_panic(text in "[0-9TZ:+. ,é-]{0,40}") {
             let _ = parse(&text);
         }
 
         #[test]
-        fn every_moment_survives_the_notation_of_a_shell(second in 0i64..4_000_000_000, quarters in -56i32..=56) {
+        fn every_time_survives_the_format_of_a_shell(second in 0i64..4_000_000_000, quarters in -56i32..=56) {
             let moment = Timestamp::from_second(second).unwrap();
             let local = Offset::from_seconds(quarters * 900).unwrap().to_datetime(moment);
             let (sign, minutes) = (if quarters < 0 { '-' } else { '+' }, quarters.abs() * 15);

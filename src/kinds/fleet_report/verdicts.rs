@@ -19,7 +19,7 @@ pub(super) fn verdicts(desired: &Desired, found: &Collected, cut: &Cut) -> Vec<V
         [] => Verdict::new(ConditionType::Truncated, false, Reason::WithinLimits, "all lists are complete"),
         cut => {
             let message = format!("the status lists only {}", cut.join(", "));
-            Verdict::new(ConditionType::Truncated, true, Reason::ListsCut, message)
+            Verdict::new(ConditionType::Truncated, true, Reason::ListsTruncated, message)
         }
     });
     verdicts
@@ -118,7 +118,7 @@ fn up_to_date(desired: &Desired, found: &Collected) -> Verdict {
             shown(&first.instance.as_str().into()),
             first.field,
         );
-        return verdict(Truth::False, Reason::SomeBehind, message);
+        return verdict(Truth::False, Reason::VersionsOutdated, message);
     }
     if let Some(source) = found.sources.iter().find(|s| s.known.is_none()) {
         let message = format!("the reports of source {} are not known", source.name);

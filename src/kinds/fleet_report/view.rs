@@ -1,6 +1,9 @@
 //! The values that one FleetReport reads from the objects of its sources. Only changed objects are read again.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -65,7 +68,7 @@ type Values = Arc<[(u16, Arc<str>)]>;
 struct Shapes {
     values: Vec<Values>,
     known: HashMap<Values, u32>,
-    texts: HashMap<Arc<str>, ()>,
+    texts: HashSet<Arc<str>>,
 }
 
 impl Shapes {
@@ -80,14 +83,12 @@ impl Shapes {
     }
 
     fn text(&mut self, text: String) -> Arc<str> {
-        match self.texts.get_key_value(text.as_str()) {
-            Some((known, ())) => known.clone(),
-            None => {
-                let text: Arc<str> = text.into();
-                self.texts.insert(text.clone(), ());
-                text
-            }
+        if let Some(known) = self.texts.get(text.as_str()) {
+            return known.clone();
         }
+        let text: Arc<str> = text.into();
+        self.texts.insert(text.clone());
+        text
     }
 }
 
@@ -145,7 +146,7 @@ impl View {
 
     fn used_shapes(&self) -> usize {
         let mut used = vec![false; self.shapes.values.len()];
-        for (_, _, _, fact) in self.facts() {
+        for (_, _, fact) in self.facts() {
             if let Fact::Report { shape, .. } = fact {
                 used[shape.0 as usize] = true;
             }
@@ -153,11 +154,11 @@ impl View {
         used.into_iter().filter(|used| *used).count()
     }
 
-    /// All objects, each with the position and the name of its source.
-    pub(super) fn facts(&self) -> impl Iterator<Item = (usize, &str, &Entry, &Fact)> {
-        self.sources.iter().enumerate().flat_map(|(place, source)| {
-            source.facts.iter().map(move |(entry, fact)| (place, source.name.as_str(), &**entry, fact))
-        })
+    /// All objects, each with the name of its source.
+    pub(super) fn facts(&self) -> impl Iterator<Item = (&str, &Entry, &Fact)> {
+        self.sources
+            .iter()
+            .flat_map(|source| source.facts.iter().map(move |(entry, fact)| (source.name.as_str(), &**entry, fact)))
     }
 
     /// Columns of the [`Reading`] and their values.

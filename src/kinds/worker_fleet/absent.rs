@@ -2,10 +2,7 @@
 //! late.
 
 use crate::{
-    crd::worker_fleet::{ReadinessCheck, WorkerFleet},
-    inventory::reporters,
-    kinds::worker_fleet::desired::Desired,
-    workers::kind::Pass,
+    crd::worker_fleet::WorkerFleet, inventory::reporters, kinds::worker_fleet::desired::Desired, workers::kind::Pass,
 };
 
 /// A FleetReport that the spec names and that does not exist.
@@ -19,13 +16,9 @@ pub(super) struct AbsentReport {
 impl AbsentReport {
     pub(super) fn of(pass: &mut Pass<'_, WorkerFleet>, desired: &Desired) -> Option<Self> {
         let Pass { ctx, live, memory, .. } = pass;
-        let name = match desired.readiness.criteria.check {
-            ReadinessCheck::Report => desired.readiness.report.clone(),
-            ReadinessCheck::Running | ReadinessCheck::StatusChecks => None,
-        };
         // After a start, a report that is not known yet does not count as missing.
         let exists = |name: &String| ctx.references.exists(reporters::KIND, live.namespace(), name);
-        let Some(name) = name.filter(|name| matches!(exists(name), Ok(false))) else {
+        let Some(name) = desired.report.clone().filter(|name| matches!(exists(name), Ok(false))) else {
             memory.report_absent_since = None;
             return None;
         };

@@ -10,18 +10,13 @@ use crate::{
         cpu::Cpu,
         desired::Desired,
         inputs::Inputs,
-        memory::FleetMemory,
         plan::{preview::preview, state::State},
     },
     workers::{
         kind::Round,
         launch_spec::revisions::Revisions,
         ledger::Ledger,
-        observe::{
-            counts::{Counted, counted},
-            health::{HealthInput, ReadinessTracker},
-            observed::Observed,
-        },
+        observe::{counts, health, observed::Observed},
         plan::{PlanContext, preview::dry},
     },
 };
@@ -38,11 +33,11 @@ pub struct Assessment {
 
 pub(super) fn assess(
     round: &Round<'_, WorkerFleet>,
-    memory: &mut FleetMemory,
+    readiness: &mut health::ReadinessTracker,
+    revisions: &Revisions,
     context: &PlanContext<'_>,
 ) -> Assessment {
     let Round { desired, inputs, observed, observation: (), ledger } = round;
-    let (revisions, readiness) = (&memory.workers.revisions, &mut memory.readiness);
     let (state, next) = of(inputs, desired, observed, ledger, readiness, revisions, context.now);
     let preview = desired.plan_only.then(|| {
         let free = desired.freed();
@@ -60,11 +55,11 @@ fn of(
     desired: &Desired,
     observed: &Observed,
     ledger: &Ledger,
-    readiness: &mut ReadinessTracker,
+    readiness: &mut health::ReadinessTracker,
     revisions: &Revisions,
     wall: Timestamp,
 ) -> (State, Option<Duration>) {
-    let input = HealthInput {
+    let input = health::HealthInput {
         instances: &observed.instances,
         reporting: inputs.reporting.as_deref(),
         listed: &inputs.listed,
@@ -72,11 +67,11 @@ fn of(
         now: inputs.now,
         wall,
     };
-    let (health, next) = readiness.feel(&input, &desired.readiness.criteria);
-    let all = counted(&observed.instances, ledger);
+    let (health, next) = readiness.observe(&input, &desired.criteria);
+    let all = counts::counted(&observed.instances, ledger);
     let adopted = ledger.adopted();
     // An adopted instance is up to date until it has the tag of the revision at its adoption.
-    let is_untagged = |group: &Counted<'_>| {
+    let is_untagged = |group: &counts::Counted<'_>| {
         let is_adopted = group.seen.is_some_and(|worker| adopted.contains(&worker.instance.id));
         is_adopted && !revisions.knows(group.revision)
     };

@@ -9,8 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     aws::{
-        self, Class,
-        advice::{self, Remedy},
+        self, Class, advice,
         cpu_samples::{CpuSamples, InvalidPeriod, Period, steady, summary, whole},
         ec2::instance::InstanceState,
     },
@@ -112,16 +111,12 @@ impl Cpu {
         Some(before.filter(is_same).cloned().unwrap_or_else(new))
     }
 
-    fn percent(&self, id: &InstanceId, before: Option<i32>) -> Option<i32> {
-        steady(before, self.samples.get(id).map(|sample| whole(sample.percent)))
-    }
-
     /// Present only if CPU metrics are requested, and no running worker has a value or access is denied.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         let say = |reason, message| Some(Verdict::new(ConditionType::CpuUnknown, true, reason, message));
         let is_relevant = |error: &&aws::Error| self.samples.is_empty() || error.class == Class::Denied;
         if let Some(error) = self.failure.as_ref().filter(is_relevant) {
-            let advice = advice::advice(error, &Remedy::default());
+            let advice = advice::advice(error, &advice::Remedy::default());
             return say(advice::reason(error), format!("CPU utilization is not known: {error}{advice}"));
         }
         if self.running > 0 && self.samples.is_empty() {
@@ -142,7 +137,8 @@ pub(super) fn with_cpu(
     let known: BTreeMap<_, _> = before.instances.iter().map(|worker| (&worker.id, worker.cpu_percent)).collect();
     for worker in &mut status.instances {
         let before = known.get(&worker.id).copied().flatten();
-        worker.cpu_percent = cpu.and_then(|cpu| cpu.percent(&worker.id, before));
+        let sample = cpu.and_then(|cpu| cpu.samples.get(&worker.id));
+        worker.cpu_percent = steady(before, sample.map(|sample| whole(sample.percent)));
     }
     status.cpu = cpu.and_then(|cpu| cpu.status(before.cpu.as_ref()));
     status
@@ -152,22 +148,14 @@ pub(super) fn with_cpu(
 mod tests {
     use std::time::Duration;
 
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::aws::cpu_samples::CpuSample;
+    use crate::kinds::worker_fleet::sample::{cause, id, samples};
 
-    fn id(n: usize) -> InstanceId {
-        InstanceId::try_from(format!("i-{n:017x}")).unwrap()
+    fn cpu(percents: &[(u32, f64)], second: i64) -> Cpu {
+        Cpu { samples: samples(percents, second), running: percents.len(), failure: None }
     }
 
-    fn cpu(percents: &[(usize, f64)], second: i64) -> Cpu {
-        let at = Timestamp::from_second(second).unwrap();
-        let samples = percents.iter().map(|(n, percent)| (id(*n), CpuSample { percent: *percent, at })).collect();
-        Cpu { samples, running: percents.len(), failure: None }
-    }
-
-    fn status(workers: usize) -> WorkerFleetStatus {
+    fn status(workers: u32) -> WorkerFleetStatus {
         let worker = |n| serde_json::json!({"id": id(n), "state": "running", "ready": true});
         let instances = (0..workers).map(|n| serde_json::from_value(worker(n)).unwrap()).collect();
         WorkerFleetStatus { instances, ..WorkerFleetStatus::default() }
@@ -183,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_written_again_only_when_cpu_moved_by_five_points() {
+    fn the_status_is_rewritten_only_when_cpu_changed_by_five_points() {
         let first = with_cpu(Some(&cpu(&[(0, 40.4), (1, 60.0)], 300)), &status(3), status(3));
         assert_eq!(shown(&first), (Some((50, 60, 300)), vec![Some(40), Some(60), None]));
         let quiet = with_cpu(Some(&cpu(&[(0, 44.0), (1, 56.0)], 600)), &first, status(3));
@@ -198,30 +186,25 @@ mod tests {
     }
 
     #[test]
-    fn idle_is_zero_and_unknown_is_nothing() {
+    fn an_idle_worker_has_the_value_zero_and_an_unknown_one_has_none() {
         let idle = with_cpu(Some(&cpu(&[(0, 0.0)], 300)), &status(1), status(1));
         assert_eq!(shown(&idle), (Some((0, 0, 300)), vec![Some(0)]));
     }
 
     #[test]
-    fn why_nothing_is_known_is_told() {
+    fn unknown_cpu_is_reported_with_its_reason() {
         assert_eq!(cpu(&[(0, 1.0)], 300).verdict(), None);
         assert_eq!(Cpu::default().verdict(), None, "no worker runs");
         let waiting = Cpu { running: 1, ..Cpu::default() }.verdict().unwrap();
         assert_eq!((waiting.condition, waiting.reason), (ConditionType::CpuUnknown, Reason::NoDataYet));
-        let denied = aws::Error {
-            operation: "cloudwatch:GetMetricData",
-            class: Class::Denied,
-            code: "AccessDenied".into(),
-            message: "no".into(),
-        };
+        let denied = aws::Error { operation: "cloudwatch:GetMetricData", ..cause(Class::Denied, "AccessDenied") };
         let denied = Cpu { failure: Some(denied), running: 1, ..Cpu::default() }.verdict().unwrap();
         assert_eq!(denied.reason, Reason::AwsDenied);
         assert!(denied.message.ends_with("; allow cloudwatch:GetMetricData to the role that muster uses here"));
     }
 
     #[test]
-    fn a_period_is_checked() {
+    fn the_period_is_validated() {
         let of = |text: &str| period(Some(&Metrics { cpu: CpuMetrics { period: text.into() } }));
         assert_eq!(of("5m").unwrap().unwrap().duration(), Duration::from_secs(300));
         assert_eq!(period(None), Ok(None));

@@ -7,25 +7,18 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::{
     aws::cpu_samples::Period,
     crd::{
-        fields::{InvalidDuration, duration},
+        fields::{InvalidDuration, PLAN_ONLY, duration, is_plan_only},
         template::WorkerTemplate,
-        worker_fleet as crd,
-        worker_fleet::{OnStopped, ReadinessCheck, ScaleDownPolicy, WorkerFleetSpec},
+        worker_fleet::{OnStopped, Readiness, ReadinessCheck, ScaleDownPolicy, WorkerFleetSpec},
     },
     ids::{self, InstanceId, InvalidId, Role, Uid},
     inventory::ownership::Owner,
     kinds::worker_fleet::cpu::{self, InvalidMetrics},
     workers::{
-        launch_spec::{
-            DesiredRole, DesiredWorkers, LaunchSpecs, Resolved,
-            render::{Unrenderable, check},
-        },
+        launch_spec::{DesiredRole, DesiredWorkers, LaunchSpecs, Resolved, render},
         observe::health::Criteria,
         parameters::Synced,
-        plan::{
-            preview::{PLAN_ONLY, is_plan_only},
-            share::Share,
-        },
+        plan::share::Share,
     },
 };
 
@@ -49,7 +42,10 @@ pub struct Desired {
     pub(super) roles: Vec<DesiredRole>,
     /// Nothing is launched while these have a problem.
     pub(super) parameters: Synced,
-    pub(super) readiness: Readiness,
+    /// When a worker is ready, and when it is late.
+    pub(super) criteria: Criteria,
+    /// The FleetReport that readiness depends on, if it does.
+    pub(super) report: Option<String>,
     pub(super) update: Update,
     pub(super) max_replacements: u32,
     pub(super) max_unhealthy: Share,
@@ -84,14 +80,6 @@ pub(super) struct Update {
 }
 
 impl Update {
-    fn parse(update: &crd::Update) -> Result<Self, Invalid> {
-        Ok(Self {
-            max_surge: share("update.maxSurge", update.max_surge.as_ref(), Share::Percent(25))?,
-            max_unavailable: share("update.maxUnavailable", update.max_unavailable.as_ref(), Share::Number(0))?,
-            progress_deadline: seconds(update.progress_deadline_seconds),
-        })
-    }
-
     /// How many workers more than `replicas` may exist, and how many fewer may be available. Never both 0, because no
     /// update could proceed: Deployments round the same way.
     pub(super) fn bounds(&self, replicas: u32) -> (u32, u32) {
@@ -99,25 +87,6 @@ impl Update {
             (0, 0) => (0, 1),
             bounds => bounds,
         }
-    }
-}
-
-/// When a worker is ready, and when it is late.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Readiness {
-    pub criteria: Criteria,
-    /// The FleetReport to read.
-    pub report: Option<String>,
-}
-
-impl Readiness {
-    fn parse(readiness: &crd::Readiness, min_ready: Duration) -> Result<Self, Invalid> {
-        let deadline = readiness.startup_deadline.as_deref().map(duration).transpose();
-        let startup_deadline = deadline.map_err(Invalid::StartupDeadline)?.unwrap_or(STARTUP_DEADLINE);
-        Ok(Self {
-            criteria: Criteria { check: readiness.check, startup_deadline, min_ready },
-            report: readiness.report_ref.as_ref().map(|report| report.name.clone()),
-        })
     }
 }
 
@@ -144,7 +113,7 @@ fn roles(spec: &WorkerFleetSpec) -> Result<Vec<DesiredRole>, Invalid> {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum Invalid {
     #[error("spec.{0}")]
-    Template(#[from] Unrenderable),
+    Template(#[from] render::Unrenderable),
     #[error("spec.template: {0}")]
     Id(#[from] InvalidId),
     #[error("spec.{0}")]
@@ -188,6 +157,10 @@ impl Desired {
         let plan_only = is_plan_only(annotation(PLAN_ONLY));
         let roles = roles(spec)?;
         let total: u32 = roles.iter().map(|role| role.replicas).sum();
+        let WorkerFleetSpec {
+            update, max_unhealthy, readiness: Readiness { check, report_ref, startup_deadline }, ..
+        } = spec;
+        let startup_deadline = startup_deadline.as_deref().map_or(Ok(STARTUP_DEADLINE), duration);
         let adopt_ids = spec.adopt.iter().flat_map(|adopt| &adopt.instance_ids);
         let uids = |name| {
             let uids = ids::uids(annotation(name).unwrap_or_default());
@@ -200,9 +173,21 @@ impl Desired {
             max_replacements: spec
                 .max_replacements_per_hour
                 .map_or_else(|| (2 * total).max(MIN_REPLACEMENTS), |limit| u32::try_from(limit).unwrap_or_default()),
-            max_unhealthy: share("maxUnhealthy", spec.max_unhealthy.as_ref(), Share::Percent(20))?,
-            update: Update::parse(&spec.update)?,
-            readiness: Readiness::parse(&spec.readiness, seconds(spec.update.min_ready_seconds))?,
+            max_unhealthy: share("maxUnhealthy", max_unhealthy.as_ref(), Share::Percent(20))?,
+            update: Update {
+                max_surge: share("update.maxSurge", update.max_surge.as_ref(), Share::Percent(25))?,
+                max_unavailable: share("update.maxUnavailable", update.max_unavailable.as_ref(), Share::Number(0))?,
+                progress_deadline: seconds(update.progress_deadline_seconds),
+            },
+            criteria: Criteria {
+                check: *check,
+                startup_deadline: startup_deadline.map_err(Invalid::StartupDeadline)?,
+                min_ready: seconds(update.min_ready_seconds),
+            },
+            report: match check {
+                ReadinessCheck::Report => report_ref.as_ref().map(|report| report.name.clone()),
+                ReadinessCheck::Running | ReadinessCheck::StatusChecks => None,
+            },
             adopt_ids: adopt_ids.map(|id| InstanceId::try_from(id.as_str())).collect::<Result<_, _>>()?,
             roles,
             parameters,
@@ -227,7 +212,7 @@ impl Desired {
 }
 
 fn role(role: Role, replicas: i32, template: WorkerTemplate) -> Result<DesiredRole, Invalid> {
-    check(&template)?;
+    render::check(&template)?;
     let replicas = u32::try_from(replicas).unwrap_or_default();
     Ok(DesiredRole { role, replicas, template, resolved: Resolved::default() })
 }
@@ -246,7 +231,7 @@ impl DesiredWorkers for Desired {
     }
 
     fn needs_status_checks(&self) -> bool {
-        self.readiness.criteria.check == ReadinessCheck::StatusChecks
+        self.criteria.check == ReadinessCheck::StatusChecks
     }
 
     fn max_missing(&self) -> Share {

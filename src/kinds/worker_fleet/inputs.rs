@@ -13,11 +13,7 @@ use crate::{
     crd::worker_fleet::{ReadinessCheck, WorkerFleet},
     ids::InstanceId,
     inventory::{ownership::Ownership, reporters::Fresh},
-    kinds::worker_fleet::{
-        cpu::{self, Cpu},
-        desired::Desired,
-        metrics::CpuSeries,
-    },
+    kinds::worker_fleet::{cpu, desired::Desired, metrics::CpuSeries},
     reconcile::Failure,
     workers::{
         adoption::{Candidates, candidates},
@@ -28,7 +24,7 @@ use crate::{
 
 #[derive(Debug)]
 pub struct Inputs {
-    pub(super) cpu: Option<Cpu>,
+    pub(super) cpu: Option<cpu::Cpu>,
     pub(super) adoptable: BTreeSet<InstanceId>,
     /// The instances that may be adopted, as EC2 shows them, if only a plan is shown.
     pub(super) newcomers: BTreeMap<InstanceId, ObservedInstance>,
@@ -51,13 +47,12 @@ pub(super) async fn look_up(
         candidates(pass.ctx, pass.session, pass.live, pass.owner, (&desired.adopt_ids, &ledger), memory).await?;
     let newcomers = newcomers(pass, desired, &candidates).await?;
     let cpu = cpu::observe(pass, series, &ledger.adopted(), desired.cpu).await;
-    let report = pass.live.object().spec.readiness.report_ref.as_ref();
     let status = pass.live.status();
     Ok(Inputs {
         cpu,
         adoptable: candidates.adoptable.into_keys().collect(),
         newcomers,
-        reporting: report.and_then(|report| pass.ctx.reporters.of(pass.live.namespace(), &report.name)),
+        reporting: desired.report.as_ref().and_then(|name| pass.ctx.reporters.of(pass.live.namespace(), name)),
         truncated: status.workers.instances_truncated,
         listed: status.instances.into_iter().map(|worker| (worker.id, worker.ready_at.map(|time| time.0))).collect(),
         now: pass.ctx.clock.monotonic(),
@@ -84,7 +79,7 @@ async fn newcomers(
         });
         found.extend(left.map(|(id, instance)| (id, Instance::clone(&instance))));
     }
-    let checks = match desired.readiness.criteria.check {
+    let checks = match desired.criteria.check {
         ReadinessCheck::StatusChecks => Some(ctx.sweeps.status_checks(session, not_before).await?),
         ReadinessCheck::Running | ReadinessCheck::Report => None,
     };

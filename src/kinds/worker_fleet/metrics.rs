@@ -132,22 +132,13 @@ fn worker(fleet: &FleetLabels, id: &InstanceId) -> WorkerLabels {
 mod tests {
     use std::time::Duration;
 
-    use jiff::Timestamp;
     use prometheus_client::encoding::text::encode;
 
     use super::*;
-    use crate::aws::cpu_samples::CpuSample;
-
-    fn samples(percents: &[(usize, f64)]) -> CpuSamples {
-        let id = |n: usize| InstanceId::try_from(format!("i-{n:017x}")).unwrap();
-        percents
-            .iter()
-            .map(|(n, percent)| (id(*n), CpuSample { percent: *percent, at: Timestamp::UNIX_EPOCH }))
-            .collect()
-    }
+    use crate::kinds::worker_fleet::sample::{UID, id, samples, uid};
 
     #[test]
-    fn series_come_and_go_with_the_workers() {
+    fn metric_series_exist_while_their_workers_exist() {
         let mut registry = Registry::with_prefix("muster");
         let cpu = CpuSeries::default();
         cpu.register(&mut registry);
@@ -156,29 +147,26 @@ mod tests {
             encode(&mut text, &registry).unwrap();
             text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<BTreeSet<_>>()
         };
-        let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let uid = uid(UID);
         let fleet = || FleetLabels { namespace: "ml".into(), fleet: "web".into() };
         let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
-        cpu.show(&uid, fleet(), &samples(&[(1, 40.5), (2, 60.5)]), later);
-        cpu.show(&uid, fleet(), &samples(&[(2, 61.0), (3, 0.0)]), later);
+        cpu.show(&uid, fleet(), &samples(&[(1, 40.5), (2, 60.5)], 0), later);
+        cpu.show(&uid, fleet(), &samples(&[(2, 61.0), (3, 0.0)], 0), later);
         cpu.expire(now);
-        let worker =
-            |n: usize| format!("muster_worker_cpu_percent{{namespace=\"ml\",fleet=\"web\",instance=\"i-{n:017x}\"}}");
-        assert_eq!(
-            lines(),
-            BTreeSet::from([
-                format!("{} 61.0", worker(2)),
-                format!("{} 0.0", worker(3)),
-                "muster_workerfleet_cpu_average_percent{namespace=\"ml\",fleet=\"web\"} 30.5".to_owned(),
-                "muster_workerfleet_cpu_max_percent{namespace=\"ml\",fleet=\"web\"} 61.0".to_owned(),
-            ])
-        );
-        cpu.show(&uid, fleet(), &samples(&[]), later);
+        let worker = |n| format!(r#"muster_worker_cpu_percent{{namespace="ml",fleet="web",instance="{}"}}"#, id(n));
+        let expected = [
+            format!("{} 61.0", worker(2)),
+            format!("{} 0.0", worker(3)),
+            r#"muster_workerfleet_cpu_average_percent{namespace="ml",fleet="web"} 30.5"#.to_owned(),
+            r#"muster_workerfleet_cpu_max_percent{namespace="ml",fleet="web"} 61.0"#.to_owned(),
+        ];
+        assert_eq!(lines(), BTreeSet::from(expected));
+        cpu.show(&uid, fleet(), &samples(&[], 0), later);
         assert_eq!(lines(), BTreeSet::new());
         for forget in
             [|cpu: &CpuSeries, uid: &Uid, _| cpu.forget(uid), |cpu: &CpuSeries, _: &Uid, later| cpu.expire(later)]
         {
-            cpu.show(&uid, fleet(), &samples(&[(1, 1.0)]), later);
+            cpu.show(&uid, fleet(), &samples(&[(1, 1.0)], 0), later);
             assert_eq!(lines().len(), 3);
             forget(&cpu, &uid, later);
             assert_eq!(lines(), BTreeSet::new());

@@ -12,23 +12,26 @@
 
 mod absent;
 mod assessment;
-mod console_output;
 mod cpu;
 mod desired;
+mod events;
 mod inputs;
-mod losses;
-mod memory;
 mod metrics;
 mod plan;
+#[cfg(test)]
+mod sample;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use crate::{
     access::Claim,
     aws::Session,
     condition::ConditionType,
-    crd::worker_fleet::{DeletionPolicy, WorkerFleet, WorkerFleetStatus, WorkerSummary},
+    crd::worker_fleet::{WorkerFleet, WorkerFleetStatus, WorkerSummary},
     ids::{InstanceId, MAIN_ROLE, Role, Uid, uids},
     inventory::ownership::Owner,
     k8s::{
@@ -36,12 +39,12 @@ use crate::{
         object::{COMMON_LISTS, Object, StatusList},
     },
     kinds::worker_fleet::{
-        assessment::Assessment,
+        assessment::{Assessment, assess},
+        cpu::Subscription,
         desired::{ADOPT, Desired},
         inputs::Inputs,
-        memory::FleetMemory,
         metrics::CpuSeries,
-        plan::{has_ended, plan_end},
+        plan::{ends_workers, has_ended, plan_end},
     },
     reconcile::{Failure, Finalized, Kind, Outcome, context::Context},
     tags::FLEET_TAG,
@@ -52,13 +55,14 @@ use crate::{
         ledger::Ledger,
         memory::Memory,
         observe::{
+            health::ReadinessTracker,
             instances::{KnownInstance, ObservedInstances},
             owner,
         },
         parameters::Synced,
-        plan::{Plan, PlanContext},
+        plan::{Plan, PlanContext, progress_tracker::ProgressTracker},
         reconcile::reconcile,
-        status::LISTS,
+        status::{LISTS, whole},
     },
 };
 
@@ -68,6 +72,7 @@ impl Object for WorkerFleet {
     const NAME: &'static str = "WorkerFleet";
     const FINALIZER: &'static str = "muster.dev/workerfleet";
     const AWS_REFS: &'static [&'static str] = &["/aws"];
+    const OWNER_TAG: Option<&'static str> = Some(FLEET_TAG);
     const STATUS_LISTS: &'static [&'static [StatusList]] = &[
         COMMON_LISTS,
         LISTS,
@@ -125,14 +130,30 @@ impl Kind for WorkerFleet {
         memory: &mut FleetMemory,
     ) -> Result<Finalized<WorkerFleetStatus>, Failure> {
         let policy = live.object().spec.deletion_policy;
-        let retained = match policy {
-            DeletionPolicy::Terminate => false,
-            DeletionPolicy::Retain => true,
-        };
         let ended = |found: &PassResult<Self>| has_ended(policy, &found.observed, &found.ledger);
         let plan =
             |observed: &_, ledger: &_, context: &mut PlanContext<'_>| plan_end(policy, observed, ledger, context);
-        finalize(ctx, live, memory, retained, plan, ended).await
+        finalize(ctx, live, memory, !ends_workers(policy), plan, ended).await
+    }
+}
+
+/// What this process remembers about a fleet between reconciles.
+#[derive(Debug, Default)]
+pub struct FleetMemory {
+    workers: Memory,
+    readiness: ReadinessTracker,
+    progress: ProgressTracker,
+    /// The instances whose startup deadline this process has reported.
+    reported: BTreeSet<InstanceId>,
+    /// Since when the FleetReport that readiness depends on does not exist.
+    report_absent_since: Option<Instant>,
+    /// While the fleet requests CPU metrics.
+    cpu: Option<Subscription>,
+}
+
+impl AsMut<Memory> for FleetMemory {
+    fn as_mut(&mut self) -> &mut Memory {
+        &mut self.workers
     }
 }
 
@@ -142,7 +163,6 @@ impl WorkerKind for WorkerFleet {
     type Observation = ();
     type Assessment = Assessment;
 
-    const OWNER_TAG: &'static str = FLEET_TAG;
     const FIELD_MANAGER: &'static str = "muster-workerfleet";
 
     fn workers_spec(&self) -> WorkersSpec<'_> {
@@ -194,7 +214,7 @@ impl WorkerKind for WorkerFleet {
 
     fn finalizing(mut status: WorkerFleetStatus, instances: &ObservedInstances) -> WorkerFleetStatus {
         let left = instances.left();
-        let left = |role: &str| status::whole(left.get(role).copied().unwrap_or_default());
+        let left = |role: &str| whole(left.get(role).copied().unwrap_or_default());
         (status.replicas, status.updated_replicas) = (left(MAIN_ROLE), 0);
         (status.ready_replicas, status.available_replicas) = (0, 0);
         for role in &mut status.roles {
@@ -216,19 +236,8 @@ impl WorkerKind for WorkerFleet {
         inputs::look_up(pass, series, desired).await
     }
 
-    async fn observe(
-        _: &Context,
-        _: &Session,
-        _: &Live<Self>,
-        _: &Ledger,
-        _: &ObservedInstances,
-        _: &mut FleetMemory,
-    ) -> Result<(), Failure> {
-        Ok(())
-    }
-
     fn assess(round: &Round<'_, Self>, memory: &mut FleetMemory, context: &PlanContext<'_>) -> Assessment {
-        assessment::assess(round, memory, context)
+        assess(round, &mut memory.readiness, &memory.workers.revisions, context)
     }
 
     fn plan(round: &Round<'_, Self>, assessment: &Assessment, context: &mut PlanContext<'_>) -> Plan {
@@ -242,8 +251,8 @@ impl WorkerKind for WorkerFleet {
         recorded: &Ledger,
         found: &PassResult<Self>,
     ) -> bool {
-        console_output::report(pass, desired, recorded, found).await;
-        losses::report(pass.ctx, pass.live, &mut pass.memory.workers.losses).await;
+        events::never_ready(pass, desired, recorded, found).await;
+        events::losses(pass).await;
         if desired.suspended {
             return false;
         }

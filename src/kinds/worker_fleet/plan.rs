@@ -20,12 +20,7 @@ use crate::{
     workers::{
         launch_spec::DesiredRole,
         ledger::Ledger,
-        observe::{
-            counts::counted,
-            health::{Failed, Health},
-            instances::ObservedInstance,
-            observed::Observed,
-        },
+        observe::{counts::counted, health, instances::ObservedInstance, observed::Observed},
         plan::{Blocker, Order, Plan, PlanBuilder, PlanContext},
     },
 };
@@ -39,7 +34,7 @@ pub(super) fn plan(
     context: &mut PlanContext<'_>,
 ) -> Plan {
     let mut builder = PlanBuilder::begin(observed, ledger, context, !desired.suspended);
-    let everywhere = |blocker| desired.roles.iter().map(|role| (role.role.clone(), blocker)).collect();
+    let everywhere = |blocker| BTreeMap::from_iter(desired.roles.iter().map(|role| (role.role.clone(), blocker)));
     if desired.suspended {
         count(&mut builder);
         return builder.finish(everywhere(Blocker::Suspended));
@@ -49,14 +44,14 @@ pub(super) fn plan(
     builder.adopt_ids(&state.adoptable);
     // The roles of adopted instances are known only after the next observation.
     let adopting = builder.ledger.adopted.len() > adopted && desired.roles.len() > 1;
-    let mut blockers = BTreeMap::new();
-    if let Some(blocker) = end_unhealthy(&mut builder, desired, state) {
-        blockers = everywhere(blocker);
-    }
-    end_strays(&mut builder, desired);
+    let mut blockers = end_unhealthy(&mut builder, desired, state).map(everywhere).unwrap_or_default();
+    // The workers of removed roles.
+    let is_wanted = |worker: &ObservedInstance| desired.roles.iter().any(|r| r.role.as_str() == worker.instance.role());
+    let strays = builder.workers().filter(|worker| !is_wanted(worker)).map(|worker| worker.instance.id.clone());
+    builder.end(strays.collect(), TerminationReason::ScaleDown);
     for role in &desired.roles {
         let counts = RoleCounts::take(&builder, role, state);
-        let (ends, reason) = counts.ends(desired, role);
+        let (ends, reason) = counts.ends(desired, role, &state.cpu);
         builder.end(ends, reason);
         let left = RoleCounts::take(&builder, role, state);
         // A worker that is terminated on purpose is not lost.
@@ -65,7 +60,7 @@ pub(super) fn plan(
         builder.ledger.set_provisioned(&role.role, provisioned.min(role.replicas));
         if adopting {
             blockers.insert(role.role.clone(), Blocker::Busy);
-        } else if let Some(blocker) = launch(&mut builder, desired, role, left.wanted(desired, role), left.existing) {
+        } else if let Err(blocker) = launch(&mut builder, desired, role, left.wanted(desired, role), left.existing) {
             blockers.insert(role.role.clone(), blocker);
         }
     }
@@ -82,15 +77,20 @@ pub(super) fn plan_end(
     context: &mut PlanContext<'_>,
 ) -> Plan {
     let mut builder = PlanBuilder::begin(observed, ledger, context, true);
-    match policy {
-        DeletionPolicy::Retain => {}
-        DeletionPolicy::Terminate => {
-            let all = builder.workers().map(|worker| worker.instance.id.clone()).collect();
-            builder.end(all, TerminationReason::Deleted);
-        }
+    if ends_workers(policy) {
+        let all = builder.workers().map(|worker| worker.instance.id.clone()).collect();
+        builder.end(all, TerminationReason::Deleted);
     }
     count(&mut builder);
     builder.finish(BTreeMap::new())
+}
+
+/// Whether the workers of a deleted fleet are terminated.
+pub(super) fn ends_workers(policy: DeletionPolicy) -> bool {
+    match policy {
+        DeletionPolicy::Terminate => true,
+        DeletionPolicy::Retain => false,
+    }
 }
 
 /// Records how many workers exist, for a process that starts while EC2 does not show them.
@@ -105,25 +105,21 @@ fn count(builder: &mut PlanBuilder<'_, '_>) {
 
 /// Whether an object can be deleted: everything settled, and with [`DeletionPolicy::Terminate`] no instance left.
 pub(super) fn has_ended(policy: DeletionPolicy, observed: &Observed, ledger: &Ledger) -> bool {
-    let left = match policy {
-        DeletionPolicy::Retain => false,
-        DeletionPolicy::Terminate => {
-            !observed.instances.missing.is_empty()
-                || !observed.instances.unlisted.is_empty()
-                || observed.instances.shown.values().any(|worker| !worker.instance.state.is_over())
-        }
-    };
-    !ledger.is_open() && !left
+    !ledger.is_open() && (!ends_workers(policy) || observed.instances.left().is_empty())
 }
 
 /// Why a worker is to be replaced, if it is.
-pub(super) fn failure(worker: &ObservedInstance, health: Health, on_stopped: OnStopped) -> Option<TerminationReason> {
+pub(super) fn failure(
+    worker: &ObservedInstance,
+    health: health::Health,
+    on_stopped: OnStopped,
+) -> Option<TerminationReason> {
     let stopped = worker.instance.state.is_stopped();
     match (stopped, on_stopped, health.failed) {
         (true, OnStopped::Replace, _) => Some(TerminationReason::Stopped),
         (true, OnStopped::Ignore, _) => None,
-        (false, _, Some(Failed::ToStart)) => Some(TerminationReason::StartupDeadline),
-        (false, _, Some(Failed::Checks)) => Some(TerminationReason::ChecksFailed),
+        (false, _, Some(health::Failed::ToStart)) => Some(TerminationReason::StartupDeadline),
+        (false, _, Some(health::Failed::Checks)) => Some(TerminationReason::ChecksFailed),
         (false, _, None) => None,
     }
 }
@@ -166,13 +162,6 @@ pub(super) fn sick<'a>(workers: impl Iterator<Item = &'a ObservedInstance>, desi
     workers.filter(sick).count() as u32
 }
 
-/// Terminates the workers of removed roles.
-fn end_strays(builder: &mut PlanBuilder<'_, '_>, desired: &Desired) {
-    let is_wanted = |worker: &ObservedInstance| desired.roles.iter().any(|r| r.role.as_str() == worker.instance.role());
-    let strays = builder.workers().filter(|worker| !is_wanted(worker)).map(|worker| worker.instance.id.clone());
-    builder.end(strays.collect(), TerminationReason::ScaleDown);
-}
-
 /// Launches `wanted` workers, within the replacement limit.
 fn launch(
     builder: &mut PlanBuilder<'_, '_>,
@@ -180,42 +169,23 @@ fn launch(
     role: &DesiredRole,
     wanted: u32,
     existing: u32,
-) -> Option<Blocker> {
+) -> Result<(), Blocker> {
     if wanted == 0 {
-        return None;
+        return Ok(());
     }
-    let adopted = builder.ledger.adopted();
-    let orphans = &builder.observed.instances.orphans;
-    if orphans.iter().any(|(id, uid)| !desired.ignore.contains(uid) && !adopted.contains(id)) {
-        return Some(Blocker::Orphans);
-    }
-    if desired.parameters.problem.is_some() {
-        return Some(Blocker::Parameters);
-    }
-    let Some(launch_spec) = role.resolved.usable() else { return Some(Blocker::Unresolved) };
+    let launch_spec = builder.launch_spec(role, &desired.parameters, &desired.ignore)?;
     let lost = builder.ledger.provisioned(&role.role).saturating_sub(existing).min(wanted);
     let allowed = desired.max_replacements.saturating_sub(builder.ledger.replaced(builder.context.now));
     let replaces = lost.min(allowed);
-    let order = Order {
-        owner: &desired.owner.uid,
-        role: &role.role,
-        revision: &launch_spec.revision.name,
-        image: &launch_spec.image.id,
-        launch_template_version: launch_spec.launch_template_version,
-        places: &launch_spec.places,
-        replaces,
-        indexes: &[],
-    };
+    let order = Order { owner: &desired.owner.uid, role: &role.role, launch_spec, replaces, indexes: &[] };
     let before = builder.ledger.launches.len();
-    let blocker = builder.launch(&order, wanted - (lost - replaces));
+    let launched = builder.launch(&order, wanted - (lost - replaces));
     let new: u32 = builder.ledger.launches[before..].iter().map(|intent| intent.count - intent.replaces).sum();
     let provisioned = (builder.ledger.provisioned(&role.role).max(existing) + new).min(role.replicas);
     builder.ledger.set_provisioned(&role.role, provisioned);
-    if lost > replaces { Some(Blocker::ReplacementLimit) } else { blocker }
+    if lost > replaces { Err(Blocker::ReplacementLimit) } else { launched }
 }
 
-#[cfg(test)]
-mod sample;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::{
         absent::AbsentReport,
         cpu::{Cpu, with_cpu},
         desired::{ADOPT, Desired, IGNORE},
-        losses,
+        events,
         plan::state::State,
     },
     reconcile::Outcome,
@@ -29,20 +29,13 @@ use crate::{
         kind::{Pass, PassResult, WorkerKind},
         launch_spec::{DesiredRole, revisions::LABEL},
         ledger::{Ledger, MAX_ADOPTED},
-        observe::{
-            counts::{counted, existing, workers},
-            observed::Observed,
-        },
+        observe::{counts, observed::Observed},
         plan::{Blocker, progress_tracker::ProgressMark},
-        status::{
-            ami,
-            blocked::summarize,
-            conditions::{self, NAMED, Nouns},
-        },
+        status::{ami, blocked, conditions, whole},
     },
 };
 
-const NOUNS: Nouns = Nouns { kind: "WorkerFleet", object: "fleet" };
+const NOUNS: conditions::Nouns = conditions::Nouns { kind: "WorkerFleet", object: "fleet" };
 
 /// The status after a pass.
 pub(super) fn outcome(
@@ -120,11 +113,6 @@ pub(super) struct Counts {
     pub outdated: u32,
 }
 
-/// A count as a status stores it.
-pub(super) fn whole(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
-}
-
 impl View<'_> {
     fn main(&self) -> &DesiredRole {
         &self.desired.roles[0]
@@ -132,7 +120,7 @@ impl View<'_> {
 
     /// All roles together, and workers of removed roles in `existing`.
     pub(super) fn counts(&self) -> Counts {
-        let existing = existing(&self.observed.instances, self.ledger);
+        let existing = counts::existing(&self.observed.instances, self.ledger);
         Counts { existing, ..self.counts_in(&self.desired.roles) }
     }
 
@@ -142,7 +130,7 @@ impl View<'_> {
 
     fn counts_in(&self, roles: &[DesiredRole]) -> Counts {
         let mut counts = Counts { desired: roles.iter().map(|role| role.replicas).sum(), ..Counts::default() };
-        for group in counted(&self.observed.instances, self.ledger) {
+        for group in counts::counted(&self.observed.instances, self.ledger) {
             let Some(role) = roles.iter().find(|role| role.role.as_str() == group.role) else { continue };
             let health = group.seen.map(|worker| self.state.of(worker)).unwrap_or_default();
             let outdated = self.state.is_outdated(&role.role, group.revision);
@@ -162,7 +150,7 @@ impl View<'_> {
         self.desired.roles.iter().for_each(|role| (role.role.as_str(), role.replicas).hash(&mut hasher));
         let Counts { desired, existing, ready: _, available, updated, outdated } = self.counts();
         ProgressMark {
-            wish: hasher.finish(),
+            desired: hasher.finish(),
             updated,
             available,
             leaving: outdated.max(existing.saturating_sub(desired)),
@@ -188,7 +176,7 @@ impl View<'_> {
         let workers = WorkersStatus {
             ami: self.main().resolved.image().map(AmiStatus::from).or(before.workers.ami),
             instances_truncated: total > instances.len(),
-            instances_total: i32::try_from(total).unwrap_or(i32::MAX),
+            instances_total: whole(total),
             ..before.workers
         };
         WorkerFleetStatus {
@@ -222,7 +210,7 @@ impl View<'_> {
     /// The revision of most workers.
     fn current_revision(&self) -> Option<String> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for worker in workers(&self.observed.instances, self.ledger) {
+        for worker in counts::workers(&self.observed.instances, self.ledger) {
             *counts.entry(worker.instance.revision()).or_default() += 1;
         }
         let newest = self.update_revision();
@@ -245,7 +233,7 @@ impl View<'_> {
             self.healthy(),
             self.orphans(),
         ];
-        summarize(ready, others, self.is_stalled(), self.desired.suspended)
+        blocked::summarize(ready, others, self.is_stalled(), self.desired.suspended)
     }
 
     fn available(&self) -> Verdict {
@@ -257,7 +245,7 @@ impl View<'_> {
         let missing: Vec<_> = self.desired.roles.iter().filter(misses).collect();
         let reason = if missing.is_empty() { Reason::MinimumAvailable } else { Reason::MinimumUnavailable };
         let mut message = format!("{available} of {desired} workers are available");
-        for role in missing.iter().filter(|_| self.desired.roles.len() > 1).take(NAMED) {
+        for role in missing.iter().filter(|_| self.desired.roles.len() > 1).take(conditions::NAMED) {
             let available = self.counts_of(role).available;
             message.push_str(&format!("; role {}: {available} of {}", role.role, role.replicas));
         }
@@ -284,7 +272,7 @@ impl View<'_> {
         if verdict.truth == Truth::True || self.untagged.is_empty() {
             return verdict;
         }
-        let message = losses::untagged(self.untagged.iter());
+        let message = events::untagged(self.untagged.iter());
         Verdict { truth: Truth::True, reason: Reason::TagsLost, message, ..verdict }
     }
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     aws::ec2::launch_request::ShutdownBehavior,
-    crd::worker_job::{S3Result, WorkerJobSpec},
+    crd::{
+        fields,
+        worker_job::{S3Result, WorkerJobSpec},
+    },
     ids::{InvalidId, Role, Uid, uids},
     inventory::ownership::Owner,
     kinds::worker_job::results::folder,
@@ -12,10 +15,7 @@ use crate::{
     workers::{
         launch_spec::{DesiredRole, DesiredWorkers, Resolved, revision::Revision},
         parameters::Synced,
-        plan::{
-            preview::{PLAN_ONLY, is_plan_only},
-            share::Share,
-        },
+        plan::share::Share,
     },
 };
 
@@ -64,7 +64,7 @@ impl Desired {
         parameters: Synced,
         annotation: impl Fn(&'static str) -> Option<&'a str>,
     ) -> Result<Self, Invalid> {
-        let plan_only = is_plan_only(annotation(PLAN_ONLY));
+        let plan_only = fields::is_plan_only(annotation(fields::PLAN_ONLY));
         let whole = |number: i32| u32::try_from(number).unwrap_or_default();
         Ok(Self {
             suspended: spec.suspend || plan_only,
@@ -119,10 +119,6 @@ impl DesiredWorkers for Desired {
             // The instance is kept until its shutdown reason is recorded.
             ResultsFrom::ShutdownReason => ShutdownBehavior::Stop,
         });
-    }
-
-    fn needs_status_checks(&self) -> bool {
-        false
     }
 
     fn max_missing(&self) -> Share {

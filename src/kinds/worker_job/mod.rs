@@ -20,6 +20,8 @@ mod plan;
 mod reader;
 mod record;
 mod results;
+#[cfg(test)]
+mod sample;
 mod status;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -31,7 +33,7 @@ use crate::{
     aws::{Session, ec2::Ec2},
     condition::ConditionType,
     crd::{
-        fields::Preview,
+        fields::{PLAN_ONLY, Preview, is_plan_only},
         worker_job::{WorkerJob, WorkerJobStatus},
     },
     ids::InstanceId,
@@ -44,7 +46,7 @@ use crate::{
         desired::{Desired, ResultsFrom, results_from},
         observation::JobObservation,
         plan::{has_ended, plan, plan_end},
-        record::{progress_of, whole, with_progress},
+        record::{progress_of, with_progress},
         results::folder,
         status::View,
     },
@@ -60,12 +62,9 @@ use crate::{
             owner,
         },
         parameters::Synced,
-        plan::{
-            Plan, PlanContext,
-            preview::{PLAN_ONLY, dry, is_plan_only, preview},
-        },
+        plan::{Plan, PlanContext, preview},
         reconcile::reconcile,
-        status::LISTS,
+        status::{LISTS, whole},
     },
 };
 
@@ -78,6 +77,7 @@ impl Object for WorkerJob {
     const NAME: &'static str = "WorkerJob";
     const FINALIZER: &'static str = "muster.dev/workerjob";
     const AWS_REFS: &'static [&'static str] = &["/aws"];
+    const OWNER_TAG: Option<&'static str> = Some(JOB_TAG);
     const STATUS_LISTS: &'static [&'static [StatusList]] =
         &[COMMON_LISTS, LISTS, &[StatusList::keyed("indexFailures", "count"), StatusList::keyed("instances", "id")]];
 
@@ -152,7 +152,6 @@ impl WorkerKind for WorkerJob {
     /// The plan that is shown while nothing is changed.
     type Assessment = Option<Preview>;
 
-    const OWNER_TAG: &'static str = JOB_TAG;
     const FIELD_MANAGER: &'static str = "muster-workerjob";
 
     fn workers_spec(&self) -> WorkersSpec<'_> {
@@ -193,7 +192,7 @@ impl WorkerKind for WorkerJob {
     }
 
     fn finalizing(status: WorkerJobStatus, instances: &ObservedInstances) -> WorkerJobStatus {
-        WorkerJobStatus { active: whole(instances.left().into_values().sum()), ..status }
+        WorkerJobStatus { active: whole(instances.left().into_values().sum::<u32>()), ..status }
     }
 
     async fn look_up(_: &mut Pass<'_, Self>, (): &(), _: &Desired) -> Result<(), Failure> {
@@ -230,8 +229,7 @@ impl WorkerKind for WorkerJob {
         }
         let now = ctx.clock.monotonic();
         memory.miss(&mut observation, (instances, ledger), (now, timings));
-        memory.linger(&mut observation, now, timings.exit_grace);
-        memory.rest(&mut observation, now);
+        memory.wait(&mut observation, now, timings.exit_grace);
         Ok(observation)
     }
 
@@ -243,17 +241,13 @@ impl WorkerKind for WorkerJob {
         let Round { desired, inputs: (), observed, observation, ledger } = round;
         desired.plan_only.then(|| {
             let free = desired.freed();
-            let free = dry(context, |context| plan(&free, observed, observation, ledger, context));
-            preview(&[], ledger, &free)
+            let free = preview::dry(context, |context| plan(&free, observed, observation, ledger, context));
+            preview::preview(&[], ledger, &free)
         })
     }
 
     fn plan(round: &Round<'_, Self>, _: &Option<Preview>, context: &mut PlanContext<'_>) -> Plan {
         plan(round.desired, round.observed, round.observation, round.ledger, context)
-    }
-
-    async fn follow_up(_: &mut Pass<'_, Self>, _: &Desired, _: &Ledger, _: &PassResult<Self>) -> bool {
-        false
     }
 
     fn outcome(pass: &mut Pass<'_, Self>, desired: &Desired, found: &PassResult<Self>) -> Outcome<WorkerJobStatus> {

@@ -221,8 +221,8 @@ impl Memory {
         let known: BTreeMap<&InstanceId, Option<u32>> =
             shown.chain(observation.holders.iter().map(|(id, index)| (id, *index))).chain(ended).collect();
         let mut misplaced = false;
-        let counted = results.only(folder, |claim| match known.get(claim.instance) {
-            Some(Some(own)) if *own == claim.index => Judgement::Counts,
+        observation.results = results.only(folder, |index, instance, told, places| match known.get(instance) {
+            Some(Some(own)) if *own == index => Judgement::Counts,
             Some(Some(own)) => {
                 misplaced = true;
                 Judgement::Rejected(Rejection::AnotherIndexIsItsOwn(*own))
@@ -230,8 +230,8 @@ impl Memory {
             // Its index will be known.
             Some(None) => Judgement::Ignored,
             None if !observation.launching.is_empty() => Judgement::Ignored,
-            None if claim.places > 1 => Judgement::Rejected(Rejection::SeveralIndexes),
-            None if observation.before.misplaced => match claim.told {
+            None if places > 1 => Judgement::Rejected(Rejection::SeveralIndexes),
+            None if observation.before.misplaced => match told {
                 Told::Succeeded => Judgement::Rejected(Rejection::NotKnown),
                 // Accounted for when it ended.
                 Told::Failed => Judgement::Ignored,
@@ -239,7 +239,6 @@ impl Memory {
             None => Judgement::Counts,
         });
         observation.misplaced = misplaced;
-        observation.results = counted;
     }
 
     /// Without results the state of an index is unknown, so ended instances keep holding theirs. Deadlines and the
@@ -280,8 +279,9 @@ impl Memory {
         }
     }
 
-    /// Remembers since when instances are no longer needed, and selects those that had enough time to exit.
-    pub(super) fn linger(&mut self, observation: &mut JobObservation, now: Instant, grace: Duration) {
+    /// Remembers since when instances are no longer needed, and selects those that had enough time to exit. An index
+    /// whose instance ended without a result waits longer each time before it is run again.
+    pub(super) fn wait(&mut self, observation: &mut JobObservation, now: Instant, grace: Duration) {
         let done = |id: &InstanceId, index: u32| {
             observation.before.is_final(index) || observation.results.of(index, id).is_some()
         };
@@ -294,10 +294,6 @@ impl Memory {
                 observation.lingering.insert(id);
             }
         }
-    }
-
-    /// An index whose instance ended without a result waits longer each time before it is run again.
-    pub(super) fn rest(&mut self, observation: &mut JobObservation, now: Instant) {
         self.rests.retain(|index, _| !observation.before.is_final(*index));
         observation.resting = self.rests.iter().filter(|(_, rest)| rest.until > now).map(|(index, _)| *index).collect();
     }

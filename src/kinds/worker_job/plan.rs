@@ -1,12 +1,14 @@
 //! The plan: from the desired state, the record and the observation to the next record and the calls that may follow
 //! it. The progress is part of the record, so a result is recorded before its instance is terminated.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use crate::{
     aws::ec2::instance::InstanceState,
     crd::{launches::TerminationReason, worker_job::JobOutcome},
-    ids::InstanceId,
     kinds::worker_job::{account::account, desired::Desired, observation::JobObservation},
     workers::{
         ledger::{Ledger, progress::Progress},
@@ -38,11 +40,13 @@ pub(super) fn plan(
         blockers.insert(desired.role.role.clone(), Blocker::Suspended);
         return builder.finish(blockers);
     }
-    end_stopped(&mut builder);
+    // A stopped instance does no more work. Its result is in the progress that is recorded with its termination.
+    let stopped = builder.workers().filter(|worker| worker.instance.state == InstanceState::Stopped);
+    end(&mut builder, stopped, TerminationReason::Stopped);
     end_needless(&mut builder, observation);
     if builder.ledger.progress.finished.is_none() {
         end_surplus(&mut builder, desired, observation);
-        if let Some(blocker) = launch(&mut builder, desired, observation) {
+        if let Err(blocker) = launch(&mut builder, desired, observation) {
             blockers.insert(desired.role.role.clone(), blocker);
         }
     }
@@ -52,22 +56,14 @@ pub(super) fn plan(
 /// The next steps towards no instances, with everything settled.
 pub(super) fn plan_end(observed: &Observed, ledger: &Ledger, context: &mut PlanContext<'_>) -> Plan {
     let mut builder = PlanBuilder::begin(observed, ledger, context, true);
-    let all = builder.workers().map(id).collect();
+    let all = builder.workers();
     end(&mut builder, all, TerminationReason::Deleted);
     builder.finish(BTreeMap::new())
 }
 
 /// Whether everything is settled and no instance is left.
 pub(super) fn has_ended(observed: &Observed, observation: &JobObservation, ledger: &Ledger) -> bool {
-    let live = observed.instances.shown.values().any(|worker| !worker.instance.state.is_over());
-    !ledger.is_open() && observed.instances.missing.is_empty() && !live && observation.hidden == 0
-}
-
-/// A stopped instance does no more work. Its result is in the progress that is recorded with its termination.
-fn end_stopped(builder: &mut PlanBuilder<'_, '_>) {
-    let stopped = builder.workers().filter(|worker| worker.instance.state == InstanceState::Stopped);
-    let stopped = stopped.map(id).collect();
-    end(builder, stopped, TerminationReason::Stopped);
+    !ledger.is_open() && observed.instances.left().is_empty() && observation.hidden == 0
 }
 
 /// Terminates instances that are no longer needed: their index is final and they had enough time to exit, the job has
@@ -78,11 +74,10 @@ fn end_needless(builder: &mut PlanBuilder<'_, '_>, observation: &JobObservation)
         // Every index has its result, so the remaining workers are about to exit.
         Some(JobOutcome::Complete | JobOutcome::FailedIndexes) | None => false,
     };
-    let needless = |worker: &&ObservedInstance| {
+    let needless = builder.workers().filter(|worker| {
         let id = &worker.instance.id;
         failed || observation.lingering.contains(id) || observation.holders.get(id) == Some(&None)
-    };
-    let needless = builder.workers().filter(needless).map(id).collect();
+    });
     end(builder, needless, TerminationReason::Finished);
 }
 
@@ -94,58 +89,45 @@ fn end_surplus(builder: &mut PlanBuilder<'_, '_>, desired: &Desired, observation
     let mut held = BTreeSet::new();
     let ranked = workers.into_iter().map(|worker| {
         let index = observation.holders.get(&worker.instance.id).copied().flatten();
-        (index.is_some_and(|index| !held.insert(index)), index, id(worker))
+        (index.is_some_and(|index| !held.insert(index)), index, worker)
     });
     let mut ranked: Vec<_> = ranked.collect();
     let duplicates = ranked.iter().filter(|(is_duplicate, _, _)| *is_duplicate).count();
     let surplus = ranked.len().saturating_sub(desired.parallelism as usize).max(duplicates);
-    ranked.sort_by_key(|(is_duplicate, index, _)| std::cmp::Reverse((*is_duplicate, *index)));
-    let ids = ranked.into_iter().take(surplus).map(|(_, _, id)| id).collect();
-    end(builder, ids, TerminationReason::ScaleDown);
+    ranked.sort_by_key(|(is_duplicate, index, _)| Reverse((*is_duplicate, *index)));
+    end(builder, ranked.into_iter().take(surplus).map(|(_, _, worker)| worker), TerminationReason::ScaleDown);
 }
 
-fn end(builder: &mut PlanBuilder<'_, '_>, mut ids: Vec<InstanceId>, reason: TerminationReason) {
-    ids.truncate(open_at_once(&builder.ledger.progress).saturating_sub(builder.ledger.victims().len()));
-    builder.end(ids, reason);
+fn end<'a>(
+    builder: &mut PlanBuilder<'_, '_>,
+    workers: impl Iterator<Item = &'a ObservedInstance>,
+    reason: TerminationReason,
+) {
+    let room = open_at_once(&builder.ledger.progress).saturating_sub(builder.ledger.victims().len());
+    builder.end(workers.take(room).map(|worker| worker.instance.id.clone()).collect(), reason);
 }
 
-fn launch(builder: &mut PlanBuilder<'_, '_>, desired: &Desired, observation: &JobObservation) -> Option<Blocker> {
+fn launch(builder: &mut PlanBuilder<'_, '_>, desired: &Desired, observation: &JobObservation) -> Result<(), Blocker> {
     let instances = &builder.observed.instances;
-    let free = free(desired, observation, &builder.ledger);
+    let free = free(desired, observation, &builder.ledger).unwrap_or_default();
     // A process that starts with an older record counts the holders of the newer one here.
     let named = builder.ledger.named();
     let listed = observation.holders.keys().filter(|id| !instances.knows(id) && !named.contains_key(*id)).count();
     let existing = existing(instances, &builder.ledger) as usize + listed;
-    let wanted = (desired.parallelism as usize).saturating_sub(existing);
-    let wanted = wanted.min(free.as_ref().map_or(0, Vec::len));
+    let wanted = (desired.parallelism as usize).saturating_sub(existing).min(free.len());
     if wanted == 0 {
-        return None;
+        return Ok(());
     }
-    if instances.orphans.values().any(|uid| !desired.ignore.contains(uid)) {
-        return Some(Blocker::Orphans);
-    }
-    if desired.parameters.problem.is_some() {
-        return Some(Blocker::Parameters);
-    }
-    let Some(launch_spec) = desired.role.resolved.usable() else { return Some(Blocker::Unresolved) };
+    let launch_spec = builder.launch_spec(&desired.role, &desired.parameters, &desired.ignore)?;
     let open: usize = builder.ledger.launches.iter().map(|intent| intent.count as usize).sum();
     let room = open_at_once(&builder.ledger.progress).saturating_sub(open);
-    let chosen: Vec<u32> = free.into_iter().flatten().take(wanted.min(room)).collect();
-    if chosen.is_empty() {
-        return Some(Blocker::Busy);
+    let indexes = &free[..wanted.min(room)];
+    if indexes.is_empty() {
+        return Err(Blocker::Busy);
     }
-    let order = Order {
-        owner: &desired.owner.uid,
-        role: &desired.role.role,
-        revision: &launch_spec.revision.name,
-        image: &launch_spec.image.id,
-        launch_template_version: launch_spec.launch_template_version,
-        places: &launch_spec.places,
-        replaces: 0,
-        indexes: &chosen,
-    };
-    let blocker = builder.launch(&order, chosen.len() as u32);
-    blocker.or_else(|| (chosen.len() < wanted).then_some(Blocker::Busy))
+    let order = Order { owner: &desired.owner.uid, role: &desired.role.role, launch_spec, replaces: 0, indexes };
+    builder.launch(&order, indexes.len() as u32)?;
+    if indexes.len() < wanted { Err(Blocker::Busy) } else { Ok(()) }
 }
 
 /// The indexes that may be run now, in order: not final, and not held by an instance that is shown, missing, launching
@@ -164,11 +146,7 @@ fn free(desired: &Desired, observation: &JobObservation, ledger: &Ledger) -> Opt
     Some((0..desired.completions).filter(|index| !ledger.progress.is_final(*index) && !taken.contains(index)).collect())
 }
 
-fn id(worker: &ObservedInstance) -> InstanceId {
-    worker.instance.id.clone()
-}
-
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

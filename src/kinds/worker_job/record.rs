@@ -9,17 +9,16 @@ use crate::{
         indexes::Indexes,
         worker_job::{Holder, IndexFailures, WorkerJobStatus},
     },
-    workers::ledger::progress::{Finish, Progress},
+    workers::{
+        ledger::progress::{Finish, Progress},
+        status::whole,
+    },
 };
 
-/// A count as a status stores it.
-pub(super) fn whole(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
-}
-
 pub(super) fn progress_of(status: &WorkerJobStatus) -> Progress {
+    let count = |stored: i32| u32::try_from(stored).unwrap_or_default();
     let failures = status.index_failures.iter().flat_map(|entry| {
-        let count = u32::try_from(entry.count).unwrap_or_default();
+        let count = count(entry.count);
         entry.indexes.iter().map(move |index| (index, count))
     });
     let holders = status.instances.iter().map(|holder| {
@@ -31,9 +30,7 @@ pub(super) fn progress_of(status: &WorkerJobStatus) -> Progress {
         completed: status.completed_indexes.clone(),
         failed: status.failed_indexes.clone(),
         failures: failures.filter(|(_, count)| *count > 0).collect(),
-        unlisted: u32::try_from(status.workers.instances_total)
-            .unwrap_or_default()
-            .saturating_sub(status.instances.len() as u32),
+        unlisted: count(status.workers.instances_total).saturating_sub(status.instances.len() as u32),
         holders: holders.collect(),
         misplaced: status.misplaced_results,
         started: status.start_time.as_ref().map(|time| time.0),
@@ -46,11 +43,10 @@ pub(super) fn with_progress(mut status: WorkerJobStatus, progress: &Progress) ->
     for (index, count) in &progress.failures {
         by_count.entry(*count).or_default().insert(*index);
     }
-    let total = progress.unlisted.saturating_add(u32::try_from(progress.holders.len()).unwrap_or(u32::MAX));
     let duration = progress.started.zip(progress.finished).map(|(started, finish)| finish.at.duration_since(started));
     let failures = by_count.into_iter().map(|(count, indexes)| IndexFailures { count: whole(count), indexes });
     let holders = progress.holders.iter().map(|(id, index)| Holder { id: id.clone(), index: index.map(whole) });
-    status.workers.instances_total = whole(total);
+    status.workers.instances_total = whole(progress.holders.len() + progress.unlisted as usize);
     status.workers.instances_truncated = progress.unlisted > 0;
     WorkerJobStatus {
         succeeded: whole(progress.completed.len()),
@@ -80,18 +76,16 @@ fn human(span: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
-    use crate::{crd::worker_job::JobOutcome, kinds::worker_job::plan::tests::id};
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
+    use crate::{
+        crd::worker_job::JobOutcome,
+        kinds::worker_job::sample::{at, id},
+    };
 
     #[test]
-    fn progress_is_read_back_as_it_was_written() {
+    fn progress_survives_a_round_trip() {
         let progress = Progress {
             completed: [0, 1, 2, 7].into_iter().collect(),
             failed: [9].into_iter().collect(),
@@ -113,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_has_its_two_greatest_units() {
+    fn a_duration_is_shown_with_its_two_largest_units() {
         for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m"), (3725, "1h2m"), (7200, "2h"), (90_061, "1d1h")] {
             assert_eq!(human(Duration::from_secs(seconds)), text);
         }

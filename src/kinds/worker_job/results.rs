@@ -61,13 +61,14 @@ impl Results {
         self.told.get(&index)?.get(instance).copied()
     }
 
-    /// The results that count according to `judge`.
-    pub(super) fn only(self, folder: &str, mut judge: impl FnMut(&Claim<'_>) -> Judgement) -> Self {
+    /// The results that count according to `judge`: of an index and an instance, what was told, and at how many indexes
+    /// the same instance wrote a result.
+    pub(super) fn only(self, folder: &str, mut judge: impl FnMut(u32, &InstanceId, Told, usize) -> Judgement) -> Self {
         let mut passed = Self { told: BTreeMap::new(), ..self };
         for (index, instances) in self.told {
             for (instance, told) in instances {
                 let places = passed.places.get(&instance).map_or(0, BTreeSet::len);
-                match judge(&Claim { index, instance: &instance, told, places }) {
+                match judge(index, &instance, told, places) {
                     Judgement::Counts => passed.insert(ResultKey { index, instance }, told),
                     Judgement::Ignored => {}
                     Judgement::Rejected(why) => passed.reject(&format!("{folder}{index}/{instance}"), &why),
@@ -90,16 +91,6 @@ impl Results {
     }
 }
 
-/// A result, with what it states about its origin.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Claim<'a> {
-    pub index: u32,
-    pub instance: &'a InstanceId,
-    pub told: Told,
-    /// The number of indexes at which the same instance wrote a result.
-    pub places: usize,
-}
-
 /// Whether a result counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
@@ -119,7 +110,7 @@ pub(super) enum Rejection {
     TooLarge,
     #[error("not {{\"index\": <number>, \"exitCode\": <number>}}: {0}")]
     Unreadable(String),
-    #[error("it says index {0}")]
+    #[error("the body names index {0}")]
     WrongIndex(i64),
     #[error("this instance was launched for index {0}")]
     AnotherIndexIsItsOwn(u32),
@@ -162,14 +153,11 @@ pub(super) fn told(place: &ResultKey, body: &[u8]) -> Result<Told, Rejection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(index: u32) -> ResultKey {
-        ResultKey { index, instance: InstanceId::try_from("i-0000000a").unwrap() }
-    }
+    use crate::kinds::worker_job::sample::{UID, result, uid};
 
     #[test]
-    fn a_place_is_an_index_of_the_job_and_an_instance() {
-        assert_eq!(place("7/i-0000000a", 8), Ok(at(7)));
+    fn a_result_key_contains_an_index_of_the_job_and_an_instance_id() {
+        assert_eq!(place("7/i-0000000a", 8), Ok(result(7, 10)));
         for wrong in [
             "7",
             "7/",
@@ -186,31 +174,31 @@ mod tests {
     }
 
     #[test]
-    fn a_result_counts_only_if_it_says_what_its_place_says() {
+    fn a_result_counts_only_if_it_matches_its_key() {
         for (body, expected) in [
             (r#"{"index": 7, "exitCode": 0}"#, Ok(Told::Succeeded)),
             (r#"{"index": 7, "exitCode": 3, "host": "x"}"#, Ok(Told::Failed)),
             (r#"{"index": 7, "exitCode": -1}"#, Ok(Told::Failed)),
             (r#"{"index": 6, "exitCode": 0}"#, Err(Rejection::WrongIndex(6))),
         ] {
-            assert_eq!(told(&at(7), body.as_bytes()), expected, "{body}");
+            assert_eq!(told(&result(7, 10), body.as_bytes()), expected, "{body}");
         }
         for body in
             ["", "{}", "0", r#"{"index": 7}"#, r#"{"index": 7, "exitCode": 0} x"#, r#"{"index": "7", "exitCode": 0}"#]
         {
-            assert!(matches!(told(&at(7), body.as_bytes()), Err(Rejection::Unreadable(_))), "{body}");
+            assert!(matches!(told(&result(7, 10), body.as_bytes()), Err(Rejection::Unreadable(_))), "{body}");
         }
     }
 
     #[test]
     fn each_job_has_a_folder_of_its_own() {
-        let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let uid = uid(UID);
         assert_eq!(folder(None, &uid), format!("{uid}/"));
         assert_eq!(folder(Some("results/nightly"), &uid), format!("results/nightly/{uid}/"));
     }
 
     #[test]
-    fn of_many_objects_that_do_not_count_some_are_named() {
+    fn some_of_many_rejected_objects_are_named() {
         let mut results = Results::default();
         (0..1000).for_each(|n| results.reject(&format!("{n}"), &Rejection::NotAPlace));
         assert_eq!((results.rejected().count(), results.rejected_total), (NAMED, 1000));

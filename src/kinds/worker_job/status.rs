@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    aws::{
-        self,
-        advice::{self, Remedy},
-    },
+    aws::{self, advice},
     condition::{ConditionType, Reason, Verdict},
     crd::{
+        fields::PLAN_ONLY,
         indexes::clip,
         worker_job::{JobOutcome, WorkerJobStatus},
         workers_status::{AmiStatus, WorkersStatus},
@@ -17,7 +15,6 @@ use crate::{
     kinds::worker_job::{
         desired::{Desired, IGNORE},
         observation::JobObservation,
-        record::whole,
     },
     workers::{
         ledger::{
@@ -25,16 +22,12 @@ use crate::{
             progress::{Finish, Progress},
         },
         observe::{counts::existing, observed::Observed},
-        plan::{Blocker, preview::PLAN_ONLY},
-        status::{
-            ami,
-            blocked::{Blocked, summarize},
-            conditions::{self, NAMED, Nouns, and_more},
-        },
+        plan::Blocker,
+        status::{ami, blocked, conditions, whole},
     },
 };
 
-const NOUNS: Nouns = Nouns { kind: "WorkerJob", object: "job" };
+const NOUNS: conditions::Nouns = conditions::Nouns { kind: "WorkerJob", object: "job" };
 
 /// What a status is made from.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +64,7 @@ impl View<'_> {
         done && (self.progress().finished.is_some() && active == 0 || full && resting.is_empty())
     }
 
-    /// The number of indexes that neither succeeded nor failed for good.
+    /// The number of indexes that neither succeeded nor failed permanently.
     fn open_indexes(&self) -> u32 {
         let Progress { completed, failed, .. } = self.progress();
         self.desired.completions.saturating_sub(completed.len() + failed.len())
@@ -92,7 +85,7 @@ impl View<'_> {
             self.orphans(),
             self.results(),
         ];
-        summarize(self.ready(), others, self.is_stalled(), self.desired.suspended)
+        blocked::summarize(self.ready(), others, self.is_stalled(), self.desired.suspended)
     }
 
     fn so_far(&self) -> String {
@@ -118,7 +111,7 @@ impl View<'_> {
         if !missing.is_empty() {
             message = format!(
                 "; {} are missing from DescribeInstances and hold their indexes until they are confirmed gone",
-                list(missing.into_iter(), NAMED)
+                list(missing.into_iter(), conditions::NAMED)
             );
         }
         if self.observation.hidden > 0 {
@@ -131,12 +124,12 @@ impl View<'_> {
         message
     }
 
-    fn blocked(&self) -> Blocked<'_> {
+    fn blocked(&self) -> blocked::Blocked<'_> {
         let resolved = &self.desired.role.resolved;
         let revision = resolved.launch_spec.as_ref().map(|launch_spec| &launch_spec.revision.name);
         let refusal = revision.and_then(|revision| self.observed.feedback.refusals.get(revision));
         let wants_more = self.active() < self.desired.parallelism.min(self.open_indexes());
-        Blocked {
+        blocked::Blocked {
             blocker: self.blocker,
             zones: &self.observed.zones,
             termination_failed: self.termination_failed,
@@ -189,15 +182,15 @@ impl View<'_> {
         let failed = clip(&self.progress().failed.to_string());
         let (reason, message) = match outcome {
             JobOutcome::Complete => (Reason::CompletionsReached, so_far),
-            JobOutcome::FailedIndexes => (Reason::FailedIndexes, format!("failed for good: {failed}; {so_far}")),
+            JobOutcome::FailedIndexes => (Reason::FailedIndexes, format!("failed permanently: {failed}; {so_far}")),
             JobOutcome::MaxFailedIndexesExceeded => {
-                let most = self.desired.max_failed.unwrap_or_default();
-                let message = format!("more than maxFailedIndexes={most} indexes failed for good: {failed}; {so_far}");
+                let n = self.desired.max_failed.unwrap_or_default();
+                let message = format!("more than maxFailedIndexes={n} indexes failed permanently: {failed}; {so_far}");
                 (Reason::MaxFailedIndexesExceeded, message)
             }
             JobOutcome::DeadlineExceeded => {
                 let seconds = self.desired.deadline.unwrap_or_default().as_secs();
-                (Reason::DeadlineExceeded, format!("it took longer than activeDeadlineSeconds={seconds}; {so_far}"))
+                (Reason::DeadlineExceeded, format!("the job ran longer than activeDeadlineSeconds={seconds}; {so_far}"))
             }
         };
         Verdict::new(condition, (outcome == JobOutcome::Complete) == complete, reason, message)
@@ -224,8 +217,9 @@ impl View<'_> {
         match results.rejected_total {
             0 => say(false, Reason::ResultsReadable, "All result objects are valid.".into()),
             total => {
-                let named: Vec<_> = results.rejected().take(NAMED).collect();
-                let message = format!("these objects are not counted: {}{}", named.join("; "), and_more(total));
+                let named: Vec<_> = results.rejected().take(conditions::NAMED).collect();
+                let message =
+                    format!("these objects are not counted: {}{}", named.join("; "), conditions::and_more(total));
                 say(true, Reason::SomeObjectsUnreadable, message)
             }
         }
@@ -235,7 +229,7 @@ impl View<'_> {
 /// What it means that results cannot be read, and what to do.
 fn unread(error: &aws::Error) -> String {
     let recreate = Some("recreate the bucket, or create a new WorkerJob with another one".to_owned());
-    let remedy = Remedy { denied: None, not_found: recreate.clone(), invalid: recreate };
+    let remedy = advice::Remedy { denied: None, not_found: recreate.clone(), invalid: recreate };
     format!(
         "Results cannot be read. Until they can, nothing is launched and finished workers are not counted. {error}{}",
         advice::advice(error, &remedy)

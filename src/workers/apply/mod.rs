@@ -8,23 +8,18 @@ use std::{
 
 use futures::{StreamExt, stream};
 
-use crate::aws::ec2::launch_request::LaunchRequest;
 use crate::{
-    aws::{Bucket, Class, Error, NotNow, Permit, Session, ec2::Ec2},
+    aws::{Bucket, Class, Error, NotNow, Permit, Session, ec2::Ec2, ec2::launch_request::LaunchRequest},
     clock::Timings,
     crd::launches::LaunchIntent,
     ids::{ClientToken, InstanceId},
-    k8s::live::Live,
-    reconcile::{Failure, context::Context},
+    reconcile::Failure,
     workers::{
-        kind::{WorkerKind, not_stored},
+        kind::{Pass, WorkerKind, not_stored},
         ledger::{Ledger, Settlement},
         memory::Memory,
-        observe::instances::ObservedInstances,
-        plan::{
-            Action, Plan,
-            pools::{Places, Pool},
-        },
+        observe::ObservedInstances,
+        plan::{Action, Places, Plan, Pool},
     },
     write_ahead::Acknowledged,
 };
@@ -32,39 +27,24 @@ use crate::{
 /// How many calls of one object are made at once.
 const SIDE_BY_SIDE: usize = 8;
 
-/// The result of applying a plan.
-#[derive(Debug)]
-pub struct Applied {
-    /// The record after the calls; their changes are not stored yet.
-    pub ledger: Ledger,
-    /// How long until another call may be sent.
-    pub wait: Option<Duration>,
-}
-
-#[derive(Debug)]
-pub struct Applier<'a> {
-    pub ctx: &'a Context,
-    pub session: &'a Session,
-    /// The input of the plan.
-    pub instances: &'a ObservedInstances,
-    /// Where the roles may be launched.
-    pub places: &'a [&'a Places],
-}
-
-impl Applier<'_> {
-    /// Records the intents of `plan`, then sends its calls. `ledger` is the record that the plan was made from.
-    pub async fn apply<K: WorkerKind>(
-        &self,
-        live: &mut Live<K>,
-        memory: &mut Memory,
+impl<K: WorkerKind> Pass<'_, K> {
+    /// Records the intents of `plan`, then sends its calls. `ledger` and `instances` are what the plan was made from, and
+    /// `places` where the roles may be launched. Returns the record after the calls, whose changes are not stored yet,
+    /// and how long until another call may be sent.
+    pub(super) async fn apply(
+        &mut self,
+        places: &[&Places],
+        instances: &ObservedInstances,
         ledger: &Ledger,
         plan: Plan,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<(Ledger, Option<Duration>), Failure> {
         let (plan, _permits, mut wait) = self.admit(plan, ledger);
-        let status = K::with_ledger(live.status(), self.session, self.instances, plan.ledger.clone());
+        let Pass { ctx, session, owner: _, live, memory } = self;
+        let memory: &mut Memory = memory.as_mut();
+        let status = K::with_ledger(live.status(), session, instances, plan.ledger.clone());
         let recorded = K::ledger(&status);
-        let answer = live.record(&self.ctx.cluster, status).await?;
-        memory.follow(&plan.ledger, self.ctx.clock.monotonic());
+        let answer = live.record(&ctx.cluster, status).await?;
+        memory.follow(&plan.ledger, ctx.clock.monotonic());
         memory.missing.recorded(&plan.ledger);
         let mut launches = Vec::new();
         let mut victims = Vec::new();
@@ -74,7 +54,7 @@ impl Applier<'_> {
         for action in plan.actions {
             match action {
                 Action::Launch(intent) => {
-                    let request = memory.revisions.find(self.ctx, live, &intent.revision).await?;
+                    let request = memory.revisions.find(ctx, live, &intent.revision).await?;
                     let token = intent.token.clone();
                     let recorded = answer.confirm(intent, |s| s.as_ref().launches.iter().find(|i| i.token == token));
                     match recorded.filter(|_| is_kept) {
@@ -96,50 +76,46 @@ impl Applier<'_> {
         }
         if !is_whole {
             // The stored part is withdrawn. If another write comes first, the launch stays on record until a search.
-            let status = K::with_ledger(live.status(), self.session, self.instances, ledger.clone());
-            live.record(&self.ctx.cluster, status).await?;
+            let status = K::with_ledger(live.status(), session, instances, ledger.clone());
+            live.record(&ctx.cluster, status).await?;
             return Err(not_stored::<K>());
         }
         let mut ledger = plan.ledger;
         // Terminations go first, so that an update never exceeds its surge.
         for (recorded, ids) in victims {
-            let now = self.ctx.clock.monotonic();
-            if let Ok(budget) = recorded.sendable(now, &self.ctx.leadership, &self.ctx.config.timings) {
-                let outcomes = Ec2::new(self.session).terminate_instances(&recorded, &ids, budget).await;
-                self.learn_of_terminations(memory, outcomes);
+            if let Ok(budget) = recorded.sendable(ctx.clock.monotonic(), &ctx.leadership, &ctx.config.timings) {
+                let outcomes = Ec2::new(session).terminate_instances(&recorded, &ids, budget).await;
+                learn_of_terminations(memory, outcomes, ctx.clock.monotonic());
             }
         }
-        let (settlements, all_sent) = self.launch(memory, launches).await;
+        let (settlements, all_sent) = self.launch(places, launches).await;
         ledger.settle(&settlements);
         if !all_sent {
             // The lease is about to end, or everything is slow: do not record again at once.
             wait = wait.max(Some(self.ctx.config.timings.progress));
         }
-        Ok(Applied { ledger, wait })
+        Ok((ledger, wait))
     }
 
     /// Takes permits before anything is recorded, so that nothing waits between the record and the call. An action
     /// without a permit is dropped from the plan.
     fn admit(&self, plan: Plan, before: &Ledger) -> (Plan, Vec<Permit>, Option<Duration>) {
-        let Plan { mut ledger, actions, blockers } = plan;
-        let mut permits = Vec::new();
-        let mut wait: Option<Duration> = None;
-        let mut admitted = Vec::new();
-        for action in actions {
-            match self.permits(&action) {
-                Ok(taken) => {
-                    permits.extend(taken);
-                    admitted.push(action);
-                }
-                Err(NotNow(time)) => {
-                    wait = Some(wait.map_or(time, |wait| wait.max(time)));
-                    if let Action::Launch(intent) = action {
-                        restore(&mut ledger, before, &intent.token);
-                    }
-                }
+        let Plan { mut ledger, mut actions, blockers } = plan;
+        let (mut permits, mut wait) = (Vec::new(), None);
+        actions.retain(|action| match self.permits(action) {
+            Ok(taken) => {
+                permits.extend(taken);
+                true
             }
-        }
-        (Plan { ledger, actions: admitted, blockers }, permits, wait)
+            Err(NotNow(time)) => {
+                wait = wait.max(Some(time));
+                if let Action::Launch(intent) = action {
+                    restore(&mut ledger, before, &intent.token);
+                }
+                false
+            }
+        });
+        (Plan { ledger, actions, blockers }, permits, wait)
     }
 
     fn permits(&self, action: &Action) -> Result<Vec<Permit>, NotNow> {
@@ -155,17 +131,17 @@ impl Applier<'_> {
 
     /// The result of each launch, and whether all were sent.
     async fn launch(
-        &self,
-        memory: &mut Memory,
+        &mut self,
+        places: &[&Places],
         launches: Vec<(Acknowledged<LaunchIntent>, Option<Arc<LaunchRequest>>)>,
     ) -> (BTreeMap<ClientToken, Settlement>, bool) {
-        let ec2 = Ec2::new(self.session);
+        let (ctx, ec2) = (self.ctx, Ec2::new(self.session));
+        let timings = &ctx.config.timings;
         let sent = stream::iter(launches)
             .map(|(intent, request)| {
                 let ec2 = ec2.clone();
                 async move {
-                    let now = self.ctx.clock.monotonic();
-                    let budget = intent.sendable(now, &self.ctx.leadership, &self.ctx.config.timings);
+                    let budget = intent.sendable(ctx.clock.monotonic(), &ctx.leadership, timings);
                     let answer = match (request, budget) {
                         (Some(request), Ok(budget)) => Some(ec2.run_instances(&intent, &request, budget).await),
                         (None, _) | (_, Err(_)) => None,
@@ -179,35 +155,33 @@ impl Applier<'_> {
         let all_sent = sent.iter().all(|(_, answer)| answer.is_some());
         let settled = sent.into_iter().map(|(intent, answer)| {
             let intent = intent.intent();
-            let now = self.ctx.clock.monotonic();
-            let timings = &self.ctx.config.timings;
-            (intent.token.clone(), learn_of_launch(memory, intent, answer, self.places, now, timings))
+            let (memory, now) = (self.memory.as_mut(), ctx.clock.monotonic());
+            (intent.token.clone(), learn_of_launch(memory, intent, answer, places, now, timings))
         });
         (settled.collect(), all_sent)
     }
+}
 
-    fn learn_of_terminations(&self, memory: &mut Memory, outcomes: Vec<(InstanceId, Result<(), Error>)>) {
-        let now = self.ctx.clock.monotonic();
-        for (id, outcome) in outcomes {
-            let Err(error) = outcome else {
-                memory.termination_failed.remove(&id);
+fn learn_of_terminations(memory: &mut Memory, outcomes: Vec<(InstanceId, Result<(), Error>)>, now: Instant) {
+    for (id, outcome) in outcomes {
+        let Err(error) = outcome else {
+            memory.termination_failed.remove(&id);
+            memory.asked(&id, now);
+            continue;
+        };
+        // It is repeated: of a thousand at once, most wait for the rate limit.
+        if error.class == Class::Throttled {
+            continue;
+        }
+        tracing::info!(instance = %id, %error, "an instance was not terminated");
+        match error.class {
+            Class::Denied | Class::InvalidInput | Class::NoCapacity | Class::Conflict => {
                 memory.asked(&id, now);
-                continue;
-            };
-            // It is repeated: of a thousand at once, most wait for the rate limit.
-            if error.class == Class::Throttled {
-                continue;
+                memory.termination_failed.insert(id, error);
             }
-            tracing::info!(instance = %id, %error, "an instance was not terminated");
-            match error.class {
-                Class::Denied | Class::InvalidInput | Class::NoCapacity | Class::Conflict => {
-                    memory.asked(&id, now);
-                    memory.termination_failed.insert(id, error);
-                }
-                // It is gone, which the next sweep proves.
-                Class::NotFound => memory.asked(&id, now),
-                Class::Throttled | Class::Transient => {}
-            }
+            // It is gone, which the next sweep proves.
+            Class::NotFound => memory.asked(&id, now),
+            Class::Throttled | Class::Transient => {}
         }
     }
 }

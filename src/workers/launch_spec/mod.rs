@@ -4,46 +4,38 @@ pub mod render;
 pub mod resolve;
 pub mod revision;
 pub mod revisions;
+#[cfg(test)]
+mod sample;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
 
+pub use crate::workers::launch_spec::{
+    render::Unrenderable,
+    revision::{Revision, Workers},
+    revisions::Revisions,
+};
 use crate::{
     aws::Session,
     crd::template::WorkerTemplate,
     ids::{Role, SubnetId, Zone},
-    inventory::ownership::Owner,
     reconcile::context::Context,
     workers::{
-        launch_spec::{
-            render::Unrenderable,
-            resolve::{Field, Image, Resolution, Unresolved, Why, resolve},
-            revision::Revision,
-            revisions::Revisions,
-        },
-        observe::observed::LaunchFeedback,
-        parameters::{ParametersRef, Synced},
-        plan::{pools::Places, share::Share},
+        launch_spec::resolve::{Field, Image, Resolution, Unresolved, Why, resolve},
+        observe::LaunchFeedback,
+        parameters::Synced,
+        plan::{Places, Share},
     },
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaunchSpec {
-    pub revision: Revision,
+pub struct LaunchSpec<R = Revision> {
+    pub revision: R,
     pub places: Places,
     pub image: Image,
     pub launch_template_version: Option<i64>,
-}
-
-/// The input of a launch spec.
-#[derive(Clone, Copy, Debug)]
-pub struct Workers<'a> {
-    pub owner: &'a Owner,
-    pub role: &'a Role,
-    pub template: &'a WorkerTemplate,
-    pub parameters: Option<&'a ParametersRef>,
 }
 
 /// The desired workers of a role.
@@ -69,7 +61,9 @@ pub trait DesiredWorkers: Send + Sync {
     fn adjust(&self, _revision: &mut Revision) {}
 
     /// Whether the status checks are needed.
-    fn needs_status_checks(&self) -> bool;
+    fn needs_status_checks(&self) -> bool {
+        false
+    }
 
     /// How many instances may be missing at once and still be replaced after the grace period.
     fn max_missing(&self) -> Share;
@@ -77,13 +71,20 @@ pub trait DesiredWorkers: Send + Sync {
 
 impl LaunchSpec {
     fn new(workers: Workers<'_>, resolution: &Resolution) -> Result<Self, Unrenderable> {
-        let Workers { owner, role, template, parameters } = workers;
         Ok(Self {
-            revision: Revision::new(owner, role, template, resolution, parameters)?,
-            places: resolution.places(template.placement),
+            revision: Revision::new(workers, resolution)?,
+            places: resolution.places(workers.template.placement),
             image: resolution.image.clone(),
             launch_template_version: resolution.base.as_ref().map(|base| base.version),
         })
+    }
+}
+
+impl<R> LaunchSpec<R> {
+    /// The same, with another form of its revision.
+    fn with<T>(&self, revision: T) -> LaunchSpec<T> {
+        let (places, image) = (self.places.clone(), self.image.clone());
+        LaunchSpec { revision, places, image, launch_template_version: self.launch_template_version }
     }
 }
 
@@ -99,15 +100,6 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// For a template that names everything by id.
-    #[cfg(test)]
-    pub(crate) fn of_ids(owner: &Owner, role: &Role, template: &WorkerTemplate) -> Self {
-        let resolution = Resolution::of_ids(template).expect("ids");
-        let workers = Workers { owner, role, template, parameters: None };
-        let launch_spec = LaunchSpec::new(workers, &resolution).expect("a template that can be rendered");
-        Self { launch_spec: Some(launch_spec), ..Self::default() }
-    }
-
     /// The launch spec to use, if launches are possible.
     pub fn usable(&self) -> Option<&LaunchSpec> {
         self.launch_spec.as_ref().filter(|_| self.unresolved.is_none())
@@ -154,41 +146,10 @@ impl<'a> LaunchSpecs<'a> {
 /// The last launch spec of a role, and since when its template does not resolve.
 #[derive(Debug, Default)]
 pub struct Remembered {
-    /// Boxed, because a map allocates room for eleven entries at once.
-    last: Option<Box<Last>>,
+    /// With the name of its revision only: the stored revisions have the content. Boxed, because a map allocates room
+    /// for eleven entries at once.
+    last: Option<Box<LaunchSpec<String>>>,
     unresolved_since: Option<Instant>,
-}
-
-/// A launch spec without the content of its revision, which the stored revisions have.
-#[derive(Debug)]
-struct Last {
-    revision: String,
-    places: Places,
-    image: Image,
-    launch_template_version: Option<i64>,
-}
-
-impl From<&LaunchSpec> for Last {
-    fn from(launch_spec: &LaunchSpec) -> Self {
-        Self {
-            revision: launch_spec.revision.name.clone(),
-            places: launch_spec.places.clone(),
-            image: launch_spec.image.clone(),
-            launch_template_version: launch_spec.launch_template_version,
-        }
-    }
-}
-
-impl Last {
-    /// `None` if it was of another template, or if its revision was never stored.
-    fn launch_spec(&self, template: &WorkerTemplate, revisions: &Revisions) -> Option<LaunchSpec> {
-        Some(LaunchSpec {
-            revision: revisions.revision(&self.revision, template)?,
-            places: self.places.clone(),
-            image: self.image.clone(),
-            launch_template_version: self.launch_template_version,
-        })
-    }
 }
 
 /// Resolves and renders the template of a role. Answers of AWS from before `not_before` are not used.
@@ -200,13 +161,13 @@ pub async fn resolved(
     (remembered, zones): (&mut BTreeMap<Role, Remembered>, &mut BTreeMap<SubnetId, Zone>),
     revisions: &Revisions,
 ) -> Resolved {
-    let Workers { owner, role, template, parameters: _ } = workers;
+    let Workers { owner, role, template, .. } = workers;
     let resolution = resolve(ctx, session, &owner.namespace, template, not_before).await;
     let now = ctx.clock.monotonic();
     let remembered = remembered.entry(role.clone()).or_default();
     let unresolved = match resolution.map(|resolution| (LaunchSpec::new(workers, &resolution), resolution)) {
         Ok((Ok(launch_spec), resolution)) => {
-            remembered.last = Some(Box::new(Last::from(&launch_spec)));
+            remembered.last = Some(Box::new(launch_spec.with(launch_spec.revision.name.clone())));
             remembered.unresolved_since = None;
             zones.extend(resolution.zones);
             return Resolved { launch_spec: Some(launch_spec), ..Resolved::default() };
@@ -219,6 +180,8 @@ pub async fn resolved(
     let since = *remembered.unresolved_since.get_or_insert(now);
     let late = now.saturating_duration_since(since) >= ctx.config.timings.reference_grace;
     let overdue = late && matches!(unresolved.why, Why::Kubernetes(_));
-    let launch_spec = remembered.last.as_ref().and_then(|last| last.launch_spec(template, revisions));
+    // None if it was of another template, or if its revision was never stored.
+    let stored = |last: &LaunchSpec<String>| Some(last.with(revisions.revision(&last.revision, template)?));
+    let launch_spec = remembered.last.as_deref().and_then(stored);
     Resolved { launch_spec, unresolved: Some(unresolved), overdue }
 }

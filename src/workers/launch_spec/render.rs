@@ -145,16 +145,8 @@ mod tests {
         aws::ec2::InterfaceRow,
         crd::template::LaunchTemplate,
         ids::{LaunchTemplateId, SubnetId},
-        workers::launch_spec::resolve::Base,
+        workers::launch_spec::{resolve::Base, sample::template},
     };
-
-    fn template(extra: serde_json::Value) -> WorkerTemplate {
-        let mut template = json!({
-            "ami": {"id": "ami-00000001"}, "instanceTypes": ["m6i.large"], "subnets": {"ids": ["subnet-00000001"]},
-        });
-        template.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        serde_json::from_value(template).unwrap()
-    }
 
     fn owner_tags() -> BTreeMap<String, String> {
         BTreeMap::from([("muster.dev:cluster".into(), "c".into())])
@@ -165,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_template_leaves_out_is_filled_in() {
+    fn omitted_fields_of_the_template_have_defaults() {
         let request = rendered(&template(json!({}))).unwrap();
         insta::assert_json_snapshot!(request);
     }
 
     #[test]
-    fn what_the_template_says_is_rendered_whole() {
+    fn every_field_of_the_template_is_rendered() {
         let template = template(json!({
             "keyName": "ops", "instanceProfile": "worker", "securityGroups": {"ids": ["sg-00000001"]},
             "associatePublicIPAddress": false, "userData": {"inline": "#!/bin/sh\n"}, "tags": {"team": "ml"},
@@ -203,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn over_a_launch_template_only_what_is_set_is_said() {
+    fn with_a_launch_template_only_set_fields_are_rendered() {
         insta::assert_json_snapshot!(over_a_base(json!({
             "capacityType": "Spot", "metadataOptions": {"httpPutResponseHopLimit": 2},
             "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": {"volumeSize": "20Gi"}}],
@@ -211,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interface_of_a_launch_template_takes_what_is_said_of_the_network() {
+    fn network_fields_override_the_interface_of_a_launch_template() {
         let silent = over_a_base(json!({}));
         assert_eq!((silent.network, silent.security_groups), (Network::LaunchTemplate, vec![]));
         let overridden = over_a_base(json!({"securityGroups": {"ids": ["sg-0000000a"]}}));
@@ -224,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_an_earlier_version_is_still_read() {
+    fn a_request_of_an_earlier_version_can_be_read() {
         let stored = json!({
             "associatePublicIpAddress": false,
             "devices": [{"name": "/dev/xvda", "sizeGib": 20, "volumeType": "gp3", "deleteOnTermination": true}],
@@ -236,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn user_data_is_refused_over_16_kb_with_its_size() {
+    fn user_data_over_16_kb_is_an_error_with_its_size() {
         let with = |size: usize| template(json!({"userData": {"inline": "x".repeat(size)}}));
         assert!(rendered(&with(16_384)).is_ok());
         let refusal = rendered(&with(16_385)).unwrap_err();
@@ -247,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn volume_sizes_are_whole_gib_that_ec2_can_make() {
+    fn volume_sizes_must_be_whole_gib_that_ec2_supports() {
         for (size, expected) in
             [("1Gi", Some(1)), ("2Ti", Some(2048)), ("64Ti", Some(65_536)), ("65Ti", None), ("9", None)]
         {

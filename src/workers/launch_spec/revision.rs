@@ -9,14 +9,21 @@ use crate::{
     crd::template::{OnChange, TemplateDigest, WorkerTemplate},
     ids::{ImageId, LaunchTemplateId, Role, SecurityGroupId},
     inventory::ownership::Owner,
+    workers::launch_spec::render::{Unrenderable, check_size, render},
     workers::{
-        launch_spec::{
-            render::{Unrenderable, check_size, render},
-            resolve::Resolution,
-        },
+        launch_spec::resolve::Resolution,
         parameters::{ParametersRef, compose},
     },
 };
+
+/// The workers that a revision describes.
+#[derive(Clone, Copy, Debug)]
+pub struct Workers<'a> {
+    pub owner: &'a Owner,
+    pub role: &'a Role,
+    pub template: &'a WorkerTemplate,
+    pub parameters: Option<&'a ParametersRef>,
+}
 
 /// A template, what it resolved to, and the request rendered from both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,12 +74,7 @@ pub struct TemplateVersion {
 
 impl Resolved {
     /// Only what the template itself does not contain.
-    fn new(
-        owner: &Owner,
-        template: &WorkerTemplate,
-        resolution: &Resolution,
-        parameters: Option<&ParametersRef>,
-    ) -> Self {
+    fn new(Workers { owner, role: _, template, parameters }: Workers<'_>, resolution: &Resolution) -> Self {
         let by_tags = template.security_groups.as_ref().is_some_and(|groups| groups.tags.is_some());
         let from_config_map = template.user_data.as_ref().is_some_and(|data| data.config_map_key_ref.is_some());
         let text = resolution.user_data.as_ref().filter(|_| from_config_map);
@@ -89,15 +91,10 @@ impl Resolved {
 }
 
 impl Revision {
-    pub fn new(
-        owner: &Owner,
-        role: &Role,
-        template: &WorkerTemplate,
-        resolution: &Resolution,
-        parameters: Option<&ParametersRef>,
-    ) -> Result<Self, Unrenderable> {
-        let resolved = Resolved::new(owner, template, resolution, parameters);
-        let name = name(owner, role, template, &resolved);
+    pub fn new(workers: Workers<'_>, resolution: &Resolution) -> Result<Self, Unrenderable> {
+        let Workers { owner, role, template, parameters } = workers;
+        let resolved = Resolved::new(workers, resolution);
+        let name = name(workers, &resolved);
         let user_data = match parameters {
             Some(parameters) => {
                 // The user data of the launch template is kept: the part that fetches the parameters goes before it.
@@ -145,7 +142,7 @@ impl Outline {
 }
 
 /// The uid is part of the content: tags contain it, and a new object of the same name must not reuse a revision.
-fn name(owner: &Owner, role: &Role, template: &WorkerTemplate, resolved: &Resolved) -> String {
+fn name(Workers { owner, role, template, .. }: Workers<'_>, resolved: &Resolved) -> String {
     let mut hash = Sha256::new();
     hash.update(owner.uid.as_str());
     // Serializing cannot fail: the keys of all maps are strings.
@@ -163,34 +160,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::workers::launch_spec::resolve::{Base, Image};
-
-    fn template(types: &[&str]) -> WorkerTemplate {
-        let template =
-            json!({"ami": {"id": "ami-00000001"}, "instanceTypes": types, "subnets": {"ids": ["subnet-00000001"]}});
-        serde_json::from_value(template).unwrap()
-    }
-
-    fn revision(owner: &Owner, role: &Role, template: &WorkerTemplate) -> Revision {
-        Revision::new(owner, role, template, &Resolution::of_ids(template).unwrap(), None).unwrap()
-    }
+    use crate::workers::launch_spec::{
+        resolve::{Base, Image},
+        sample::{ANOTHER, UID, revision, revision_of, template},
+    };
 
     #[test]
     fn a_revision_is_named_by_content_and_owner() {
-        let ours = Owner::sample("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e");
-        let name = |owner: &Owner, types: &[&str]| revision(owner, &Role::main(), &template(types)).name;
-        let first = name(&ours, &["m6i.large"]);
+        let name = |uid: &str, types: &[&str]| revision_of(uid, &Role::main(), json!({"instanceTypes": types})).name;
+        let first = name(UID, &["m6i.large"]);
         assert_eq!(first, "web-346293f26ac0", "a name that changes with the code makes all fleets roll");
-        assert_eq!(name(&ours, &["m6i.large"]), first);
-        assert_ne!(name(&ours, &["m5.large"]), first);
-        assert_ne!(name(&Owner::sample("11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e"), &["m6i.large"]), first);
+        assert_eq!(name(UID, &["m6i.large"]), first);
+        assert_ne!(name(UID, &["m5.large"]), first);
+        assert_ne!(name(ANOTHER, &["m6i.large"]), first);
     }
 
     #[test]
-    fn its_machines_are_tagged_with_it() {
-        let leader = Role::try_from("leader").unwrap();
-        let revision =
-            revision(&Owner::sample("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e"), &leader, &template(&["m6i.large"]));
+    fn instances_are_tagged_with_their_revision() {
+        let revision = revision_of(UID, &Role::try_from("leader").unwrap(), json!({}));
         assert!(revision.name.starts_with("web-leader-"), "{}", revision.name);
         assert_eq!(revision.content.request.tags["muster.dev:role"], "leader");
         assert_eq!(revision.content.request.tags["muster.dev:revision"], revision.name);
@@ -200,9 +187,7 @@ mod tests {
 
     /// The content for a template with these fields, which resolved to images, groups and versions with the number `n`.
     fn content(extra: serde_json::Value, n: u32) -> RevisionContent {
-        let mut template = serde_json::to_value(template(&["m6i.large"])).unwrap();
-        template.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        let template: WorkerTemplate = serde_json::from_value(template).unwrap();
+        let template = template(extra);
         let base = template.launch_template.as_ref().map(|_| Base {
             id: LaunchTemplateId::try_from("lt-00000001").unwrap(),
             version: n.into(),
@@ -218,12 +203,12 @@ mod tests {
             security_groups: vec![SecurityGroupId::try_from(format!("sg-{n:08x}")).unwrap()],
             user_data: template.user_data.as_ref().map(|_| format!("#!/bin/sh\n: {n}\n")),
         };
-        let owner = Owner::sample("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e");
-        Revision::new(&owner, &Role::main(), &template, &resolution, None).unwrap().content
+        let (owner, role) = (&Owner::sample(UID), &Role::main());
+        Revision::new(Workers { owner, role, template: &template, parameters: None }, &resolution).unwrap().content
     }
 
     #[test]
-    fn what_the_user_wrote_supersedes_and_what_it_came_to_only_if_asked_for() {
+    fn changed_fields_supersede_and_changed_references_only_with_replace() {
         let parameter = |on_change: &str| json!({"ami": {"ssmParameter": "/ami", "onChange": on_change}});
         let base = |on_change: &str| {
             json!({"ami": {"ssmParameter": "/ami"},
@@ -254,9 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_of_an_earlier_version_is_read_and_not_superseded_by_the_same_fields() {
-        let now =
-            revision(&Owner::sample("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e"), &Role::main(), &template(&["m6i.large"]));
+    fn a_revision_of_an_earlier_version_is_not_superseded_by_the_same_fields() {
         let stored = json!({
             "template": {"ami": {"id": "ami-00000001"}, "instanceTypes": ["m6i.large"],
                 "subnets": {"ids": ["subnet-00000001"]}},
@@ -265,6 +248,6 @@ mod tests {
                 "tags": {"muster.dev:cluster": "c"}},
         });
         let stored: RevisionContent = serde_json::from_value(stored).unwrap();
-        assert!(!stored.outline().is_superseded_by(&now.content));
+        assert!(!stored.outline().is_superseded_by(&revision(json!({})).content));
     }
 }

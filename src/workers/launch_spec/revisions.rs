@@ -85,11 +85,8 @@ impl Revisions {
         manager: &str,
     ) -> Result<(), Failure> {
         self.list(ctx, live).await?;
-        if self.stored.contains_key(&wanted.name) {
+        if self.is_stored(&wanted.name)? {
             return Ok(());
-        }
-        if self.foreign.contains(&wanted.name) {
-            return Err(newer(&wanted.name));
         }
         let number = self.stored.values().map(|stored| stored.number).max().unwrap_or_default() + 1;
         let manifest = manifest(live, wanted, number)?;
@@ -98,16 +95,27 @@ impl Revisions {
         let api: Api<ControllerRevision> = live.api(&ctx.cluster);
         let written = ctx.cluster.call(&operation, api.patch(&wanted.name, &params, &Patch::Apply(&manifest))).await?;
         self.remember(live, &written);
-        if self.stored.contains_key(&wanted.name) {
+        if self.is_stored(&wanted.name)? {
             return Ok(());
-        }
-        if self.foreign.contains(&wanted.name) {
-            return Err(newer(&wanted.name));
         }
         Err(Failure::InvalidSpec(format!(
             "the ControllerRevision {} was not created by muster for this object: delete it",
             wanted.name
         )))
+    }
+
+    /// Whether a revision of this object is stored. It is an error if this version of muster cannot read it.
+    fn is_stored(&self, name: &str) -> Result<bool, Failure> {
+        if !self.foreign.contains(name) || self.stored.contains_key(name) {
+            return Ok(self.stored.contains_key(name));
+        }
+        Err(Failure::Refused {
+            reason: Reason::InvalidSpec,
+            message: format!(
+                "the ControllerRevision {name} was written by a newer version of muster, which this version cannot \
+                 read: upgrade muster again, or change the template"
+            ),
+        })
     }
 
     /// The stored content of a revision. `None` if it is deleted.
@@ -243,16 +251,6 @@ fn read(uid: &Uid, revision: &ControllerRevision) -> Option<Result<Stored, serde
     }))
 }
 
-fn newer(name: &str) -> Failure {
-    Failure::Refused {
-        reason: Reason::InvalidSpec,
-        message: format!(
-            "the ControllerRevision {name} was written by a newer version of muster, which this version cannot read: \
-             upgrade muster again, or change the template"
-        ),
-    }
-}
-
 fn manifest<K: Kind>(live: &Live<K>, revision: &Revision, number: i64) -> Result<ControllerRevision, Failure> {
     let owner = OwnerReference {
         api_version: K::api_version(&()).into_owned(),
@@ -278,42 +276,29 @@ fn manifest<K: Kind>(live: &Live<K>, revision: &Revision, number: i64) -> Result
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::{ids::Role, inventory::ownership::Owner, workers::launch_spec::resolve::Resolution};
+    use crate::workers::launch_spec::sample::{ANOTHER, UID, revision};
 
-    fn owner() -> Owner {
-        Owner::sample("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e")
-    }
-
-    fn revision(extra: Value) -> Revision {
-        let mut template = serde_json::json!({
-            "ami": {"id": "ami-00000001"}, "instanceTypes": ["m6i.large"], "subnets": {"ids": ["subnet-00000001"]},
-        });
-        template.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        let template = serde_json::from_value(template).unwrap();
-        let resolution = Resolution::of_ids(&template).unwrap();
-        Revision::new(&owner(), &Role::main(), &template, &resolution, None).unwrap()
+    fn stored(owner: &str, revision: &Revision, change: impl Fn(&mut Value)) -> ControllerRevision {
+        let mut data = serde_json::to_value(&revision.content).unwrap();
+        change(&mut data);
+        let owner = OwnerReference { uid: owner.into(), ..OwnerReference::default() };
+        let metadata = ObjectMeta { owner_references: Some(vec![owner]), ..ObjectMeta::default() };
+        ControllerRevision { metadata, data: RawExtension(data), revision: Some(1) }
     }
 
     #[test]
-    fn what_a_newer_version_wrote_supersedes_nobody() {
-        let (uid, wanted) = (owner().uid, revision(serde_json::json!({})));
-        let stored = |owner: &Uid, change: &dyn Fn(&mut Value)| {
-            let mut data = serde_json::to_value(&wanted.content).unwrap();
-            change(&mut data);
-            let owner = OwnerReference { uid: owner.to_string(), ..OwnerReference::default() };
-            let metadata = ObjectMeta { owner_references: Some(vec![owner]), ..ObjectMeta::default() };
-            ControllerRevision { metadata, data: RawExtension(data), revision: Some(1) }
-        };
-        let another = Uid::try_from("11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+    fn a_revision_of_a_newer_version_supersedes_no_worker() {
+        let wanted = revision(json!({}));
         let newer = |data: &mut Value| data["request"]["tomorrow"] = true.into();
-        assert!(matches!(read(&uid, &stored(&uid, &|_| {})), Some(Ok(_))));
-        assert!(matches!(read(&uid, &stored(&uid, &newer)), Some(Err(_))));
-        assert!(read(&uid, &stored(&another, &newer)).is_none());
-        assert!(
-            read(&another, &stored(&another, &newer)).is_none(),
-            "its instances would carry the tag of another object"
-        );
+        let [uid, another] = [UID, ANOTHER].map(|uid| Uid::try_from(uid).unwrap());
+        assert!(matches!(read(&uid, &stored(UID, &wanted, |_| {})), Some(Ok(_))));
+        assert!(matches!(read(&uid, &stored(UID, &wanted, newer)), Some(Err(_))));
+        assert!(read(&uid, &stored(ANOTHER, &wanted, newer)).is_none());
+        let foreign = read(&another, &stored(ANOTHER, &wanted, newer));
+        assert!(foreign.is_none(), "its instances would carry the tag of another object");
 
         let foreign = BTreeSet::from(["of-tomorrow".to_owned()]);
         let revisions = Revisions { listed: true, foreign, ..Revisions::default() };
@@ -322,17 +307,10 @@ mod tests {
     }
 
     #[test]
-    fn of_a_stored_revision_the_request_is_remembered_once_and_no_template() {
+    fn of_a_stored_revision_only_the_request_is_kept_in_memory() {
         let user_data = "#!/bin/sh\necho a script that may be long\n";
-        let revision = revision(serde_json::json!({"userData": {"inline": user_data}}));
-        let owner_reference = OwnerReference { uid: owner().uid.to_string(), ..OwnerReference::default() };
-        let metadata = ObjectMeta {
-            name: Some(revision.name.clone()),
-            owner_references: Some(vec![owner_reference]),
-            ..ObjectMeta::default()
-        };
-        let data = RawExtension(serde_json::to_value(&revision.content).unwrap());
-        let stored = read(&owner().uid, &ControllerRevision { metadata, data, revision: Some(1) });
+        let revision = revision(json!({"userData": {"inline": user_data}}));
+        let stored = read(&Uid::try_from(UID).unwrap(), &stored(UID, &revision, |_| {}));
         let stored = BTreeMap::from([(revision.name.clone(), Box::new(stored.unwrap().unwrap()))]);
         let revisions = Revisions { listed: true, stored, ..Revisions::default() };
         let (remembered, sent) = (format!("{revisions:?}"), revision.content.request.user_data.clone().unwrap());
@@ -346,8 +324,8 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_that_nothing_names_go_first() {
-        let content = revision(serde_json::json!({})).content;
+    fn the_oldest_unused_revisions_are_deleted_first() {
+        let content = revision(json!({})).content;
         let stored = [("e", 1), ("d", 2), ("c", 3), ("b", 4), ("a", 5)];
         let stored = stored.map(|(name, number)| {
             let (outline, request) = (content.outline(), Arc::new(content.request.clone()));

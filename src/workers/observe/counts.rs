@@ -3,10 +3,7 @@
 use crate::{
     crd::launches::LaunchIntent,
     ids::MAIN_ROLE,
-    workers::{
-        ledger::Ledger,
-        observe::instances::{ObservedInstance, ObservedInstances},
-    },
+    workers::{ledger::Ledger, observe::ObservedInstance, observe::ObservedInstances},
 };
 
 /// One instance, or several alike that are not observed yet.
@@ -37,14 +34,14 @@ pub fn counted<'a>(instances: &'a ObservedInstances, ledger: &'a Ledger) -> Vec<
             Counted { role, revision, count: 1, seen: Some(worker) }
         })
         .collect();
-    let unseen = |role: &'a str, revision: &'a str, count| Counted { role, revision, count, seen: None };
+    let missing_workers = |role: &'a str, revision: &'a str, count| Counted { role, revision, count, seen: None };
     let missing = instances.missing.iter().filter(|(id, _)| !victims.contains(*id));
-    all.extend(missing.map(|(_, known)| unseen(known.role.as_str(), &known.revision, 1)));
-    all.extend(instances.unlisted.iter().map(|(role, count)| unseen(role.as_str(), "", *count)));
+    all.extend(missing.map(|(_, known)| missing_workers(known.role.as_str(), &known.revision, 1)));
+    all.extend(instances.unlisted.iter().map(|(role, count)| missing_workers(role.as_str(), "", *count)));
     let adopted = ledger.adopted.iter().filter(|id| !instances.knows(id) && !victims.contains(*id));
-    all.extend(adopted.map(|_| unseen(MAIN_ROLE, "", 1)));
+    all.extend(adopted.map(|_| missing_workers(MAIN_ROLE, "", 1)));
     let launches = ledger.launches.iter();
-    all.extend(launches.map(|i| unseen(i.role.as_str(), &i.revision, not_observed(i, instances))));
+    all.extend(launches.map(|i| missing_workers(i.role.as_str(), &i.revision, not_observed(i, instances))));
     all.retain(|counted| counted.count > 0);
     all
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     aws::ec2::instance::InstanceState, crd::worker_fleet::ReadinessCheck, ids::InstanceId, inventory::reporters::Fresh,
-    workers::observe::instances::ObservedInstances,
+    workers::observe::ObservedInstances,
 };
 
 /// When a worker is ready and available.
@@ -84,8 +84,8 @@ pub struct HealthInput<'a> {
 }
 
 impl ReadinessTracker {
-    /// The health of each worker, and how long until time alone may change it.
-    pub fn feel(
+    /// The health of each worker, and the delay until it may change without a new observation.
+    pub fn observe(
         &mut self,
         input: &HealthInput<'_>,
         criteria: &Criteria,

@@ -6,18 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
-
 use crate::{
-    aws::{self, Class, ec2::instance::Instance},
+    aws::ec2::instance::Instance,
     ids::{InstanceId, list},
 };
 
 /// How many terminations are remembered, and how many untagged instances.
 const REMEMBERED: usize = 100;
 const LATELY: Duration = Duration::from_hours(1);
-/// A termination within this time is attributed to the launch. It is noticed a little late.
-const AT_ONCE: Duration = Duration::from_mins(3);
 /// How many ids are named for each reason.
 const NAMED: usize = 5;
 
@@ -66,7 +62,7 @@ impl Losses {
     }
 
     /// The same for those that were not reported yet. It marks them as reported.
-    pub fn news(&mut self) -> String {
+    pub fn newly_lost(&mut self) -> String {
         let new = words(self.lately.iter().filter(|lost| !lost.reported));
         self.lately.iter_mut().for_each(|lost| lost.reported = true);
         new
@@ -111,31 +107,12 @@ fn words<'a>(lost: impl Iterator<Item = &'a Lost>) -> String {
     named.collect::<Vec<_>>().join(", ")
 }
 
-/// What a termination says about the next launch. Source: `StateReason` in the EC2 API reference.
-pub fn refusal(instance: &Instance, now: Timestamp) -> Option<aws::Error> {
-    let age = instance.launched_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
-    if age.is_none_or(|age| age >= AT_ONCE) {
-        return None;
-    }
-    let code = instance.state_reason.as_str();
-    let class = match code {
-        "Server.InsufficientInstanceCapacity" => Class::NoCapacity,
-        // A user or the instance itself requested it.
-        "Client.UserInitiatedShutdown"
-        | "Client.UserInitiatedHibernate"
-        | "Client.InstanceInitiatedShutdown"
-        | "Client.InstanceTerminated" => return None,
-        code if code.starts_with("Client.") => Class::InvalidInput,
-        _ => return None,
-    };
-    let message = format!("EC2 terminated {} right after its launch: {}", instance.id, instance.state_reason_message);
-    Some(aws::Error { operation: "ec2:RunInstances", class, code: code.to_owned(), message })
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
-    use crate::aws::ec2::instance::InstanceState;
+    use crate::aws::{Class, ec2::instance::InstanceState};
 
     fn id(n: u32) -> InstanceId {
         InstanceId::try_from(format!("i-{n:08x}")).unwrap()
@@ -151,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn each_loss_is_told_once_and_remembered_for_an_hour() {
+    fn each_loss_is_reported_once_and_kept_for_an_hour() {
         let (mut losses, begun, none) = (Losses::default(), Instant::now(), BTreeSet::new());
         let before = ended(1, "Client.UserInitiatedShutdown", "");
         let dead = ended(2, "Client.InternalError", "Client.InternalError: Client error on launch");
@@ -168,26 +145,26 @@ mod tests {
             "i-00000002 (Client.InternalError: Client error on launch)",
             "i-00000003 (Server.SpotInstanceTermination: Spot instance termination)",
         );
-        assert_eq!(losses.news(), format!("{first}, {second}"));
-        assert_eq!(losses.news(), "");
+        assert_eq!(losses.newly_lost(), format!("{first}, {second}"));
+        assert_eq!(losses.newly_lost(), "");
         assert_eq!(losses.lately(later), format!("{first}, {second}"));
         assert_eq!(losses.lately(begun + LATELY), second);
         assert_eq!(losses.lately(later + LATELY), "");
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_kept_losses_are_bounded() {
         let (mut losses, none) = (Losses::default(), BTreeSet::new());
         losses.note([].into_iter(), &none, Instant::now());
         let many: Vec<_> = (0..500).map(|n| ended(n, "Server.InternalError", "")).collect();
         assert_eq!(losses.note(many.iter(), &none, Instant::now()).len(), 500);
         losses.note_untagged((0..500).map(id).collect());
         assert_eq!((losses.lately.len(), losses.untagged.len()), (REMEMBERED, REMEMBERED));
-        assert!(losses.news().ends_with(" and 95 more (Server.InternalError)"));
+        assert!(losses.newly_lost().ends_with(" and 95 more (Server.InternalError)"));
     }
 
     #[test]
-    fn who_lost_its_tags_is_told_once_and_named_until_it_ends_or_has_them_back() {
+    fn an_untagged_worker_is_reported_once_and_named_until_it_ends_or_is_tagged_again() {
         let mut losses = Losses::default();
         losses.note_untagged(BTreeSet::from([id(1)]));
         assert_eq!((losses.newly_untagged(), losses.newly_untagged()), (vec![id(1)], vec![]));
@@ -198,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_right_after_the_launch_is_a_refusal_of_it() {
+    fn a_termination_right_after_the_launch_counts_as_a_rejection() {
         for (code, age, expected) in [
             ("Client.InternalError", 20, Some(Class::InvalidInput)),
             ("Client.VolumeLimitExceeded", 20, Some(Class::InvalidInput)),
@@ -211,7 +188,7 @@ mod tests {
             ("Client.InstanceInitiatedShutdown", 20, None),
             ("", 20, None),
         ] {
-            let found = refusal(&ended(1, code, ""), Timestamp::from_second(1_000 + age).unwrap());
+            let found = ended(1, code, "").refusal(Timestamp::from_second(1_000 + age).unwrap());
             assert_eq!(found.map(|error| error.class), expected, "{code} after {age} s");
         }
     }

@@ -18,11 +18,8 @@ use crate::{
     ids::{InstanceId, Role},
     workers::{
         ledger::{Ledger, Stock},
-        observe::{
-            counts::counted,
-            instances::{KnownInstance, ObservedInstance, ObservedInstances},
-        },
-        plan::share::Share,
+        observe::{KnownInstance, ObservedInstance, ObservedInstances, counted},
+        plan::Share,
     },
 };
 

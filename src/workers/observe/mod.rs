@@ -9,62 +9,50 @@ pub mod observed;
 
 use std::{collections::BTreeSet, time::Instant};
 
+pub use crate::workers::observe::{
+    counts::{counted, workers},
+    instances::{KnownInstance, ObservedInstance, ObservedInstances},
+    losses::Losses,
+    missing::{MissingInstances, Moment},
+    observed::{LaunchFeedback, Observed, Refusal, Zones},
+};
 use crate::{
-    aws::{
-        Session,
-        ec2::{Ec2, instance::Instance},
-    },
+    aws::{Session, ec2::Ec2, ec2::instance::Instance},
     crd::template::Placement,
-    inventory::{
-        instances::Snapshot,
-        ownership::{Owner, Ownership},
-    },
+    inventory::instances::Snapshot,
+    inventory::ownership::{Owner, Ownership},
     k8s::live::Live,
     reconcile::{Failure, context::Context},
     workers::{
-        kind::{Scope, WorkerKind},
+        kind::{Pass, Scope, WorkerKind},
         launch_spec::resolve,
         ledger::Ledger,
         memory::Memory,
-        observe::{
-            instances::{ObservedInstance, ObservedInstances},
-            missing::Moment,
-            observed::{Answer, Observed, Zones},
-        },
         plan::pools::Places,
     },
 };
 
-/// What to observe.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    pub owner: &'a Owner,
-    pub scope: Scope<'a>,
-    /// A sweep that was begun earlier is too old.
-    pub not_before: Instant,
-}
-
+/// What EC2 shows, and when the sweep was begun: not before `not_before`.
 pub async fn observe<K: WorkerKind>(
-    ctx: &Context,
-    session: &Session,
-    live: &Live<K>,
+    pass: &mut Pass<'_, K>,
+    scope: Scope<'_>,
     ledger: &Ledger,
-    memory: &mut Memory,
-    question: Question<'_>,
-) -> Result<Answer, Failure> {
+    not_before: Instant,
+) -> Result<(Observed, Instant), Failure> {
+    let Pass { ctx, session, owner, live, memory } = pass;
+    let (memory, timings): (&mut Memory, _) = (memory.as_mut(), &ctx.config.timings);
     let ec2 = Ec2::new(session);
     let now = ctx.clock.monotonic();
     memory.follow(ledger, now);
-    let cluster = &question.owner.cluster;
-    let snapshot = ctx.sweeps.instances(session, cluster, question.not_before).await?;
-    let mut instances = claim(question.owner, &snapshot, ledger);
-    let (begun, max_missing) = (snapshot.begun, question.scope.max_missing);
-    let moment = Moment { begun, now, wall: ctx.clock.now(), timings: &ctx.config.timings, max_missing };
-    let lost = resolve_missing(&ec2, live, ledger, memory, &mut instances, question.owner, moment).await?;
+    let snapshot = ctx.sweeps.instances(session, &owner.cluster, not_before).await?;
+    let mut instances = claim(owner, &snapshot, ledger);
+    let (begun, max_missing) = (snapshot.begun, scope.max_missing);
+    let moment = Moment { begun, now, wall: ctx.clock.now(), timings, max_missing };
+    let lost = resolve_missing(&ec2, live, ledger, memory, &mut instances, owner, moment).await?;
     let wall = ctx.clock.now();
-    lost.iter().for_each(|instance| memory.lost(instance, question.scope.places, (now, wall), &ctx.config.timings));
-    if question.scope.status_checks && !instances.shown.is_empty() {
-        let checks = ctx.sweeps.status_checks(session, question.not_before).await?;
+    lost.iter().for_each(|instance| memory.lost(instance, scope.places, (now, wall), timings));
+    if scope.status_checks && !instances.shown.is_empty() {
+        let checks = ctx.sweeps.status_checks(session, not_before).await?;
         for (id, worker) in &mut instances.shown {
             worker.checks_passed = checks.get(id) == Some(&true);
         }
@@ -75,10 +63,17 @@ pub async fn observe<K: WorkerKind>(
             memory.cannot_be_repeated(&intent.token);
         }
     }
-    search(ctx, &ec2, memory).await?;
-    let zones = zones(ctx, session, memory, question.scope.places).await;
-    let feedback = memory.feedback(question.scope.revisions, now, &ctx.config.timings);
-    Ok(Answer { observed: Observed { instances, zones, feedback }, begun: snapshot.begun })
+    // Those are searched for by token, once their full wait is over.
+    let due = memory.searches(ctx.clock.monotonic(), timings);
+    let found = if due.is_empty() { Vec::new() } else { ec2.find_by_token(&due).await? };
+    for token in due {
+        // Instances that are over were launched too: what replaces them counts as a replacement.
+        let of_token = found.iter().filter(|instance| instance.client_token == token.as_str());
+        memory.found(&token, of_token.map(|instance| instance.id.clone()).collect());
+    }
+    let zones = zones(ctx, session, memory, scope.places).await;
+    let feedback = memory.feedback(scope.revisions, now, timings);
+    Ok((Observed { instances, zones, feedback }, begun))
 }
 
 fn claim(owner: &Owner, snapshot: &Snapshot, ledger: &Ledger) -> ObservedInstances {
@@ -138,27 +133,16 @@ pub fn live_owner<K: WorkerKind>(ctx: &Context, live: &Live<K>) -> Owner {
 pub fn owner<K: WorkerKind>(cluster: String, live: &Live<K>) -> Owner {
     Owner {
         cluster,
-        tag: K::OWNER_TAG,
+        tag: const {
+            match K::OWNER_TAG {
+                Some(tag) => tag,
+                None => panic!("a kind that runs workers has an owner tag"),
+            }
+        },
         namespace: live.namespace().into(),
         name: live.name().into(),
         uid: live.uid().clone(),
     }
-}
-
-/// Searches by token for the results of launches that cannot be repeated, once their full wait is over.
-async fn search(ctx: &Context, ec2: &Ec2, memory: &mut Memory) -> Result<(), Failure> {
-    let due = memory.searches(ctx.clock.monotonic(), &ctx.config.timings);
-    if due.is_empty() {
-        return Ok(());
-    }
-    let found = ec2.find_by_token(&due).await?;
-    for token in due {
-        // Instances that are over were launched too: what replaces them counts as a replacement.
-        let of_token = |instance: &&Instance| instance.client_token == token.as_str();
-        let ids = found.iter().filter(of_token).map(|instance| instance.id.clone()).collect();
-        memory.found(&token, ids);
-    }
-    Ok(())
 }
 
 async fn zones(ctx: &Context, session: &Session, memory: &mut Memory, places: &[&Places]) -> Zones {

@@ -1,12 +1,11 @@
 //! The observation that a plan starts from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 use crate::{
     aws,
     ids::{ClientToken, InstanceId, SubnetId, Zone},
-    workers::{ledger::settle::Standing, observe::instances::ObservedInstances, plan::pools::Pool},
+    workers::{ledger::settle::Standing, observe::ObservedInstances, plan::Pool},
 };
 
 /// The observation that a plan starts from.
@@ -48,11 +47,4 @@ pub struct Refusal {
     pub cause: aws::Error,
     /// Whether to try again now.
     pub retry: bool,
-}
-
-/// An observation, and when it was begun.
-#[derive(Debug)]
-pub struct Answer {
-    pub observed: Observed,
-    pub begun: Instant,
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use crate::{
@@ -14,11 +14,11 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Memory {
     /// Since when the source of a value is missing.
-    missing_since: Option<Instant>,
+    pub(super) missing_since: Option<Instant>,
     /// The last comparison with the store.
     pub(super) last: Option<Comparison>,
-    /// Which values were compared with the store, and when.
-    verified: Option<Verified>,
+    /// Which values were compared with the store, for which generation of the spec, and when.
+    pub(super) verified: Option<(i64, BTreeMap<String, String>, Instant)>,
     /// The hashes of values without a secret.
     plain: BTreeSet<String>,
     /// Whether any values of the object held a secret. Workers may read it from Parameter Store when they boot again.
@@ -37,13 +37,6 @@ pub(super) struct Comparison {
     pub at: Instant,
     pub sources: BTreeSet<Source>,
     pub synced: Synced,
-}
-
-#[derive(Debug)]
-struct Verified {
-    generation: i64,
-    hashes: BTreeMap<String, String>,
-    at: Instant,
 }
 
 impl Memory {
@@ -69,33 +62,5 @@ impl Memory {
     /// Forgets the comparisons with the store.
     pub(super) fn doubt(&mut self) {
         (self.last, self.verified) = (None, None);
-    }
-
-    /// For how long a source has been missing.
-    pub(super) fn missing(&mut self, now: Instant) -> Duration {
-        now.saturating_duration_since(*self.missing_since.get_or_insert(now))
-    }
-
-    pub(super) fn found(&mut self) {
-        self.missing_since = None;
-    }
-
-    pub(super) fn verify(&mut self, generation: i64, hashes: &BTreeMap<String, String>, at: Instant) {
-        self.verified = Some(Verified { generation, hashes: hashes.clone(), at });
-    }
-
-    /// Whether these values were compared with the store for this spec within `period`.
-    pub(super) fn is_verified(
-        &self,
-        generation: i64,
-        hashes: &BTreeMap<String, String>,
-        now: Instant,
-        period: Duration,
-    ) -> bool {
-        self.verified.as_ref().is_some_and(|verified| {
-            verified.generation == generation
-                && verified.hashes == *hashes
-                && now.saturating_duration_since(verified.at) < period
-        })
     }
 }

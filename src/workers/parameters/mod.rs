@@ -23,6 +23,7 @@ pub use crate::workers::parameters::{
     problem::{Held, Problem},
     reference::{ParametersPlace, ParametersRef},
     remove::{conclude, remove},
+    store::Site,
     sync::{Ask, sync},
     synced::Synced,
     user_data::{Uncombinable, compose},

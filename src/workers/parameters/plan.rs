@@ -6,7 +6,7 @@ use crate::{
     aws::ssm::{Protection, StoredParameter, WantedParameter},
     crd::parameters::{ParameterStore, S3Store},
     ids::{ParameterName, Uid},
-    workers::parameters::values::Values,
+    workers::parameters::{problem::Problem, values::Values},
 };
 
 /// The name of the main role.
@@ -58,18 +58,20 @@ pub(super) fn path_of(store: &ParameterStore, role: &str) -> String {
 pub(super) fn parameters(
     store: &ParameterStore,
     roles: &RoleValues,
-) -> Result<BTreeMap<String, WantedParameter>, String> {
+) -> Result<BTreeMap<String, WantedParameter>, Problem> {
     let mut all = BTreeMap::new();
     for (role, values) in roles {
         for (name, value) in &values.by_name {
             let below = if role == MAIN { name.clone() } else { format!("{role}/{name}") };
-            match value.text.expose().len() {
-                0 => return Err(format!("the value of the parameter {below} is empty, which Parameter Store refuses")),
+            let refused = match value.text.expose().len() {
+                0 => Some("empty, which Parameter Store refuses".to_owned()),
                 size if size > MAX_VALUE => {
-                    let most = "and Parameter Store takes at most 8192: use S3, or make it shorter";
-                    return Err(format!("the value of the parameter {below} is {size} bytes, {most}"));
+                    Some(format!("{size} bytes, and Parameter Store takes at most 8192: use S3, or make it shorter"))
                 }
-                _ => {}
+                _ => None,
+            };
+            if let Some(what) = refused {
+                return Err(Problem::Unusable(format!("the value of the parameter {below} is {what}")));
             }
             let protection = if value.secure {
                 Protection::Encrypted { kms_key_id: store.kms_key_id.clone() }
@@ -83,8 +85,8 @@ pub(super) fn parameters(
     Ok(all)
 }
 
-pub(super) fn name_below(store: &ParameterStore, below: &str) -> Result<ParameterName, String> {
-    ParameterName::try_from(format!("{}/{below}", store.path)).map_err(|error| error.to_string())
+pub(super) fn name_below(store: &ParameterStore, below: &str) -> Result<ParameterName, Problem> {
+    ParameterName::try_from(format!("{}/{below}", store.path)).map_err(|error| Problem::Unusable(error.to_string()))
 }
 
 /// How the stored parameters differ from the desired ones.
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn each_group_has_a_place_of_its_own() {
+    fn each_role_has_its_own_location() {
         let roles = RoleValues::from([
             (MAIN.to_owned(), role(&[("model", "red", false)])),
             ("leader".to_owned(), role(&[("model", "blue", true)])),
@@ -177,9 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn what_parameter_store_refuses_is_told_without_the_value() {
+    fn errors_of_parameter_store_are_shown_without_the_value() {
         let refused = |value: &str| {
-            parameters(&store(), &RoleValues::from([(MAIN.to_owned(), role(&[("a", value, true)]))])).unwrap_err()
+            let roles = RoleValues::from([(MAIN.to_owned(), role(&[("a", value, true)]))]);
+            parameters(&store(), &roles).unwrap_err().message()
         };
         assert!(refused("").contains("the parameter a is empty"));
         let long = "x".repeat(8193);
@@ -187,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_written_and_only_after_a_look_at_whose_it_is() {
+    fn only_differing_parameters_are_written_and_only_after_an_ownership_check() {
         let values = role(&[("same", "1", false), ("new", "2", true), ("other", "3", false), ("kind", "4", true)]);
         let wanted = parameters(&store(), &RoleValues::from([(MAIN.to_owned(), values)])).unwrap();
         let there = BTreeMap::from([
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_stays_while_a_revision_in_use_names_it() {
+    fn a_document_is_kept_while_a_used_revision_names_it() {
         let set = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<BTreeSet<_>>();
         let written: Vec<_> =
             set(&["main/a.json", "main/b.json", "leader/c.json", "main/d.json"]).into_iter().collect();
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_hold_the_uid_so_that_no_two_objects_share_a_document() {
+    fn keys_contain_the_uid_so_that_objects_share_no_document() {
         let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
         let at = |prefix: Option<&str>| base(&S3Store { bucket: "b".into(), prefix: prefix.map(Into::into) }, &uid);
         assert_eq!(at(Some("a/b")), "a/b/6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e/");

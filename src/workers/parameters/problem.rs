@@ -1,15 +1,13 @@
 //! Why parameters are not in the store, and what the user can do.
 
 use crate::{
-    aws::{
-        self,
-        advice::{self, Remedy},
-    },
+    aws::{self, advice},
     condition::Reason,
+    crd::fields::PLAN_ONLY,
     error_chain::Chain,
     ids::list,
     k8s::sources::Source,
-    workers::{parameters::values::Unresolved, plan::preview::PLAN_ONLY},
+    workers::parameters::values::Unresolved,
 };
 
 /// Why the parameters are not as specified. Until it is solved nothing is launched, and running workers stay.
@@ -60,11 +58,7 @@ pub enum Held {
 
 impl Held {
     pub fn of(suspended: bool, plan_only: bool) -> Option<Self> {
-        match (suspended, plan_only) {
-            (true, _) => Some(Self::Suspended),
-            (false, true) => Some(Self::PlanOnly),
-            (false, false) => None,
-        }
+        if suspended { Some(Self::Suspended) } else { plan_only.then_some(Self::PlanOnly) }
     }
 }
 
@@ -117,7 +111,7 @@ impl Problem {
                 let or = earlier.as_ref().map_or_else(String::new, |uid| {
                     format!(
                         ", or, since an earlier object of this name created them, annotate a WorkerFleet with \
-                         muster.dev/adopt={uid} to adopt all that it left"
+                         muster.dev/adopt={uid} to adopt its instances and parameters"
                     )
                 });
                 format!(
@@ -126,8 +120,8 @@ impl Problem {
                 )
             }
             Self::StoreChanged => {
-                "the store of the earlier spec.parameters is still in use: wait until no worker that \
-                reads it runs, or create a new object"
+                "the store of the earlier spec.parameters is still in use: wait until all workers that \
+                read it are terminated, or create a new object"
                     .into()
             }
             Self::Aws(error) => format!("{error}{}", advice::advice(error, &remedy())),
@@ -161,9 +155,9 @@ pub(super) fn to_write(roles: &[String], values: usize) -> String {
     format!("{values} value{plural} for {}", list(roles.iter(), NAMED))
 }
 
-fn remedy() -> Remedy {
+fn remedy() -> advice::Remedy {
     let or = "or create a new object with another store: the store of an object cannot change";
-    Remedy {
+    advice::Remedy {
         denied: None,
         not_found: Some(format!("create what is missing, {or}")),
         invalid: Some(format!("change spec.parameters.values, {or}")),

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_values_supersede_only_where_the_user_wants_it() {
+    fn changed_values_supersede_only_with_replace() {
         let reference = |hash: &str, on_change| ParametersRef {
             place: ParametersPlace::ParameterStore { path: "/app".into() },
             region: Region::try_from("eu-west-1").unwrap(),

@@ -3,22 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    aws::Session,
     condition::Reason,
     crd::{fields::CommonStatus, parameters::ParametersStatus, workers_status::WorkersStatus},
-    inventory::ownership::Owner,
     k8s::live::Live,
     reconcile::{Failure, Outcome, context::Context},
-    workers::{
-        kind::WorkerKind,
-        parameters::{
-            plan,
-            problem::Problem,
-            store::{self, Stop},
-            sync::{Ask, record},
-            synced::Synced,
-        },
-    },
+    workers::kind::WorkerKind,
+    workers::parameters::{Ask, Problem, Site, Synced, plan, store, store::Stop, sync::record},
     write_ahead::NotSent,
 };
 
@@ -30,8 +20,6 @@ const AT_ONCE: usize = 20;
 /// # Errors
 /// When the status cannot be written.
 pub async fn conclude<K: WorkerKind>(
-    ctx: &Context,
-    session: &Session,
     live: &mut Live<K>,
     ask: &Ask<'_>,
     in_use: Option<&BTreeSet<String>>,
@@ -39,11 +27,8 @@ pub async fn conclude<K: WorkerKind>(
     outcome: &mut Outcome<K::Status>,
 ) -> Result<(), Failure> {
     // Until all are written, the first ones look unused.
-    let leftover = if matches!(synced.problem, None | Some(Problem::StoreChanged)) {
-        tidy(ctx, session, live, ask, in_use).await?
-    } else {
-        None
-    };
+    let is_written = matches!(synced.problem, None | Some(Problem::StoreChanged));
+    let leftover = if is_written { tidy(live, ask, in_use).await? } else { None };
     let mut now = live.status();
     // The outcome must keep the record that was just written.
     AsMut::<WorkersStatus>::as_mut(&mut outcome.status).parameters.clone_from(&now.as_ref().parameters);
@@ -54,7 +39,7 @@ pub async fn conclude<K: WorkerKind>(
     }
     let common = AsMut::<CommonStatus>::as_mut(&mut now);
     outcome.verdicts.extend(synced.verdict(&common.conditions));
-    let next = synced.requeue(&ctx.config.timings);
+    let next = synced.requeue(&ask.site.ctx.config.timings);
     outcome.requeue = next.map_or(outcome.requeue, |next| next.min(outcome.requeue));
     Ok(())
 }
@@ -65,8 +50,6 @@ pub async fn conclude<K: WorkerKind>(
 /// # Errors
 /// When the status cannot be written.
 async fn tidy<K: WorkerKind>(
-    ctx: &Context,
-    session: &Session,
     live: &mut Live<K>,
     ask: &Ask<'_>,
     in_use: Option<&BTreeSet<String>>,
@@ -84,9 +67,9 @@ async fn tidy<K: WorkerKind>(
     if !wanted && status.store.parameter_store.is_some() && !status.writing {
         // If they are wanted again before all are gone, they must be compared with the store again.
         status.writing = true;
-        store_record(ctx, live, &status).await?;
+        store_record(live, ask.site.ctx, &status).await?;
     }
-    let status = match remove_in_parts(ctx, session, live, status, ask.owner, &surplus).await {
+    let status = match remove_in_parts(live, ask.site, status, &surplus).await {
         Ok(status) => status,
         Err(Stop::Problem(problem)) => return Ok(Some(problem)),
         Err(Stop::Failure(failure)) => return Err(failure),
@@ -99,13 +82,13 @@ async fn tidy<K: WorkerKind>(
     let hashes = if wanted { status.hashes } else { vec![] };
     let all_gone = !wanted && status.written.is_empty();
     record.parameters = (!all_gone).then_some(ParametersStatus { hashes, ..status });
-    live.record(&ctx.cluster, after).await?;
+    live.record(&ask.site.ctx.cluster, after).await?;
     Ok(None)
 }
 
 async fn store_record<K: WorkerKind>(
-    ctx: &Context,
     live: &mut Live<K>,
+    ctx: &Context,
     status: &ParametersStatus,
 ) -> Result<(), Failure> {
     let mut after = live.status();
@@ -117,21 +100,19 @@ async fn store_record<K: WorkerKind>(
 /// Removes `names` in batches, and removes each batch from the record before the next, so that a restart continues.
 /// Returns the record without them; the stored record still has the last batch.
 async fn remove_in_parts<K: WorkerKind>(
-    ctx: &Context,
-    session: &Session,
     live: &mut Live<K>,
+    site: Site<'_>,
     mut status: ParametersStatus,
-    owner: &Owner,
     names: &BTreeSet<String>,
 ) -> Result<ParametersStatus, Stop> {
     let names: Vec<_> = names.iter().cloned().collect();
     let mut batches = names.chunks(AT_ONCE).peekable();
     while let Some(batch) = batches.next() {
         let batch = batch.iter().cloned().collect();
-        store::remove(ctx, session, live, &status, owner, &batch).await?;
+        store::remove(live, site, &status, &batch).await?;
         status.written = plan::without(&status.written, &batch);
         if batches.peek().is_some() {
-            store_record(ctx, live, &status).await?;
+            store_record(live, site.ctx, &status).await?;
         }
     }
     Ok(status)
@@ -141,15 +122,10 @@ async fn remove_in_parts<K: WorkerKind>(
 ///
 /// # Errors
 /// The error of AWS or Kubernetes; the record is kept, and the next call continues.
-pub async fn remove<K: WorkerKind>(
-    ctx: &Context,
-    session: &Session,
-    live: &mut Live<K>,
-    owner: &Owner,
-) -> Result<(), Failure> {
+pub async fn remove<K: WorkerKind>(live: &mut Live<K>, site: Site<'_>) -> Result<(), Failure> {
     let Some(status) = record(live).parameters else { return Ok(()) };
     let all = status.written.iter().cloned().collect();
-    match remove_in_parts(ctx, session, live, status, owner, &all).await {
+    match remove_in_parts(live, site, status, &all).await {
         Ok(_) => Ok(()),
         Err(Stop::Failure(failure)) => Err(failure),
         Err(Stop::Problem(Problem::Aws(error))) => Err(error.into()),

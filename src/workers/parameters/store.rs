@@ -6,23 +6,26 @@ use std::{
 };
 
 use crate::{
-    aws::{
-        self, Class, Session,
-        s3::S3,
-        ssm::{NAMES_PER_CALL, Ssm},
-    },
+    aws::ssm::{NAMES_PER_CALL, Ssm},
+    aws::{self, Class, Session, s3::S3},
     crd::parameters::{ParameterStore, ParametersStatus},
     ids::{ParameterName, Uid},
     inventory::ownership::Owner,
-    k8s::{cluster::Error, live::Live},
+    k8s::live::Live,
     reconcile::{Failure, context::Context},
     tags::{CLUSTER_TAG, OWNER_UID_TAG},
-    workers::{
-        kind::{WorkerKind, not_stored},
-        parameters::{plan, problem::Problem},
-    },
+    workers::kind::{WorkerKind, not_stored},
+    workers::parameters::{Problem, plan},
     write_ahead::{Acknowledged, Acknowledgement, NotSent},
 };
+
+/// Whose parameters they are, and what is needed to reach them.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    pub ctx: &'a Context,
+    pub session: &'a Session,
+    pub owner: &'a Owner,
+}
 
 /// Why a write stops early.
 #[derive(Debug)]
@@ -39,9 +42,9 @@ impl From<Failure> for Stop {
     }
 }
 
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Failure(error.into())
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
     }
 }
 
@@ -67,18 +70,14 @@ impl Guard<'_> {
         let now = self.ctx.clock.monotonic();
         let budget = match self.recorded.sendable(now, &self.ctx.leadership, &self.ctx.config.timings) {
             Ok(budget) => budget,
-            Err(NotSent::WindowPassed) => return Err(Stop::Problem(Problem::Unfinished)),
-            Err(error @ NotSent::NotLeading) => return Err(Stop::Failure(error.into())),
+            Err(NotSent::WindowPassed) => return Err(Problem::Unfinished.into()),
+            Err(error @ NotSent::NotLeading) => return Err(Failure::from(error).into()),
         };
-        match tokio::time::timeout(budget, call).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(Stop::Problem(Problem::Aws(aws::Error {
-                operation,
-                class: Class::Transient,
-                code: "Timeout".into(),
-                message: "AWS did not answer in time".into(),
-            }))),
-        }
+        let late = |_| {
+            let (code, message) = ("Timeout".into(), "AWS did not answer in time".into());
+            aws::Error { operation, class: Class::Transient, code, message }
+        };
+        Ok(tokio::time::timeout(budget, call).await.map_err(late)??)
     }
 }
 
@@ -158,10 +157,9 @@ pub(super) async fn own_below(
     if below.is_empty() {
         return Ok(vec![]);
     }
-    let names: Result<BTreeSet<_>, _> = below.iter().map(|below| plan::name_below(store, below)).collect();
-    let names = names.map_err(|what| Stop::Problem(Problem::Unusable(what)))?;
+    let names: BTreeSet<_> = below.iter().map(|below| plan::name_below(store, below)).collect::<Result<_, _>>()?;
     // Parameters that are already removed are not requested one by one.
-    let there = ssm.existing(&names.into_iter().collect::<Vec<_>>()).await?;
+    let there = ssm.existing(&Vec::from_iter(names)).await?;
     let others = not_ours(ssm, owner, there.clone()).await?;
     Ok(there.into_iter().filter(|name| !others.contains_key(name)).collect())
 }
@@ -175,11 +173,9 @@ pub(super) async fn delete_parameters(ssm: &Ssm, guard: &Guard<'_>, names: &[Par
 
 /// Removes `names` from the store in `status`.
 pub(super) async fn remove<K: WorkerKind>(
-    ctx: &Context,
-    session: &Session,
     live: &mut Live<K>,
+    Site { ctx, session, owner }: Site<'_>,
     status: &ParametersStatus,
-    owner: &Owner,
     names: &BTreeSet<String>,
 ) -> Result<(), Stop> {
     match (&status.store.s3, &status.store.parameter_store) {

@@ -7,31 +7,19 @@ use std::{
 
 use crate::{
     aws::{Class, Session, s3::S3, ssm::Ssm},
-    crd::{
-        parameters::{
-            Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store, Store,
-        },
-        workers_status::WorkersStatus,
+    crd::parameters::{
+        Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store, Store,
     },
+    crd::workers_status::WorkersStatus,
     ids::{ParameterName, Uid},
     inventory::ownership::Owner,
-    k8s::{
-        cluster::Error,
-        live::Live,
-        sources::{self, Change, Source},
-    },
+    k8s::sources::{self, Change, Source},
+    k8s::{cluster::Error, live::Live},
     reconcile::{Failure, context::Context},
-    workers::{
-        kind::WorkerKind,
-        parameters::{
-            memory::{Comparison, Memory},
-            plan::{self, Differences, MAIN, MAX_WRITTEN, RoleValues},
-            problem::{Held, Problem},
-            reference::{ParametersPlace, ParametersRef},
-            store::{self, Guard, Stop},
-            synced::Synced,
-            values,
-        },
+    workers::kind::WorkerKind,
+    workers::parameters::{
+        Held, MAIN, Memory, ParametersPlace, ParametersRef, Problem, Site, Synced, memory::Comparison, plan,
+        plan::MAX_WRITTEN, plan::RoleValues, store, store::Stop, values,
     },
     write_ahead::Acknowledgement,
 };
@@ -42,7 +30,7 @@ const COMPARED_IN_SWEEPS: u32 = 60;
 /// The desired parameters of an object.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
-    pub owner: &'a Owner,
+    pub site: Site<'a>,
     pub parameters: Option<&'a Parameters>,
     /// The parameters that each role adds or overrides. A role without any reads those of the main role.
     pub roles: Vec<(&'a str, &'a [Parameter])>,
@@ -57,17 +45,12 @@ pub struct Ask<'a> {
 /// # Errors
 /// When Kubernetes does not answer or the status cannot be written. Problems with the values or the store are in
 /// [`Synced::problem`], so that running workers are reconciled nevertheless.
-pub async fn sync<K: WorkerKind>(
-    ctx: &Context,
-    session: &Session,
-    live: &mut Live<K>,
-    ask: &Ask<'_>,
-    memory: &mut Memory,
-) -> Result<Synced, Failure> {
+pub async fn sync<K: WorkerKind>(live: &mut Live<K>, ask: &Ask<'_>, memory: &mut Memory) -> Result<Synced, Failure> {
     let Some(parameters) = ask.parameters else {
         memory.clear();
         return Ok(Synced::default());
     };
+    let Site { ctx, session, owner } = ask.site;
     let now = ctx.clock.monotonic();
     if memory.last.as_ref().is_some_and(|last| last.earlier != *ask.earlier) {
         memory.doubt();
@@ -86,27 +69,18 @@ pub async fn sync<K: WorkerKind>(
         }
     }
     memory.last = None;
-    let mut syncing = Syncing { ctx, session, live, ask, parameters, now };
-    let (roles, sources) = match syncing.roles(memory).await {
-        Ok(found) => found,
-        Err(stop) => return syncing.stopped(stop),
-    };
-    memory.remember(&roles);
-    let (synced, is_compared) = match syncing.write(memory, &roles).await {
-        Ok(written) => written,
-        Err(stop) => return syncing.stopped(stop),
-    };
-    if is_compared {
-        let (generation, earlier) = (syncing.live.generation(), ask.earlier.clone());
-        let comparison = Comparison { generation, earlier, held: ask.held, at: now, sources, synced: synced.clone() };
-        memory.last = Some(comparison);
+    let mut syncing = Syncing { ctx, session, owner, live, ask, parameters, now };
+    match syncing.run(memory).await {
+        Ok(synced) => Ok(synced),
+        Err(Stop::Failure(failure)) => Err(failure),
+        Err(Stop::Problem(problem)) => Ok(Synced { problem: Some(problem), ..syncing.as_recorded() }),
     }
-    Ok(synced)
 }
 
 struct Syncing<'a, K: WorkerKind> {
     ctx: &'a Context,
     session: &'a Session,
+    owner: &'a Owner,
     live: &'a mut Live<K>,
     ask: &'a Ask<'a>,
     parameters: &'a Parameters,
@@ -114,11 +88,19 @@ struct Syncing<'a, K: WorkerKind> {
 }
 
 impl<'a, K: WorkerKind> Syncing<'a, K> {
-    fn stopped(&self, stop: Stop) -> Result<Synced, Failure> {
-        match stop {
-            Stop::Failure(failure) => Err(failure),
-            Stop::Problem(problem) => Ok(Synced { problem: Some(problem), ..self.as_recorded() }),
-        }
+    async fn run(&mut self, memory: &mut Memory) -> Result<Synced, Stop> {
+        let (roles, sources) = self.roles(memory).await?;
+        memory.remember(&roles);
+        let (synced, is_compared) = self.write(memory, &roles).await?;
+        memory.last = is_compared.then(|| Comparison {
+            generation: self.live.generation(),
+            earlier: self.ask.earlier.clone(),
+            held: self.ask.held,
+            at: self.now,
+            sources,
+            synced: synced.clone(),
+        });
+        Ok(synced)
     }
 
     /// The references of existing workers.
@@ -169,25 +151,22 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
             let content = match sources::read(&self.ctx.cluster, self.live, source).await {
                 Ok(content) => content,
                 Err(Error::Call { operation: _, source: cause }) => {
-                    return Err(Stop::Problem(Problem::unreadable(source, &cause)));
+                    return Err(Problem::unreadable(source, &cause).into());
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(Failure::from(error).into()),
             };
             contents.insert(source.clone(), content);
         }
         let mut resolved = RoleValues::new();
         for (role, list) in roles {
-            match values::resolve(&list, &contents) {
-                Ok(values) => {
-                    resolved.insert(role.to_owned(), values);
-                }
-                Err(unresolved) => {
-                    let waited = memory.missing(self.now) >= self.ctx.config.timings.reference_grace;
-                    return Err(Stop::Problem(Problem::unresolved(&unresolved, waited)));
-                }
-            }
+            let values = values::resolve(&list, &contents).map_err(|unresolved| {
+                let since = *memory.missing_since.get_or_insert(self.now);
+                let waited = self.now.saturating_duration_since(since) >= self.ctx.config.timings.reference_grace;
+                Problem::unresolved(&unresolved, waited)
+            })?;
+            resolved.insert(role.to_owned(), values);
         }
-        memory.found();
+        memory.missing_since = None;
         Ok((resolved, sources))
     }
 
@@ -195,12 +174,15 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
     async fn write(&mut self, memory: &mut Memory, roles: &RoleValues) -> Result<(Synced, bool), Stop> {
         let before = record(self.live).parameters;
         if before.as_ref().is_some_and(|b| b.store != self.parameters.store && !b.written.is_empty()) {
-            return Err(Stop::Problem(Problem::StoreChanged));
+            return Err(Problem::StoreChanged.into());
         }
         let hashes = plan::hashes(roles);
         let recorded = self.recorded(before.as_ref());
         let period = self.ctx.config.timings.sweep * COMPARED_IN_SWEEPS;
-        let verified = memory.is_verified(self.live.generation(), &hashes, self.now, period);
+        let verified = memory.verified.as_ref().is_some_and(|(generation, known, at)| {
+            (*generation, known) == (self.live.generation(), &hashes)
+                && self.now.saturating_duration_since(*at) < period
+        });
         if let Some(why) = self.ask.held {
             let half_written = record(self.live).parameters.is_some_and(|status| status.writing);
             let unwritten = roles.iter().filter(|(role, _)| half_written || recorded.get(*role) != hashes.get(*role));
@@ -217,7 +199,7 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
         let outcome = match (s3, parameter_store) {
             (Some(s3), _) => self.write_documents(s3, roles, &written).await,
             (None, Some(store)) => self.write_parameters(store, roles, &written).await,
-            (None, None) => return Err(Stop::Problem(Problem::Unusable("spec.parameters.store is empty".into()))),
+            (None, None) => return Err(Problem::Unusable("spec.parameters.store is empty".into()).into()),
         };
         let written = match outcome {
             Ok(written) => written,
@@ -238,8 +220,9 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
             status.writing = false;
         })
         .await?;
-        memory.verify(self.live.generation(), &hashes, self.now);
-        Ok((self.synced(&hashes), true))
+        let synced = self.synced(&hashes);
+        memory.verified = Some((self.live.generation(), hashes, self.now));
+        Ok((synced, true))
     }
 
     /// Whether the record says that these values are in the store. After an unfinished write it does not, even if the
@@ -273,31 +256,31 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
         roles: &RoleValues,
         written: &[String],
     ) -> Result<Vec<String>, Stop> {
-        let wanted = plan::parameters(store, roles).map_err(|what| Stop::Problem(Problem::Unusable(what)))?;
+        let wanted = plan::parameters(store, roles)?;
         let ssm = Ssm::new(self.session);
         let names: Vec<ParameterName> = wanted.values().map(|wanted| wanted.name.clone()).collect();
         let stored = ssm.get_parameters(&names).await?;
-        let owner = self.ask.owner;
-        let left = store::left_behind(&ssm, store, owner, self.ask.earlier).await?;
+        let left = store::left_behind(&ssm, store, self.owner, self.ask.earlier).await?;
         let mut differences = plan::compare(&wanted, &stored, written);
         differences.doubtful.retain(|name| !left.values().any(|left| left == name));
         let is_whole = written.iter().all(|below| wanted.contains_key(below));
-        let rests = differences == Differences::default() && is_whole && left.is_empty();
+        let rests = differences == plan::Differences::default() && is_whole && left.is_empty();
         let _writer = if rests { None } else { Some(ssm.writer()?) };
-        let taken = store::not_ours(&ssm, owner, differences.doubtful).await?;
+        let taken = store::not_ours(&ssm, self.owner, differences.doubtful).await?;
         if !taken.is_empty() {
             let earlier = taken.values().flatten().next().cloned();
             let names = taken.keys().map(ToString::to_string).collect();
-            return Err(Stop::Problem(Problem::Taken { names, earlier }));
+            return Err(Problem::Taken { names, earlier }.into());
         }
         // The calls above may take long, so the permit to write and delete begins after them.
         let mut surplus: BTreeSet<_> = written.iter().filter(|below| !wanted.contains_key(*below)).cloned().collect();
-        let mut unwanted: BTreeSet<_> = store::own_below(&ssm, store, owner, &surplus).await?.into_iter().collect();
+        let mut unwanted: BTreeSet<_> =
+            store::own_below(&ssm, store, self.owner, &surplus).await?.into_iter().collect();
         let left_over = || left.iter().filter(|(below, _)| !wanted.contains_key(*below));
         unwanted.extend(left_over().map(|(_, name)| name.clone()));
         surplus.extend(left_over().map(|(below, _)| below.clone()));
         let (guard, written) = self.about_to_write(written, wanted.keys().chain(left.keys()), !rests).await?;
-        let tags = store::tags(owner);
+        let tags = store::tags(self.owner);
         for name in left.values() {
             guard.call("ssm:AddTagsToResource", ssm.add_tags(name, &tags)).await?;
         }
@@ -307,7 +290,7 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
         for parameter in &differences.overwrite {
             guard.call("ssm:PutParameter", ssm.overwrite(parameter)).await?;
         }
-        store::delete_parameters(&ssm, &guard, &unwanted.into_iter().collect::<Vec<_>>()).await?;
+        store::delete_parameters(&ssm, &guard, &Vec::from_iter(unwanted)).await?;
         Ok(plan::without(&written, &surplus))
     }
 
@@ -317,23 +300,21 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
         written: &'b [String],
         wanted: impl Iterator<Item = &'b String>,
         writing: bool,
-    ) -> Result<(Guard<'a>, Vec<String>), Stop> {
+    ) -> Result<(store::Guard<'a>, Vec<String>), Stop> {
         let all = plan::with(written, wanted);
         if all.len() > MAX_WRITTEN {
-            let what = format!(
+            return Err(Problem::Unusable(format!(
                 "this object needs {} documents or parameters, and at most {MAX_WRITTEN} are allowed: use fewer, or \
                  wait until workers of old revisions are terminated",
                 all.len()
-            );
-            return Err(Stop::Problem(Problem::Unusable(what)));
+            ))
+            .into());
         }
-        let recorded = all.clone();
-        let (answer, wanted) = self
-            .record(|status| {
-                status.written = recorded;
-                status.writing |= writing;
-            })
-            .await?;
+        let recorded = self.record(|status| {
+            status.written.clone_from(&all);
+            status.writing |= writing;
+        });
+        let (answer, wanted) = recorded.await?;
         Ok((store::guard::<K>(self.ctx, &answer, wanted)?, all))
     }
 

@@ -8,11 +8,7 @@ use crate::{
     aws::Class,
     clock::Timings,
     condition::{ConditionType, Reason, Verdict},
-    workers::parameters::{
-        plan::MAIN,
-        problem::{Problem, to_write},
-        reference::ParametersRef,
-    },
+    workers::parameters::{MAIN, ParametersRef, Problem, problem::to_write},
 };
 
 /// The state of an object's parameters.
@@ -41,12 +37,8 @@ impl Synced {
 
     /// The step that would write held parameters.
     pub(super) fn step(&self) -> Option<String> {
-        match &self.problem {
-            Some(Problem::Held { why: _, roles, values }) => {
-                Some(format!("write parameters: {}", to_write(roles, *values)))
-            }
-            Some(_) | None => None,
-        }
+        let Some(Problem::Held { why: _, roles, values }) = &self.problem else { return None };
+        Some(format!("write parameters: {}", to_write(roles, *values)))
     }
 
     /// `None` where the object has no parameters and never had.

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parameters_come_before_what_the_user_wrote() {
+    fn the_parameters_are_fetched_before_the_users_part_runs() {
         for (user, kind) in [
             ("#!/bin/bash\necho hi\n", "text/x-shellscript"),
             ("#cloud-config\nruncmd: [[ls]]", "text/cloud-config"),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_part_of_the_user_it_is_the_script_itself() {
+    fn without_user_data_the_result_is_the_fetch_script_alone() {
         for user in [None, Some(" \n")] {
             let alone = compose(&reference(), user).unwrap();
             assert!(alone.starts_with("#!/bin/sh\n") && !alone.contains('@'), "{alone}");
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cloud_init_would_not_run_is_refused_with_what_to_write() {
+    fn user_data_that_cloud_init_does_not_run_is_rejected_with_the_fix() {
         let refused = |user: &str| compose(&reference(), Some(user)).unwrap_err().to_string();
         assert!(refused("MIME-Version: 1.0\n").contains("is a MIME message"));
         assert!(refused("<powershell>\n1\n</powershell>").contains(r#"begins with "<powershell>""#));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boundary_is_in_none_of_the_parts() {
+    fn a_boundary_occurs_in_none_of_the_parts() {
         let first = boundary(&["a"]);
         let nasty = format!("a{first}");
         assert!(!nasty.contains(&boundary(&[&nasty])));

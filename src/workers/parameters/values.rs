@@ -114,21 +114,12 @@ impl Values {
             Sha256::digest(&document).to_vec()
         } else {
             let key = self.secrets.iter().map(String::as_str).collect::<Vec<_>>().join(",");
-            keyed(key.as_bytes(), document.as_bytes())
+            let keyed = Hmac::<Sha256>::new_from_slice(key.as_bytes());
+            // HMAC accepts keys of any length, so the error case is never reached; its digest would reveal nothing.
+            keyed.map_or_else(|_| vec![0; 32], |mac| mac.chain_update(&document).finalize().into_bytes().to_vec())
         };
         hex::encode(&digest[..16])
     }
-}
-
-fn keyed(key: &[u8], message: &[u8]) -> Vec<u8> {
-    // HMAC accepts keys of any length, so the error case is never reached; its digest would reveal nothing.
-    Hmac::<Sha256>::new_from_slice(key).map_or_else(
-        |_| vec![0; 32],
-        |mut mac| {
-            mac.update(message);
-            mac.finalize().into_bytes().to_vec()
-        },
-    )
 }
 
 #[cfg(test)]
@@ -166,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_from_where_the_spec_says() {
+    fn values_are_read_from_their_sources() {
         let values = resolved(&all(), "u1", b"hunter2").unwrap();
         assert_eq!(values.document(), r#"{"model":"red","password":"hunter2","threads":"4"}"#);
         let secure: Vec<_> = values.by_name.iter().filter(|(_, value)| value.secure).map(|(name, _)| name).collect();
@@ -178,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_role_overrides_and_adds() {
+    fn a_role_overrides_and_adds_values() {
         let overrides = parameters(json!([{"name": "threads", "value": "8"}, {"name": "leader", "value": "yes"}]));
         let values = resolve(&for_role(&all(), &overrides), &contents("u1", b"x")).unwrap();
         assert_eq!(values.document(), r#"{"leader":"yes","model":"red","password":"x","threads":"8"}"#);
     }
 
     #[test]
-    fn what_is_missing_is_named_and_what_is_there_is_not() {
+    fn only_missing_values_are_named() {
         let from = |name: &str, key: &str| {
             parameters(json!([{"name": "p", "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}]))
         };
@@ -202,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_guesses_a_secret_from_its_hash() {
+    fn a_secret_cannot_be_guessed_from_its_hash() {
         let hash = |uid: &str, password: &[u8]| resolved(&all(), uid, password).unwrap().hash();
         let first = hash("u1", b"1234");
         assert_eq!(first, hash("u1", b"1234"), "the same each time");
@@ -221,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sources_are_those_that_values_name() {
+    fn the_sources_are_those_that_the_values_refer_to() {
         let expected = BTreeSet::from([Source::ConfigMap("app".into()), Source::Secret("db".into())]);
         assert_eq!(sources(&all()), expected);
     }

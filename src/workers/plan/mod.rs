@@ -11,21 +11,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+pub use crate::workers::plan::{
+    pools::{MAX_PER_CALL, Places, Pool},
+    share::Share,
+};
 use crate::{
     condition::second,
-    crd::{
-        indexes::Indexes,
-        launches::{LaunchIntent, Termination, TerminationReason},
-    },
-    ids::{ClientToken, ImageId, InstanceId, Role, SubnetId, Uid, Zone},
+    crd::indexes::Indexes,
+    crd::launches::{LaunchIntent, Termination, TerminationReason},
+    ids::{ClientToken, InstanceId, Role, SubnetId, Uid, Zone},
     workers::{
+        launch_spec::{DesiredRole, LaunchSpec},
         ledger::{Ledger, MAX_ADOPTED, MAX_OPEN_CALLS, MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS, settle::settle},
-        observe::{
-            counts::workers,
-            instances::ObservedInstance,
-            observed::{Observed, Zones},
-        },
-        plan::pools::{MAX_PER_CALL, Places, Pool},
+        observe::{Observed, ObservedInstance, Zones, workers},
+        parameters::Synced,
     },
 };
 
@@ -86,10 +85,7 @@ pub struct Order<'a> {
     pub replaces: u32,
     pub owner: &'a Uid,
     pub role: &'a Role,
-    pub revision: &'a str,
-    pub image: &'a ImageId,
-    pub launch_template_version: Option<i64>,
-    pub places: &'a Places,
+    pub launch_spec: &'a LaunchSpec,
     /// The indexes of the workers, one each, in order. Empty if the workers have none.
     pub indexes: &'a [u32],
 }
@@ -153,21 +149,40 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
         }
     }
 
+    /// What to launch workers of `role` from, or why none may be launched. Orphans of the owners in `ignored` are no
+    /// reason.
+    pub fn launch_spec<'r>(
+        &self,
+        role: &'r DesiredRole,
+        parameters: &Synced,
+        ignored: &BTreeSet<Uid>,
+    ) -> Result<&'r LaunchSpec, Blocker> {
+        let adopted = self.ledger.adopted();
+        let orphans = &self.observed.instances.orphans;
+        if orphans.iter().any(|(id, uid)| !ignored.contains(uid) && !adopted.contains(id)) {
+            return Err(Blocker::Orphans);
+        }
+        if parameters.problem.is_some() {
+            return Err(Blocker::Parameters);
+        }
+        role.resolved.usable().ok_or(Blocker::Unresolved)
+    }
+
     /// Launches up to `wanted` workers, and returns what blocks the others.
-    pub fn launch(&mut self, order: &Order<'_>, wanted: u32) -> Option<Blocker> {
+    pub fn launch(&mut self, order: &Order<'_>, wanted: u32) -> Result<(), Blocker> {
         if wanted == 0 {
-            return None;
+            return Ok(());
         }
-        let feedback = &self.observed.feedback;
-        if feedback.refusals.get(order.revision).is_some_and(|refusal| !refusal.retry) {
-            return Some(Blocker::Refused);
+        let (feedback, LaunchSpec { revision, places, image, .. }) = (&self.observed.feedback, order.launch_spec);
+        if feedback.refusals.get(&revision.name).is_some_and(|refusal| !refusal.retry) {
+            return Err(Blocker::Refused);
         }
-        let Zones::Known(zones) = &self.observed.zones else { return Some(Blocker::NoZones) };
+        let Zones::Known(zones) = &self.observed.zones else { return Err(Blocker::NoZones) };
         let open: u32 = self.ledger.launches.iter().map(|i| (i.instance_ids.len() as u32).max(i.count)).sum();
         let room = MAX_OPEN_LAUNCHED.saturating_sub(open);
         let unavailable = feedback.unavailable.keys().cloned().collect();
         let present = self.by_zone(order.role, zones);
-        let calls = order.places.calls(wanted.min(room), zones, &present, &unavailable);
+        let calls = places.calls(wanted.min(room), zones, &present, &unavailable);
         let calls: Vec<_> = calls.into_iter().take(MAX_OPEN_CALLS.saturating_sub(self.ledger.launches.len())).collect();
         let launched: u32 = calls.iter().map(|(_, count)| count).sum();
         let mut replaces = order.replaces;
@@ -179,11 +194,11 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
                 holder: self.context.holder.into(),
                 attempts: 1,
                 role: order.role.clone(),
-                revision: order.revision.into(),
+                revision: revision.name.clone(),
                 subnet: pool.subnet,
                 instance_type: pool.instance_type,
-                image_id: order.image.clone(),
-                launch_template_version: order.launch_template_version,
+                image_id: image.id.clone(),
+                launch_template_version: order.launch_spec.launch_template_version,
                 indexes,
                 count,
                 replaces: replaced,
@@ -195,9 +210,9 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
             self.launches.push(intent);
         }
         match launched {
-            n if n == wanted => None,
-            0 if room > 0 && order.places.pools().all(|pool| unavailable.contains(&pool)) => Some(Blocker::NoCapacity),
-            _ => Some(Blocker::Busy),
+            n if n == wanted => Ok(()),
+            0 if room > 0 && places.pools().all(|pool| unavailable.contains(&pool)) => Err(Blocker::NoCapacity),
+            _ => Err(Blocker::Busy),
         }
     }
 

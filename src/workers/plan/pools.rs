@@ -46,34 +46,26 @@ impl Places {
                 let pool = subnets.find_map(|subnet| self.open_pool(subnet, unavailable));
                 pool.map_or_else(Vec::new, |pool| batches(pool, wanted))
             }
-            Placement::Spread => self.spread(wanted, zones, present, unavailable),
-        }
-    }
-
-    fn spread(
-        &self,
-        wanted: u32,
-        zones: &BTreeMap<SubnetId, Zone>,
-        present: &BTreeMap<Zone, u32>,
-        unavailable: &BTreeSet<Pool>,
-    ) -> Vec<(Pool, u32)> {
-        let mut shares: Vec<ZoneShare> = Vec::new();
-        for zone in self.subnets.iter().filter_map(|subnet| zones.get(subnet)) {
-            if shares.iter().any(|share| &share.zone == zone) {
-                continue;
-            }
-            let inside: Vec<_> = self.subnets.iter().filter(|s| zones.get(*s) == Some(zone)).cloned().collect();
-            if let Some(pool) = self.open_pool(&inside, unavailable) {
-                let present = present.get(zone).copied().unwrap_or_default();
-                shares.push(ZoneShare { zone: zone.clone(), pool, present, new: 0 });
+            Placement::Spread => {
+                let mut shares: Vec<ZoneShare<'_>> = Vec::new();
+                for zone in self.subnets.iter().filter_map(|subnet| zones.get(subnet)) {
+                    if shares.iter().any(|share| share.zone == zone) {
+                        continue;
+                    }
+                    let inside: Vec<_> = self.subnets.iter().filter(|s| zones.get(*s) == Some(zone)).cloned().collect();
+                    if let Some(pool) = self.open_pool(&inside, unavailable) {
+                        let present = present.get(zone).copied().unwrap_or_default();
+                        shares.push(ZoneShare { zone, pool, present, new: 0 });
+                    }
+                }
+                for _ in 0..wanted {
+                    // The order of the subnets breaks ties.
+                    let Some(share) = shares.iter_mut().min_by_key(|share| share.present + share.new) else { break };
+                    share.new += 1;
+                }
+                shares.into_iter().flat_map(|share| batches(share.pool, share.new)).collect()
             }
         }
-        for _ in 0..wanted {
-            // The order of the subnets breaks ties.
-            let Some(share) = shares.iter_mut().min_by_key(|share| share.present + share.new) else { break };
-            share.new += 1;
-        }
-        shares.into_iter().flat_map(|share| batches(share.pool, share.new)).collect()
     }
 
     /// The first type that is available in any of `subnets`.
@@ -88,8 +80,8 @@ impl Places {
     }
 }
 
-struct ZoneShare {
-    zone: Zone,
+struct ZoneShare<'a> {
+    zone: &'a Zone,
     pool: Pool,
     present: u32,
     new: u32,
@@ -136,26 +128,18 @@ mod tests {
     }
 
     #[test]
-    fn spread_evens_out_what_is_there_already() {
+    fn spread_includes_existing_workers() {
         let present = BTreeMap::from([(zone("a"), 3)]);
         let calls = places(Placement::Spread).calls(5, &zones(), &present, &BTreeSet::new());
         assert_eq!(calls, [(pool(1, "m6i.large"), 1), (pool(2, "m6i.large"), 4)]);
     }
 
     #[test]
-    fn spread_takes_the_other_subnet_then_the_next_type_of_a_zone_then_the_other_zone() {
+    fn spread_uses_another_subnet_then_another_type_then_another_zone() {
         let spread = places(Placement::Spread);
         let calls =
             |unavailable: &[Pool]| spread.calls(1, &zones(), &BTreeMap::new(), &unavailable.iter().cloned().collect());
-        let unavailable = [
-            pool(1, "m6i.large"),
-            pool(3, "m6i.large"),
-            pool(1, "m5.large"),
-            pool(3, "m5.large"),
-            pool(2, "m6i.large"),
-        ];
-        let first: Vec<_> = (0..=5).map(|n| calls(&unavailable[..n])[0].0.clone()).collect();
-        let expected = [
+        let order = [
             pool(1, "m6i.large"),
             pool(3, "m6i.large"),
             pool(1, "m5.large"),
@@ -163,13 +147,14 @@ mod tests {
             pool(2, "m6i.large"),
             pool(2, "m5.large"),
         ];
-        assert_eq!(first, expected);
+        let first: Vec<_> = (0..=5).map(|n| calls(&order[..n])[0].0.clone()).collect();
+        assert_eq!(first, order);
         let all: BTreeSet<_> = spread.pools().collect();
         assert_eq!(spread.calls(1, &zones(), &BTreeMap::new(), &all), []);
     }
 
     #[test]
-    fn ordered_fills_the_first_subnet_with_any_type_before_the_next() {
+    fn ordered_uses_the_first_subnet_with_any_type_before_the_next() {
         let ordered = places(Placement::Ordered);
         let calls =
             |unavailable: &[Pool]| ordered.calls(3, &zones(), &BTreeMap::new(), &unavailable.iter().cloned().collect());
@@ -180,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn alike_machines_launch_together(wanted in 0u32..2500, ordered: bool) {
+        fn equal_instances_are_launched_together(wanted in 0u32..2500, ordered: bool) {
             let placement = if ordered { Placement::Ordered } else { Placement::Spread };
             let calls = places(placement).calls(wanted, &zones(), &BTreeMap::new(), &BTreeSet::new());
             prop_assert_eq!(calls.iter().map(|(_, count)| count).sum::<u32>(), wanted);

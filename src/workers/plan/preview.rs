@@ -9,16 +9,8 @@ use crate::{
     },
 };
 
-/// With the value `true`, the plan is written to `status.plan` and not applied.
-pub const PLAN_ONLY: &str = "muster.dev/plan-only";
-
 /// How many ids a step names.
 const NAMED: usize = 20;
-
-/// Whether the value of the annotation requests only the plan.
-pub fn is_plan_only(annotation: Option<&str>) -> bool {
-    annotation == Some("true")
-}
 
 /// Runs `plan` in a copy of `context` that does not draw nonces.
 pub fn dry<T>(context: &PlanContext<'_>, plan: impl FnOnce(&mut PlanContext<'_>) -> T) -> T {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgressMark {
     /// Differs for each desired state.
-    pub wish: u64,
+    pub desired: u64,
     pub updated: u32,
     pub available: u32,
     /// How many still have to be removed: those of older revisions and surplus ones.
@@ -16,7 +16,7 @@ pub struct ProgressMark {
 impl ProgressMark {
     fn best(self, other: Self) -> Self {
         Self {
-            wish: self.wish,
+            desired: self.desired,
             updated: self.updated.max(other.updated),
             available: self.available.max(other.available),
             leaving: self.leaving.min(other.leaving),
@@ -32,10 +32,10 @@ impl ProgressTracker {
     /// Whether it has made no progress for `deadline`.
     pub fn is_late(&mut self, mark: ProgressMark, now: Instant, deadline: Duration) -> bool {
         match self.0 {
-            Some((best, since)) if best.wish == mark.wish && best.best(mark) == best => {
+            Some((best, since)) if best.desired == mark.desired && best.best(mark) == best => {
                 now.saturating_duration_since(since) >= deadline
             }
-            Some((best, _)) if best.wish == mark.wish => {
+            Some((best, _)) if best.desired == mark.desired => {
                 self.0 = Some((best.best(mark), now));
                 false
             }
@@ -57,8 +57,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_better_than_ever_before_is_progress() {
-        let mark = |wish, updated, available, leaving| ProgressMark { wish, updated, available, leaving };
+    fn only_an_improvement_over_the_best_state_is_progress() {
+        let mark = |desired, updated, available, leaving| ProgressMark { desired, updated, available, leaving };
         let deadline = Duration::from_secs(10);
         let late = |marks: &[ProgressMark]| {
             let (mut tracker, begun) = (ProgressTracker::default(), Instant::now());
@@ -99,9 +99,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_after_all_was_there_is_missed_from_then_on() {
+    fn after_a_loss_the_progress_deadline_starts_again() {
         let (mut tracker, begun, deadline) = (ProgressTracker::default(), Instant::now(), Duration::from_secs(10));
-        let mark = |available| ProgressMark { wish: 1, updated: 3, available, leaving: 0 };
+        let mark = |available| ProgressMark { desired: 1, updated: 3, available, leaving: 0 };
         assert!(!tracker.is_late(mark(3), begun, deadline));
         tracker.rest();
         let lost = begun + Duration::from_hours(1);

@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    aws::{
-        Class, Error,
-        ec2::instance::{Instance, InstanceState},
-    },
+    aws::ec2::instance::{Instance, InstanceState},
+    aws::{Class, Error},
     crd::launches::LaunchIntent,
     ids::{ClientToken, InstanceId, Role, SubnetId},
     inventory::ownership::Owner,
     tags::INDEXES_TAG,
-    workers::{plan::pools::Pool, simulation::history::Fate},
+    workers::{plan::Pool, simulation::Fate},
 };
 
 /// EC2 shows what happened after at most so many seconds; the grace is 60.
@@ -269,21 +267,21 @@ impl Ec2 {
         self.instances.values().filter(|worker| !worker.foreign)
     }
 
-    /// Does something to the n-th live instance.
+    /// Changes the n-th live instance.
     pub fn harm(&mut self, n: usize, act: impl FnOnce(&mut SimulatedInstance)) {
         let mut live = self.instances.values_mut().filter(|worker| worker.is_live() && !worker.foreign);
         self.harmed |= live.nth(n).map(act).is_some();
     }
 
-    /// Somebody launches an instance with tags copied from the object's.
+    /// A user launches an instance with the tags of the object.
     pub fn paste(&mut self, now: u64) {
         let instance = self.next(InstanceState::Running);
         let instance = Instance { tags: self.owner.tags(&Role::main(), "web-1"), ..instance };
         self.add(SimulatedInstance { foreign: true, ..SimulatedInstance::new(instance, now, now) });
     }
 
-    /// Shows nothing of a zone for some seconds, but for what open launches brought: nobody can miss what he never saw.
-    /// What is hidden for less than the grace is hidden once only, or it may seem to have been so all the time.
+    /// Hides a zone for some seconds, except for instances of open launches, which were not observed before. An instance
+    /// that is hidden for less than the grace period is hidden once only, or it may appear to be hidden continuously.
     pub fn darken(&mut self, zone: &str, open: &[LaunchIntent], now: u64, seconds: u64) {
         self.darkened += 1;
         let is_open =

@@ -2,18 +2,15 @@
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use crate::workers::simulation::{
-    Simulated,
-    ec2::{BY_SPOT, BY_USER, LAG},
-};
+use crate::workers::simulation::{Simulated, ec2::BY_SPOT, ec2::BY_USER, ec2::LAG};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History<W, E> {
-    pub wish: W,
+    pub spec: W,
     pub steps: Vec<Step<E>>,
 }
 
-pub type HistoryOf<K> = History<<K as Simulated>::Wish, <K as Simulated>::Event>;
+pub type HistoryOf<K> = History<<K as Simulated>::Spec, <K as Simulated>::Event>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<E> {
@@ -44,7 +41,7 @@ pub enum Step<E> {
     /// The n-th pool is out of capacity, or has some again.
     Capacity(usize, bool),
     Delete,
-    /// What happens to objects of this kind only.
+    /// The events of this kind only.
     Event(E),
 }
 
@@ -82,12 +79,12 @@ pub enum Fate {
 pub fn draw<K: Simulated>(seed: u64) -> HistoryOf<K> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let rng = &mut rng;
-    let wish = K::draw(rng);
+    let spec = K::draw(rng);
     // What the user does, in some histories: nothing, scaling, anything.
     let edits = rng.random_range(0..3);
     let dark = rng.random_bool(0.3);
     let steps = (0..rng.random_range(0..40)).map(|_| draw_step::<K>(rng, edits, dark)).collect();
-    History { wish, steps }
+    History { spec, steps }
 }
 
 fn draw_step<K: Simulated>(rng: &mut SmallRng, edits: u32, dark: bool) -> Step<K::Event> {

@@ -1,5 +1,5 @@
-//! Random histories against small models of the API server and of EC2, with the real plan, memory and judgement of answers
-//! of a kind that runs workers. A rule that is switched off must be missed, or the histories prove nothing.
+//! Random histories against small models of the API server and of EC2, with the real plan, memory and evaluation of
+//! responses of a kind that runs workers. Disabling a rule must cause a violation, or the histories prove nothing.
 
 pub mod ec2;
 pub mod history;
@@ -10,23 +10,24 @@ use std::{collections::BTreeMap, fmt::Debug, time::Instant};
 
 use rand::rngs::SmallRng;
 
+pub use crate::workers::simulation::{
+    history::{Fate, Stage, Step},
+    process::{Object, Process, Task},
+    world::World,
+};
 use crate::{
     ids::InstanceId,
     inventory::ownership::Owner,
     workers::{
         launch_spec::DesiredWorkers,
         ledger::Ledger,
-        observe::{instances::KnownInstance, observed::Observed},
+        observe::{KnownInstance, Observed},
         plan::{Plan, PlanContext},
-        simulation::{
-            history::{HistoryOf, Step, draw},
-            process::{Object, Process, Task},
-            world::World,
-        },
+        simulation::history::{HistoryOf, draw},
     },
 };
 
-/// A rule that is not kept: one of the protocol, or one that only this kind has.
+/// A disabled rule: one of the protocol, or one that only this kind has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken<R> {
     Protocol(Rule),
@@ -37,39 +38,39 @@ pub enum Broken<R> {
 pub enum Rule {
     /// Rule 1: the record is written after the calls.
     RecordLast,
-    /// Rule 1: the record is written whatever version there is by now.
+    /// Rule 1: the record is written without a check of the version.
     BlindWrites,
-    /// Rule 2: a launch is repeated with what is wanted today.
+    /// Rule 2: a launch is repeated with the current spec.
     RepeatOfToday,
-    /// Rule 3: a launch is repeated under a new token.
+    /// Rule 3: a launch is repeated with a new token.
     NewToken,
     /// Rule 3: a launch is repeated in another subnet.
     OtherSubnet,
-    /// Rule 4: a call is made however long ago it was recorded, and by whoever leads no longer.
+    /// Rule 4: a call is made at any time after its record, and also after the lease was lost.
     SendLate,
-    /// Rule 5: a launch without an answer is taken for one that did nothing.
+    /// Rule 5: a launch without a response counts as failed.
     NoAnswerIsNo,
-    /// Rule 5: the refusal of a repeated launch is taken for one of the first.
+    /// Rule 5: the rejection of a repeated launch counts for the first one too.
     RefusalIsNo,
-    /// Rule 5: a launch is struck once it is answered, before it is seen.
+    /// Rule 5: a launch is settled by its response, before its instances are observed.
     AnsweredIsSeen,
-    /// Rule 5: a search is believed before its wait is over.
+    /// Rule 5: a search settles a launch before the wait is over.
     SearchAtOnce,
-    /// Rule 6: who carries the tags is ours.
+    /// Rule 6: every instance with the tags is owned.
     TagIsEnough,
-    /// Rule 7: what is not shown is gone.
-    UnseenIsGone,
-    /// Rule 7: a fresh process believes only in those that the status lists.
+    /// Rule 7: a missing instance counts as gone.
+    MissingIsGone,
+    /// Rule 7: a new process counts only the instances that the status lists.
     CountIsForgotten,
-    /// Rule 7: whoever is not shown for the grace is gone, however many there are.
+    /// Rule 7: an instance counts as gone after the grace period, even if many are missing.
     ManyAreGone,
 }
 
 /// What a kind adds to the world that all simulations share.
 pub trait Simulated: Debug + Sized + 'static {
     /// What the user asks for.
-    type Wish: Clone + Debug;
-    /// What happens to objects of this kind only.
+    type Spec: Clone + Debug;
+    /// The events of this kind only.
     type Event: Copy + Debug;
     /// A rule that only this kind has.
     type Rule: Copy + Debug + PartialEq + Send + Sync;
@@ -84,14 +85,14 @@ pub trait Simulated: Debug + Sized + 'static {
     /// For how many seconds a zone is dark.
     const DARKNESS: u64;
 
-    fn draw(rng: &mut SmallRng) -> Self::Wish;
+    fn draw(rng: &mut SmallRng) -> Self::Spec;
 
     /// A step of this kind's own. `edits`: 0 where the user does nothing, 1 where she scales, 2 where she does anything.
     fn event(rng: &mut SmallRng, edits: u32) -> Step<Self::Event>;
 
-    fn new(wish: &Self::Wish) -> Self;
+    fn new(spec: &Self::Spec) -> Self;
 
-    fn desired(wish: &Self::Wish) -> Self::Desired;
+    fn desired(spec: &Self::Spec) -> Self::Desired;
 
     fn owner(desired: &Self::Desired) -> &Owner;
 
@@ -125,21 +126,21 @@ pub trait Simulated: Debug + Sized + 'static {
     /// A reconcile is over.
     fn finish(_: &World<Self>, _: &mut Process<Self>, _: &Task<Self>) {}
 
-    /// Whether an object that is being deleted may go.
+    /// Whether an object that is being deleted can be removed.
     fn has_ended(task: &Task<Self>) -> bool;
 
-    /// What must hold of the world after every step, and does not.
+    /// The violated invariant of the world after a step, if any.
     fn check(world: &mut World<Self>) -> Option<String>;
 
-    /// What goes on between two reconciles at the end of a history.
+    /// What happens between two reconciles at the end of a history.
     fn calm(_: &mut World<Self>) {}
 
-    fn is_as_wished(world: &World<Self>) -> bool;
+    fn is_as_desired(world: &World<Self>) -> bool;
 }
 
-/// What is wrong with a history, if anything.
+/// The violation that a history causes, if any.
 pub fn violation<K: Simulated>(history: &HistoryOf<K>, broken: Option<Broken<K::Rule>>) -> Option<String> {
-    let mut world = World::<K>::new(history.wish.clone(), broken);
+    let mut world = World::<K>::new(history.spec.clone(), broken);
     for step in &history.steps {
         world.apply(*step);
         if world.violation.is_some() {

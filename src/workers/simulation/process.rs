@@ -20,17 +20,9 @@ use crate::{
         launch_spec::{DesiredWorkers, LaunchSpecs},
         ledger::Ledger,
         memory::Memory,
-        observe::{
-            instances::{KnownInstance, ObservedInstance, ObservedInstances},
-            missing::Moment,
-            observed::{LaunchFeedback, Observed, Zones},
-        },
+        observe::{KnownInstance, LaunchFeedback, Moment, Observed, ObservedInstance, ObservedInstances, Zones},
         plan::{Action, Plan},
-        simulation::{
-            Rule, Simulated, ec2,
-            history::{Fate, Stage},
-            world::World,
-        },
+        simulation::{Fate, Rule, Simulated, Stage, World, ec2},
     },
 };
 
@@ -84,7 +76,7 @@ pub struct Task<K: Simulated> {
     pub held: bool,
     pub stage: Stage,
     pub rounds: usize,
-    /// When EC2 was looked at.
+    /// When EC2 was observed.
     pub begun: u64,
     pub acknowledged: u64,
     /// What becomes of the calls that are still to come.
@@ -164,7 +156,7 @@ impl<K: Simulated> Process<K> {
         let now = world.now;
         let mut ledger = read.ledger.clone();
         let (mut timings, none) = (*TIMINGS, Duration::ZERO);
-        if world.breaks(Rule::UnseenIsGone) {
+        if world.breaks(Rule::MissingIsGone) {
             (timings.describe_grace, timings.overdue) = (none, none);
         } else if world.breaks(Rule::ManyAreGone) {
             timings.overdue = timings.describe_grace;

@@ -15,12 +15,8 @@ use crate::{
         launch_spec::{DesiredWorkers, LaunchSpecs},
         ledger::{Ledger, Settlement},
         plan::{Action, PlanContext},
-        simulation::{
-            Broken, Rule, Simulated,
-            ec2::{BY_USER, Ec2},
-            history::{Fate, Stage, Step},
-            process::{Object, Process, TIMINGS, Task, at, wall},
-        },
+        simulation::process::{TIMINGS, at, wall},
+        simulation::{Broken, Fate, Object, Process, Rule, Simulated, Stage, Step, Task, ec2::BY_USER, ec2::Ec2},
     },
 };
 
@@ -36,7 +32,7 @@ pub struct World<K: Simulated> {
     pub now: u64,
     nonce: u64,
     starts: usize,
-    pub wish: K::Wish,
+    pub spec: K::Spec,
     pub object: Object<K::Desired>,
     /// As a cache that is behind has it.
     before: Object<K::Desired>,
@@ -51,18 +47,18 @@ pub struct World<K: Simulated> {
 }
 
 impl<K: Simulated> World<K> {
-    pub fn new(wish: K::Wish, broken: Option<Broken<K::Rule>>) -> Self {
-        let desired = Rc::new(K::desired(&wish));
+    pub fn new(spec: K::Spec, broken: Option<Broken<K::Rule>>) -> Self {
+        let desired = Rc::new(K::desired(&spec));
         let ec2 = Ec2::new(K::owner(&desired).clone());
         let object =
             Object { version: 1, desired, deleting: false, ledger: Ledger::default(), listed: BTreeMap::new() };
         Self {
-            own: K::new(&wish),
+            own: K::new(&spec),
             broken,
             now: 10_000,
             nonce: 0,
             starts: 1,
-            wish,
+            spec,
             before: object.clone(),
             touched: 0,
             object,
@@ -128,11 +124,9 @@ impl<K: Simulated> World<K> {
             Step::Paste => self.ec2.paste(self.now),
             Step::Capacity(n, full) => {
                 let places = LaunchSpecs::of(self.object.desired.roles()).places;
-                places
-                    .first()
-                    .and_then(|places| places.pools().nth(n))
-                    .into_iter()
-                    .for_each(|pool| self.ec2.set_capacity(pool, full));
+                if let Some(pool) = places.first().and_then(|places| places.pools().nth(n)) {
+                    self.ec2.set_capacity(pool, full);
+                }
             }
             Step::Delete => {
                 self.touch();
@@ -171,7 +165,7 @@ impl<K: Simulated> World<K> {
     /// The user changes the object.
     pub fn edit(&mut self) {
         self.touch();
-        self.object.desired = Rc::new(K::desired(&self.wish));
+        self.object.desired = Rc::new(K::desired(&self.spec));
     }
 
     fn touch(&mut self) {
@@ -370,7 +364,7 @@ impl<K: Simulated> World<K> {
         sent
     }
 
-    /// Nothing is paused any more, all is well, and the leader reconciles now and then until nothing is left to do.
+    /// Ends all pauses and faults, and lets the leader reconcile until nothing is left to do.
     pub fn calm(&mut self) {
         for mut process in std::mem::take(&mut self.paused) {
             self.run(&mut process, None);
@@ -379,17 +373,17 @@ impl<K: Simulated> World<K> {
         self.apply(Step::Resume);
         self.ec2.heal();
         let mut calls = (self.ec2.calls, self.object.version);
-        for look in 0..70 {
+        for reconcile in 0..70 {
             K::calm(self);
-            self.wait(if look < 8 { 65 } else { 600 });
+            self.wait(if reconcile < 8 { 65 } else { 600 });
             self.apply(Step::Reconcile { stale: false, fates: [Fate::Works; 4], pause: None });
             let quiet = std::mem::replace(&mut calls, (self.ec2.calls, self.object.version)) == calls;
-            if self.violation.is_some() || quiet && K::is_as_wished(self) {
+            if self.violation.is_some() || quiet && K::is_as_desired(self) {
                 return;
             }
         }
         let live = self.ec2.own().filter(|worker| worker.is_live()).count();
-        let (wish, ledger) = (&self.wish, &self.object.ledger);
-        self.violation = Some(format!("not as wished in the end: {live} live for {wish:?}, {ledger:?}"));
+        let (spec, ledger) = (&self.spec, &self.object.ledger);
+        self.violation = Some(format!("not as desired in the end: {live} live for {spec:?}, {ledger:?}"));
     }
 }

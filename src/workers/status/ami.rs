@@ -14,22 +14,18 @@ impl From<&Image> for AmiStatus {
 
 /// `AmiResolved`, from the resolved templates of all roles, the main one first.
 pub fn resolved<'a>(roles: impl IntoIterator<Item = &'a Resolved> + Clone) -> Verdict {
-    let verdict = |truth: bool, reason, message| Verdict::new(ConditionType::AmiResolved, truth, reason, message);
+    let verdict =
+        |truth: Truth, reason, message: String| Verdict::new(ConditionType::AmiResolved, truth, reason, message);
     let failed = roles.clone().into_iter().filter_map(|resolved| resolved.unresolved.as_ref());
     if let Some(unresolved) = failed.into_iter().find(|unresolved| unresolved.is_about_image()) {
         let message = format!("{}; until then no worker is launched, and running workers stay", unresolved.message());
-        return verdict(false, unresolved.reason(), message);
+        return verdict(Truth::False, unresolved.reason(), message);
     }
     let Some(image) = roles.into_iter().next().and_then(Resolved::image) else {
-        return Verdict::new(
-            ConditionType::AmiResolved,
-            Truth::Unknown,
-            Reason::TemplateUnresolved,
-            "not resolved yet",
-        );
+        return verdict(Truth::Unknown, Reason::TemplateUnresolved, "not resolved yet".into());
     };
     let name = image.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
     let deprecated =
         if image.deprecated { ", which is deprecated: use a newer image before it is deregistered" } else { "" };
-    verdict(true, Reason::AmiFound, format!("new workers start from {}{name}{deprecated}", image.id))
+    verdict(Truth::True, Reason::AmiFound, format!("new workers start from {}{name}{deprecated}", image.id))
 }

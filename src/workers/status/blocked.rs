@@ -4,18 +4,12 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    aws::{
-        self,
-        advice::{self, Remedy},
-    },
+    aws::{self, advice},
     condition::{ConditionType, Reason, Truth, Verdict},
     ids::InstanceId,
     workers::{
-        launch_spec::{
-            Resolved,
-            resolve::{Unresolved, Why},
-        },
-        observe::observed::Zones,
+        launch_spec::{Resolved, resolve::Unresolved, resolve::Why},
+        observe::Zones,
         parameters::Problem,
         plan::Blocker,
         status::conditions,
@@ -93,9 +87,9 @@ impl Blocked<'_> {
 
     /// The error, and what to do about it.
     fn advised(&self, error: &aws::Error) -> String {
-        let Remedy { denied, not_found, invalid } = Remedy::of_launch(error);
+        let advice::Remedy { denied, not_found, invalid } = advice::Remedy::of_launch(error);
         let change = |what: String| what + self.immutable;
-        let remedy = Remedy { denied, not_found: not_found.map(change), invalid: invalid.map(change) };
+        let remedy = advice::Remedy { denied, not_found: not_found.map(change), invalid: invalid.map(change) };
         format!("{error}{}", advice::advice(error, &remedy))
     }
 

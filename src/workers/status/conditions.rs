@@ -6,7 +6,7 @@ use crate::{
     aws,
     condition::{ConditionType, Reason, Verdict},
     ids::{InstanceId, Uid, list},
-    workers::{observe::instances::ObservedInstances, plan::pools::Pool},
+    workers::{observe::ObservedInstances, plan::Pool},
 };
 
 /// How many ids or pools a message names.
@@ -29,7 +29,7 @@ pub fn capacity(unavailable: &BTreeMap<Pool, aws::Error>, is_exhausted: bool, ad
     if is_exhausted {
         verdict(false, Reason::NoCapacity, format!("EC2 has no capacity for {named}; {advice}"))
     } else if unavailable.is_empty() {
-        verdict(true, Reason::CapacityFound, "EC2 refused no launch for lack of capacity".into())
+        verdict(true, Reason::CapacityFound, "EC2 rejected no launch for insufficient capacity".into())
     } else {
         verdict(true, Reason::CapacityFound, format!("EC2 has no capacity for {named}; other pools are used"))
     }
@@ -57,7 +57,7 @@ pub fn orphans(
     }
     if let Some((uid, ids)) = by_uid.into_iter().next() {
         let message = format!(
-            "{} run for an earlier {kind} of this name with uid {uid}, so no worker is launched beside them; {}",
+            "{} run for an earlier {kind} of this name with uid {uid}, so no worker is launched while they run; {}",
             list(ids.into_iter(), NAMED),
             advice(uid)
         );
@@ -68,7 +68,7 @@ pub fn orphans(
             "{} carry the tags of this {object} but were not launched by it: they are neither counted nor changed",
             list(instances.foreign.iter(), NAMED)
         );
-        return verdict(true, Reason::StrangersFound, message);
+        return verdict(true, Reason::ForeignInstancesFound, message);
     }
     verdict(false, Reason::NoOrphans, format!("all instances with the name of this {object} are its own"))
 }

@@ -12,3 +12,8 @@ pub const LISTS: &[StatusList] = &[
     StatusList::keyed("terminations", "reason"),
     StatusList::keyed("hashes", "name"),
 ];
+
+/// A count as a status stores it.
+pub fn whole(count: impl TryInto<i32>) -> i32 {
+    count.try_into().unwrap_or(i32::MAX)
+}

@@ -35,7 +35,7 @@ async fn change_account(scene: &Scene, change: Value) {
 }
 
 #[tokio::test]
-async fn a_missing_account_is_waited_for_and_then_used_at_once() {
+async fn a_missing_account_is_used_as_soon_as_it_exists() {
     let scene = Scene::without_account(SandboxConfig::default()).await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;
@@ -53,7 +53,7 @@ async fn a_missing_account_is_waited_for_and_then_used_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_granted_is_refused_with_the_line_to_add_and_works_once_it_is_added() {
+async fn a_missing_grant_is_reported_with_the_line_to_add_and_works_once_it_is_added() {
     let scene = Scene::without_account(SandboxConfig::default()).await;
     let _controller = scene.start().await;
     let other = json!({"namespaces": {"names": ["elsewhere"]}, "kinds": ["*"]});
@@ -80,7 +80,7 @@ async fn what_is_not_granted_is_refused_with_the_line_to_add_and_works_once_it_i
 }
 
 #[tokio::test]
-async fn an_account_that_proves_nothing_is_never_used() {
+async fn an_account_whose_identity_is_not_verified_is_never_used() {
     let scene = Scene::without_account(SandboxConfig::default()).await;
     let role = "arn:aws:iam::222222222222:role/nobody";
     scene.create_account(json!({"roleARN": role, "regions": [REGION], "grants": [scene.full_grant()]})).await;
@@ -92,7 +92,7 @@ async fn an_account_that_proves_nothing_is_never_used() {
 }
 
 #[tokio::test]
-async fn each_namespace_acts_in_a_role_session_of_its_own() {
+async fn each_namespace_has_its_own_role_session() {
     let scene = Scene::without_account(SandboxConfig::default()).await;
     let role = RoleSpec {
         allowed_principals: vec![scene.account.to_string()],
@@ -115,7 +115,7 @@ async fn each_namespace_acts_in_a_role_session_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_account_that_leads_elsewhere_later_is_not_followed() {
+async fn an_account_whose_identity_moves_to_another_aws_account_is_not_used() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
@@ -170,7 +170,7 @@ async fn an_account_is_kept_while_a_fleet_needs_it() {
 }
 
 #[tokio::test]
-async fn a_fleet_whose_account_is_lost_is_kept_until_it_is_let_go() {
+async fn a_fleet_without_an_account_is_kept_until_it_is_orphaned() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;
@@ -191,7 +191,7 @@ async fn a_fleet_whose_account_is_lost_is_kept_until_it_is_let_go() {
 }
 
 #[tokio::test]
-async fn an_account_that_was_let_go_by_annotation_is_used_no_more() {
+async fn an_account_released_by_annotation_is_no_longer_used() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
@@ -201,21 +201,21 @@ async fn an_account_that_was_let_go_by_annotation_is_used_no_more() {
     accounts.delete(&scene.namespace, &DeleteParams::default()).await.unwrap();
     stalled(&scene, "AwsAccountNotFound").await;
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
-    looked_at(&scene).await;
+    reconciled_once(&scene).await;
     assert_eq!(live(&scene).len(), 1);
 }
 
 /// Waits until the current spec of the fleet has been reconciled.
-async fn looked_at(scene: &Scene) {
+async fn reconciled_once(scene: &Scene) {
     scene
-        .wait::<WorkerFleet>("web", "the new spec looked at", |fleet| {
+        .wait::<WorkerFleet>("web", "the new spec reconciled", |fleet| {
             status(fleet).common.observed_generation == fleet.metadata.generation
         })
         .await;
 }
 
 #[tokio::test]
-async fn a_grant_that_is_taken_back_ends_at_once_though_sts_does_not_answer() {
+async fn a_removed_grant_takes_effect_immediately_even_if_sts_does_not_respond() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
@@ -225,6 +225,6 @@ async fn a_grant_that_is_taken_back_ends_at_once_though_sts_does_not_answer() {
     change_account(&scene, json!({"spec": {"grants": []}})).await;
     stalled(&scene, "NotGranted").await;
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
-    looked_at(&scene).await;
+    reconciled_once(&scene).await;
     assert_eq!(live(&scene).len(), 1);
 }

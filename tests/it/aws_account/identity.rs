@@ -12,7 +12,7 @@ use super::{is, message, wait};
 use crate::support::scene::{self, REGION, Scene};
 
 #[tokio::test]
-async fn an_account_without_a_role_is_the_controllers_own() {
+async fn an_account_without_a_role_uses_the_controllers_identity() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let account = wait(&scene, "Ready", |a| is(a, "Ready", "True", "IdentityVerified")).await;
@@ -21,7 +21,7 @@ async fn an_account_without_a_role_is_the_controllers_own() {
 }
 
 #[tokio::test]
-async fn a_role_is_taken_on_with_its_external_id_and_a_wrong_one_is_refused_with_what_to_mend() {
+async fn a_role_is_assumed_with_its_external_id_and_a_wrong_one_is_reported_with_the_fix() {
     let scene = Scene::without_account(SandboxConfig::default()).await;
     let role = RoleSpec {
         external_id: Some("right".into()),
@@ -49,7 +49,7 @@ async fn a_role_is_taken_on_with_its_external_id_and_a_wrong_one_is_refused_with
 }
 
 #[tokio::test]
-async fn a_role_that_does_not_exist_is_refused() {
+async fn a_role_that_does_not_exist_is_rejected() {
     let scene = Scene::without_account(SandboxConfig::default()).await;
     scene.create_account(json!({"roleARN": "arn:aws:iam::222222222222:role/nobody", "regions": [REGION]})).await;
     let _controller = scene.start().await;
@@ -57,7 +57,7 @@ async fn a_role_that_does_not_exist_is_refused() {
 }
 
 #[tokio::test]
-async fn a_role_can_be_added_and_taken_back_but_not_one_of_another_account() {
+async fn a_role_can_be_added_and_removed_but_not_one_of_another_account() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     wait(&scene, "Ready", |a| is(a, "Ready", "True", "IdentityVerified")).await;
@@ -77,7 +77,7 @@ async fn a_role_can_be_added_and_taken_back_but_not_one_of_another_account() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_at_rest() {
+async fn an_idle_account_causes_no_writes() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let before = wait(&scene, "Ready", |a| is(a, "Ready", "True", "IdentityVerified")).await;
@@ -89,7 +89,7 @@ async fn nothing_is_written_at_rest() {
 }
 
 #[tokio::test]
-async fn a_request_to_look_now_is_echoed() {
+async fn a_requested_reconcile_is_acknowledged_in_the_status() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     wait(&scene, "Ready", |a| is(a, "Ready", "True", "IdentityVerified")).await;
@@ -103,7 +103,7 @@ async fn a_request_to_look_now_is_echoed() {
 }
 
 #[tokio::test]
-async fn a_suspended_account_says_so_and_an_unused_one_goes() {
+async fn a_suspended_account_has_a_condition_and_an_unused_one_can_be_deleted() {
     let scene = Scene::without_account(SandboxConfig::default()).await;
     scene.create_account(json!({"regions": [REGION], "suspend": true})).await;
     let _controller = scene.start().await;
@@ -117,7 +117,7 @@ async fn a_suspended_account_says_so_and_an_unused_one_goes() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_revoked_show_and_recover() {
+async fn revoked_credentials_are_reported_and_recover() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     wait(&scene, "Ready", |a| is(a, "Ready", "True", "IdentityVerified")).await;

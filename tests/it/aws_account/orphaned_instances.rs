@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn machines_whose_owner_is_gone_are_reported_and_left_alone() {
+async fn instances_without_an_owner_are_reported_and_not_changed() {
     let scene = Scene::new().await;
     let controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
@@ -28,11 +28,11 @@ async fn machines_whose_owner_is_gone_are_reported_and_left_alone() {
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
     scene.wait_gone::<WorkerFleet>("web").await;
     let accounts = Api::<AwsAccount>::all(scene.kube.clone());
-    let look = async |at: &str| {
-        let look = json!({"metadata": {"annotations": {"muster.dev/requested-at": at}}});
-        accounts.patch(&scene.namespace, &PatchParams::default(), &Patch::Merge(look)).await.unwrap();
+    let reconcile = async |at: &str| {
+        let annotations = json!({"metadata": {"annotations": {"muster.dev/requested-at": at}}});
+        accounts.patch(&scene.namespace, &PatchParams::default(), &Patch::Merge(annotations)).await.unwrap();
     };
-    look("now").await;
+    reconcile("now").await;
     let told = wait(&scene, "the instance", |a| is(a, "OrphansFound", "True", "OrphansFound")).await;
     let told = message(&told, "OrphansFound");
     assert!(told.contains(&format!("{left} in {REGION} (of {path} with uid ")) && !told.contains("/other"), "{told}");
@@ -48,7 +48,7 @@ async fn machines_whose_owner_is_gone_are_reported_and_left_alone() {
 }
 
 #[tokio::test]
-async fn machines_of_an_object_that_was_torn_away_are_found_after_a_start_and_taken_over_as_it_is_advised() {
+async fn instances_of_a_removed_object_are_found_after_a_start_and_can_be_adopted() {
     let scene = Scene::new().await;
     let controller = scene.start().await;
     let uid = scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await.uid().unwrap();

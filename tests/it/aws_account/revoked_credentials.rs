@@ -18,9 +18,9 @@ const ROLE: &str = "muster";
 async fn account(scene: &Scene, name: &str, id: &str) -> AccountId {
     let id: AccountId = id.parse().unwrap();
     let role = RoleSpec { allowed_principals: vec![scene.account.to_string()], ..RoleSpec::new(&id, ROLE) };
-    let wish = json!({"roleARN": role.arn(), "regions": [REGION], "grants": [scene.full_grant()]});
+    let desired = json!({"roleARN": role.arn(), "regions": [REGION], "grants": [scene.full_grant()]});
     scene.sandbox.put_role(role);
-    scene.create_account_named(&reference(scene, name), wish).await;
+    scene.create_account_named(&reference(scene, name), desired).await;
     id
 }
 
@@ -41,7 +41,7 @@ fn in_state(scene: &Scene, id: &AccountId, state: InstanceState) -> Vec<Instance
 }
 
 #[tokio::test]
-async fn credentials_revoked_during_a_deletion_keep_the_object_with_the_reason_and_nobody_else() {
+async fn credentials_revoked_during_a_deletion_block_only_that_object() {
     // The deletion waits for instances that shut down slowly.
     let lifecycle = Lifecycle { shutting_down: Duration::from_secs(3600), ..Lifecycle::default() };
     let config = SandboxConfig { lifecycle, throttling: false, ..SandboxConfig::default() };

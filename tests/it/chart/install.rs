@@ -18,7 +18,7 @@ async fn exists(kube: &KubeApi, arguments: &[&str]) -> bool {
 }
 
 #[tokio::test]
-async fn objects_outlive_the_release_unless_crds_are_not_kept() {
+async fn objects_survive_uninstalling_unless_the_crds_are_not_kept() {
     let kube = KubeApi::start().await.expect("an API server");
     let chart = chart();
     let place = ["--namespace", "muster-system"];
@@ -69,7 +69,7 @@ async fn objects_outlive_the_release_unless_crds_are_not_kept() {
 }
 
 #[tokio::test]
-async fn it_is_packaged_with_the_crds() {
+async fn the_chart_package_contains_the_crds() {
     let kube = KubeApi::shared().await;
     let folder = tempfile::tempdir().expect("a folder");
     let destination = folder.path().to_str().expect("a path");

@@ -3,7 +3,7 @@
 use super::template;
 
 #[tokio::test]
-async fn bad_values_are_refused_with_what_is_wrong() {
+async fn invalid_values_are_rejected_with_the_problem() {
     for (settings, reason) in [
         (&[][..], "clusterName is required: name this cluster, for example --set clusterName=prod"),
         (&["clusterName=my cluster"], "at '/clusterName': 'my cluster' does not match pattern"),

@@ -26,7 +26,7 @@ fn config(documents: &[Value]) -> Config {
 }
 
 #[tokio::test]
-async fn by_default_two_replicas_share_a_lease_and_look_after_all_namespaces() {
+async fn by_default_two_replicas_share_a_lease_and_watch_all_namespaces() {
     let documents = template(&["clusterName=prod"]).await.expect("manifests");
     let mut kinds: Vec<_> = documents.iter().map(|d| d["kind"].as_str().expect("a kind")).collect();
     kinds.sort_unstable();
@@ -94,7 +94,7 @@ async fn values_reach_the_controller() {
 }
 
 #[tokio::test]
-async fn what_places_and_marks_pods_reaches_them() {
+async fn pod_settings_are_applied_to_the_pods() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let documents = template(&[
         "clusterName=prod",
@@ -136,7 +136,7 @@ async fn what_places_and_marks_pods_reaches_them() {
 }
 
 #[tokio::test]
-async fn crds_are_those_of_the_types_and_stay_when_the_release_goes() {
+async fn crds_match_the_types_and_are_kept_when_the_release_is_uninstalled() {
     let documents = template(&["clusterName=prod"]).await.expect("manifests");
     let rendered = of_kind(&documents, "CustomResourceDefinition");
     for (crd, (name, text)) in rendered.iter().zip(muster::crd::schema::render(&muster::kinds::crds()).expect("YAML")) {
@@ -154,7 +154,7 @@ async fn crds_are_those_of_the_types_and_stay_when_the_release_goes() {
 }
 
 #[tokio::test]
-async fn without_a_lease_one_replica_is_replaced_only_after_it_ended() {
+async fn without_a_lease_the_old_replica_ends_before_the_new_one_starts() {
     let documents = template(&["clusterName=prod", "leaderElection.enabled=false", "replicaCount=1"]).await;
     let documents = documents.expect("manifests");
     assert_eq!(config(&documents).lease, None);
@@ -163,7 +163,7 @@ async fn without_a_lease_one_replica_is_replaced_only_after_it_ended() {
 }
 
 #[tokio::test]
-async fn a_list_of_namespaces_gets_a_role_in_each_and_little_cluster_wide() {
+async fn a_list_of_namespaces_has_a_role_in_each_and_few_cluster_wide_permissions() {
     let documents = template(&["clusterName=prod", "watchNamespaces={ml,default}"]).await.expect("manifests");
     let roles: Vec<_> = of_kind(&documents, "Role").iter().map(|role| role["metadata"]["namespace"].clone()).collect();
     assert_eq!(roles, ["ml", "default", "muster-system"]);
@@ -176,7 +176,7 @@ async fn a_list_of_namespaces_gets_a_role_in_each_and_little_cluster_wide() {
 }
 
 #[tokio::test]
-async fn rights_and_account_can_be_brought_along() {
+async fn rbac_and_the_service_account_can_be_supplied_by_the_user() {
     let documents = template(&["clusterName=prod", "rbac.create=false"]).await.expect("manifests");
     for kind in ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"] {
         assert!(of_kind(&documents, kind).is_empty(), "{kind}");
@@ -195,7 +195,7 @@ async fn rights_and_account_can_be_brought_along() {
 }
 
 #[tokio::test]
-async fn its_pods_are_allowed_where_only_restricted_ones_are() {
+async fn pods_meet_the_restricted_pod_security_standard() {
     let kube = KubeApi::shared().await;
     let namespace = kube.namespace().await.expect("a namespace");
     let enforce = "pod-security.kubernetes.io/enforce=restricted";

@@ -87,7 +87,7 @@ async fn all(client: &Client, namespace: &str, resources: &BTreeSet<(String, Str
 }
 
 #[tokio::test]
-async fn a_release_for_one_namespace_may_do_what_it_must_there_and_next_to_nothing_elsewhere() {
+async fn a_release_for_one_namespace_has_almost_no_permissions_elsewhere() {
     let kube = KubeApi::shared().await;
     let namespace = kube.namespace().await.expect("a namespace");
     let config = identity_in(&namespace).await;
@@ -117,7 +117,7 @@ async fn a_release_for_one_namespace_may_do_what_it_must_there_and_next_to_nothi
 }
 
 #[tokio::test]
-async fn a_release_for_all_namespaces_may_do_the_same_in_each() {
+async fn a_release_for_all_namespaces_has_the_same_permissions_in_each() {
     let kube = KubeApi::shared().await;
     let client = Client::try_from(identity().await).expect("a client");
     let anywhere = kube.namespace().await.expect("a namespace");
@@ -125,7 +125,7 @@ async fn a_release_for_all_namespaces_may_do_the_same_in_each() {
 }
 
 #[tokio::test]
-async fn no_rule_has_a_wildcard() {
+async fn no_rbac_rule_has_a_wildcard() {
     let documents = super::template(&["clusterName=prod", "watchNamespaces={ml}"]).await.expect("manifests");
     let roles = documents.iter().filter(|d| matches!(d["kind"].as_str(), Some("Role" | "ClusterRole")));
     let rules: Vec<&Value> = roles.flat_map(|role| role["rules"].as_array().expect("rules")).collect();

@@ -73,7 +73,7 @@ fn remembering(client: Client, taken: Arc<Mutex<BTreeSet<Right>>>) -> Client {
 }
 
 #[tokio::test]
-async fn a_controller_takes_every_right_that_the_chart_gives() {
+async fn a_controller_uses_every_permission_that_the_chart_grants() {
     let scene = Scene::new().await;
     scene.sandbox.s3().ensure_bucket(scene.account.as_str(), REGION, "reports").expect("a bucket");
     let taken = Arc::new(Mutex::new(BTreeSet::new()));

@@ -13,7 +13,7 @@ use muster::{
 use serde_json::json;
 
 use crate::support::{
-    crash::{self, WORKERS, assert_converged, laggard, start_with},
+    crash::{self, WORKERS, assert_converged, lagging_ec2, start_with},
     fleet::{live, spec, status},
     scene::Scene,
     tap::{Moment, Point, Tap},
@@ -35,9 +35,9 @@ fn config(scene: &Scene, pod: &str) -> Config {
 }
 
 /// The leader stops in the middle of its launches, without releasing its lease, and the standby continues.
-async fn a_standby_goes_on(leader_ahead: SignedDuration, standby_ahead: SignedDuration) {
+async fn standby_continues(leader_ahead: SignedDuration, standby_ahead: SignedDuration) {
     let case = format!("clocks ahead by {leader_ahead} and {standby_ahead}");
-    let scene = Scene::with(laggard()).await;
+    let scene = Scene::with(lagging_ec2()).await;
     let launch = Point { operation: "RunInstances".into(), ordinal: 2 };
     let leading = Tap::stopping(launch, Moment::After).with_clock_ahead(leader_ahead);
     let leader = start_with(config(&scene, "a"), &scene, &leading).await;
@@ -62,8 +62,8 @@ async fn a_standby_goes_on(leader_ahead: SignedDuration, standby_ahead: SignedDu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_standby_with_another_time_goes_on_where_the_leader_stopped_and_does_nothing_twice() {
+async fn a_standby_with_a_different_clock_continues_and_repeats_no_launch() {
     let none = SignedDuration::ZERO;
     let cases = [(OFF, none), (-OFF, none), (none, OFF), (none, -OFF)];
-    future::join_all(cases.map(|(leader, standby)| a_standby_goes_on(leader, standby).boxed_local())).await;
+    future::join_all(cases.map(|(leader, standby)| standby_continues(leader, standby).boxed_local())).await;
 }

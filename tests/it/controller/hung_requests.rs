@@ -8,7 +8,7 @@ use muster_sandbox::CallQuery;
 use serde_json::json;
 
 use crate::support::{
-    crash::{self, WORKERS, assert_converged, laggard, start_with},
+    crash::{self, WORKERS, assert_converged, lagging_ec2, start_with},
     fleet::{events, spec},
     scene::Scene,
     tap::{Moment, Point, Tap},
@@ -36,7 +36,7 @@ fn config(scene: &Scene) -> Config {
 /// The first call of `operation` hangs forever, before it arrives or before its response does.
 async fn run(operation: &str, moment: Moment) {
     let case = format!("{operation} hangs {moment:?} it is carried out");
-    let scene = Scene::with(laggard()).await;
+    let scene = Scene::with(lagging_ec2()).await;
     let tap = Tap::pausing(Point { operation: operation.into(), ordinal: 1 }, moment);
     let _controller = start_with(config(&scene), &scene, &tap).await;
     scene.create::<WorkerFleet>("web", spec(&scene, WORKERS, json!({}))).await;
@@ -67,7 +67,7 @@ async fn run(operation: &str, moment: Moment) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_is_never_answered_is_given_up_in_its_time_and_the_fleet_converges() {
+async fn a_call_without_a_response_times_out_and_the_fleet_converges() {
     let runs = CALLS.iter().flat_map(|operation| {
         let moments: &[Moment] =
             if operation.starts_with("Describe") { &[Moment::Before] } else { &[Moment::Before, Moment::After] };

@@ -7,7 +7,7 @@ use super::ready;
 use crate::support::scene::{self, Controller, Scene};
 
 #[tokio::test]
-async fn a_standby_takes_over_when_the_leader_dies() {
+async fn a_standby_becomes_leader_when_the_leader_is_killed() {
     let scene = Scene::new().await;
     let lease = LeaseName { namespace: scene.namespace.clone(), name: "muster".into() };
     let config =
@@ -24,7 +24,7 @@ async fn a_standby_takes_over_when_the_leader_dies() {
 }
 
 #[tokio::test]
-async fn a_controller_ends_when_told_and_when_its_lease_is_taken() {
+async fn a_controller_stops_on_a_signal_and_when_its_lease_is_taken() {
     let scene = Scene::new().await;
     let lease = LeaseName { namespace: scene.namespace.clone(), name: "muster".into() };
     let config =

@@ -46,7 +46,7 @@ async fn leads(candidate: &Candidate) {
 }
 
 #[tokio::test]
-async fn one_leads_and_the_next_takes_over_only_after_a_full_lease() {
+async fn a_standby_acquires_the_lease_only_after_a_full_lease_duration() {
     let namespace = KubeApi::shared().await.namespace().await.unwrap();
     let first = candidate(&namespace, "a", timings()).await;
     leads(&first).await;
@@ -60,7 +60,7 @@ async fn one_leads_and_the_next_takes_over_only_after_a_full_lease() {
 }
 
 #[tokio::test]
-async fn a_leader_that_stops_hands_over_at_once() {
+async fn a_leader_that_stops_releases_the_lease_immediately() {
     let namespace = KubeApi::shared().await.namespace().await.unwrap();
     let patient = Timings { lease: Duration::from_secs(40), ..timings() };
     let quick = Timings { lease: Duration::from_secs(3), ..timings() };
@@ -77,7 +77,7 @@ async fn a_leader_that_stops_hands_over_at_once() {
 }
 
 #[tokio::test]
-async fn a_leader_whose_lease_was_taken_says_so() {
+async fn a_leader_whose_lease_was_taken_returns_an_error() {
     let namespace = KubeApi::shared().await.namespace().await.unwrap();
     let first = candidate(&namespace, "a", timings()).await;
     leads(&first).await;
@@ -91,7 +91,7 @@ async fn a_leader_whose_lease_was_taken_says_so() {
 }
 
 /// The first candidate renews its lease for two lease durations and then stops. Their clocks are ahead by these offsets.
-async fn one_of_two_clocks_is_off(first_ahead: SignedDuration, second_ahead: SignedDuration) {
+async fn with_clock_offsets(first_ahead: SignedDuration, second_ahead: SignedDuration) {
     let case = format!("{first_ahead} and {second_ahead}");
     let api = KubeApi::shared().await;
     let namespace = api.namespace().await.unwrap();
@@ -119,8 +119,8 @@ async fn one_of_two_clocks_is_off(first_ahead: SignedDuration, second_ahead: Sig
 }
 
 #[tokio::test]
-async fn clocks_that_differ_make_nobody_lead_early_and_keep_nobody_from_it() {
+async fn different_clocks_neither_advance_nor_prevent_leadership() {
     let none = SignedDuration::ZERO;
     let cases = [(OFF, none), (-OFF, none), (none, OFF), (none, -OFF)];
-    future::join_all(cases.map(|(first, second)| one_of_two_clocks_is_off(first, second).boxed_local())).await;
+    future::join_all(cases.map(|(first, second)| with_clock_offsets(first, second).boxed_local())).await;
 }

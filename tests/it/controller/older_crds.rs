@@ -7,7 +7,7 @@ use muster_sandbox::CallQuery;
 use serde_json::json;
 
 use crate::support::{
-    crash::{laggard, start},
+    crash::{lagging_ec2, start},
     fleet::{ever, ids, launches, live, ready, spec, wait_settled, with},
     job::{self, Deed, Workers, is},
     scene::{Namespaced, Scene, condition},
@@ -21,17 +21,17 @@ async fn attempts(tap: &Tap, record: &str) {
     tap.until(|points| count(points) >= before + 2).await;
 }
 
-async fn look_again<K: Namespaced>(scene: &Scene, name: &str, look: u32) {
-    let annotation = json!({"muster.dev/requested-at": look.to_string()});
+async fn request_reconcile<K: Namespaced>(scene: &Scene, name: &str, request: u32) {
+    let annotation = json!({"muster.dev/requested-at": request.to_string()});
     scene.change::<K>(name, json!({"metadata": {"annotations": annotation}})).await;
 }
 
-fn says(message: &str, kind: &str) -> bool {
+fn names_crd(message: &str, kind: &str) -> bool {
     message.contains("no AWS call was made") && message.contains(&format!("the CRD of {kind} is of another version"))
 }
 
 async fn fleet_without(path: &'static str) {
-    let scene = Scene::with(laggard()).await;
+    let scene = Scene::with(lagging_ec2()).await;
     let tap = Tap::new();
     tap.prune(Some(path));
     let _controller = start(&scene, &tap).await;
@@ -39,18 +39,18 @@ async fn fleet_without(path: &'static str) {
     scene.create::<WorkerFleet>("web", with(spec(&scene, 0, json!({})), roles)).await;
     let told = |fleet: &WorkerFleet| {
         let (truth, _, message) = ready(fleet).unwrap_or_default();
-        truth == "False" && says(&message, "WorkerFleet")
+        truth == "False" && names_crd(&message, "WorkerFleet")
     };
     scene.wait::<WorkerFleet>("web", &format!("{path}: told what to apply"), told).await;
     // Nor when it reconciles again and reads the incomplete record.
-    for look in 1..=3 {
-        look_again::<WorkerFleet>(&scene, "web", look).await;
+    for request in 1..=3 {
+        request_reconcile::<WorkerFleet>(&scene, "web", request).await;
         attempts(&tap, "PUT workerfleets/status").await;
     }
     assert_eq!((launches(&scene), ever(&scene)), (0, 0), "{path}");
 
     tap.prune(None);
-    look_again::<WorkerFleet>(&scene, "web", 4).await;
+    request_reconcile::<WorkerFleet>(&scene, "web", 4).await;
     // `replicas` counts the main role only.
     wait_settled(&scene, "web", 0).await;
     assert_eq!(ever(&scene), 1, "{path}");
@@ -58,14 +58,14 @@ async fn fleet_without(path: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_launch_that_is_not_wholly_on_record_is_never_made() {
+async fn a_launch_that_is_not_recorded_completely_is_never_sent() {
     let paths = ["launches", "launches/role", "provisioned/existing"];
     future::join_all(paths.map(|path| fleet_without(path).boxed_local())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn victims_that_are_not_on_record_are_never_ended() {
-    let scene = Scene::with(laggard()).await;
+async fn victims_that_are_not_recorded_are_never_terminated() {
+    let scene = Scene::with(lagging_ec2()).await;
     let tap = Tap::new();
     let _controller = start(&scene, &tap).await;
     scene.create::<WorkerFleet>("web", spec(&scene, 3, json!({}))).await;
@@ -73,19 +73,19 @@ async fn victims_that_are_not_on_record_are_never_ended() {
     let workers = ids(&live(&scene));
     tap.prune(Some("terminations"));
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 1}})).await;
-    let told = |fleet: &WorkerFleet| ready(fleet).is_some_and(|(_, _, message)| says(&message, "WorkerFleet"));
+    let told = |fleet: &WorkerFleet| ready(fleet).is_some_and(|(_, _, message)| names_crd(&message, "WorkerFleet"));
     scene.wait::<WorkerFleet>("web", "told what to apply", told).await;
     assert_eq!(scene.sandbox.calls(&CallQuery::operation("ec2", "TerminateInstances")), []);
     assert_eq!(ids(&live(&scene)), workers);
     tap.prune(None);
-    look_again::<WorkerFleet>(&scene, "web", 1).await;
+    request_reconcile::<WorkerFleet>(&scene, "web", 1).await;
     wait_settled(&scene, "web", 1).await;
     assert_eq!(ever(&scene), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_whose_indexes_are_not_on_record_runs_none_of_them() {
-    let scene = Scene::with(laggard()).await;
+async fn a_job_whose_indexes_are_not_recorded_launches_none_of_them() {
+    let scene = Scene::with(lagging_ec2()).await;
     let _workers = Workers::start(&scene, |_, _| Deed::Exits(0));
     let tap = Tap::new();
     tap.prune(Some("launches/indexes"));
@@ -93,23 +93,23 @@ async fn a_job_whose_indexes_are_not_on_record_runs_none_of_them() {
     scene.create::<WorkerJob>("work", job::spec(&scene, 3, 3, json!({}))).await;
     let told = |job: &WorkerJob| {
         let ready = condition(&job::status(job).common.conditions, "Ready").unwrap_or_default();
-        says(&ready.2, "WorkerJob")
+        names_crd(&ready.2, "WorkerJob")
     };
     scene.wait::<WorkerJob>("work", "told what to apply", told).await;
-    for look in 1..=3 {
-        look_again::<WorkerJob>(&scene, "work", look).await;
+    for request in 1..=3 {
+        request_reconcile::<WorkerJob>(&scene, "work", request).await;
         attempts(&tap, "PUT workerjobs/status").await;
     }
     assert_eq!((launches(&scene), ever(&scene)), (0, 0));
     tap.prune(None);
-    look_again::<WorkerJob>(&scene, "work", 4).await;
+    request_reconcile::<WorkerJob>(&scene, "work", 4).await;
     scene.wait::<WorkerJob>("work", "complete", |job| is(job, "Complete", "True", "CompletionsReached")).await;
     assert_eq!(job::launched(&scene), [(0, 1), (1, 1), (2, 1)].into());
 }
 
 /// Kills the controller when it has recorded the first launch of an object that is no longer suspended. An older CRD pruned
 /// what is at `path` from the record.
-async fn dies_of_a_record_without<K: Namespaced>(
+async fn killed_with_a_record_without<K: Namespaced>(
     scene: &Scene,
     (name, record): (&str, &str),
     (path, whole): (&'static str, &str),
@@ -135,12 +135,12 @@ async fn dies_of_a_record_without<K: Namespaced>(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_launch_of_a_role_whose_record_was_cut_short_is_not_repeated_by_another_controller() {
-    let scene = Scene::with(laggard()).await;
+async fn a_launch_of_a_role_with_a_pruned_record_is_not_repeated_by_another_controller() {
+    let scene = Scene::with(lagging_ec2()).await;
     let roles = json!({"suspend": true, "roles": [{"name": "leader", "replicas": 1}]});
     scene.create::<WorkerFleet>("web", with(spec(&scene, 0, json!({})), roles)).await;
     let record = ("web", "PUT workerfleets/status");
-    dies_of_a_record_without::<WorkerFleet>(&scene, record, ("launches/role", "leader")).await;
+    killed_with_a_record_without::<WorkerFleet>(&scene, record, ("launches/role", "leader")).await;
     let _successor = start(&scene, &Tap::new()).await;
     wait_settled(&scene, "web", 0).await;
     assert_eq!(ever(&scene), 1);
@@ -148,12 +148,12 @@ async fn a_launch_of_a_role_whose_record_was_cut_short_is_not_repeated_by_anothe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_launch_of_indexes_whose_record_was_cut_short_is_not_repeated_by_another_controller() {
-    let scene = Scene::with(laggard()).await;
+async fn a_launch_of_indexes_with_a_pruned_record_is_not_repeated_by_another_controller() {
+    let scene = Scene::with(lagging_ec2()).await;
     let _workers = Workers::start(&scene, |_, _| Deed::Exits(0));
     scene.create::<WorkerJob>("work", job::spec(&scene, 3, 3, json!({"suspend": true}))).await;
     let record = ("work", "PUT workerjobs/status");
-    dies_of_a_record_without::<WorkerJob>(&scene, record, ("launches/indexes", "0-2")).await;
+    killed_with_a_record_without::<WorkerJob>(&scene, record, ("launches/indexes", "0-2")).await;
     let _successor = start(&scene, &Tap::new()).await;
     scene.wait::<WorkerJob>("work", "complete", |job| is(job, "Complete", "True", "CompletionsReached")).await;
     assert_eq!(job::launched(&scene), [(0, 1), (1, 1), (2, 1)].into());

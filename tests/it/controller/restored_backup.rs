@@ -16,10 +16,10 @@ use muster::{
 use serde_json::json;
 
 use crate::support::{
-    crash::{self, assert_at_rest, laggard, start_with},
+    crash::{self, assert_at_rest, lagging_ec2, start_with},
     fleet::{ever, ids, live, ready, settled, spec, status, wait_settled},
     scene::{Controller, Scene, condition},
-    tap::{LOOK, Moment, Point, Tap},
+    tap::{DESCRIBE, Moment, Point, Tap},
 };
 
 const WORKERS: u32 = 3;
@@ -28,7 +28,7 @@ const WORKERS: u32 = 3;
 #[derive(Clone, Copy, Debug)]
 enum Backup {
     /// Before muster reconciled the fleet.
-    Unseen,
+    NotReconciled,
     /// When its launches were recorded and none had been sent.
     Recorded,
     /// When they had been sent and their outcome was not recorded.
@@ -37,7 +37,7 @@ enum Backup {
     Smaller,
 }
 
-const BACKUPS: [Backup; 4] = [Backup::Unseen, Backup::Recorded, Backup::Launched, Backup::Smaller];
+const BACKUPS: [Backup; 4] = [Backup::NotReconciled, Backup::Recorded, Backup::Launched, Backup::Smaller];
 
 impl Backup {
     /// Creates a settled fleet of three workers without a controller, and returns its status at the time of the backup.
@@ -47,13 +47,13 @@ impl Backup {
         scene.create::<WorkerFleet>("web", spec(scene, replicas, json!({}))).await;
         let point = |operation: &str| Point { operation: operation.into(), ordinal: 1 };
         let tap = match self {
-            Self::Unseen | Self::Smaller => Tap::new(),
+            Self::NotReconciled | Self::Smaller => Tap::new(),
             Self::Recorded => Tap::stopping(point("RunInstances"), Moment::Before),
             Self::Launched => Tap::stopping(point("RunInstances"), Moment::After),
         };
         let mut controller = start(scene, &tap).await;
         let backup = match self {
-            Self::Unseen => WorkerFleetStatus::default(),
+            Self::NotReconciled => WorkerFleetStatus::default(),
             Self::Recorded | Self::Launched => {
                 tap.stopped().await;
                 controller.kill().await;
@@ -84,7 +84,7 @@ async fn restore(scene: &Scene, backup: WorkerFleetStatus) {
 
 /// Waits until the fleet has been reconciled, and asserts that it is settled and at rest with exactly these instances.
 async fn assert_unchanged(scene: &Scene, tap: &Tap, instances: &BTreeSet<String>, case: &str) {
-    tap.until(|points| points.iter().any(|point| point.operation == LOOK)).await;
+    tap.until(|points| points.iter().any(|point| point.operation == DESCRIBE)).await;
     let known = |fleet: &WorkerFleet| {
         let listed: BTreeSet<_> = status(fleet).instances.iter().map(|worker| worker.id.to_string()).collect();
         settled(fleet, WORKERS as i32) && &listed == instances
@@ -102,7 +102,7 @@ async fn start(scene: &Scene, tap: &Tap) -> Controller {
 }
 
 async fn is_restored(backup: Backup) {
-    let scene = Scene::with(laggard()).await;
+    let scene = Scene::with(lagging_ec2()).await;
     let older = backup.make(&scene).await;
     let instances = ids(&live(&scene));
     assert_eq!((instances.len(), ever(&scene)), (WORKERS as usize, WORKERS as usize), "{backup:?}");
@@ -115,8 +115,8 @@ async fn is_restored(backup: Backup) {
     assert_unchanged(&scene, &tap, &instances, &format!("{backup:?}, behind its back")).await;
 }
 
-async fn is_made_again(backup: Backup) {
-    let scene = Scene::with(laggard()).await;
+async fn recreate_from_backup(backup: Backup) {
+    let scene = Scene::with(lagging_ec2()).await;
     let older = backup.make(&scene).await;
     let instances = ids(&live(&scene));
     let fleets = scene.api::<WorkerFleet>();
@@ -139,8 +139,8 @@ async fn is_made_again(backup: Backup) {
     scene.wait::<WorkerFleet>("web", &format!("{backup:?}: held back, and the instances are named"), held).await;
     // It continues to describe the recorded instances, which belong to another owner, and does nothing else.
     let held_at = tap.points().len();
-    let looks = |points: &[Point]| points.iter().filter(|point| point.operation == LOOK).count();
-    tap.until(|points| looks(&points[held_at..]) >= 3).await;
+    let sweeps = |points: &[Point]| points.iter().filter(|point| point.operation == DESCRIBE).count();
+    tap.until(|points| sweeps(&points[held_at..]) >= 3).await;
     let mut since = tap.points().split_off(held_at);
     since.retain(|point| !point.is_read() && !point.operation.contains("awsaccounts"));
     assert_eq!(since, [], "{backup:?}");
@@ -148,11 +148,11 @@ async fn is_made_again(backup: Backup) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_launched_beside_machines_that_the_record_does_not_know() {
+async fn no_worker_is_launched_while_unrecorded_instances_run() {
     future::join_all(BACKUPS.map(|backup| is_restored(backup).boxed_local())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn made_again_under_its_name_with_its_old_record_it_launches_nothing_beside_its_machines() {
-    future::join_all(BACKUPS.map(|backup| is_made_again(backup).boxed_local())).await;
+async fn a_recreated_fleet_with_its_old_record_launches_nothing_while_its_instances_run() {
+    future::join_all(BACKUPS.map(|backup| recreate_from_backup(backup).boxed_local())).await;
 }

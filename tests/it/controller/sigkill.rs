@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use crate::{
     chart,
     support::{
-        crash::laggard,
+        crash::lagging_ec2,
         fleet::{ever, live, spec, wait_settled},
         scene::{PATIENCE, REGION, Scene},
     },
@@ -39,7 +39,7 @@ async fn start(scene: &Scene) -> Child {
 }
 
 /// Kills it while EC2 processes `operation`, which is still carried out.
-async fn kill_in_the_middle(scene: &Scene, operation: &str, moment: Moment) {
+async fn kill_during_call(scene: &Scene, operation: &str, moment: Moment) {
     let fault = scene.sandbox.add_fault(Fault::once("ec2", operation, FaultAction::Hold { moment }));
     let mut program = start(scene).await;
     tokio::time::timeout(PATIENCE, scene.sandbox.wait_for_hits(fault, 1)).await.expect("the call");
@@ -48,7 +48,7 @@ async fn kill_in_the_middle(scene: &Scene, operation: &str, moment: Moment) {
 }
 
 /// Starts and kills it repeatedly; each time it gets a little further.
-async fn kill_at_any_moment(scene: &Scene) {
+async fn kill_at_random_times(scene: &Scene) {
     for life in 1..=6 {
         let mut program = start(scene).await;
         tokio::time::sleep(Duration::from_millis(150) * life).await;
@@ -57,8 +57,8 @@ async fn kill_at_any_moment(scene: &Scene) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_program_may_be_killed_at_any_moment_and_nothing_is_lost_or_doubled() {
-    let scene = Scene::with(laggard()).await;
+async fn killing_the_program_at_any_time_neither_loses_nor_duplicates_instances() {
+    let scene = Scene::with(lagging_ec2()).await;
     scene.create::<WorkerFleet>("web", spec(&scene, 0, json!({}))).await;
     for (replicas, operation, moment, launched) in [
         (5, "RunInstances", Moment::Before, 5),
@@ -68,16 +68,16 @@ async fn the_program_may_be_killed_at_any_moment_and_nothing_is_lost_or_doubled(
     ] {
         let case = format!("killed {moment:?} {operation}");
         scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": replicas}})).await;
-        kill_in_the_middle(&scene, operation, moment).await;
-        kill_at_any_moment(&scene).await;
+        kill_during_call(&scene, operation, moment).await;
+        kill_at_random_times(&scene).await;
         let mut successor = start(&scene).await;
         wait_settled(&scene, "web", replicas).await;
         successor.kill().await.unwrap();
         assert_eq!((live(&scene).len(), ever(&scene)), (replicas as usize, launched), "{case}");
     }
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
-    kill_in_the_middle(&scene, "TerminateInstances", Moment::Before).await;
-    kill_at_any_moment(&scene).await;
+    kill_during_call(&scene, "TerminateInstances", Moment::Before).await;
+    kill_at_random_times(&scene).await;
     let _successor = start(&scene).await;
     scene.wait_gone::<WorkerFleet>("web").await;
     assert_eq!((live(&scene).len(), ever(&scene)), (0, 8));

@@ -4,21 +4,21 @@ use muster::crd::worker_fleet::WorkerFleet;
 use serde_json::json;
 
 use crate::support::{
-    crash::{assert_converged, laggard, start},
+    crash::{assert_converged, lagging_ec2, start},
     fleet::{spec, status, wait_settled},
     scene::Scene,
-    tap::{End, LOOK, Tap},
+    tap::{DESCRIBE, End, Tap},
 };
 
 const FLEETS: &str = "workerfleets";
 
-fn looks(tap: &Tap) -> usize {
-    tap.points().iter().filter(|point| point.operation == LOOK).count()
+fn sweeps(tap: &Tap) -> usize {
+    tap.points().iter().filter(|point| point.operation == DESCRIBE).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_watch_was_dropped_or_expired_what_changed_meanwhile_is_seen() {
-    let scene = Scene::with(laggard()).await;
+async fn changes_during_an_interrupted_or_expired_watch_are_observed() {
+    let scene = Scene::with(lagging_ec2()).await;
     let tap = Tap::new();
     let _controller = start(&scene, &tap).await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
@@ -35,10 +35,10 @@ async fn after_a_watch_was_dropped_or_expired_what_changed_meanwhile_is_seen() {
             tap.forget_before(FLEETS, changed.metadata.resource_version.as_deref().unwrap().parse().unwrap());
         }
         // It continues with the fleet that it knows, without the change.
-        let before = looks(&tap);
-        tap.until(|_| looks(&tap) >= before + 3).await;
-        let unseen = scene.api::<WorkerFleet>().get("web").await.unwrap();
-        assert!(status(&unseen).common.observed_generation < unseen.metadata.generation, "{case}");
+        let before = sweeps(&tap);
+        tap.until(|_| sweeps(&tap) >= before + 3).await;
+        let outdated = scene.api::<WorkerFleet>().get("web").await.unwrap();
+        assert!(status(&outdated).common.observed_generation < outdated.metadata.generation, "{case}");
         tap.set_stale(false);
         assert_converged(&scene, &tap, replicas, replicas as usize, &case).await;
     }

@@ -43,7 +43,7 @@ fn pieces(page: &str) -> Vec<(usize, Value)> {
 }
 
 #[tokio::test]
-async fn all_yaml_of_the_pages_is_accepted() {
+async fn all_yaml_in_the_documentation_is_valid() {
     let kube = installed().await;
     let namespace = kube.namespace().await.expect("a namespace");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -72,7 +72,7 @@ async fn all_yaml_of_the_pages_is_accepted() {
 }
 
 #[test]
-fn links_of_the_pages_lead_somewhere() {
+fn links_in_the_documentation_have_a_target() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let examples = fs::read_dir(root.join("examples")).expect("examples/").map(|entry| entry.expect("an entry").path());
     let folders: Vec<_> = [root.to_owned(), root.join("docs")].into_iter().chain(examples).collect();

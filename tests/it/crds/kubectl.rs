@@ -36,7 +36,7 @@ fn objects(schema: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn the_api_server_has_no_warning_about_them() {
+async fn the_api_server_returns_no_warning_about_the_crds() {
     let kube = installed().await;
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
     let apply =
@@ -45,7 +45,7 @@ async fn the_api_server_has_no_warning_about_them() {
 }
 
 #[tokio::test]
-async fn explain_knows_every_field() {
+async fn kubectl_explain_describes_every_field() {
     let kube = installed().await;
     for kind in kinds() {
         let mut paths = Vec::new();

@@ -82,7 +82,7 @@ async fn offer_new(client: &Client, namespace: &str, manifest: &Value) -> Result
 }
 
 #[test]
-fn the_files_are_what_the_types_say() {
+fn the_generated_files_match_the_types() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifests = muster::crd::schema::render(&muster::kinds::crds()).expect("YAML");
     let pages = muster::crd::schema::reference(&muster::kinds::crds()).expect("Markdown");

@@ -9,11 +9,13 @@ use muster::crd::fleet_report::FleetReport;
 use muster_sandbox::CallQuery;
 use serde_json::{Value, json};
 
-use super::{bucket, calls, collected, counts, events, fill, look, put, says, spec, status, versions, wait, with};
+use super::{
+    bucket, calls, collect_now, collected, condition_of, counts, events, fill, put, spec, status, versions, wait, with,
+};
 use crate::support::scene::{PATIENCE, Scene};
 
 #[tokio::test]
-async fn a_second_look_at_ten_thousand_reports_makes_ten_lists_and_reads_nothing() {
+async fn a_second_collection_of_ten_thousand_reports_makes_ten_lists_and_no_reads() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     fill(&scene, &prod, 10_000, "1.0.0");
@@ -24,13 +26,13 @@ async fn a_second_look_at_ten_thousand_reports_makes_ten_lists_and_reads_nothing
     assert_eq!((calls(&scene, "ListObjectsV2"), calls(&scene, "GetObject")), (10, 10_000));
 
     scene.sandbox.clear_calls();
-    let second = look(&scene, "prod", "second").await;
+    let second = collect_now(&scene, "prod", "second").await;
     assert_eq!((counts(&second), status(&second).sources[0].fetched), ([10_000, 0, 0, 0, 0, 0], 0));
     assert_eq!((calls(&scene, "ListObjectsV2"), calls(&scene, "GetObject")), (10, 0));
 
     scene.sandbox.clear_calls();
     (0..7).for_each(|n| put(&scene, &prod, n, "1.1.0"));
-    let third = look(&scene, "prod", "third").await;
+    let third = collect_now(&scene, "prod", "third").await;
     assert_eq!(versions(&third), [("app 1.0.0".to_owned(), 9_993), ("app 1.1.0".to_owned(), 7)]);
     assert_eq!((calls(&scene, "ListObjectsV2"), calls(&scene, "GetObject")), (10, 7));
     let size = serde_json::to_vec(&third.status).unwrap().len();
@@ -38,7 +40,7 @@ async fn a_second_look_at_ten_thousand_reports_makes_ten_lists_and_reads_nothing
 }
 
 #[tokio::test]
-async fn at_rest_only_the_heartbeat_is_written() {
+async fn an_unchanged_report_is_written_once_per_interval() {
     let scene = Scene::new().await;
     (0..3).for_each(|n| put(&scene, &bucket(&scene, "blue"), n, "1.0.0"));
     (3..6).for_each(|n| put(&scene, &bucket(&scene, "green"), n, "1.0.0"));
@@ -50,9 +52,9 @@ async fn at_rest_only_the_heartbeat_is_written() {
         let sources = status(r).sources;
         sources.len() == 2 && sources.iter().all(|s| s.fetched == 0 && s.objects == 3)
     };
-    let mut last = wait(&scene, "all", "second look", rested).await;
+    let mut last = wait(&scene, "all", "the second collection", rested).await;
     let told = events(&scene, "all").await;
-    let looks = calls(&scene, "ListObjectsV2");
+    let lists = calls(&scene, "ListObjectsV2");
 
     let params = WatchParams::default().fields("metadata.name=all").timeout(60);
     let api = scene.api::<FleetReport>();
@@ -72,7 +74,7 @@ async fn at_rest_only_the_heartbeat_is_written() {
         (last, seen) = (next, seen + 1);
     }
     // The first of the four collections may have begun before the calls were counted.
-    assert!(calls(&scene, "ListObjectsV2") - looks >= 2 * 3, "each write includes a collection of both sources");
+    assert!(calls(&scene, "ListObjectsV2") - lists >= 2 * 3, "each write includes a collection of both sources");
     assert_eq!(calls(&scene, "GetObject"), 6);
     assert_eq!(events(&scene, "all").await, told);
 }
@@ -88,7 +90,7 @@ fn meaning(report: &FleetReport) -> Value {
 }
 
 #[tokio::test]
-async fn fleet_reports_of_one_place_share_one_look() {
+async fn fleet_reports_of_one_location_share_one_collection() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     (0..3).for_each(|n| put(&scene, &prod, n, "1.0.0"));
@@ -107,37 +109,37 @@ async fn fleet_reports_of_one_place_share_one_look() {
     let three_looks = async || {
         let collected = |r: &FleetReport| status(r).last_collected_time.map(|t| t.0.as_second());
         let first = collected(&wait(&scene, "three", "there", |_| true).await).unwrap();
-        wait(&scene, "three", "three looks", |r| collected(r) >= Some(first + 3)).await;
+        wait(&scene, "three", "three collections", |r| collected(r) >= Some(first + 3)).await;
     };
     three_looks().await;
-    scene.change::<FleetReport>("one", json!({"metadata": {"labels": {"look": "up"}}})).await;
+    scene.change::<FleetReport>("one", json!({"metadata": {"labels": {"changed": "yes"}}})).await;
     three_looks().await;
     assert_eq!(status(&wait(&scene, "one", "there", |_| true).await), quiet);
     assert_eq!(calls(&scene, "GetObject"), 3);
 }
 
 #[tokio::test]
-async fn a_suspended_one_makes_no_calls_and_can_be_deleted() {
+async fn a_suspended_report_makes_no_calls_and_can_be_deleted() {
     let scene = Scene::new().await;
     put(&scene, &bucket(&scene, "prod"), 1, "1.0.0");
     let eager = with(spec(&scene, &["prod"]), json!({"interval": "1s", "suspend": true}));
     scene.create::<FleetReport>("prod", eager).await;
     let _controller = scene.start().await;
-    wait(&scene, "prod", "suspended", |r| says(r, "Suspended") == "True/Suspended").await;
-    look(&scene, "prod", "all the same").await;
+    wait(&scene, "prod", "suspended", |r| condition_of(r, "Suspended") == "True/Suspended").await;
+    collect_now(&scene, "prod", "all the same").await;
     assert_eq!(calls(&scene, "ListObjectsV2"), 0);
     scene.change::<FleetReport>("prod", json!({"spec": {"suspend": false}})).await;
     let found = collected(&scene, "prod").await;
-    assert_eq!((counts(&found), says(&found, "Suspended")), ([1, 0, 0, 0, 0, 0], "-".into()));
+    assert_eq!((counts(&found), condition_of(&found, "Suspended")), ([1, 0, 0, 0, 0, 0], "-".into()));
     scene.change::<FleetReport>("prod", json!({"spec": {"suspend": true}})).await;
-    let resting = wait(&scene, "prod", "suspended", |r| says(r, "Suspended") == "True/Suspended").await;
-    assert_eq!((counts(&resting), says(&resting, "Ready")), ([1, 0, 0, 0, 0, 0], "True/Ready".into()));
+    let resting = wait(&scene, "prod", "suspended", |r| condition_of(r, "Suspended") == "True/Suspended").await;
+    assert_eq!((counts(&resting), condition_of(&resting, "Ready")), ([1, 0, 0, 0, 0, 0], "True/Ready".into()));
     scene.api::<FleetReport>().delete("prod", &DeleteParams::default()).await.unwrap();
     scene.wait_gone::<FleetReport>("prod").await;
 }
 
 #[tokio::test]
-async fn a_new_controller_goes_on_from_the_status() {
+async fn a_new_controller_continues_from_the_status() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     put(&scene, &prod, 1, "1.0.0");
@@ -149,7 +151,7 @@ async fn a_new_controller_goes_on_from_the_status() {
     let _second = scene.start().await;
     let reads = CallQuery::operation("s3", "GetObject");
     tokio::time::timeout(PATIENCE, scene.sandbox.wait_for_calls(&reads, |c| c.len() == 2)).await.unwrap();
-    let after = look(&scene, "prod", "restarted").await;
+    let after = collect_now(&scene, "prod", "restarted").await;
     assert_eq!(status(&after).outliers, status(&before).outliers, "since when is not forgotten");
     let told = events(&scene, "prod").await;
     assert!(!told.iter().any(|e| e.starts_with("VersionsChanged")), "{told:?}");

@@ -9,8 +9,8 @@ use muster_world::KubeApi;
 use serde_json::json;
 
 use super::{
-    bucket, calls, collected, counts, events, id, look, message, put, rejected, report, report_at, says, spec, status,
-    versions, wait, with,
+    bucket, calls, collect_now, collected, condition_of, counts, events, id, message, put, rejected, report, report_at,
+    spec, status, versions, wait, with,
 };
 use crate::support::scene::{PATIENCE, Scene};
 
@@ -35,7 +35,7 @@ fn run_reporter(folder: &Path, n: usize, name: &str, version: &str, modules: &[&
 }
 
 #[tokio::test]
-async fn reports_of_a_shell_script_count_and_what_is_no_report_is_named() {
+async fn reports_of_a_shell_script_count_and_invalid_ones_are_named() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     let s3 = scene.sandbox.s3();
@@ -94,7 +94,10 @@ async fn reports_of_a_shell_script_count_and_what_is_no_report_is_named() {
     assert_eq!(groups, [("web_blue", 2, 0), ("", 1, 0), ("web_green", 1, 1)]);
     let outliers: Vec<_> = status.outliers.iter().map(|o| (&*o.instance, &*o.field, &*o.value)).collect();
     assert_eq!(outliers, [(&*id(2), "app", "1.2.2")]);
-    assert_eq!((says(&found, "Ready"), says(&found, "UpToDate")), ("True/Ready".into(), "False/SomeBehind".into()));
+    assert_eq!(
+        (condition_of(&found, "Ready"), condition_of(&found, "UpToDate")),
+        ("True/Ready".into(), "False/VersionsOutdated".into())
+    );
     assert!(message(&found, "UpToDate").contains("app should be >=1.2.3"), "{}", message(&found, "UpToDate"));
     let source = &status.sources[0];
     assert_eq!((source.objects, source.fetched), (9, 8));
@@ -128,7 +131,7 @@ async fn an_object_that_grows_after_it_was_listed_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_look_that_was_overtaken_by_a_change_tells_nothing() {
+async fn a_collection_superseded_by_a_change_publishes_no_event() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     let forged = format!("{}.json", id(2));
@@ -164,7 +167,7 @@ async fn of_several_reports_of_an_instance_the_newest_counts() {
 }
 
 #[tokio::test]
-async fn only_keys_that_a_policy_can_tie_to_an_instance_are_trusted_when_asked() {
+async fn with_per_instance_key_only_keys_with_an_instance_arn_are_trusted() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     let arn = |n| format!("arn:aws:ec2:eu-west-1:{}:instance/{}.json", scene.account, id(n));
@@ -184,7 +187,7 @@ async fn only_keys_that_a_policy_can_tie_to_an_instance_are_trusted_when_asked()
 }
 
 #[tokio::test]
-async fn reports_go_stale_with_time_and_leave_with_their_object() {
+async fn reports_become_stale_and_disappear_with_their_object() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     put(&scene, &prod, 1, "1.0.0");
@@ -200,7 +203,7 @@ async fn reports_go_stale_with_time_and_leave_with_their_object() {
     let reads = calls(&scene, "GetObject");
     let stale = wait(&scene, "prod", "stale", |r| counts(r) == [0, 1, 0, 0, 0, 0]).await;
     assert_eq!((versions(&stale), status(&stale).distinct_versions), (vec![], Some(0)));
-    assert_eq!(says(&stale, "Collected"), "True/AllSourcesCollected");
+    assert_eq!(condition_of(&stale, "Collected"), "True/AllSourcesCollected");
     // The same content again: newer, and nothing to read.
     let key = format!("{}.json", id(1));
     let body = scene.sandbox.s3().get(&prod, &key).unwrap();
@@ -211,22 +214,25 @@ async fn reports_go_stale_with_time_and_leave_with_their_object() {
 }
 
 #[tokio::test]
-async fn a_new_version_shows_at_the_next_look_with_an_event() {
+async fn a_new_version_is_shown_by_the_next_collection_with_an_event() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     (0..3).for_each(|n| put(&scene, &prod, n, "1.0.0"));
     let expect = json!({"expect": {"versions": [{"field": "app", "equals": "1.0.0"}]}});
     scene.create::<FleetReport>("prod", with(spec(&scene, &["prod"]), expect)).await;
     let _controller = scene.start().await;
-    let before = wait(&scene, "prod", "as expected", |r| says(r, "UpToDate") == "True/AllAsExpected").await;
+    let before = wait(&scene, "prod", "as expected", |r| condition_of(r, "UpToDate") == "True/AllAsExpected").await;
     assert_eq!(counts(&before), [3, 0, 0, 0, 0, 0]);
     put(&scene, &prod, 2, "1.1.0");
-    let after = look(&scene, "prod", "now").await;
-    assert_eq!((counts(&after), says(&after, "UpToDate")), ([3, 0, 0, 0, 0, 1], "False/SomeBehind".into()));
+    let after = collect_now(&scene, "prod", "now").await;
+    assert_eq!(
+        (counts(&after), condition_of(&after, "UpToDate")),
+        ([3, 0, 0, 0, 0, 1], "False/VersionsOutdated".into())
+    );
     assert_eq!(versions(&after), [("app 1.0.0".to_owned(), 2), ("app 1.1.0".to_owned(), 1)]);
     assert_eq!(status(&after).sources[0].fetched, 1);
     let since = status(&after).outliers[0].since.clone();
-    let again = look(&scene, "prod", "once more").await;
+    let again = collect_now(&scene, "prod", "once more").await;
     assert_eq!(status(&again).outliers[0].since, since);
     let told = events(&scene, "prod").await;
     let changes: Vec<_> = told.iter().filter(|e| e.starts_with("VersionsChanged")).collect();
@@ -234,7 +240,7 @@ async fn a_new_version_shows_at_the_next_look_with_an_event() {
 }
 
 #[tokio::test]
-async fn another_question_is_answered_from_what_is_known() {
+async fn a_changed_field_needs_no_new_reads() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     (0..3).for_each(|n| put(&scene, &prod, n, "1.0.0"));

@@ -12,7 +12,8 @@ use muster_sandbox::{Fault, FaultAction, SandboxConfig};
 use serde_json::json;
 
 use super::{
-    bucket, calls, collected, counts, events, id, look, message, put, rejected, says, spec, status, wait, with,
+    bucket, calls, collect_now, collected, condition_of, counts, events, id, message, put, rejected, spec, status,
+    wait, with,
 };
 use crate::support::scene::{PATIENCE, REGION, Scene};
 
@@ -21,7 +22,7 @@ fn refusal(code: &str) -> FaultAction {
 }
 
 #[tokio::test]
-async fn a_source_that_is_refused_keeps_its_data_and_recovers() {
+async fn a_denied_source_keeps_its_data_and_recovers() {
     let scene = Scene::new().await;
     let (blue, green) = (bucket(&scene, "blue"), bucket(&scene, "green"));
     put(&scene, &blue, 1, "1.0.0");
@@ -33,12 +34,12 @@ async fn a_source_that_is_refused_keeps_its_data_and_recovers() {
     let denied = Fault::always("s3", "ListObjectsV2", refusal("AccessDenied")).parameter("Bucket", "green");
     let fault = scene.sandbox.add_fault(denied);
     put(&scene, &blue, 3, "1.0.0");
-    let degraded = look(&scene, "all", "denied").await;
+    let degraded = collect_now(&scene, "all", "denied").await;
     assert_eq!(counts(&degraded), [3, 0, 0, 0, 0, 0], "blue goes on, and green's last data counts");
-    assert_eq!(says(&degraded, "Degraded"), "True/SomeSourcesFailed");
-    assert_eq!(says(&degraded, "Collected"), "False/SomeSourcesFailed");
-    assert_eq!(says(&degraded, "Ready"), "False/SomeSourcesFailed");
-    assert_eq!(says(&degraded, "Stalled"), "True/SomeSourcesFailed");
+    assert_eq!(condition_of(&degraded, "Degraded"), "True/SomeSourcesFailed");
+    assert_eq!(condition_of(&degraded, "Collected"), "False/SomeSourcesFailed");
+    assert_eq!(condition_of(&degraded, "Ready"), "False/SomeSourcesFailed");
+    assert_eq!(condition_of(&degraded, "Stalled"), "True/SomeSourcesFailed");
     let (ready, sources) = (message(&degraded, "Ready"), status(&degraded).sources);
     assert!(ready.contains("source green") && ready.contains("allow s3:ListBucket on bucket green"), "{ready}");
     assert!(sources[0].error.is_none() && sources[1].error.as_ref().unwrap().contains("AccessDenied"), "{sources:?}");
@@ -47,13 +48,16 @@ async fn a_source_that_is_refused_keeps_its_data_and_recovers() {
     scene.sandbox.remove_fault(fault);
     // A failed source is retried soon, however long the interval.
     let recovered = collected(&scene, "all").await;
-    assert_eq!(says(&recovered, "Degraded"), "False/AllSourcesCollected");
-    assert_eq!((says(&recovered, "Stalled"), says(&recovered, "Ready")), ("-".into(), "True/Ready".into()));
+    assert_eq!(condition_of(&recovered, "Degraded"), "False/AllSourcesCollected");
+    assert_eq!(
+        (condition_of(&recovered, "Stalled"), condition_of(&recovered, "Ready")),
+        ("-".into(), "True/Ready".into())
+    );
     assert!(status(&recovered).sources.iter().all(|s| s.error.is_none()));
 }
 
 #[tokio::test]
-async fn buckets_that_do_not_exist_and_servers_that_fail_are_told_apart() {
+async fn missing_buckets_and_server_errors_have_different_reasons() {
     let scene = Scene::new().await;
     put(&scene, &bucket(&scene, "prod"), 1, "1.0.0");
     scene.create::<FleetReport>("gone", spec(&scene, &["no-such-bucket"])).await;
@@ -61,18 +65,21 @@ async fn buckets_that_do_not_exist_and_servers_that_fail_are_told_apart() {
     let fault = Fault::always("s3", "ListObjectsV2", refusal("ServiceUnavailable")).parameter("Bucket", "prod");
     let fault = scene.sandbox.add_fault(fault);
     let _controller = scene.start().await;
-    let gone = wait(&scene, "gone", "stalled", |r| says(r, "Stalled") == "True/NoSourceCollected").await;
+    let gone = wait(&scene, "gone", "stalled", |r| condition_of(r, "Stalled") == "True/NoSourceCollected").await;
     assert!(message(&gone, "Ready").contains("NoSuchBucket"), "{}", message(&gone, "Ready"));
     assert!(message(&gone, "Ready").contains("create bucket no-such-bucket"), "{}", message(&gone, "Ready"));
-    assert_eq!((says(&gone, "UpToDate"), status(&gone).reports), ("Unknown/NeverCollected".into(), None));
-    let down = wait(&scene, "down", "failing", |r| says(r, "Collected") == "False/NoSourceCollected").await;
-    assert_eq!((says(&down, "Reconciling"), says(&down, "Stalled")), ("True/NoSourceCollected".into(), "-".into()));
+    assert_eq!((condition_of(&gone, "UpToDate"), status(&gone).reports), ("Unknown/NeverCollected".into(), None));
+    let down = wait(&scene, "down", "failing", |r| condition_of(r, "Collected") == "False/NoSourceCollected").await;
+    assert_eq!(
+        (condition_of(&down, "Reconciling"), condition_of(&down, "Stalled")),
+        ("True/NoSourceCollected".into(), "-".into())
+    );
     scene.sandbox.remove_fault(fault);
     collected(&scene, "down").await;
 }
 
 #[tokio::test]
-async fn an_object_that_cannot_be_read_is_named_and_costs_the_others_nothing() {
+async fn an_unreadable_report_is_named_and_does_not_affect_the_others() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     (0..5).for_each(|n| put(&scene, &prod, n, "1.0.0"));
@@ -85,12 +92,12 @@ async fn an_object_that_cannot_be_read_is_named_and_costs_the_others_nothing() {
     let found = collected(&scene, "prod").await;
     assert_eq!(counts(&found), [3, 0, 0, 0, 2, 0]);
     assert_eq!(rejected(&found), [(cut, RejectionReason::Unreadable), (secret, RejectionReason::Unreadable)]);
-    assert_eq!(says(&found, "Degraded"), "True/SomeObjectsUnreadable");
+    assert_eq!(condition_of(&found, "Degraded"), "True/SomeObjectsUnreadable");
     scene.sandbox.clear_faults();
-    let mended = look(&scene, "prod", "mended").await;
+    let mended = collect_now(&scene, "prod", "mended").await;
     assert_eq!(counts(&mended), [5, 0, 0, 0, 0, 0]);
     assert_eq!(
-        (status(&mended).sources[0].fetched, says(&mended, "Degraded")),
+        (status(&mended).sources[0].fetched, condition_of(&mended, "Degraded")),
         (2, "False/AllSourcesCollected".into())
     );
 
@@ -98,12 +105,12 @@ async fn an_object_that_cannot_be_read_is_named_and_costs_the_others_nothing() {
     put(&scene, &prod, 3, "2.0.0");
     let key = format!("{}.json", id(3));
     scene.sandbox.add_fault(Fault::always("s3", "GetObject", refusal("InternalError")).parameter("Key", &key));
-    let kept = look(&scene, "prod", "kept").await;
+    let kept = collect_now(&scene, "prod", "kept").await;
     assert_eq!((counts(&kept), super::versions(&kept)), ([5, 0, 0, 0, 1, 0], vec![("app 1.0.0".to_owned(), 5)]));
 }
 
 #[tokio::test]
-async fn a_download_that_is_cut_once_is_tried_again() {
+async fn an_interrupted_download_is_retried() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     (0..3).for_each(|n| put(&scene, &prod, n, "1.0.0"));
@@ -118,40 +125,41 @@ async fn a_download_that_is_cut_once_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_list_but_not_read_is_told_of_the_missing_permission() {
+async fn a_role_that_can_list_but_not_read_is_reported_with_the_missing_permission() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     (0..3).for_each(|n| put(&scene, &prod, n, "1.0.0"));
     scene.sandbox.add_fault(Fault::always("s3", "GetObject", refusal("AccessDenied")));
     scene.create::<FleetReport>("prod", spec(&scene, &["prod"])).await;
     let _controller = scene.start().await;
-    let found = wait(&scene, "prod", "stalled", |r| says(r, "Stalled") == "True/NoSourceCollected").await;
+    let found = wait(&scene, "prod", "stalled", |r| condition_of(r, "Stalled") == "True/NoSourceCollected").await;
     assert!(message(&found, "Ready").contains("allow s3:GetObject on bucket prod"), "{}", message(&found, "Ready"));
 }
 
 #[tokio::test]
-async fn without_an_account_or_a_grant_nothing_is_called() {
+async fn without_an_account_or_a_grant_no_calls_are_made() {
     let scene = Scene::without_account(SandboxConfig { throttling: false, ..SandboxConfig::default() }).await;
     put(&scene, &bucket(&scene, "prod"), 1, "1.0.0");
     put(&scene, &bucket(&scene, "open"), 2, "1.0.0");
     scene.create::<FleetReport>("prod", spec(&scene, &["prod"])).await;
     let _controller = scene.start().await;
-    wait(&scene, "prod", "waiting", |r| says(r, "Reconciling") == "True/AwsAccountNotFound").await;
+    wait(&scene, "prod", "waiting", |r| condition_of(r, "Reconciling") == "True/AwsAccountNotFound").await;
     let grant = json!({"namespaces": {"names": [scene.namespace]}, "kinds": ["FleetReport"], "buckets": ["open"]});
     scene.create_account(json!({"regions": [REGION], "grants": [grant]})).await;
-    let refused = wait(&scene, "prod", "stalled", |r| says(r, "Stalled") == "True/NotGranted").await;
+    let refused = wait(&scene, "prod", "stalled", |r| condition_of(r, "Stalled") == "True/NotGranted").await;
     assert!(message(&refused, "Ready").contains("buckets"), "{}", message(&refused, "Ready"));
     assert_eq!(calls(&scene, "ListObjectsV2") + calls(&scene, "GetObject"), 0);
 
     // A source with a grant is collected; the other reports what is missing.
     scene.create::<FleetReport>("both", spec(&scene, &["prod", "open"])).await;
-    let both = wait(&scene, "both", "half collected", |r| says(r, "Collected") == "False/SomeSourcesFailed").await;
+    let both =
+        wait(&scene, "both", "half collected", |r| condition_of(r, "Collected") == "False/SomeSourcesFailed").await;
     assert_eq!(counts(&both), [1, 0, 0, 0, 0, 0]);
     assert!(status(&both).sources[0].error.as_ref().unwrap().contains("prod"), "{:?}", status(&both).sources);
 }
 
 #[tokio::test]
-async fn a_bucket_that_would_fill_the_memory_is_not_read() {
+async fn a_bucket_that_exceeds_the_memory_limit_is_not_read() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     put(&scene, &prod, 1, "1.0.0");
@@ -160,7 +168,7 @@ async fn a_bucket_that_would_fill_the_memory_is_not_read() {
     }
     scene.create::<FleetReport>("prod", spec(&scene, &["prod"])).await;
     let _controller = scene.start().await;
-    let found = wait(&scene, "prod", "stalled", |r| says(r, "Stalled") == "True/NoSourceCollected").await;
+    let found = wait(&scene, "prod", "stalled", |r| condition_of(r, "Stalled") == "True/NoSourceCollected").await;
     assert!(message(&found, "Ready").contains("give the source a longer prefix"), "{}", message(&found, "Ready"));
     assert_eq!(calls(&scene, "GetObject"), 0);
     // With a lower limit for the size of objects, the backups are only named.
@@ -170,7 +178,7 @@ async fn a_bucket_that_would_fill_the_memory_is_not_read() {
 }
 
 #[tokio::test]
-async fn what_was_collected_is_doubtful_once_its_account_has_been_gone_for_long() {
+async fn collected_data_is_not_current_after_its_account_was_unavailable_for_long() {
     let scene = Scene::new().await;
     put(&scene, &bucket(&scene, "prod"), 1, "1.0.0");
     scene.create::<FleetReport>("prod", with(spec(&scene, &["prod"]), json!({"interval": "1s"}))).await;
@@ -179,30 +187,31 @@ async fn what_was_collected_is_doubtful_once_its_account_has_been_gone_for_long(
     let accounts = Api::<AwsAccount>::all(scene.kube.clone());
     let suspend = |on: bool| Patch::Merge(json!({"spec": {"suspend": on}}));
     accounts.patch(&scene.namespace, &PatchParams::default(), &suspend(true)).await.unwrap();
-    let doubtful = wait(&scene, "prod", "doubtful", |r| says(r, "Collected") == "False/NoSourceCollected").await;
+    let doubtful =
+        wait(&scene, "prod", "doubtful", |r| condition_of(r, "Collected") == "False/NoSourceCollected").await;
     assert_eq!(counts(&doubtful), [1, 0, 0, 0, 0, 0], "the last data is kept");
     assert!(message(&doubtful, "Degraded").contains("is suspended"), "{}", message(&doubtful, "Degraded"));
     let before = calls(&scene, "ListObjectsV2");
-    look(&scene, "prod", "all the same").await;
+    collect_now(&scene, "prod", "all the same").await;
     assert_eq!(calls(&scene, "ListObjectsV2"), before);
     accounts.patch(&scene.namespace, &PatchParams::default(), &suspend(false)).await.unwrap();
     collected(&scene, "prod").await;
 }
 
 #[tokio::test]
-async fn a_spec_that_only_code_can_check_is_refused_until_it_is_mended() {
+async fn an_invalid_spec_that_the_schema_accepts_is_rejected_until_it_is_corrected() {
     let scene = Scene::new().await;
     put(&scene, &bucket(&scene, "prod"), 1, "1.0.0");
     let wrong = json!({"fields": [{"name": "app", "path": "$.["}]});
     scene.create::<FleetReport>("prod", with(spec(&scene, &["prod"]), wrong)).await;
     let _controller = scene.start().await;
-    let stalled = wait(&scene, "prod", "stalled", |r| says(r, "Stalled") == "True/InvalidSpec").await;
+    let stalled = wait(&scene, "prod", "stalled", |r| condition_of(r, "Stalled") == "True/InvalidSpec").await;
     assert!(message(&stalled, "Ready").starts_with("spec.fields[app].path"), "{}", message(&stalled, "Ready"));
     assert_eq!(calls(&scene, "ListObjectsV2"), 0);
     let mended = json!({"spec": {"fields": [{"name": "app", "path": "$.app_version"}]}});
     scene.change::<FleetReport>("prod", mended).await;
     let found = collected(&scene, "prod").await;
-    assert_eq!(says(&found, "Stalled"), "-");
+    assert_eq!(condition_of(&found, "Stalled"), "-");
     let told = events(&scene, "prod").await;
     assert!(told.iter().any(|e| e.starts_with("InvalidSpec")), "{told:?}");
 }

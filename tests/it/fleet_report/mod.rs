@@ -69,7 +69,7 @@ fn status(report: &FleetReport) -> FleetReportStatus {
 }
 
 /// A condition as `Status/Reason`.
-fn says(report: &FleetReport, type_: &str) -> String {
+fn condition_of(report: &FleetReport, type_: &str) -> String {
     let conditions = status(report).common.conditions;
     scene::condition(&conditions, type_).map_or_else(|| "-".into(), |(truth, reason, _)| format!("{truth}/{reason}"))
 }
@@ -93,11 +93,11 @@ fn rejected(report: &FleetReport) -> Vec<(String, RejectionReason)> {
 }
 
 /// Requests a collection, and waits until it is complete.
-async fn look(scene: &Scene, name: &str, mark: &str) -> FleetReport {
+async fn collect_now(scene: &Scene, name: &str, mark: &str) -> FleetReport {
     let annotation = json!({"metadata": {"annotations": {"muster.dev/requested-at": mark}}});
     scene.change::<FleetReport>(name, annotation).await;
     scene
-        .wait::<FleetReport>(name, "the look that was asked for", |r| {
+        .wait::<FleetReport>(name, "the requested collection", |r| {
             status(r).common.last_handled_requested_at.as_deref() == Some(mark)
         })
         .await
@@ -108,7 +108,7 @@ async fn wait(scene: &Scene, name: &str, what: &str, test: impl Fn(&FleetReport)
 }
 
 async fn collected(scene: &Scene, name: &str) -> FleetReport {
-    wait(scene, name, "collected", |r| says(r, "Collected") == "True/AllSourcesCollected").await
+    wait(scene, name, "collected", |r| condition_of(r, "Collected") == "True/AllSourcesCollected").await
 }
 
 fn calls(scene: &Scene, operation: &str) -> usize {

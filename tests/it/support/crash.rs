@@ -18,7 +18,7 @@ use muster_sandbox::{ClockMode, Lifecycle, SandboxConfig};
 use crate::support::{
     fleet::{ids, live, settled, status},
     scene::{self, Controller, Scene},
-    tap::{LISTING, LOOK, Moment, Point, SELDOM, Tap},
+    tap::{DESCRIBE, LISTING, Moment, Point, SELDOM, Tap},
 };
 
 const SIDE_BY_SIDE: usize = 8;
@@ -43,7 +43,7 @@ pub(crate) fn stepped() -> SandboxConfig {
 }
 
 /// The same with a running clock.
-pub(crate) fn laggard() -> SandboxConfig {
+pub(crate) fn lagging_ec2() -> SandboxConfig {
     let describe_lag = Duration::from_millis(150);
     SandboxConfig { throttling: false, describe_lag, ..SandboxConfig::default() }
 }
@@ -79,15 +79,15 @@ pub(crate) async fn start_with(config: Config, scene: &Scene, tap: &Tap) -> Cont
 pub(crate) async fn assert_at_rest(tap: &Tap, case: &str) {
     let before = tap.points().len();
     let since = || tap.points().split_off(before);
-    let looks = |points: &[Point]| points.iter().filter(|point| point.operation == LOOK).count();
-    tap.until(|points| looks(&points[before..]) >= 2).await;
+    let sweeps = |points: &[Point]| points.iter().filter(|point| point.operation == DESCRIBE).count();
+    tap.until(|points| sweeps(&points[before..]) >= 2).await;
     let mut calls: BTreeSet<_> = since().into_iter().map(|point| point.operation).collect();
     calls.retain(|operation| operation != LISTING && !SELDOM.contains(&operation.as_str()));
-    assert_eq!(calls, BTreeSet::from([LOOK.to_owned()]), "{case}: calls at rest");
+    assert_eq!(calls, BTreeSet::from([DESCRIBE.to_owned()]), "{case}: calls at rest");
 }
 
 /// Waits until the fleet is settled with this number of workers, and its status lists exactly the existing instances.
-pub(crate) async fn wait_told(scene: &Scene, workers: u32, case: &str) -> WorkerFleet {
+pub(crate) async fn wait_recorded(scene: &Scene, workers: u32, case: &str) -> WorkerFleet {
     let told = |fleet: &WorkerFleet| {
         let status = status(fleet);
         let told: BTreeSet<_> = status.instances.iter().map(|worker| worker.id.to_string()).collect();
@@ -99,8 +99,8 @@ pub(crate) async fn wait_told(scene: &Scene, workers: u32, case: &str) -> Worker
 /// Asserts that exactly the desired workers exist, each owned by the fleet, that `launched` instances were launched in total,
 /// and that nothing more is written.
 pub(crate) async fn assert_converged(scene: &Scene, tap: &Tap, workers: u32, launched: usize, case: &str) {
-    tap.until(|points| points.iter().any(|point| point.operation == LOOK)).await;
-    let fleet = wait_told(scene, workers, case).await;
+    tap.until(|points| points.iter().any(|point| point.operation == DESCRIBE)).await;
+    let fleet = wait_recorded(scene, workers, case).await;
     assert_eq!(live(scene).len(), workers as usize, "{case}: live");
     assert_launched(scene, &fleet, launched, case);
     assert_at_rest(tap, case).await;
@@ -234,7 +234,7 @@ async fn agreed<S: Scenario>(scenario: &S) -> BTreeSet<Point> {
 }
 
 /// Kills the controller before and after each call of `scenario`.
-pub(crate) async fn survives_every_kill<S: Scenario>(scenario: &S) {
+pub(crate) async fn converges_after_every_kill<S: Scenario>(scenario: &S) {
     let (once, name) = (agreed(scenario).await, scenario.name());
     for expected in scenario.calls() {
         assert!(once.iter().any(|point| point.operation == *expected), "{expected} is not in {once:?}");

@@ -126,9 +126,9 @@ pub(crate) fn error(code: &str) -> FaultAction {
 
 /// A spec with one subnet, so that one call launches all workers.
 pub(crate) fn one_call(scene: &Scene, replicas: u32) -> Value {
-    let mut wish = spec(scene, replicas, json!({}));
-    wish["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(1);
-    wish
+    let mut desired = spec(scene, replicas, json!({}));
+    desired["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(1);
+    desired
 }
 
 /// The number of instances ever launched.

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// Launches instances that nobody manages.
-fn launched_by_hand(scene: &Scene, count: usize) -> Vec<String> {
+fn launch_unmanaged(scene: &Scene, count: usize) -> Vec<String> {
     let subnet = scene.sandbox.subnets(&scene.account, REGION).remove(0).id;
     let count = count.to_string();
     let parameters = [
@@ -46,9 +46,9 @@ fn writes(scene: &Scene) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn named_machines_are_shown_in_the_plan_then_taken_over_tagged_and_are_workers_like_any_other() {
+async fn named_instances_are_planned_then_adopted_and_tagged_as_normal_workers() {
     let scene = Scene::new().await;
-    let instances = launched_by_hand(&scene, 2);
+    let instances = launch_unmanaged(&scene, 2);
     let _controller = scene.start().await;
     scene.create_plan_only::<WorkerFleet>("web", adopting(&scene, 3, &instances)).await;
     let previewed = scene
@@ -103,17 +103,17 @@ async fn named_machines_are_shown_in_the_plan_then_taken_over_tagged_and_are_wor
 }
 
 #[tokio::test]
-async fn the_plan_of_a_take_over_names_those_that_end_and_they_do() {
+async fn the_plan_of_an_adoption_names_the_terminations_that_follow() {
     let scene = Scene::new().await;
-    let instances = launched_by_hand(&scene, 2);
+    let instances = launch_unmanaged(&scene, 2);
     let _controller = scene.start().await;
     let readiness = json!({"readiness": {"check": "StatusChecks"}});
     scene.create::<WorkerFleet>("web", with(spec(&scene, 2, json!({})), readiness)).await;
     wait_settled(&scene, "web", 2).await;
     let before = ids(&live(&scene));
     let annotations = |plan_only: Value| json!({"metadata": {"annotations": {"muster.dev/plan-only": plan_only}}});
-    let look = with(annotations(json!("true")), json!({"spec": {"adopt": {"instanceIDs": instances}}}));
-    scene.change::<WorkerFleet>("web", look).await;
+    let preview = with(annotations(json!("true")), json!({"spec": {"adopt": {"instanceIDs": instances}}}));
+    scene.change::<WorkerFleet>("web", preview).await;
     let shown = |fleet: &WorkerFleet| status(fleet).workers.plan.is_some_and(|plan| plan.steps.len() == 2);
     let steps = status(&scene.wait::<WorkerFleet>("web", "a plan", shown).await).workers.plan.unwrap().steps;
     assert!(steps[0].starts_with("adopt ") && steps[1].starts_with("terminate "), "{steps:?}");
@@ -129,13 +129,13 @@ async fn the_plan_of_a_take_over_names_those_that_end_and_they_do() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_taken_over_is_told_with_the_reason_and_never_touched() {
+async fn an_instance_that_cannot_be_adopted_is_named_with_the_reason_and_not_changed() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("db", spec(&scene, 1, json!({}))).await;
     wait_settled(&scene, "db", 1).await;
     let anothers = live(&scene).remove(0);
-    let over = launched_by_hand(&scene, 1).remove(0);
+    let over = launch_unmanaged(&scene, 1).remove(0);
     scene.sandbox.terminate_instance(&over).unwrap();
     let unknown = "i-0123456789abcdef0".to_owned();
     let wanted = [anothers.id.clone(), over.clone(), unknown.clone()];
@@ -155,9 +155,9 @@ async fn what_cannot_be_taken_over_is_told_with_the_reason_and_never_touched() {
 }
 
 #[tokio::test]
-async fn of_two_fleets_that_name_a_machine_exactly_one_gets_it() {
+async fn an_instance_named_by_two_fleets_is_adopted_by_exactly_one() {
     let scene = Scene::new().await;
-    let instance = launched_by_hand(&scene, 1);
+    let instance = launch_unmanaged(&scene, 1);
     let _controller = scene.start().await;
     for name in ["web", "db"] {
         scene.create::<WorkerFleet>(name, adopting(&scene, 1, &instance)).await;
@@ -187,9 +187,9 @@ async fn of_two_fleets_that_name_a_machine_exactly_one_gets_it() {
 }
 
 #[tokio::test]
-async fn a_machine_that_may_not_be_tagged_is_a_worker_all_the_same_and_the_refusal_is_told() {
+async fn an_adopted_instance_that_cannot_be_tagged_is_a_worker_and_the_error_is_shown() {
     let scene = Scene::new().await;
-    let instance = launched_by_hand(&scene, 1);
+    let instance = launch_unmanaged(&scene, 1);
     let denied = FaultAction::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
     let fault = scene.sandbox.add_fault(Fault::always("ec2", "CreateTags", denied));
     let _controller = scene.start().await;

@@ -15,7 +15,7 @@ const IMPAIRED: Option<HealthStatus> = Some(HealthStatus::Impaired);
 
 /// Returns the event about a worker that read the values `before` and never became ready, and the ID of the worker. With
 /// `after`, the controller is restarted and sees only these values.
-async fn last_words(scene: &Scene, before: Value, after: Option<Value>, words: &str) -> (String, String) {
+async fn event_of_replacement(scene: &Scene, before: Value, after: Option<Value>, words: &str) -> (String, String) {
     start_at_once(scene);
     scene.sandbox.s3().ensure_bucket(scene.account.as_str(), REGION, "words").unwrap();
     let never = Lifecycle { initializing: Duration::from_secs(3600), ..Lifecycle::default() };
@@ -49,17 +49,17 @@ async fn last_words(scene: &Scene, before: Value, after: Option<Value>, words: &
 }
 
 #[tokio::test]
-async fn a_worker_that_never_passes_its_checks_is_replaced_with_its_last_words_in_an_event() {
+async fn a_worker_that_never_passes_its_checks_is_replaced_with_its_console_output_in_an_event() {
     let scene = Scene::new().await;
     let words = format!("{}\r\nmodel \u{1b}[31mred\u{1b}[0m failed\r\nworker: exit 7\r\n", "x".repeat(2000));
-    let (note, first) = last_words(&scene, json!([{"name": "model", "value": "red"}]), None, &words).await;
+    let (note, first) = event_of_replacement(&scene, json!([{"name": "model", "value": "red"}]), None, &words).await;
     assert!(note.contains(&first) && note.contains("its console ended with"), "{note}");
     assert!(note.contains("| model red failed | worker: exit 7"), "{note}");
     assert!(!note.contains('\u{1b}') && note.len() < 1000, "{note}");
 }
 
 #[tokio::test]
-async fn the_console_of_a_worker_that_may_know_a_secret_is_not_quoted() {
+async fn the_console_of_a_worker_that_may_contain_a_secret_is_not_quoted() {
     let value = |key: &str| json!({"name": key, "valueFrom": {"secretKeyRef": {"name": "app", "key": key}}});
     let plain = json!({"name": "model", "value": "red"});
     // A secret, a secret that was removed from the spec, and values that the running controller has not seen.
@@ -73,7 +73,7 @@ async fn the_console_of_a_worker_that_may_know_a_secret_is_not_quoted() {
         let secrets = scene.api::<k8s_openapi::api::core::v1::Secret>();
         secrets.create(&Default::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
         let (note, first) =
-            last_words(&scene, before, after, "login with open-sesame, in base64 b3Blbi1zZXNhbWU=").await;
+            event_of_replacement(&scene, before, after, "login with open-sesame, in base64 b3Blbi1zZXNhbWU=").await;
         assert!(note.contains(&first) && note.contains("get-console-output"), "{case}: {note}");
         assert!(!note.contains("login") && !note.contains("b3Blbi1zZXNhbWU"), "{case}: {note}");
     }

@@ -32,16 +32,16 @@ fn ids(scene: &Scene) -> Vec<String> {
     live(scene).into_iter().map(|instance| instance.id).collect()
 }
 
-fn looks(scene: &Scene) -> Vec<Call> {
+fn requests(scene: &Scene) -> Vec<Call> {
     scene.sandbox.calls(&CallQuery::operation("cloudwatch", "GetMetricData"))
 }
 
 /// Waits for `count` further calls to CloudWatch.
-async fn further_looks(scene: &Scene, count: usize) -> Vec<Call> {
+async fn further_requests(scene: &Scene, count: usize) -> Vec<Call> {
     let after = scene.sandbox.calls(&CallQuery::default()).last().map(|call| call.number);
     let query = CallQuery { after, ..CallQuery::operation("cloudwatch", "GetMetricData") };
     let calls = scene.sandbox.wait_for_calls(&query, |calls| calls.len() >= count);
-    tokio::time::timeout(scene::PATIENCE, calls).await.expect("looks at CloudWatch")
+    tokio::time::timeout(scene::PATIENCE, calls).await.expect("calls to CloudWatch")
 }
 
 fn percents(fleet: &WorkerFleet) -> Vec<(String, Option<i32>)> {
@@ -71,7 +71,7 @@ async fn metrics(address: SocketAddr) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn cpu_is_told_as_far_as_it_is_known_and_written_when_it_moved() {
+async fn known_cpu_values_are_shown_and_written_when_they_changed() {
     let scene = Scene::new().await;
     let address = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
     let config = muster::config::Config { metrics_addr: address, ..scene.config() };
@@ -99,7 +99,7 @@ async fn cpu_is_told_as_far_as_it_is_known_and_written_when_it_moved() {
     // While it changes by less than five percentage points, nothing is written.
     busy(&scene, &workers[0], 44.4);
     busy(&scene, &workers[1], 4.0);
-    further_looks(&scene, 3).await;
+    further_requests(&scene, 3).await;
     let later = scene.api::<WorkerFleet>().get("web").await.unwrap();
     assert_eq!(later.resource_version(), fleet.resource_version());
     // /metrics shows the exact value.
@@ -124,7 +124,7 @@ async fn cpu_is_told_as_far_as_it_is_known_and_written_when_it_moved() {
 }
 
 #[tokio::test]
-async fn all_fleets_share_one_look_a_period() {
+async fn all_fleets_share_one_request_per_period() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     for name in ["a", "b", "c"] {
@@ -138,8 +138,8 @@ async fn all_fleets_share_one_look_a_period() {
     let asks_for_all = |call: &Call| call.parameters["MetricDataQueries"] == "6";
     let query = CallQuery::operation("cloudwatch", "GetMetricData");
     let together = scene.sandbox.wait_for_calls(&query, |calls| calls.iter().any(asks_for_all));
-    tokio::time::timeout(scene::PATIENCE, together).await.expect("a look for all");
-    let calls = further_looks(&scene, 4).await;
+    tokio::time::timeout(scene::PATIENCE, together).await.expect("one call for all");
+    let calls = further_requests(&scene, 4).await;
     for pair in calls.windows(2) {
         assert!(asks_for_all(&pair[1]), "{pair:#?}");
         let apart = pair[1].started.duration_since(pair[0].started);
@@ -148,7 +148,7 @@ async fn all_fleets_share_one_look_a_period() {
 }
 
 #[tokio::test]
-async fn the_least_busy_worker_ends_first_and_the_unknown_stay() {
+async fn the_least_busy_worker_is_terminated_first_and_unknown_ones_are_kept() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", measured(&scene, 4, json!({"scaleDownPolicy": "LowestCpu"}))).await;
@@ -165,7 +165,7 @@ async fn the_least_busy_worker_ends_first_and_the_unknown_stay() {
 }
 
 #[tokio::test]
-async fn what_cloudwatch_refuses_is_told_and_holds_nothing_up() {
+async fn an_error_of_cloudwatch_is_shown_and_blocks_nothing() {
     let scene = Scene::new().await;
     let denied = FaultAction::Error { code: "AccessDenied".into(), message: None, status: None };
     let fault = scene.sandbox.add_fault(Fault::always("cloudwatch", "GetMetricData", denied));
@@ -178,11 +178,11 @@ async fn what_cloudwatch_refuses_is_told_and_holds_nothing_up() {
     assert!(message.contains("cloudwatch:GetMetricData") && message.contains("AccessDenied"), "{message}");
     assert_eq!(ready(&fleet).unwrap().0, "True");
     // The call is repeated once per sweep, and nothing more is written.
-    let before = looks(&scene).len();
+    let before = requests(&scene).len();
     let began = std::time::Instant::now();
-    further_looks(&scene, 2).await;
-    assert!(began.elapsed() >= Duration::from_millis(900), "two looks in {:?}", began.elapsed());
-    assert!(looks(&scene).len() <= before + 3);
+    further_requests(&scene, 2).await;
+    assert!(began.elapsed() >= Duration::from_millis(900), "two calls in {:?}", began.elapsed());
+    assert!(requests(&scene).len() <= before + 3);
     let later = scene.api::<WorkerFleet>().get("web").await.unwrap();
     assert_eq!(later.resource_version(), fleet.resource_version());
 

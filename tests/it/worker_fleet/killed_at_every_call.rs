@@ -6,10 +6,12 @@ use muster::crd::worker_fleet::WorkerFleet;
 use serde_json::json;
 
 use crate::support::{
-    crash::{Scenario, WORKERS, assert_converged, assert_launched, start, stepped, survives_every_kill, wait_told},
+    crash::{
+        Scenario, WORKERS, assert_converged, assert_launched, converges_after_every_kill, start, stepped, wait_recorded,
+    },
     fleet::{live, spec},
     scene::{Controller, Scene},
-    tap::{LOOK, Moment, Point, SELDOM, Tap},
+    tap::{DESCRIBE, Moment, Point, SELDOM, Tap},
 };
 
 struct Part {
@@ -63,10 +65,10 @@ impl Scenario for Part {
         };
         let controller = start(scene, tap).await;
         scene.create::<WorkerFleet>("web", spec(scene, workers, json!({}))).await;
-        wait_told(scene, workers, self.name).await;
+        wait_recorded(scene, workers, self.name).await;
         tap.begin(stop);
         // Otherwise the clock would determine whether there is a sweep before the change.
-        tap.until(|points| points.iter().any(|point| point.operation == LOOK)).await;
+        tap.until(|points| points.iter().any(|point| point.operation == DESCRIBE)).await;
         controller
     }
 
@@ -163,26 +165,26 @@ const DELETE: Part = Part {
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_launch_there_are_exactly_five() {
-    survives_every_kill(&LAUNCH).await;
+async fn killed_at_every_call_of_a_launch_there_are_exactly_five() {
+    converges_after_every_kill(&LAUNCH).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_replacement_each_loss_is_made_good_once() {
-    survives_every_kill(&REPLACE).await;
+async fn killed_at_every_call_of_a_replacement_each_loss_is_replaced_once() {
+    converges_after_every_kill(&REPLACE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_scale_down_exactly_the_surplus_ends() {
-    survives_every_kill(&SCALE_DOWN).await;
+async fn killed_at_every_call_of_a_scale_down_exactly_the_surplus_is_terminated() {
+    converges_after_every_kill(&SCALE_DOWN).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_an_update_each_worker_is_replaced_once() {
-    survives_every_kill(&UPDATE).await;
+async fn killed_at_every_call_of_an_update_each_worker_is_replaced_once() {
+    converges_after_every_kill(&UPDATE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_deletion_nothing_is_left() {
-    survives_every_kill(&DELETE).await;
+async fn killed_at_every_call_of_a_deletion_no_instance_remains() {
+    converges_after_every_kill(&DELETE).await;
 }

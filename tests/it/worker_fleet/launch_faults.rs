@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_launch_whose_answer_is_lost_is_repeated_under_its_token() {
+async fn a_launch_whose_response_is_lost_is_repeated_with_its_token() {
     let lose = |action: FaultAction| async move {
         let scene = Scene::new().await;
         // So that the call is repeated before its instances are visible, however slow this computer is.
@@ -36,7 +36,7 @@ async fn a_launch_whose_answer_is_lost_is_repeated_under_its_token() {
 }
 
 #[tokio::test]
-async fn while_describe_is_blind_nothing_is_launched_twice_nor_taken_for_gone() {
+async fn while_describe_shows_nothing_no_instance_is_launched_twice_or_counts_as_gone() {
     let scene = Scene::new().await;
     scene.sandbox.set_describe_lag(LAG);
     let controller = scene.start().await;
@@ -54,7 +54,7 @@ async fn while_describe_is_blind_nothing_is_launched_twice_nor_taken_for_gone() 
 }
 
 #[tokio::test]
-async fn an_edit_during_a_launch_changes_only_what_comes_after() {
+async fn an_edit_during_a_launch_changes_only_later_launches() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let hold =
@@ -74,7 +74,7 @@ async fn an_edit_during_a_launch_changes_only_what_comes_after() {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_record_could_not_take_is_asked_for_again() {
+async fn a_response_that_could_not_be_recorded_is_requested_again() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let hold =
@@ -89,7 +89,7 @@ async fn an_answer_that_the_record_could_not_take_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn what_was_launched_and_ended_is_replaced_under_a_new_token() {
+async fn a_launched_and_terminated_instance_is_replaced_with_a_new_token() {
     let scene = Scene::new().await;
     // So long that the launch is repeated before a sweep shows its instance, also on a busy machine.
     scene.sandbox.set_describe_lag(LAG * 8);
@@ -112,7 +112,7 @@ async fn what_was_launched_and_ended_is_replaced_under_a_new_token() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_used_for_something_else_is_searched_for_and_never_dropped() {
+async fn a_token_that_was_used_for_another_request_is_searched_for_and_never_dropped() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     // The launch succeeds and its answer is lost. Then EC2 reports that the token belongs to another request.
@@ -125,7 +125,7 @@ async fn a_token_that_was_used_for_something_else_is_searched_for_and_never_drop
 }
 
 #[tokio::test]
-async fn a_launch_that_ec2_may_have_forgotten_is_searched_for_and_not_repeated() {
+async fn a_launch_whose_token_may_have_expired_is_searched_for_and_not_repeated() {
     let scene = Scene::new().await;
     let controller = scene.start().await;
     let lost = scene.sandbox.add_fault(Fault::always("ec2", "RunInstances", FaultAction::DropBefore));
@@ -172,7 +172,7 @@ async fn a_launch_whose_revision_is_lost_is_settled_by_a_search_after_the_full_w
 }
 
 #[tokio::test]
-async fn a_sweep_that_fails_proves_nothing() {
+async fn a_failed_sweep_does_not_prove_that_instances_are_gone() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 3, json!({}))).await;
@@ -185,7 +185,7 @@ async fn a_sweep_that_fails_proves_nothing() {
 }
 
 #[tokio::test]
-async fn only_the_difference_is_filled_again() {
+async fn only_lost_workers_are_replaced() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", one_call(&scene, 6)).await;
@@ -201,8 +201,8 @@ async fn only_the_difference_is_filled_again() {
 async fn a_fleet_with_a_revision_keeps_it_while_a_worker_runs_it() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
-    let wish = with(one_call(&scene, 1), json!({"revisionHistoryLimit": 0}));
-    scene.create::<WorkerFleet>("web", wish).await;
+    let desired = with(one_call(&scene, 1), json!({"revisionHistoryLimit": 0}));
+    scene.create::<WorkerFleet>("web", desired).await;
     let first = status(&wait_settled(&scene, "web", 1).await).update_revision;
     // The new revision is never launched, so the old one stays.
     let refused = scene.sandbox.add_fault(Fault::always("ec2", "RunInstances", error("InsufficientInstanceCapacity")));

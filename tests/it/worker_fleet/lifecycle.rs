@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn workers_are_launched_tagged_spread_and_then_left_alone() {
+async fn workers_are_launched_tagged_and_spread_and_then_kept() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let template = json!({
@@ -98,7 +98,7 @@ async fn the_scale_subresource_scales_both_ways() {
 }
 
 #[tokio::test]
-async fn what_dies_or_is_stopped_is_replaced() {
+async fn terminated_and_stopped_workers_are_replaced() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 3, json!({}))).await;
@@ -120,14 +120,14 @@ async fn what_dies_or_is_stopped_is_replaced() {
 }
 
 #[tokio::test]
-async fn an_edit_replaces_what_runs_and_old_revisions_are_pruned() {
+async fn an_edit_replaces_running_workers_and_old_revisions_are_deleted() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
-    let mut wish = with(spec(&scene, 1, json!({})), json!({"revisionHistoryLimit": 0}));
-    scene.create::<WorkerFleet>("web", wish.clone()).await;
+    let mut desired = with(spec(&scene, 1, json!({})), json!({"revisionHistoryLimit": 0}));
+    scene.create::<WorkerFleet>("web", desired.clone()).await;
     let first = status(&wait_settled(&scene, "web", 1).await).update_revision.unwrap();
-    wish["template"]["tags"] = json!({"edit": "1"});
-    scene.change::<WorkerFleet>("web", json!({"spec": wish})).await;
+    desired["template"]["tags"] = json!({"edit": "1"});
+    scene.change::<WorkerFleet>("web", json!({"spec": desired})).await;
     let revised =
         |fleet: &WorkerFleet| status(fleet).update_revision.is_some_and(|name| name != first) && settled(fleet, 1);
     let fleet = scene.wait("web", "the worker of the new revision", revised).await;
@@ -142,7 +142,7 @@ async fn an_edit_replaces_what_runs_and_old_revisions_are_pruned() {
 }
 
 #[tokio::test]
-async fn without_capacity_the_next_pool_is_used_at_once_and_the_condition_tells() {
+async fn without_capacity_the_next_pool_is_used_immediately_and_the_condition_shows_it() {
     let scene = Scene::new().await;
     let full = |zone: &str, instance_type: &str, limit| CapacitySpec {
         account: None,
@@ -155,10 +155,10 @@ async fn without_capacity_the_next_pool_is_used_at_once_and_the_condition_tells(
         scene.sandbox.set_capacity(full(zone, "m6i.large", Some(0)));
     }
     let _controller = scene.start().await;
-    let mut wish = spec(&scene, 4, json!({}));
+    let mut desired = spec(&scene, 4, json!({}));
     // Two rejected calls and two launches: muster uses four of the five calls that EC2 allows in a burst.
-    wish["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(2);
-    scene.create::<WorkerFleet>("web", wish).await;
+    desired["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(2);
+    scene.create::<WorkerFleet>("web", desired).await;
     let told = scene
         .wait::<WorkerFleet>("web", "the pools in use", |fleet| {
             let condition = condition(&status(fleet).common.conditions, "CapacityAvailable");
@@ -166,7 +166,7 @@ async fn without_capacity_the_next_pool_is_used_at_once_and_the_condition_tells(
                 .is_some_and(|(truth, _, message)| truth == "True" && message.contains("InsufficientInstanceCapacity"))
         })
         .await;
-    assert_eq!(status(&told).replicas, 4, "all in the same look");
+    assert_eq!(status(&told).replicas, 4, "all in the same reconcile");
     wait_settled(&scene, "web", 4).await;
     let workers = live(&scene);
     assert!(workers.iter().all(|worker| worker.instance_type == "m5.large"));
@@ -184,7 +184,7 @@ async fn without_capacity_the_next_pool_is_used_at_once_and_the_condition_tells(
 }
 
 #[tokio::test]
-async fn while_suspended_nothing_changes_in_aws() {
+async fn a_suspended_fleet_changes_nothing_in_aws() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;
@@ -200,12 +200,12 @@ async fn while_suspended_nothing_changes_in_aws() {
 }
 
 #[tokio::test]
-async fn deletion_ends_all_workers_or_retains_them() {
+async fn deletion_terminates_all_workers_or_retains_them() {
     for (policy, left) in [("Terminate", 0), ("Retain", 3)] {
         let scene = Scene::new().await;
         let _controller = scene.start().await;
-        let wish = with(spec(&scene, 3, json!({})), json!({"deletionPolicy": policy}));
-        scene.create::<WorkerFleet>("web", wish).await;
+        let desired = with(spec(&scene, 3, json!({})), json!({"deletionPolicy": policy}));
+        scene.create::<WorkerFleet>("web", desired).await;
         wait_settled(&scene, "web", 3).await;
         scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
         scene.wait_gone::<WorkerFleet>("web").await;
@@ -214,7 +214,7 @@ async fn deletion_ends_all_workers_or_retains_them() {
 }
 
 #[tokio::test]
-async fn a_fleet_that_lost_its_status_still_ends_its_workers_when_it_is_deleted() {
+async fn a_fleet_that_lost_its_status_terminates_its_workers_on_deletion() {
     let scene = Scene::new().await;
     let controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;
@@ -235,8 +235,8 @@ async fn a_fleet_that_lost_its_status_still_ends_its_workers_when_it_is_deleted(
 async fn readiness_waits_for_both_status_checks() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
-    let wish = with(spec(&scene, 2, json!({})), json!({"readiness": {"check": "StatusChecks"}}));
-    scene.create::<WorkerFleet>("web", wish).await;
+    let desired = with(spec(&scene, 2, json!({})), json!({"readiness": {"check": "StatusChecks"}}));
+    scene.create::<WorkerFleet>("web", desired).await;
     wait_settled(&scene, "web", 2).await;
     let worker = &live(&scene)[0];
     let impaired = Some(muster_sandbox::HealthStatus::Impaired);
@@ -248,7 +248,7 @@ async fn readiness_waits_for_both_status_checks() {
 }
 
 #[tokio::test]
-async fn what_ec2_refuses_is_told_with_its_code_and_not_sent_again_and_again() {
+async fn a_rejected_launch_is_shown_with_its_code_and_not_repeated_continuously() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({"ami": {"id": "ami-0123456789abcdef0"}}))).await;
@@ -264,11 +264,11 @@ async fn what_ec2_refuses_is_told_with_its_code_and_not_sent_again_and_again() {
 }
 
 #[tokio::test]
-async fn user_data_over_16_kb_is_refused_with_its_size() {
+async fn user_data_over_16_kb_is_rejected_with_its_size() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
-    let wish = spec(&scene, 1, json!({"userData": {"inline": "x".repeat(20_000)}}));
-    scene.create::<WorkerFleet>("web", wish).await;
+    let desired = spec(&scene, 1, json!({"userData": {"inline": "x".repeat(20_000)}}));
+    scene.create::<WorkerFleet>("web", desired).await;
     let fleet = scene.wait::<WorkerFleet>("web", "Stalled", |f| is(f, "Stalled", "True", "InvalidSpec")).await;
     assert!(ready(&fleet).unwrap().2.contains("20000 bytes"));
     assert_eq!(scene.sandbox.calls(&CallQuery { service: Some("ec2".into()), ..CallQuery::default() }), []);

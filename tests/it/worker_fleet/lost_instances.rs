@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn who_ends_by_itself_is_replaced_and_told_once_with_the_reason() {
+async fn a_lost_worker_is_replaced_and_reported_once_with_the_reason() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 3, json!({}))).await;
@@ -38,7 +38,7 @@ async fn who_ends_by_itself_is_replaced_and_told_once_with_the_reason() {
 }
 
 #[tokio::test]
-async fn who_loses_its_tags_is_replaced_and_named_until_it_is_gone() {
+async fn an_untagged_worker_is_replaced_and_named_until_it_is_terminated() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;

@@ -19,7 +19,7 @@ fn darken(scene: &Scene, zone: &str, dark: bool) {
 fn hides(fleet: &WorkerFleet, count: usize) -> bool {
     let healthy = condition(&status(fleet).common.conditions, "Healthy");
     healthy.is_some_and(|(truth, reason, message)| {
-        (truth.as_str(), reason.as_str()) == ("False", "WorkersNotShown")
+        (truth.as_str(), reason.as_str()) == ("False", "WorkersMissing")
             && message
                 .contains(&format!("{count} of {} workers are missing from DescribeInstances", status(fleet).replicas))
     })
@@ -27,7 +27,7 @@ fn hides(fleet: &WorkerFleet, count: usize) -> bool {
 
 /// More workers than a status lists, so that a new process knows only the number of some of them.
 #[tokio::test]
-async fn workers_of_a_zone_that_is_not_shown_are_not_replaced_whoever_looks() {
+async fn workers_of_a_zone_that_is_not_shown_are_not_replaced_by_any_controller() {
     let scene = Scene::new().await;
     let first = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 60, json!({}))).await;
@@ -44,7 +44,7 @@ async fn workers_of_a_zone_that_is_not_shown_are_not_replaced_whoever_looks() {
         }
         assert_eq!((ids(&live(&scene)), launches(&scene)), (workers.clone(), launched), "start {start}");
         let (_, reason, _) = ready(&fleet).unwrap();
-        assert_eq!((reason.as_str(), status(&fleet).replicas), ("WorkersNotShown", 60));
+        assert_eq!((reason.as_str(), status(&fleet).replicas), ("WorkersMissing", 60));
         controller.kill().await;
     }
     darken(&scene, &zone, false);
@@ -55,7 +55,7 @@ async fn workers_of_a_zone_that_is_not_shown_are_not_replaced_whoever_looks() {
 }
 
 #[tokio::test]
-async fn what_stays_hidden_is_given_up_in_the_end_and_ended_when_it_comes_back() {
+async fn a_missing_instance_finally_counts_as_gone_and_is_terminated_when_it_reappears() {
     let scene = Scene::new().await;
     let timings = Timings { overdue: Duration::from_secs(4), ..scene.config().timings };
     let config = Config { timings, ..scene.config() };
@@ -66,7 +66,7 @@ async fn what_stays_hidden_is_given_up_in_the_end_and_ended_when_it_comes_back()
     let zone = &workers[0].zone;
     darken(&scene, zone, true);
     let fleet = scene.wait::<WorkerFleet>("web", "3 hidden", |fleet| hides(fleet, 3)).await;
-    let hidden: Vec<_> = status(&fleet).instances.into_iter().filter(|listed| listed.reason == "NotShown").collect();
+    let hidden: Vec<_> = status(&fleet).instances.into_iter().filter(|listed| listed.reason == "Missing").collect();
     assert!(hidden.len() == 3 && hidden.iter().all(|listed| &listed.zone == zone && !listed.ready), "{hidden:?}");
     let more = |_: &WorkerFleet| live(&scene).len() > 9;
     scene.wait::<WorkerFleet>("web", "others in their place", more).await;

@@ -13,11 +13,11 @@ use crate::support::{
 };
 
 /// A scene with two instances of a deleted fleet `web`, and the UID of that fleet.
-async fn after_an_earlier_fleet() -> (Scene, String) {
+async fn with_orphans() -> (Scene, String) {
     let scene = Scene::new().await;
     let controller = scene.start().await;
-    let wish = with(spec(&scene, 2, json!({})), json!({"deletionPolicy": "Retain"}));
-    let uid = scene.create::<WorkerFleet>("web", wish).await.uid().unwrap();
+    let desired = with(spec(&scene, 2, json!({})), json!({"deletionPolicy": "Retain"}));
+    let uid = scene.create::<WorkerFleet>("web", desired).await.uid().unwrap();
     wait_settled(&scene, "web", 2).await;
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
     scene.wait_gone::<WorkerFleet>("web").await;
@@ -38,8 +38,8 @@ async fn held(scene: &Scene) -> String {
 }
 
 #[tokio::test]
-async fn machines_of_an_earlier_fleet_hold_launches_back_and_are_named() {
-    let (scene, uid) = after_an_earlier_fleet().await;
+async fn instances_of_an_earlier_fleet_block_launches_and_are_named() {
+    let (scene, uid) = with_orphans().await;
     let earlier = live(&scene);
     let before = launches(&scene);
     let _controller = scene.start().await;
@@ -58,8 +58,8 @@ async fn machines_of_an_earlier_fleet_hold_launches_back_and_are_named() {
 }
 
 #[tokio::test]
-async fn adopted_machines_are_workers_like_any_other() {
-    let (scene, uid) = after_an_earlier_fleet().await;
+async fn adopted_instances_are_normal_workers() {
+    let (scene, uid) = with_orphans().await;
     let earlier = ids(&live(&scene));
     let controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 3, json!({}))).await;
@@ -82,8 +82,8 @@ async fn adopted_machines_are_workers_like_any_other() {
 }
 
 #[tokio::test]
-async fn ignored_machines_are_left_alone_and_workers_start_beside_them() {
-    let (scene, uid) = after_an_earlier_fleet().await;
+async fn ignored_orphans_are_not_changed_and_workers_are_launched() {
+    let (scene, uid) = with_orphans().await;
     let earlier = ids(&live(&scene));
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 3, json!({}))).await;
@@ -97,7 +97,7 @@ async fn ignored_machines_are_left_alone_and_workers_start_beside_them() {
 }
 
 #[tokio::test]
-async fn a_stranger_with_our_tags_is_reported_and_never_counted_or_touched() {
+async fn a_foreign_instance_with_the_fleets_tags_is_reported_and_never_counted_or_changed() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("db", spec(&scene, 1, json!({}))).await;
@@ -115,7 +115,7 @@ async fn a_stranger_with_our_tags_is_reported_and_never_counted_or_touched() {
         .wait::<WorkerFleet>("web", "the stranger", |fleet| {
             let found = condition(&status(fleet).common.conditions, "OrphansFound");
             found.is_some_and(|(truth, reason, message)| {
-                truth == "True" && reason == "StrangersFound" && message.contains(&stranger.id)
+                truth == "True" && reason == "ForeignInstancesFound" && message.contains(&stranger.id)
             })
         })
         .await;
@@ -134,7 +134,7 @@ async fn a_stranger_with_our_tags_is_reported_and_never_counted_or_touched() {
 }
 
 #[tokio::test]
-async fn under_another_cluster_name_no_machine_is_launched_again() {
+async fn after_a_change_of_the_cluster_name_no_instance_is_launched_again() {
     let scene = Scene::new().await;
     let controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;

@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_plan_is_shown_and_nothing_is_done() {
+async fn a_plan_is_shown_and_nothing_is_changed() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 2, json!({}))).await;

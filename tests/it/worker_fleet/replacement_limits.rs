@@ -16,13 +16,13 @@ use crate::support::{
 
 const IMPAIRED: Option<HealthStatus> = Some(HealthStatus::Impaired);
 
-fn says(fleet: &WorkerFleet, type_: &str) -> String {
+fn condition_of(fleet: &WorkerFleet, type_: &str) -> String {
     let found = condition(&status(fleet).common.conditions, type_);
     found.map_or_else(|| "-".into(), |(truth, reason, _)| format!("{truth}/{reason}"))
 }
 
 #[tokio::test]
-async fn many_that_fail_at_once_are_held_and_few_are_replaced() {
+async fn many_simultaneous_failures_are_not_replaced_and_few_are() {
     let scene = Scene::new().await;
     start_at_once(&scene);
     let _controller = scene.start().await;
@@ -33,8 +33,9 @@ async fn many_that_fail_at_once_are_held_and_few_are_replaced() {
     for worker in &workers[..2] {
         scene.sandbox.set_health(&worker.id, IMPAIRED, None).unwrap();
     }
-    let held =
-        scene.wait::<WorkerFleet>("web", "held", |fleet| says(fleet, "Healthy") == "False/TooManyUnhealthy").await;
+    let held = scene
+        .wait::<WorkerFleet>("web", "held", |fleet| condition_of(fleet, "Healthy") == "False/TooManyUnhealthy")
+        .await;
     let (_, _, message) = condition(&status(&held).common.conditions, "Healthy").unwrap();
     assert!(workers[..2].iter().all(|worker| message.contains(&worker.id)) && message.contains("20%"), "{message}");
     assert_eq!(ready(&held).unwrap().1, "TooManyUnhealthy");
@@ -52,7 +53,7 @@ async fn many_that_fail_at_once_are_held_and_few_are_replaced() {
 }
 
 #[tokio::test]
-async fn while_describe_fails_nothing_is_ended_or_launched() {
+async fn while_describe_fails_no_instance_is_terminated_or_launched() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 6, json!({}))).await;
@@ -70,7 +71,7 @@ async fn while_describe_fails_nothing_is_ended_or_launched() {
 }
 
 #[tokio::test]
-async fn no_more_are_replaced_within_the_hour_than_may_be_and_growth_does_not_count() {
+async fn the_replacement_limit_holds_and_scaling_up_does_not_count() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let guard = json!({"maxReplacementsPerHour": 1});
@@ -90,7 +91,9 @@ async fn no_more_are_replaced_within_the_hour_than_may_be_and_growth_does_not_co
     let second = live(&scene).remove(0).id;
     scene.sandbox.terminate_instance(&second).unwrap();
     let held = scene
-        .wait::<WorkerFleet>("web", "the limit", |fleet| says(fleet, "Healthy") == "False/ReplacementLimitReached")
+        .wait::<WorkerFleet>("web", "the limit", |fleet| {
+            condition_of(fleet, "Healthy") == "False/ReplacementLimitReached"
+        })
         .await;
     assert_eq!(status(&held).replicas, 3);
     let made = launches(&scene);
@@ -104,7 +107,7 @@ async fn no_more_are_replaced_within_the_hour_than_may_be_and_growth_does_not_co
 }
 
 #[tokio::test]
-async fn a_stopped_worker_is_left_where_the_fleet_ignores_it() {
+async fn a_stopped_worker_is_kept_with_on_stopped_ignore() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", with(spec(&scene, 2, json!({})), json!({"onStopped": "Ignore"}))).await;
@@ -124,7 +127,7 @@ async fn a_stopped_worker_is_left_where_the_fleet_ignores_it() {
 }
 
 #[tokio::test]
-async fn spot_capacity_that_is_taken_back_is_replaced_and_never_exceeds_what_is_wanted() {
+async fn interrupted_spot_workers_are_replaced_and_never_exceed_the_desired_number() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 4, json!({"capacityType": "Spot"}))).await;

@@ -28,14 +28,14 @@ async fn collect(scene: &Scene, mark: &str) {
     let annotation = json!({"metadata": {"annotations": {"muster.dev/requested-at": mark}}});
     scene.change::<FleetReport>("prod", annotation).await;
     scene
-        .wait::<FleetReport>("prod", "the look", |report| {
+        .wait::<FleetReport>("prod", "the reconcile", |report| {
             report.status.as_ref().is_some_and(|s| s.common.last_handled_requested_at.as_deref() == Some(mark))
         })
         .await;
 }
 
 #[tokio::test]
-async fn a_worker_is_ready_when_its_report_arrives_and_none_is_late_while_nobody_collects() {
+async fn a_worker_is_ready_when_its_report_arrives_and_no_deadline_runs_without_collections() {
     let scene = Scene::new().await;
     start_at_once(&scene);
     let _controller = scene.start().await;

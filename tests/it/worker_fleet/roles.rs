@@ -31,15 +31,15 @@ fn counts(status: &WorkerFleetStatus) -> Vec<(&str, [i32; 5])> {
 }
 
 #[tokio::test]
-async fn roles_have_their_own_number_type_and_user_data_and_end_when_they_are_taken_out() {
+async fn roles_have_their_own_number_type_and_user_data_and_removed_roles_are_terminated() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let leader =
         json!({"name": "leader", "userData": {"inline": "#!/bin/sh\n: leader\n"}, "instanceTypes": ["m5.large"]});
     let helper = json!({"name": "helper", "replicas": 2, "userData": {"inline": "#!/bin/sh\n: helper\n"}});
     let template = json!({"userData": {"inline": "#!/bin/sh\n: main\n"}});
-    let wish = with(spec(&scene, 3, template), json!({"roles": [leader, helper]}));
-    scene.create::<WorkerFleet>("web", wish).await;
+    let desired = with(spec(&scene, 3, template), json!({"roles": [leader, helper]}));
+    scene.create::<WorkerFleet>("web", desired).await;
     let fleet = wait_settled(&scene, "web", 3).await;
     let expected = [("helper", 2, "m6i.large"), ("leader", 1, "m5.large"), ("main", 3, "m6i.large")];
     let roles = by_role(&scene);
@@ -84,8 +84,8 @@ async fn roles_have_their_own_number_type_and_user_data_and_end_when_they_are_ta
 async fn a_lost_worker_of_a_role_is_replaced_in_that_role() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
-    let wish = with(spec(&scene, 2, json!({})), json!({"roles": [{"name": "leader", "replicas": 1}]}));
-    scene.create::<WorkerFleet>("web", wish).await;
+    let desired = with(spec(&scene, 2, json!({})), json!({"roles": [{"name": "leader", "replicas": 1}]}));
+    scene.create::<WorkerFleet>("web", desired).await;
     wait_settled(&scene, "web", 2).await;
     let before = by_role(&scene);
     let leader = &before["leader"][0].id;

@@ -58,7 +58,7 @@ fn rolled(earlier: &WorkerFleet, replicas: i32) -> impl Fn(&WorkerFleet) -> bool
 }
 
 #[tokio::test]
-async fn an_edit_replaces_all_workers_and_there_are_never_too_many_nor_too_few() {
+async fn an_edit_replaces_all_workers_within_the_update_limits() {
     for (surge, unavailable, most, fewest) in
         [(json!("25%"), json!(0), 5, 4), (json!(0), json!("25%"), 4, 3), (json!(2), json!(1), 6, 3)]
     {
@@ -86,7 +86,7 @@ async fn an_edit_replaces_all_workers_and_there_are_never_too_many_nor_too_few()
 }
 
 #[tokio::test]
-async fn a_new_worker_is_counted_on_only_after_its_seconds() {
+async fn a_new_worker_is_available_only_after_min_ready_seconds() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let update = json!({"update": {"maxSurge": 1, "maxUnavailable": 0, "minReadySeconds": 1}});
@@ -113,20 +113,20 @@ async fn a_new_worker_is_counted_on_only_after_its_seconds() {
 }
 
 /// New instances never get beyond `pending`.
-fn let_none_start(scene: &Scene) {
+fn keep_new_instances_pending(scene: &Scene) {
     let lifecycle = Lifecycle { pending: Duration::from_secs(3600), ..Lifecycle::default() };
     set_lifecycle(scene, lifecycle);
 }
 
 #[tokio::test]
-async fn a_revision_that_never_gets_ready_costs_no_old_worker_is_told_and_can_be_rolled_back() {
+async fn a_revision_that_never_becomes_ready_replaces_no_worker_and_can_be_rolled_back() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let update = json!({"update": {"maxSurge": 1, "maxUnavailable": 0, "progressDeadlineSeconds": 1}});
     scene.create::<WorkerFleet>("web", with(spec(&scene, 3, json!({})), update)).await;
     let before = wait_settled(&scene, "web", 3).await;
     let earlier = ids(&live(&scene));
-    let_none_start(&scene);
+    keep_new_instances_pending(&scene);
     scene.change::<WorkerFleet>("web", edit(1)).await;
     let failed = scene
         .wait::<WorkerFleet>("web", "the deadline", |fleet| {
@@ -149,7 +149,7 @@ async fn a_revision_that_never_gets_ready_costs_no_old_worker_is_told_and_can_be
 }
 
 #[tokio::test]
-async fn an_edit_while_an_update_launches_is_taken_up_after_that_launch() {
+async fn an_edit_during_an_update_takes_effect_after_the_open_launch() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let update = json!({"update": {"maxSurge": 1, "maxUnavailable": 0}});
@@ -176,8 +176,8 @@ async fn an_edit_of_one_role_replaces_the_workers_of_that_role_only() {
     let _controller = scene.start().await;
     let leader = |text: &str| json!({"name": "leader", "replicas": 1, "userData": {"inline": text}});
     let helper = json!({"name": "helper", "replicas": 1});
-    let wish = with(spec(&scene, 2, json!({})), json!({"roles": [leader("#!/bin/sh\n"), helper]}));
-    scene.create::<WorkerFleet>("web", wish).await;
+    let desired = with(spec(&scene, 2, json!({})), json!({"roles": [leader("#!/bin/sh\n"), helper]}));
+    scene.create::<WorkerFleet>("web", desired).await;
     wait_settled(&scene, "web", 2).await;
     let by_role = || {
         let mut roles: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn one_id_that_cannot_be_ended_does_not_keep_the_others() {
+async fn one_instance_that_cannot_be_terminated_does_not_block_the_others() {
     for (code, rule) in
         [("InvalidInstanceID.NotFound", "bad id"), ("UnauthorizedOperation", "vanished under tag-scoped IAM")]
     {
@@ -41,7 +41,7 @@ async fn one_id_that_cannot_be_ended_does_not_keep_the_others() {
 }
 
 #[tokio::test]
-async fn a_denied_end_is_told_with_its_code() {
+async fn a_denied_termination_is_shown_with_its_code() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
@@ -66,7 +66,7 @@ async fn a_denied_end_is_told_with_its_code() {
 }
 
 #[tokio::test]
-async fn victims_are_ended_by_a_successor_and_nobody_else_is() {
+async fn a_new_controller_terminates_the_victims_and_no_other_instance() {
     let scene = Scene::new().await;
     let controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 4, json!({}))).await;
@@ -85,7 +85,7 @@ async fn victims_are_ended_by_a_successor_and_nobody_else_is() {
 }
 
 #[tokio::test]
-async fn deletion_waits_for_a_launch_that_nobody_knows_the_outcome_of() {
+async fn deletion_waits_for_a_launch_with_an_unknown_outcome() {
     let scene = Scene::new().await;
     let controller = scene.start().await;
     let hold = scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", FaultAction::DropAfter));
@@ -101,7 +101,7 @@ async fn deletion_waits_for_a_launch_that_nobody_knows_the_outcome_of() {
 }
 
 #[tokio::test]
-async fn a_worker_that_takes_long_to_end_is_replaced_meanwhile() {
+async fn a_worker_that_terminates_slowly_is_replaced_meanwhile() {
     let lifecycle = Lifecycle { shutting_down: Duration::from_secs(3600), ..Lifecycle::default() };
     let scene = Scene::with(SandboxConfig { lifecycle, throttling: false, ..SandboxConfig::default() }).await;
     let _controller = scene.start().await;
@@ -118,7 +118,7 @@ async fn a_worker_that_takes_long_to_end_is_replaced_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_ec2_does_not_allow_says_so_and_names_the_way_out() {
+async fn a_deletion_that_ec2_denies_shows_the_error_and_the_annotation() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
@@ -139,7 +139,7 @@ async fn a_deletion_that_ec2_does_not_allow_says_so_and_names_the_way_out() {
 }
 
 #[tokio::test]
-async fn an_object_that_cannot_be_read_is_let_go_by_its_annotation() {
+async fn an_unreadable_object_is_released_by_its_annotation() {
     let scene = Scene::new().await;
     let controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
@@ -178,7 +178,7 @@ async fn an_object_that_cannot_be_read_is_let_go_by_its_annotation() {
 }
 
 #[tokio::test]
-async fn a_right_to_end_workers_that_was_taken_away_costs_no_storm_of_calls() {
+async fn a_removed_permission_to_terminate_causes_no_storm_of_calls() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 300, json!({}))).await;

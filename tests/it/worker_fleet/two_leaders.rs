@@ -9,10 +9,10 @@ use muster_sandbox::CallQuery;
 use serde_json::json;
 
 use crate::support::{
-    crash::{WORKERS, assert_converged, laggard, start},
+    crash::{WORKERS, assert_converged, lagging_ec2, start},
     fleet::{ids, live, spec, status, victims, wait_settled, with},
     scene::{PATIENCE, Scene},
-    tap::{LOOK, Moment, Point, Tap},
+    tap::{DESCRIBE, Moment, Point, Tap},
 };
 
 fn point(operation: &str, ordinal: u32) -> Point {
@@ -32,13 +32,13 @@ async fn wait_until_seen(tap: &Tap) {
     let seen = async {
         loop {
             let before = tap.points().len();
-            tap.until(|points| count(&points[before..], LOOK) >= 2).await;
+            tap.until(|points| count(&points[before..], DESCRIBE) >= 2).await;
             if count(&tap.points()[before..], RECORD) == 0 {
                 return;
             }
         }
     };
-    tokio::time::timeout(PATIENCE, seen).await.expect("a look that has nothing to write");
+    tokio::time::timeout(PATIENCE, seen).await.expect("a sweep without a write");
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +50,9 @@ enum Resumed {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_with_a_stale_cache_and_one_paused_after_its_intent_make_exactly_five() {
+async fn a_controller_with_a_stale_cache_and_a_paused_one_launch_exactly_five() {
     for resumed in [Resumed::First, Resumed::Last] {
-        let scene = Scene::with(laggard()).await;
+        let scene = Scene::with(lagging_ec2()).await;
         scene.create::<WorkerFleet>("web", spec(&scene, WORKERS, json!({}))).await;
         // Because the finalizer is set, a controller with a stale cache gets as far as recording.
         scene.change::<WorkerFleet>("web", json!({"metadata": {"finalizers": ["muster.dev/workerfleet"]}})).await;
@@ -99,7 +99,7 @@ async fn one_with_a_stale_cache_and_one_paused_after_its_intent_make_exactly_fiv
 }
 
 /// All instances for which TerminateInstances was called.
-fn asked_to_end(scene: &Scene) -> BTreeSet<String> {
+fn termination_requests(scene: &Scene) -> BTreeSet<String> {
     let calls = scene.sandbox.calls(&CallQuery::operation("ec2", "TerminateInstances"));
     let named = calls.into_iter().flat_map(|call| call.parameters);
     named.filter(|(name, _)| name.starts_with("InstanceId.")).map(|(_, id)| id).collect()
@@ -107,7 +107,7 @@ fn asked_to_end(scene: &Scene) -> BTreeSet<String> {
 
 async fn two_choose_victims(moment: Moment, resumed: Resumed) {
     let case = format!("paused {moment:?} its intent, goes on {resumed:?}");
-    let scene = Scene::with(laggard()).await;
+    let scene = Scene::with(lagging_ec2()).await;
     let paused = Tap::new();
     let _paused_controller = start(&scene, &paused).await;
     let oldest_first = json!({"scaleDownPolicy": "Oldest"});
@@ -128,7 +128,7 @@ async fn two_choose_victims(moment: Moment, resumed: Resumed) {
         Moment::Before => assert_eq!(chosen, BTreeSet::new(), "{case}"),
         Moment::After => assert_eq!(chosen, oldest, "{case}"),
     }
-    assert_eq!(asked_to_end(&scene), BTreeSet::new(), "{case}");
+    assert_eq!(termination_requests(&scene), BTreeSet::new(), "{case}");
 
     // A controller that chooses now chooses other instances.
     scene.change::<WorkerFleet>("web", json!({"spec": {"scaleDownPolicy": "Newest"}})).await;
@@ -154,7 +154,7 @@ async fn two_choose_victims(moment: Moment, resumed: Resumed) {
     }
     let left = ids(&live(&scene));
     let ended: BTreeSet<_> = all.difference(&left).cloned().collect();
-    assert_eq!(asked_to_end(&scene), ended, "{case}: nobody else was asked for");
+    assert_eq!(termination_requests(&scene), ended, "{case}: nobody else was asked for");
     match moment {
         Moment::Before => assert!(left.is_subset(&oldest), "{case}: the other chose the newest"),
         Moment::After => assert_eq!(ended, oldest, "{case}: what is on record counts"),
@@ -162,7 +162,7 @@ async fn two_choose_victims(moment: Moment, resumed: Resumed) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_the_victims_that_two_choose_only_the_surplus_is_ended() {
+async fn two_controllers_that_select_victims_terminate_only_the_surplus() {
     let cases = [(Moment::Before, Resumed::Last), (Moment::After, Resumed::First), (Moment::After, Resumed::Last)];
     future::join_all(cases.map(|(moment, resumed)| two_choose_victims(moment, resumed).boxed_local())).await;
 }

@@ -20,7 +20,7 @@ fn script() -> String {
 }
 
 #[tokio::test]
-async fn the_script_of_the_page_finds_its_index_and_tells_its_result() {
+async fn the_documented_script_finds_its_index_and_writes_its_result() {
     let cli = Cli::new();
     let config = SandboxConfig { throttling: false, workers: Some(cli.workers()), ..SandboxConfig::default() };
     let scene = Scene::with(config).await;

@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn what_is_not_the_works_fault_is_run_again_and_does_not_count() {
+async fn failures_of_the_infrastructure_are_retried_and_do_not_count() {
     let scene = Scene::new().await;
     let workers = Workers::start(&scene, |index, before| match (index, before) {
         (0, 0) => Deed::IsTerminated,
@@ -33,7 +33,7 @@ async fn what_is_not_the_works_fault_is_run_again_and_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_spot_interruption_is_no_failure_and_what_was_written_before_it_counts() {
+async fn a_spot_interruption_is_not_a_failure_and_an_earlier_result_counts() {
     let scene = Scene::new().await;
     let workers = Workers::start(&scene, |index, before| match (index, before) {
         (0, 0 | 1) => Deed::IsReclaimed(None),
@@ -43,9 +43,9 @@ async fn a_spot_interruption_is_no_failure_and_what_was_written_before_it_counts
         _ => Deed::Exits(0),
     });
     let _controller = scene.start().await;
-    let mut wish = spec(&scene, 4, 4, json!({}));
-    wish["template"]["capacityType"] = json!("Spot");
-    scene.create::<WorkerJob>("work", wish).await;
+    let mut desired = spec(&scene, 4, 4, json!({}));
+    desired["template"]["capacityType"] = json!("Spot");
+    scene.create::<WorkerJob>("work", desired).await;
     let job = wait_ended(&scene, "work", "Failed", "FailedIndexes").await;
     assert_eq!(lists(&job), ("0-2".into(), "3".into()), "with backoffLimitPerIndex 0");
     assert_eq!(workers.runs(), [(0, 3), (1, 3), (2, 1), (3, 1)].into());
@@ -58,7 +58,7 @@ async fn a_spot_interruption_is_no_failure_and_what_was_written_before_it_counts
 }
 
 #[tokio::test]
-async fn while_results_cannot_be_read_nothing_is_run_again_and_the_deadline_is_kept() {
+async fn while_results_are_unreadable_no_index_is_retried_and_the_deadline_applies() {
     let scene = Scene::new().await;
     let _workers = Workers::start(&scene, |_, _| Deed::Hangs);
     let _controller = scene.start().await;
@@ -80,7 +80,7 @@ async fn while_results_cannot_be_read_nothing_is_run_again_and_the_deadline_is_k
 }
 
 /// A job with two workers that hang, and no controller.
-async fn two_at_work_and_nobody_watches(scene: &Scene) -> Workers {
+async fn two_workers_and_no_controller(scene: &Scene) -> Workers {
     let workers = Workers::start(scene, |_, _| Deed::Hangs);
     let controller = scene.start().await;
     scene.create::<WorkerJob>("work", spec(scene, 3, 2, json!({}))).await;
@@ -100,9 +100,9 @@ fn two_are_listed_as(job: &WorkerJob, expected: [i32; 2]) -> bool {
 }
 
 #[tokio::test]
-async fn a_controller_that_starts_while_a_zone_is_not_shown_runs_no_index_twice() {
+async fn a_controller_started_while_a_zone_is_not_shown_runs_no_index_twice() {
     let scene = Scene::new().await;
-    let _workers = two_at_work_and_nobody_watches(&scene).await;
+    let _workers = two_workers_and_no_controller(&scene).await;
     let (instances, launched) = (live(&scene), launches(&scene));
     let darken = |dark| {
         for instance in &instances {
@@ -110,17 +110,17 @@ async fn a_controller_that_starts_while_a_zone_is_not_shown_runs_no_index_twice(
         }
     };
     darken(true);
-    let looked = |n: usize| {
+    let swept = |n: usize| {
         let query = CallQuery { operation: Some("DescribeInstances".into()), ..CallQuery::default() };
         let scene = &scene;
         async move { scene.sandbox.wait_for_calls(&query, |calls| calls.len() >= n).await.len() }
     };
-    let before = looked(1).await;
+    let before = swept(1).await;
     let timings = Timings { describe_grace: PATIENCE, ..scene.config().timings };
     let config = Config { timings, ..scene.config() };
     let _successor = Controller::start(config, scene.connection(), |client| client).await;
     // At least three sweeps, each with its search by ID.
-    looked(before + 6).await;
+    swept(before + 6).await;
     let job = scene.api::<WorkerJob>().get("work").await.unwrap();
     let told = condition(&status(&job).common.conditions, "Ready").unwrap().2;
     assert!(instances.iter().all(|instance| told.contains(&instance.id)), "{told}");
@@ -135,9 +135,9 @@ async fn a_controller_that_starts_while_a_zone_is_not_shown_runs_no_index_twice(
 }
 
 #[tokio::test]
-async fn what_a_worker_came_to_while_nobody_watched_counts_once() {
+async fn a_termination_without_a_running_controller_counts_once() {
     let scene = Scene::new().await;
-    let _workers = two_at_work_and_nobody_watches(&scene).await;
+    let _workers = two_workers_and_no_controller(&scene).await;
     for instance in live(&scene) {
         match index(&instance) {
             0 => scene.sandbox.shut_down_from_inside(&instance.id).unwrap(),
@@ -155,7 +155,7 @@ async fn what_a_worker_came_to_while_nobody_watched_counts_once() {
 }
 
 #[tokio::test]
-async fn a_job_whose_status_was_lost_runs_nothing_again() {
+async fn a_job_whose_status_was_lost_repeats_no_finished_index() {
     let scene = Scene::new().await;
     let _workers = Workers::start(&scene, |index, _| if index == 2 { Deed::Hangs } else { Deed::Exits(0) });
     let controller = scene.start().await;

@@ -15,11 +15,11 @@ use muster_sandbox::{Instance, InstanceState, Lifecycle, SandboxConfig};
 use serde_json::{Value, json};
 
 use crate::support::{
-    crash::{Bystanders, STEP, Scenario, assert_at_rest, config, start_with, stepped, survives_every_kill},
+    crash::{Bystanders, STEP, Scenario, assert_at_rest, config, converges_after_every_kill, start_with, stepped},
     fleet::live,
     job::{self, Crew, Deed},
     scene::{Controller, PATIENCE, Scene},
-    tap::{LISTING, LOOK, Moment, Point, SELDOM, Tap},
+    tap::{DESCRIBE, LISTING, Moment, Point, SELDOM, Tap},
 };
 
 /// How often a job at rest is reconciled.
@@ -27,7 +27,7 @@ const SWEEP: Duration = Duration::from_millis(250);
 /// The key of an object that workers wait for.
 const BEGIN: &str = "begin";
 /// After these, EC2's clock has advanced by more than its lag.
-const LOOKS_UNTIL_SEEN: usize = 4;
+const SWEEPS_UNTIL_SEEN: usize = 4;
 
 struct Part {
     name: &'static str,
@@ -68,7 +68,7 @@ enum End {
 }
 
 /// Lets workers begin their work.
-fn let_work(scene: &Scene) {
+fn start_work(scene: &Scene) {
     scene.sandbox.s3().put(&job::bucket(scene), BEGIN, "").unwrap();
 }
 
@@ -76,8 +76,8 @@ fn is_settled(instance: &Instance) -> bool {
     matches!(instance.state, InstanceState::Running | InstanceState::Terminated)
 }
 
-fn looks(points: &[Point]) -> usize {
-    points.iter().filter(|point| point.operation == LOOK).count()
+fn sweeps(points: &[Point]) -> usize {
+    points.iter().filter(|point| point.operation == DESCRIBE).count()
 }
 
 impl Part {
@@ -108,8 +108,8 @@ impl Part {
     async fn assert_at_rest(&self, scene: &Scene, tap: &Tap, job: &WorkerJob, case: &str) {
         // An instance that is shutting down is polled until it is terminated.
         tap.until(|_| scene.sandbox.instances_of(&scene.account).iter().all(is_settled)).await;
-        let so_far = looks(&tap.points());
-        tap.until(|points| looks(points) >= so_far + LOOKS_UNTIL_SEEN).await;
+        let so_far = sweeps(&tap.points());
+        tap.until(|points| sweeps(points) >= so_far + SWEEPS_UNTIL_SEEN).await;
         assert_at_rest(tap, case).await;
         let later = scene.api::<WorkerJob>().get("work").await.unwrap();
         assert_eq!(later.resource_version(), job.resource_version(), "{case}: written at rest");
@@ -171,7 +171,7 @@ impl Scenario for Part {
                 tap.begin(stop);
                 // Otherwise the clock would determine whether there is a sweep before the change.
                 tokio::select! {
-                    () = tap.until(|points| looks(points) > 0) => {}
+                    () = tap.until(|points| sweeps(points) > 0) => {}
                     () = tap.stopped() => {}
                 }
                 controller
@@ -183,9 +183,9 @@ impl Scenario for Part {
         match self.act {
             Act::IsCreated => {
                 self.create(scene).await;
-                let_work(scene);
+                start_work(scene);
             }
-            Act::Works => let_work(scene),
+            Act::Works => start_work(scene),
             Act::IsDeleted => {
                 scene.api::<WorkerJob>().delete("work", &DeleteParams::default()).await.unwrap();
             }
@@ -198,7 +198,7 @@ impl Scenario for Part {
     async fn assert_ended(&self, scene: &Scene, tap: &Tap, (): &(), case: &str) {
         match self.end {
             End::Finished(condition, reason, completed, failed) => {
-                tap.until(|points| looks(points) > 0).await;
+                tap.until(|points| sweeps(points) > 0).await;
                 let what = format!("{case}: {condition} {reason}, and nothing left");
                 let job = scene.wait("work", &what, |job| job::ended(job, condition, reason)).await;
                 assert_eq!(job::lists(&job), (completed.to_owned(), failed.to_owned()), "{case}");
@@ -206,7 +206,7 @@ impl Scenario for Part {
                 self.assert_at_rest(scene, tap, &job, case).await;
             }
             End::Running(workers) => {
-                tap.until(|points| looks(points) > 0).await;
+                tap.until(|points| sweeps(points) > 0).await;
                 let job = self.wait_running(scene, workers, case).await;
                 self.assert_at_rest(scene, tap, &job, case).await;
             }
@@ -319,20 +319,20 @@ const TTL: Part = Part {
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_job_each_index_is_run_as_often_as_its_results_ask_for() {
-    survives_every_kill(&RUN).await;
-    survives_every_kill(&SHUTDOWN).await;
+async fn killed_at_every_call_of_a_job_each_index_runs_as_often_as_its_results_require() {
+    converges_after_every_kill(&RUN).await;
+    converges_after_every_kill(&SHUTDOWN).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_what_is_needed_no_longer_is_ended_once() {
-    survives_every_kill(&LINGER).await;
-    survives_every_kill(&GIVE_UP).await;
-    survives_every_kill(&FEWER).await;
+async fn killed_at_every_call_of_a_job_unneeded_workers_are_terminated_once() {
+    converges_after_every_kill(&LINGER).await;
+    converges_after_every_kill(&GIVE_UP).await;
+    converges_after_every_kill(&FEWER).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_jobs_deletion_nothing_is_left() {
-    survives_every_kill(&DELETION).await;
-    survives_every_kill(&TTL).await;
+async fn killed_at_every_call_of_a_jobs_deletion_no_instance_remains() {
+    converges_after_every_kill(&DELETION).await;
+    converges_after_every_kill(&TTL).await;
 }

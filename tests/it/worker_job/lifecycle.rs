@@ -1,33 +1,35 @@
 //! A WorkerJob from its creation to its end, against the API server, EC2 and S3.
 
+use std::time::Duration;
+
 use kube::{ResourceExt, api::DeleteParams};
 use muster::{clock::Timings, config::Config, crd::worker_job::WorkerJob};
-use muster_sandbox::{InstanceState, ShutdownBehavior};
+use muster_sandbox::{InstanceState, Lifecycle, ShutdownBehavior};
 use muster_world::KubeApi;
 use serde_json::json;
 
 use crate::support::{
-    fleet::{calls_at_rest, launches, live},
+    fleet::{calls_at_rest, launches, live, set_lifecycle},
     job::{Deed, Workers, bucket, by_shutdown, index, is, launched, lists, spec, status, wait_ended},
     scene::{Controller, PATIENCE, Scene},
     tap::{Moment, Point, Tap},
 };
 
 /// A controller that waits long for workers to shut down, so that a slow computer changes nothing.
-async fn start_patient(scene: &Scene) -> Controller {
+async fn start_with_long_grace(scene: &Scene) -> Controller {
     let config = scene.config();
     let timings = Timings { exit_grace: PATIENCE, ..config.timings };
     Controller::start(Config { timings, ..config }, scene.connection(), |client| client).await
 }
 
 #[tokio::test]
-async fn twenty_indexes_are_run_and_the_one_that_fails_again_is_named() {
+async fn twenty_indexes_run_and_the_one_that_fails_repeatedly_is_named() {
     let scene = Scene::new().await;
     let workers = Workers::start(&scene, |index, before| match (index, before) {
         (7, _) | (3, 0) => Deed::Exits(3),
         _ => Deed::Exits(0),
     });
-    let _controller = start_patient(&scene).await;
+    let _controller = start_with_long_grace(&scene).await;
     scene.create::<WorkerJob>("work", spec(&scene, 20, 6, json!({"backoffLimitPerIndex": 1}))).await;
     let job = wait_ended(&scene, "work", "Failed", "FailedIndexes").await;
     assert_eq!(lists(&job), ("0-6,8-19".into(), "7".into()));
@@ -72,7 +74,7 @@ async fn kubectl_waits_for_a_job_and_shows_it() {
 }
 
 #[tokio::test]
-async fn a_worker_that_stays_after_its_result_is_ended() {
+async fn a_worker_that_still_runs_after_its_result_is_terminated() {
     let scene = Scene::new().await;
     let workers = Workers::start(&scene, |_, _| Deed::ExitsAndStays(0));
     let _controller = scene.start().await;
@@ -84,8 +86,10 @@ async fn a_worker_that_stays_after_its_result_is_ended() {
 }
 
 #[tokio::test]
-async fn too_many_failed_indexes_end_the_rest() {
+async fn too_many_failed_indexes_terminate_the_other_workers() {
     let scene = Scene::new().await;
+    // While the failed worker is shutting down, the next index may start.
+    set_lifecycle(&scene, Lifecycle { shutting_down: Duration::from_millis(1), ..Lifecycle::default() });
     let _workers = Workers::start(&scene, |index, _| if index == 1 { Deed::ShutsDown } else { Deed::Hangs });
     let _controller = scene.start().await;
     scene.create::<WorkerJob>("work", spec(&scene, 9, 3, json!({"maxFailedIndexes": 0}))).await;
@@ -100,7 +104,7 @@ async fn too_many_failed_indexes_end_the_rest() {
 }
 
 #[tokio::test]
-async fn a_job_that_hangs_fails_at_its_deadline_and_is_deleted_when_its_time_is_over() {
+async fn a_job_that_hangs_fails_at_its_deadline_and_is_deleted_after_its_ttl() {
     let scene = Scene::new().await;
     let _workers = Workers::start(&scene, |index, _| if index == 0 { Deed::Exits(0) } else { Deed::Hangs });
     let _controller = scene.start().await;
@@ -113,7 +117,7 @@ async fn a_job_that_hangs_fails_at_its_deadline_and_is_deleted_when_its_time_is_
 }
 
 #[tokio::test]
-async fn a_shutdown_is_the_result_and_is_on_record_before_the_machine_is_ended() {
+async fn a_shutdown_is_the_result_and_is_recorded_before_the_termination() {
     let scene = Scene::new().await;
     let workers = Workers::start(&scene, |index, before| match (index, before) {
         (1, 0) => Deed::IsStopped,
@@ -143,23 +147,23 @@ async fn a_shutdown_is_the_result_and_is_on_record_before_the_machine_is_ended()
 }
 
 #[tokio::test]
-async fn a_job_that_is_made_again_believes_no_result_of_the_old_one() {
+async fn a_recreated_job_ignores_the_results_of_the_earlier_job() {
     let scene = Scene::new().await;
     let workers = Workers::start(&scene, |_, _| Deed::Exits(0));
     let _controller = scene.start().await;
-    let wish = spec(&scene, 2, 2, json!({}));
-    scene.create::<WorkerJob>("work", wish.clone()).await;
+    let desired = spec(&scene, 2, 2, json!({}));
+    scene.create::<WorkerJob>("work", desired.clone()).await;
     wait_ended(&scene, "work", "Complete", "CompletionsReached").await;
     scene.api::<WorkerJob>().delete("work", &DeleteParams::default()).await.unwrap();
     scene.wait_gone::<WorkerJob>("work").await;
     assert_eq!(scene.sandbox.s3().keys(&bucket(&scene), "nightly/").unwrap().len(), 2, "results stay");
-    scene.create::<WorkerJob>("work", wish).await;
+    scene.create::<WorkerJob>("work", desired).await;
     wait_ended(&scene, "work", "Complete", "CompletionsReached").await;
     assert_eq!(workers.runs(), [(0, 2), (1, 2)].into());
 }
 
 #[tokio::test]
-async fn less_parallelism_ends_the_highest_indexes_and_they_run_again_later() {
+async fn lower_parallelism_terminates_the_highest_indexes_and_they_run_again_later() {
     let scene = Scene::new().await;
     let _workers = Workers::start(&scene, |_, _| Deed::Hangs);
     let _controller = scene.start().await;

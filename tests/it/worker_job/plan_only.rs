@@ -15,13 +15,13 @@ fn steps(status: &WorkerJobStatus) -> Option<Vec<String>> {
 }
 
 #[tokio::test]
-async fn the_plan_of_a_job_is_shown_and_nothing_is_done() {
+async fn the_plan_of_a_job_is_shown_and_nothing_is_changed() {
     let scene = Scene::new().await;
     let _workers = Workers::start(&scene, |_, _| Deed::Hangs);
     let _controller = scene.start().await;
-    let mut wish = spec(&scene, 4, 2, json!({"activeDeadlineSeconds": 1}));
-    wish["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(1);
-    scene.create_plan_only::<WorkerJob>("work", wish).await;
+    let mut desired = spec(&scene, 4, 2, json!({"activeDeadlineSeconds": 1}));
+    desired["template"]["subnets"]["ids"].as_array_mut().unwrap().truncate(1);
+    scene.create_plan_only::<WorkerJob>("work", desired).await;
     let told = |count: usize, wanted: &'static str| {
         move |job: &WorkerJob| {
             steps(&status(job)).is_some_and(|steps| steps.len() == count && steps.iter().all(|s| s.contains(wanted)))
@@ -45,7 +45,7 @@ async fn the_plan_of_a_job_is_shown_and_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn what_would_end_is_in_the_plan() {
+async fn the_plan_contains_the_terminations() {
     let scene = Scene::new().await;
     let _workers = Workers::start(&scene, |_, _| Deed::Hangs);
     let _controller = scene.start().await;
@@ -65,13 +65,13 @@ async fn what_would_end_is_in_the_plan() {
 }
 
 #[tokio::test]
-async fn the_image_of_a_job_is_told_by_its_parameter_or_why_there_is_none() {
+async fn the_image_of_a_job_is_resolved_from_its_parameter_or_the_reason_is_shown() {
     let scene = Scene::new().await;
     let _workers = Workers::start(&scene, |_, _| Deed::Exits(0));
     let _controller = scene.start().await;
-    let mut wish = spec(&scene, 1, 1, json!({}));
-    wish["template"]["ami"] = json!({"ssmParameter": "/aws/service/app/latest"});
-    scene.create::<WorkerJob>("work", wish).await;
+    let mut desired = spec(&scene, 1, 1, json!({}));
+    desired["template"]["ami"] = json!({"ssmParameter": "/aws/service/app/latest"});
+    scene.create::<WorkerJob>("work", desired).await;
     let missing = |job: &WorkerJob| {
         condition(&status(job).common.conditions, "AmiResolved").is_some_and(|(truth, _, _)| truth == "False")
     };

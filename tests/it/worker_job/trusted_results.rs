@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn what_is_no_result_does_not_count_and_is_named() {
+async fn invalid_results_do_not_count_and_are_named() {
     let scene = Scene::new().await;
     let _workers = Workers::start(&scene, |_, _| Deed::Hangs);
     let _controller = scene.start().await;
@@ -40,7 +40,8 @@ async fn what_is_no_result_does_not_count_and_is_named() {
         .await;
     let (_, reason, message) = condition(&status(&told).common.conditions, "Degraded").unwrap();
     assert_eq!(reason, "SomeObjectsUnreadable");
-    for part in ["it says index 2", "larger than 4096 bytes", "launched for index 3", "does not end in <index>"] {
+    for part in ["the body names index 2", "larger than 4096 bytes", "launched for index 3", "does not end in <index>"]
+    {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(lists(&told), (String::new(), String::new()));
@@ -53,7 +54,7 @@ async fn what_is_no_result_does_not_count_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_result_at_another_index_does_not_count_when_its_machine_is_gone_either() {
+async fn a_result_for_another_index_does_not_count_after_its_instance_is_gone() {
     let scene = Scene::new().await;
     let _workers = Workers::start(&scene, |index, _| if index == 0 { Deed::ClaimsAll(3) } else { Deed::Hangs });
     let controller = scene.start().await;

@@ -62,9 +62,8 @@ impl Binaries {
         let found = Self { etcd: built.join("server"), apiserver: built.join("kube-apiserver"), controller_manager };
         if !(found.etcd.is_file() && found.apiserver.is_file()) {
             bail!(
-                "there is no Kubernetes to test against: run `make kube` (about 10 minutes, once), or set \
-                 KUBEBUILDER_ASSETS to a folder of envtest binaries or MUSTER_TEST_KUBECONFIG to the kubeconfig of a \
-                 cluster that may be filled"
+                "there is no Kubernetes to test against: run `make kube`, once, or set KUBEBUILDER_ASSETS to a folder of \
+                 envtest binaries or MUSTER_TEST_KUBECONFIG to the kubeconfig of a cluster that may be filled"
             );
         }
         Ok(found)
@@ -77,9 +76,11 @@ impl ClientBinaries {
         let folders: Vec<PathBuf> =
             [built].into_iter().chain(environment::kubebuilder_assets()).chain(environment::path()).collect();
         let find = |name: &str| {
-            folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file()).with_context(|| {
-                format!("there is no {name}: run `make kube` (about 10 minutes, once), or put {name} in the PATH")
-            })
+            folders
+                .iter()
+                .map(|folder| folder.join(name))
+                .find(|path| path.is_file())
+                .with_context(|| format!("there is no {name}: run `make kube`, once, or put {name} in the PATH"))
         };
         Ok(Self { kubectl: find("kubectl")?, helm: find("helm")? })
     }

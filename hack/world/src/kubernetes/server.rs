@@ -133,9 +133,11 @@ impl Launcher<'_> {
 
     /// Only the controllers that delete: there are no nodes, so Deployments would create Pods that never run.
     fn controller_manager(&self, admin: &Kubeconfig) -> Result<Process> {
-        let binary = self.binaries.controller_manager.as_ref().context(
-            "the envtest binaries have no kube-controller-manager: run `make kube` (about 10 minutes, once)",
-        )?;
+        let binary = self
+            .binaries
+            .controller_manager
+            .as_ref()
+            .context("the envtest binaries have no kube-controller-manager: run `make kube`, once")?;
         let path = self.group.folder().join("controller-manager.kubeconfig");
         kubeconfig::write(&path, admin)?;
         let mut command = Command::new(binary);
@@ -188,16 +190,16 @@ async fn wait(process: &Process, ready: impl AsyncFn() -> bool) -> Result<Outcom
     let deadline = tokio::time::Instant::now() + READY_WITHIN;
     loop {
         if let Some(status) = process.ended() {
-            if process.last_words().contains("address already in use") {
+            if process.log_tail().contains("address already in use") {
                 return Ok(Outcome::PortTaken);
             }
-            bail!(process.obituary(status));
+            bail!(process.unexpected_exit(status));
         }
         if ready().await {
             return Ok(Outcome::Ready);
         }
         if tokio::time::Instant::now() > deadline {
-            bail!("not ready after {READY_WITHIN:?}; the end of its log:\n{}", process.last_words());
+            bail!("not ready after {READY_WITHIN:?}; the end of its log:\n{}", process.log_tail());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

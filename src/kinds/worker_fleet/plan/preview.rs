@@ -48,15 +48,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        aws::ec2::instance::InstanceState,
-        kinds::worker_fleet::plan::sample::{at_once, desired, id, in_context, observed, uid, worker},
-    };
-
-    const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
+    use crate::{aws::ec2::instance::InstanceState, kinds::worker_fleet::sample::*};
 
     #[test]
-    fn what_is_taken_over_is_shown_with_all_that_follows_from_it() {
+    fn a_preview_shows_an_adoption_with_its_consequences() {
         use InstanceState::{Running, Stopped};
         let names = |n: &[u32]| n.iter().map(|n| id(*n).to_string()).collect::<Vec<_>>().join(", ");
         let over = |n: &[u32]| format!("adopt {}", names(n));
@@ -64,44 +59,21 @@ mod tests {
         let launch = |role: &str, zone: char| {
             format!("launch 1 m6i.large of role {role} in subnet-0000000{zone} from ami-00000001")
         };
+        let (plain, newest) = (json!({}), json!({"scaleDownPolicy": "Newest"}));
+        let leader = json!({"roles": [{"name": "leader", "replicas": 1}]});
         // Instances with a lower number are older.
+        let (one, two) = (&[(1, Running)], &[(1, Running), (2, Running)]);
+        let (both, stopped) = (vec![over(&[1, 2]), end(&[1, 2], "ScaleDown")], json!({"maxUnhealthy": 1}));
+        let replaced = vec![over(&[1]), launch("main", 'b'), end(&[1], "Stopped")];
         for (case, extra, own, named, orphans, steps) in [
-            ("none", json!({}), vec![1, 2], vec![], vec![], vec![]),
-            (
-                "the oldest end",
-                json!({}),
-                vec![8, 9],
-                vec![(1, Running), (2, Running)],
-                vec![],
-                vec![over(&[1, 2]), end(&[1, 2], "ScaleDown")],
-            ),
-            (
-                "the newest end",
-                json!({"scaleDownPolicy": "Newest"}),
-                vec![8, 9],
-                vec![(1, Running)],
-                vec![],
-                vec![over(&[1]), end(&[9], "ScaleDown")],
-            ),
-            (
-                "a stopped one",
-                json!({"maxUnhealthy": 1}),
-                vec![8],
-                vec![(1, Stopped)],
-                vec![],
-                vec![over(&[1]), launch("main", 'b'), end(&[1], "Stopped")],
-            ),
-            (
-                "a role beside them",
-                json!({"roles": [{"name": "leader", "replicas": 1}]}),
-                vec![],
-                vec![(1, Running), (2, Running)],
-                vec![],
-                vec![over(&[1, 2]), launch("leader", 'a')],
-            ),
-            ("of an earlier fleet", json!({}), vec![8, 9], vec![], vec![3], vec![over(&[3]), end(&[3], "ScaleDown")]),
+            ("none", &plain, &[1, 2][..], &[][..], &[][..], vec![]),
+            ("the oldest end", &plain, &[8, 9], two, &[], both),
+            ("the newest end", &newest, &[8, 9], one, &[], vec![over(&[1]), end(&[9], "ScaleDown")]),
+            ("a stopped one", &stopped, &[8], &[(1, Stopped)], &[], replaced),
+            ("a role beside them", &leader, &[], two, &[], vec![over(&[1, 2]), launch("leader", 'a')]),
+            ("of an earlier fleet", &plain, &[8, 9], &[], &[3], vec![over(&[3]), end(&[3], "ScaleDown")]),
         ] {
-            let mut wanted = desired(2, extra);
+            let mut wanted = desired(2, extra.clone());
             wanted.adopt.insert(uid(EARLIER));
             let mut world = observed(own.iter().map(|n| worker(*n, Running)));
             world.instances.orphans.extend(orphans.iter().map(|n| (id(*n), uid(EARLIER))));
@@ -111,7 +83,8 @@ mod tests {
             let adoptable: BTreeSet<_> = named.map(|(id, _)| id).collect();
             let assess =
                 |world: &Observed, _: &Ledger| State { adoptable: adoptable.clone(), ..at_once(&wanted, world) };
-            let shown = in_context(|context| preview(&wanted, &newcomers, &world, &Ledger::default(), context, assess));
+            let none = Ledger::default();
+            let shown = in_context(2_000, |context| preview(&wanted, &newcomers, &world, &none, context, assess));
             assert_eq!((shown.steps, shown.truncated), (steps, false), "{case}");
         }
     }

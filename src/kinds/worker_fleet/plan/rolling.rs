@@ -2,13 +2,10 @@
 //! available, never more than `replicas + maxSurge` in total.
 
 use crate::{
-    aws::cpu_samples::CpuSamples,
-    crd::launches::TerminationReason,
+    aws::cpu_samples::{CpuSamples, idleness},
+    crd::{launches::TerminationReason, worker_fleet::ScaleDownPolicy},
     ids::InstanceId,
-    kinds::worker_fleet::{
-        desired::Desired,
-        plan::state::{State, by_policy},
-    },
+    kinds::worker_fleet::{desired::Desired, plan::state::State},
     workers::{
         launch_spec::DesiredRole,
         observe::{counts::counted, health::Health, instances::ObservedInstance},
@@ -16,7 +13,7 @@ use crate::{
     },
 };
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RoleCounts<'a> {
     /// All workers that count, including those that are not observed yet.
     pub existing: u32,
@@ -27,21 +24,12 @@ pub(super) struct RoleCounts<'a> {
     available: u32,
     seen_current: Vec<(&'a ObservedInstance, Health)>,
     seen_outdated: Vec<(&'a ObservedInstance, Health)>,
-    cpu: &'a CpuSamples,
 }
 
 impl<'a> RoleCounts<'a> {
-    pub(super) fn take(builder: &PlanBuilder<'a, '_>, role: &DesiredRole, state: &'a State) -> Self {
+    pub(super) fn take(builder: &PlanBuilder<'a, '_>, role: &DesiredRole, state: &State) -> Self {
         let all = counted(&builder.observed.instances, &builder.ledger);
-        let mut counts = Self {
-            existing: 0,
-            current: 0,
-            current_unavailable: 0,
-            available: 0,
-            seen_current: Vec::new(),
-            seen_outdated: Vec::new(),
-            cpu: &state.cpu,
-        };
+        let mut counts = Self::default();
         for group in all.iter().filter(|group| group.role == role.role.as_str()) {
             let outdated = state.is_outdated(&role.role, group.revision);
             let health = group.seen.map(|worker| state.of(worker)).unwrap_or_default();
@@ -63,8 +51,25 @@ impl<'a> RoleCounts<'a> {
         self.current < self.existing
     }
 
-    pub(super) fn ends(&self, desired: &Desired, role: &DesiredRole) -> (Vec<InstanceId>, TerminationReason) {
-        let sorted = |workers| by_policy(workers, desired.scale_down, self.cpu);
+    pub(super) fn ends(
+        &self,
+        desired: &Desired,
+        role: &DesiredRole,
+        cpu: &CpuSamples,
+    ) -> (Vec<InstanceId>, TerminationReason) {
+        // The order of termination: unready before ready, then by policy.
+        let sorted = |mut workers: Vec<(&'a ObservedInstance, Health)>| {
+            workers.sort_by_key(|(worker, health)| {
+                let age = worker.instance.launched_at.map_or(0, |t| t.as_second());
+                let (idle, age) = match desired.scale_down {
+                    ScaleDownPolicy::Oldest => (None, age),
+                    ScaleDownPolicy::Newest => (None, -age),
+                    ScaleDownPolicy::LowestCpu => (Some(idleness(cpu.get(&worker.instance.id))), age),
+                };
+                (health.ready, health.available, idle, age, &worker.instance.id)
+            });
+            workers
+        };
         let surplus = |workers| {
             let mut workers = sorted(workers);
             // Only observed workers count: a launch that may fail must not cost a running worker.

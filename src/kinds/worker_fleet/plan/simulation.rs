@@ -4,7 +4,10 @@ mod fleet;
 mod oracle;
 
 use crate::{
-    kinds::worker_fleet::plan::simulation::fleet::{Edit, Fleet, Guard, Wish},
+    kinds::worker_fleet::plan::simulation::{
+        fleet::{Edit, Guard, Spec},
+        oracle::Fleet,
+    },
     workers::simulation::{
         Broken, Rule, each_is_needed,
         ec2::{BY_USER, LAG},
@@ -14,12 +17,12 @@ use crate::{
 };
 
 #[test]
-fn no_history_breaks_a_promise() {
+fn no_history_violates_a_rule() {
     play::<Fleet>(0, 2_000);
 }
 
 #[test]
-fn every_rule_is_needed() {
+fn every_rule_detects_a_violation() {
     each_is_needed::<Fleet>(&[
         Broken::Protocol(Rule::RecordLast),
         Broken::Protocol(Rule::BlindWrites),
@@ -32,7 +35,7 @@ fn every_rule_is_needed() {
         Broken::Protocol(Rule::AnsweredIsSeen),
         Broken::Protocol(Rule::SearchAtOnce),
         Broken::Protocol(Rule::TagIsEnough),
-        Broken::Protocol(Rule::UnseenIsGone),
+        Broken::Protocol(Rule::MissingIsGone),
         Broken::Protocol(Rule::CountIsForgotten),
         Broken::Protocol(Rule::ManyAreGone),
         Broken::Own(Guard::SurgeBound),
@@ -43,52 +46,41 @@ fn every_rule_is_needed() {
 }
 
 /// A history that broke a promise once.
-fn kept(wish: Wish, steps: Vec<Step<Edit>>) {
-    assert_eq!(violation::<Fleet>(&History { wish, steps }, None), None);
+fn kept(spec: Spec, steps: Vec<Step<Edit>>) {
+    assert_eq!(violation::<Fleet>(&History { spec, steps }, None), None);
 }
 
-fn wish(replicas: u32, replacements: u32) -> Wish {
-    let (status_checks, min_ready) = (true, 0);
-    Wish {
-        replicas,
-        side: None,
-        template: 0,
-        bounds: 0,
-        replacements,
-        max_unhealthy: 100,
-        status_checks,
-        min_ready,
-        newest_first: false,
-    }
+fn spec(replicas: u32, replacements: u32) -> Spec {
+    Spec { replicas, replacements, max_unhealthy: 100, status_checks: true, ..Spec::default() }
 }
 
-fn look(fates: [Fate; 4]) -> Step<Edit> {
+fn reconcile(fates: [Fate; 4]) -> Step<Edit> {
     Step::Reconcile { stale: false, fates, pause: None }
 }
 
 #[test]
-fn a_first_fill_without_capacity_is_not_taken_for_a_loss() {
-    kept(wish(6, 1), vec![Step::Capacity(2, true), look([Fate::Works; 4])]);
+fn initial_launches_without_capacity_do_not_count_as_losses() {
+    kept(spec(6, 1), vec![Step::Capacity(2, true), reconcile([Fate::Works; 4])]);
 }
 
 #[test]
-fn workers_that_died_before_a_fresh_process_saw_them_are_replacements() {
+fn workers_that_were_lost_before_a_new_process_observed_them_count_as_replacements() {
     let fates = [Fate::Works, Fate::CrashAfter, Fate::Works, Fate::Works];
     let death = |n| Step::Death(n, LAG, BY_USER);
-    kept(wish(3, 1), vec![look(fates), death(2), death(1)]);
+    kept(spec(3, 1), vec![reconcile(fates), death(2), death(1)]);
 }
 
 #[test]
-fn whom_an_older_record_does_not_tell_of_is_believed_in_once_the_newer_one_is_read() {
-    let wish = Wish { max_unhealthy: 1, status_checks: false, ..wish(4, 3) };
+fn workers_missing_from_an_older_record_count_once_the_newer_record_is_read() {
+    let spec = Spec { max_unhealthy: 1, status_checks: false, ..spec(4, 3) };
     let older = Step::Reconcile { stale: true, fates: [Fate::Works; 4], pause: None };
     let fates = [Fate::Lags, Fate::LostAfter, Fate::Works, Fate::Works];
-    let works = look([Fate::Works; 4]);
-    kept(wish, vec![look(fates), Step::Wait(200), works, Step::Darkness(1), Step::Restart, older, works]);
+    let works = reconcile([Fate::Works; 4]);
+    kept(spec, vec![reconcile(fates), Step::Wait(200), works, Step::Darkness(1), Step::Restart, older, works]);
 }
 
 #[test]
 #[ignore = "a million histories: `make simulate`"]
-fn a_million_histories_break_no_promise() {
+fn a_million_histories_violate_no_rule() {
     play_a_million::<Fleet>();
 }

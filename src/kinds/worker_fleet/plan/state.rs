@@ -1,10 +1,9 @@
-//! The state of a fleet's workers, and the order in which they are terminated.
+//! The state of a fleet's workers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    aws::cpu_samples::{CpuSamples, idleness},
-    crd::worker_fleet::ScaleDownPolicy,
+    aws::cpu_samples::CpuSamples,
     ids::{InstanceId, Role},
     workers::observe::{health::Health, instances::ObservedInstance},
 };
@@ -28,22 +27,4 @@ impl State {
     pub(in crate::kinds::worker_fleet) fn is_outdated(&self, role: &Role, revision: &str) -> bool {
         self.outdated.get(role).is_some_and(|revisions| revisions.contains(revision))
     }
-}
-
-/// Sorts by the order of termination: unready before ready, then by `policy`.
-pub(super) fn by_policy<'a>(
-    mut workers: Vec<(&'a ObservedInstance, Health)>,
-    policy: ScaleDownPolicy,
-    cpu: &CpuSamples,
-) -> Vec<(&'a ObservedInstance, Health)> {
-    workers.sort_by_key(|(worker, health)| {
-        let age = worker.instance.launched_at.map_or(0, |t| t.as_second());
-        let (idle, age) = match policy {
-            ScaleDownPolicy::Oldest => (None, age),
-            ScaleDownPolicy::Newest => (None, -age),
-            ScaleDownPolicy::LowestCpu => (Some(idleness(cpu.get(&worker.instance.id))), age),
-        };
-        (health.ready, health.available, idle, age, &worker.instance.id)
-    });
-    workers
 }

@@ -1,17 +1,16 @@
 //! The rules of a plan, one table or case each.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use serde_json::json;
 
 use super::*;
 use crate::{
-    aws::{self, ec2::instance::InstanceState},
+    aws::{Class, ec2::instance::InstanceState},
     crd::launches::LaunchIntent,
-    ids::Role,
-    kinds::worker_fleet::plan::sample::*,
+    kinds::worker_fleet::sample::*,
     workers::{
+        launch_spec::resolve::{Field, Unresolved, Why},
         ledger::{MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS, settle::Standing},
         observe::{instances::KnownInstance, observed::Refusal},
         parameters::{Held, Problem},
@@ -20,7 +19,7 @@ use crate::{
 };
 
 #[test]
-fn a_first_fill_records_what_it_sends_and_nothing_else() {
+fn the_first_launch_records_exactly_what_it_sends() {
     let plan = planned(&desired(5, json!({})), &running([]), &Ledger::default());
     insta::assert_json_snapshot!(plan.ledger.launches);
     let sent: Vec<_> = plan.ledger.launches.iter().cloned().map(Action::Launch).collect();
@@ -29,7 +28,7 @@ fn a_first_fill_records_what_it_sends_and_nothing_else() {
 }
 
 #[test]
-fn nothing_is_launched_that_would_read_what_is_only_to_be_written() {
+fn no_worker_is_launched_before_its_parameters_are_written() {
     for why in [Held::Suspended, Held::PlanOnly] {
         let mut wanted = desired(2, json!({}));
         wanted.parameters.problem = Some(Problem::Held { why, roles: vec!["main".into()], values: 1 });
@@ -44,8 +43,7 @@ fn nothing_is_launched_that_would_read_what_is_only_to_be_written() {
 }
 
 #[test]
-fn while_a_template_is_unresolved_nothing_is_launched_and_nothing_rolled() {
-    use crate::workers::launch_spec::resolve::{Field, Unresolved, Why};
+fn an_unresolved_template_blocks_launches_and_updates() {
     for known in [true, false] {
         let mut wanted = desired(3, json!({}));
         let why = Why::Nothing("no image matches".into());
@@ -58,7 +56,7 @@ fn while_a_template_is_unresolved_nothing_is_launched_and_nothing_rolled() {
         let world = running([1, 2, 3]);
         let outdated = BTreeMap::from([(Role::main(), BTreeSet::from([String::new()]))]);
         let state = State { outdated, ..at_once(&wanted, &world) };
-        let rolling = in_context(|context| plan(&wanted, &state, &world, &Ledger::default(), context));
+        let rolling = in_context(2_000, |context| plan(&wanted, &state, &world, &Ledger::default(), context));
         assert_eq!(rolling.actions, []);
         // Scaling down still works.
         let surplus = planned(&wanted, &running([1, 2, 3, 4]), &Ledger::default());
@@ -67,7 +65,7 @@ fn while_a_template_is_unresolved_nothing_is_launched_and_nothing_rolled() {
 }
 
 #[test]
-fn a_full_fleet_is_left_alone() {
+fn a_complete_fleet_needs_no_action() {
     let plan = planned(&desired(3, json!({})), &running([1, 2, 3]), &Ledger::default());
     assert_eq!((bare(plan.ledger), plan.actions, plan.blockers), (Ledger::default(), vec![], BTreeMap::new()));
 }
@@ -82,7 +80,7 @@ fn only_the_difference_is_launched() {
 }
 
 #[test]
-fn what_is_believed_in_counts_until_it_is_proven_gone() {
+fn a_missing_instance_counts_until_it_is_confirmed_gone() {
     let mut world = running([1, 2]);
     world.instances.missing.insert(id(3), KnownInstance::default());
     assert_eq!(launched(&planned(&desired(3, json!({})), &world, &Ledger::default())), []);
@@ -91,7 +89,7 @@ fn what_is_believed_in_counts_until_it_is_proven_gone() {
 }
 
 #[test]
-fn an_open_launch_counts_in_full_and_is_repeated_under_its_own_token() {
+fn an_open_launch_counts_in_full_and_is_repeated_with_its_token() {
     let open = launches([intent(7, "another process", 3, &[])]);
     let plan = planned(&desired(3, json!({})), &running([]), &open);
     let taken_over = LaunchIntent { holder: "me".into(), attempts: 2, ..open.launches[0].clone() };
@@ -100,23 +98,23 @@ fn an_open_launch_counts_in_full_and_is_repeated_under_its_own_token() {
 }
 
 #[test]
-fn an_answer_that_is_newer_than_the_look_counts() {
+fn instances_returned_after_the_last_observation_count() {
     let answered = launches([intent(7, "me", 3, &[1, 2, 3])]);
     let plan = planned(&desired(3, json!({})), &running([]), &answered);
     assert_eq!((plan.actions, bare(plan.ledger)), (vec![], answered));
 }
 
 #[test]
-fn an_open_launch_is_repeated_as_recorded_even_when_it_is_no_longer_wanted() {
+fn an_open_launch_is_repeated_as_recorded_even_when_it_is_not_desired() {
     let open = launches([intent(7, "me", 3, &[])]);
     let plan = planned(&desired(0, json!({})), &running([]), &open);
     assert_eq!(launched(&plan), [(&subnet('a'), "m6i.large", 3)]);
-    let plan = in_context(|context| plan_end(DeletionPolicy::Terminate, &running([]), &open, context));
+    let plan = in_context(2_000, |context| plan_end(DeletionPolicy::Terminate, &running([]), &open, context));
     assert_eq!(launched(&plan), [(&subnet('a'), "m6i.large", 3)]);
 }
 
 #[test]
-fn a_launch_is_settled_when_all_that_it_answered_was_swept_or_is_over() {
+fn a_launch_is_settled_when_all_returned_instances_were_observed_or_terminated() {
     let settled = |world: &Observed| planned(&desired(2, json!({})), world, &launches([intent(7, "me", 3, &[1, 2])]));
     let mut world = observed([launched_with(&token(7), 1)]);
     world.instances.missing.insert(id(2), KnownInstance::default());
@@ -136,21 +134,18 @@ fn a_launch_is_settled_when_all_that_it_answered_was_swept_or_is_over() {
 }
 
 #[test]
-fn a_launch_without_an_answer_is_settled_by_seeing_all_of_it() {
+fn a_launch_without_a_response_is_settled_when_all_its_instances_are_observed() {
     let world = observed([launched_with(&token(7), 1), launched_with(&token(7), 2)]);
     let two = planned(&desired(2, json!({})), &world, &launches([intent(7, "other", 2, &[])]));
     assert_eq!((two.actions, bare(two.ledger)), (vec![], Ledger::default()));
     let three = planned(&desired(3, json!({})), &world, &launches([intent(7, "other", 3, &[])]));
-    assert_eq!(
-        launched(&three),
-        [(&subnet('a'), "m6i.large", 3)],
-        "the third may only be missing, so the call is repeated"
-    );
+    let repeated = [(&subnet('a'), "m6i.large", 3)];
+    assert_eq!(launched(&three), repeated, "the third may only be missing, so the call is repeated");
     assert_eq!(three.ledger.launches.len(), 1);
 }
 
 #[test]
-fn a_launch_that_cannot_be_repeated_waits_for_the_search_and_believes_it() {
+fn an_unrepeatable_launch_is_settled_by_a_search() {
     let open = launches([intent(7, "other", 2, &[])]);
     let with = |standing: Standing| {
         let mut world = running([]);
@@ -167,7 +162,7 @@ fn a_launch_that_cannot_be_repeated_waits_for_the_search_and_believes_it() {
 }
 
 #[test]
-fn while_suspended_nothing_is_sent_and_what_is_seen_is_still_settled() {
+fn a_suspended_fleet_sends_no_calls_and_still_settles_launches() {
     let suspended = desired(5, json!({"suspend": true}));
     let world = observed([launched_with(&token(7), 1)]);
     let open = Ledger { launches: vec![intent(7, "me", 1, &[]), intent(8, "other", 1, &[])], ..victims(&[9]) };
@@ -178,7 +173,7 @@ fn while_suspended_nothing_is_sent_and_what_is_seen_is_still_settled() {
 }
 
 #[test]
-fn the_surplus_is_chosen_by_readiness_then_age() {
+fn surplus_workers_are_selected_by_readiness_then_age() {
     let mut world = running([1, 2, 4]);
     world.instances.shown.insert(id(3), worker(3, InstanceState::Pending));
     for (policy, expected) in [("Oldest", [1, 3]), ("Newest", [3, 4])] {
@@ -190,14 +185,14 @@ fn the_surplus_is_chosen_by_readiness_then_age() {
 }
 
 #[test]
-fn machines_that_may_never_come_cost_no_worker_its_life() {
+fn unconfirmed_instances_cause_no_termination() {
     let open = launches([intent(7, "me", 5, &[])]);
     let plan = planned(&desired(2, json!({})), &running([1, 2]), &open);
     assert_eq!(terminated(&plan), []);
 }
 
 #[test]
-fn victims_that_ec2_does_not_end_are_recorded_within_the_bounds_of_the_schema() {
+fn victims_that_ec2_does_not_terminate_are_recorded_within_the_schema_bounds() {
     let (mut ledger, mut left) = (Ledger::default(), 400);
     while left > 0 {
         left -= 1;
@@ -208,7 +203,7 @@ fn victims_that_ec2_does_not_end_are_recorded_within_the_bounds_of_the_schema() 
 }
 
 #[test]
-fn victims_are_chosen_once_and_asked_again_only_after_a_while() {
+fn victims_are_selected_once_and_terminated_again_only_after_a_delay() {
     let mut world = running([1, 2, 3]);
     let plan = planned(&desired(2, json!({})), &world, &victims(&[2]));
     assert_eq!(terminated(&plan), [id(2)]);
@@ -232,7 +227,7 @@ fn a_stopped_worker_is_replaced_or_ignored() {
 }
 
 #[test]
-fn orphans_hold_launches_back_until_they_are_adopted_or_ignored() {
+fn orphans_block_launches_until_they_are_adopted_or_ignored() {
     let mut world = running([]);
     world.instances.orphans.insert(id(8), uid(EARLIER));
     let mut wanted = desired(2, json!({}));
@@ -249,33 +244,23 @@ fn orphans_hold_launches_back_until_they_are_adopted_or_ignored() {
 }
 
 #[test]
-fn without_capacity_the_next_pool_is_used_and_without_any_pool_it_is_said() {
-    let cause = |code: &str| aws::Error {
-        operation: "ec2:RunInstances",
-        class: aws::Class::NoCapacity,
-        code: code.into(),
-        message: "none".into(),
-    };
+fn without_capacity_the_next_pool_is_used_until_none_is_left() {
+    let cause = || cause(Class::NoCapacity, "InsufficientInstanceCapacity");
     let wanted = desired(2, json!({}));
     let mut world = running([]);
     let pools: Vec<_> = wanted.roles[0].resolved.launch_spec.as_ref().unwrap().places.pools().collect();
-    world.feedback.unavailable.insert(pools[0].clone(), cause("InsufficientInstanceCapacity"));
+    world.feedback.unavailable.insert(pools[0].clone(), cause());
     let plan = planned(&wanted, &world, &Ledger::default());
     assert_eq!(launched(&plan), [(&subnet('a'), "m5.large", 1), (&subnet('b'), "m6i.large", 1)]);
-    world.feedback.unavailable.extend(pools.into_iter().map(|pool| (pool, cause("InsufficientInstanceCapacity"))));
+    world.feedback.unavailable.extend(pools.into_iter().map(|pool| (pool, cause())));
     let plan = planned(&wanted, &world, &Ledger::default());
     assert_eq!((blocker(&plan), plan.actions), (Some(Blocker::NoCapacity), vec![]));
 }
 
 #[test]
-fn a_refused_launch_is_not_sent_again_before_its_time() {
+fn a_rejected_launch_is_not_retried_before_its_delay() {
     let revision = desired(2, json!({})).roles[0].resolved.launch_spec.as_ref().unwrap().revision.name.clone();
-    let cause = aws::Error {
-        operation: "ec2:RunInstances",
-        class: aws::Class::Denied,
-        code: "UnauthorizedOperation".into(),
-        message: "no".into(),
-    };
+    let cause = cause(Class::Denied, "UnauthorizedOperation");
     let mut world = running([]);
     world.feedback.refusals.insert(revision.clone(), Refusal { cause: cause.clone(), retry: false });
     let plan = planned(&desired(2, json!({})), &world, &Ledger::default());
@@ -285,7 +270,7 @@ fn a_refused_launch_is_not_sent_again_before_its_time() {
 }
 
 #[test]
-fn what_stands_in_the_record_at_once_is_bounded() {
+fn the_number_of_open_launches_and_victims_is_bounded() {
     let plan = planned(&desired(10_000, json!({})), &running([]), &Ledger::default());
     assert_eq!(plan.ledger.launches.iter().map(|intent| intent.count).sum::<u32>(), MAX_OPEN_LAUNCHED);
     assert_eq!(blocker(&plan), Some(Blocker::Busy));
@@ -294,9 +279,9 @@ fn what_stands_in_the_record_at_once_is_bounded() {
 }
 
 #[test]
-fn a_deleted_fleet_ends_all_of_its_machines_or_none() {
+fn a_deleted_fleet_terminates_all_of_its_instances_or_none() {
     let world = running([1, 2]);
-    let end = |policy, ledger: &Ledger| in_context(|context| plan_end(policy, &world, ledger, context));
+    let end = |policy, ledger: &Ledger| in_context(2_000, |context| plan_end(policy, &world, ledger, context));
     assert_eq!(terminated(&end(DeletionPolicy::Terminate, &Ledger::default())), [id(1), id(2)]);
     assert_eq!(end(DeletionPolicy::Retain, &Ledger::default()).actions, []);
     let open = launches([intent(7, "me", 1, &[])]);

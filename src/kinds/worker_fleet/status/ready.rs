@@ -2,11 +2,9 @@
 
 use crate::{
     condition::{ConditionType, Reason, Truth, Verdict},
+    crd::fields::PLAN_ONLY,
     kinds::worker_fleet::status::{Counts, View},
-    workers::{
-        plan::{Blocker, preview::PLAN_ONLY},
-        status::blocked::Blocked,
-    },
+    workers::{plan::Blocker, status::blocked::Blocked},
 };
 
 impl View<'_> {
@@ -61,7 +59,7 @@ impl View<'_> {
         }
         if self.late {
             let deadline = self.desired.update.progress_deadline.as_secs();
-            let message = format!("{so_far}; it makes no progress for {deadline} s (update.progressDeadlineSeconds)");
+            let message = format!("{so_far}; no progress for {deadline} s (update.progressDeadlineSeconds)");
             return say(false, Reason::ProgressDeadlineExceeded, message);
         }
         if outdated > 0 {

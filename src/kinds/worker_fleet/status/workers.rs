@@ -35,16 +35,16 @@ impl View<'_> {
             let named = if overdue.is_empty() { String::new() } else { format!(" ({})", list(overdue.iter(), NAMED)) };
             let message = format!(
                 "{hidden} of {} workers are missing from DescribeInstances{named}; they are replaced after 1 minute, or \
-                 after 1 hour if more than spec.maxUnhealthy ({}) are missing; check EC2 and its zones, or raise it",
+                 after 1 hour if more than spec.maxUnhealthy ({}) are missing; check EC2 and its zones, or raise spec.maxUnhealthy",
                 self.counts().existing,
                 self.desired.max_unhealthy
             );
-            return say(false, Reason::WorkersNotShown, message);
+            return say(false, Reason::WorkersMissing, message);
         }
         if is_blocked_by(Blocker::Unhealthy) {
             let message = format!(
                 "{} of {} workers are unhealthy, more than spec.maxUnhealthy ({}), so none is replaced: {named}; look for \
-                 a common cause, or raise it",
+                 a common cause, or raise spec.maxUnhealthy",
                 sick.len(),
                 self.desired.total(),
                 self.desired.max_unhealthy
@@ -137,7 +137,7 @@ fn not_shown(id: &InstanceId, known: &KnownInstance, before: &[WorkerSummary]) -
         zone: listed.map(|listed| listed.zone.clone()).unwrap_or_default(),
         instance_type: listed.map(|listed| listed.instance_type.clone()).unwrap_or_default(),
         revision: listed.map_or_else(|| known.revision.clone(), |listed| listed.revision.clone()),
-        reason: "NotShown".into(),
+        reason: "Missing".into(),
         ready_at: listed.and_then(|listed| listed.ready_at.clone()),
         launched_at: listed.and_then(|listed| listed.launched_at.clone()),
         cpu_percent: None,

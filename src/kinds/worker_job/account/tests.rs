@@ -3,25 +3,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::kinds::worker_job::{
-    plan::tests::{desired, id, world},
-    results::ResultKey,
-};
-
-const ITSELF: &str = "Client.InstanceInitiatedShutdown";
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
+use crate::kinds::worker_job::sample::{self, ITSELF, at, desired, id, result, world};
 
 fn ended(index: u32, reason: &str) -> JobObservation {
-    let (_, mut observation) = world(&[]);
-    observation.ends = vec![End { id: id(9), index: Some(index), reason: reason.into() }];
-    observation
-}
-
-fn report(observation: &mut JobObservation, index: u32, instance: u32, told: Told) {
-    observation.results.insert(ResultKey { index, instance: id(instance) }, told);
+    JobObservation { ends: vec![sample::ended(9, index, reason)], ..world(&[]).1 }
 }
 
 fn progress(observation: &JobObservation) -> Progress {
@@ -29,7 +14,7 @@ fn progress(observation: &JobObservation) -> Progress {
 }
 
 #[test]
-fn an_end_without_a_result_counts_by_its_cause() {
+fn a_termination_without_a_result_counts_by_its_state_reason() {
     for (reason, counts) in [
         (ITSELF, 1),
         ("Client.InternalError", 1),
@@ -49,32 +34,32 @@ fn an_end_without_a_result_counts_by_its_cause() {
 }
 
 #[test]
-fn a_result_says_more_than_the_cause_of_the_end() {
+fn a_result_overrides_the_state_reason() {
     let mut observation = ended(2, ITSELF);
-    report(&mut observation, 2, 9, Told::Succeeded);
+    observation.results.insert(result(2, 9), Told::Succeeded);
     let now = progress(&observation);
     assert_eq!((now.completed.to_string().as_str(), now.failures.len()), ("2", 0));
     let mut observation = ended(2, "Server.SpotInstanceTermination");
-    report(&mut observation, 2, 9, Told::Failed);
+    observation.results.insert(result(2, 9), Told::Failed);
     assert_eq!(progress(&observation).failures[&2], 1);
 }
 
 #[test]
 fn each_failure_counts_once() {
     let mut observation = ended(2, ITSELF);
-    report(&mut observation, 2, 9, Told::Failed);
+    observation.results.insert(result(2, 9), Told::Failed);
     let first = progress(&observation);
     assert_eq!(first.failures[&2], 1);
     assert_eq!(progress(&observation), first, "calculated again from the same observation");
     let (_, mut later) = world(&[]);
     later.before = first.clone();
-    report(&mut later, 2, 9, Told::Failed);
+    later.results.insert(result(2, 9), Told::Failed);
     assert_eq!(progress(&later), first, "its result is still in S3");
     let (_, mut fresh) = world(&[]);
-    report(&mut fresh, 2, 9, Told::Failed);
+    fresh.results.insert(result(2, 9), Told::Failed);
     assert_eq!(progress(&fresh).failures[&2], 1, "a process that did not see it");
     later.holders.insert(id(8), Some(2));
-    report(&mut later, 2, 8, Told::Failed);
+    later.results.insert(result(2, 8), Told::Failed);
     assert_eq!(progress(&later).failures[&2], 1, "a running instance counts when it has ended");
 }
 
@@ -86,43 +71,23 @@ fn more_failures_than_the_limit_are_final() {
     assert_eq!((now.failed.to_string().as_str(), now.failures.len()), ("2", 0));
     let (_, mut later) = world(&[]);
     later.before = now.clone();
-    report(&mut later, 2, 7, Told::Succeeded);
+    later.results.insert(result(2, 7), Told::Succeeded);
     assert_eq!(progress(&later), now, "later results do not count");
 }
 
 #[test]
-fn the_outcome_follows_from_what_is_done() {
+fn the_outcome_depends_on_the_finished_indexes() {
+    let (too_many, overdue) = (Some(JobOutcome::MaxFailedIndexesExceeded), Some(JobOutcome::DeadlineExceeded));
     let all: Vec<u32> = (0..5).collect();
     for (case, fields, completed, failed, now, outcome) in [
         ("all succeeded", json!({}), &all[..], &[][..], 1, Some(JobOutcome::Complete)),
         ("some are open", json!({}), &all[..4], &[], 1, None),
         ("all are done, one failed", json!({}), &all[..4], &[4], 1, Some(JobOutcome::FailedIndexes)),
         ("as many failed as allowed", json!({"maxFailedIndexes": 1}), &all[..1], &[4], 1, None),
-        (
-            "more failed than allowed",
-            json!({"maxFailedIndexes": 1}),
-            &all[..1],
-            &[3, 4],
-            1,
-            Some(JobOutcome::MaxFailedIndexesExceeded),
-        ),
-        (
-            "no failure is allowed",
-            json!({"maxFailedIndexes": 0}),
-            &[],
-            &[4],
-            1,
-            Some(JobOutcome::MaxFailedIndexesExceeded),
-        ),
+        ("more failed than allowed", json!({"maxFailedIndexes": 1}), &all[..1], &[3, 4], 1, too_many),
+        ("no failure is allowed", json!({"maxFailedIndexes": 0}), &[], &[4], 1, too_many),
         ("before the deadline", json!({"activeDeadlineSeconds": 60}), &all[..1], &[], 59, None),
-        (
-            "at the deadline",
-            json!({"activeDeadlineSeconds": 60}),
-            &all[..1],
-            &[],
-            60,
-            Some(JobOutcome::DeadlineExceeded),
-        ),
+        ("at the deadline", json!({"activeDeadlineSeconds": 60}), &all[..1], &[], 60, overdue),
         ("done at the deadline", json!({"activeDeadlineSeconds": 60}), &all[..], &[], 60, Some(JobOutcome::Complete)),
         ("a clock that was set back", json!({"activeDeadlineSeconds": 60}), &[], &[], -600, None),
     ] {

@@ -4,7 +4,7 @@ mod job;
 
 use crate::{
     kinds::worker_job::{
-        plan::simulation::job::{Event, Job, Rule as Own, Wish},
+        plan::simulation::job::{Event, Job, Rule as Own, Spec},
         results::Told,
     },
     workers::simulation::{
@@ -14,23 +14,19 @@ use crate::{
     },
 };
 
-const COMPLETIONS: u32 = 5;
-const PARALLELISM: u32 = 3;
-const BACKOFF: u32 = 1;
-
 #[test]
-fn no_index_runs_twice_at_once_and_nothing_is_believed_that_did_not_happen() {
+fn no_index_runs_twice_at_once_and_no_false_result_counts() {
     play::<Job>(0, 1024);
 }
 
 #[test]
-fn each_rule_is_needed() {
+fn each_rule_detects_a_violation() {
     each_is_needed::<Job>(&[
         Broken::Protocol(Rule::RecordLast),
         Broken::Protocol(Rule::NewToken),
         Broken::Protocol(Rule::NoAnswerIsNo),
         Broken::Protocol(Rule::AnsweredIsSeen),
-        Broken::Protocol(Rule::UnseenIsGone),
+        Broken::Protocol(Rule::MissingIsGone),
         Broken::Own(Own::LeavingIsGone),
         Broken::Own(Own::CountedAgain),
         Broken::Own(Own::LaunchIndexIgnored),
@@ -43,7 +39,7 @@ fn each_rule_is_needed() {
 
 /// A history that broke a promise once.
 fn kept(steps: Vec<Step<Event>>) {
-    assert_eq!(violation::<Job>(&History { wish: Wish::S3, steps }, None), None);
+    assert_eq!(violation::<Job>(&History { spec: Spec::S3, steps }, None), None);
 }
 
 fn reconcile(stale: bool, first: Fate) -> Step<Event> {
@@ -55,27 +51,27 @@ fn works(n: usize, told: Told, stays: bool) -> Step<Event> {
 }
 
 #[test]
-fn an_end_on_record_is_not_counted_again_after_an_older_record_was_read() {
+fn a_recorded_termination_is_not_counted_again_after_an_older_record_was_read() {
     let (now, older, wait) = (reconcile(false, Fate::Works), reconcile(true, Fate::Works), Step::Wait(2000));
     kept(vec![now, wait, works(2, Told::Failed, false), now, wait, now, wait, now, now, older]);
 }
 
 #[test]
-fn an_end_on_record_is_not_counted_again_by_a_process_that_starts_with_an_older_record() {
+fn a_recorded_termination_is_not_counted_again_by_a_new_process_with_an_older_record() {
     let (now, older) = (reconcile(false, Fate::Works), reconcile(true, Fate::Works));
     let fails = [now, Step::Wait(100), works(2, Told::Failed, false), now, Step::Failover, now];
     kept(fails.into_iter().chain([Step::Darkness(0), Step::Restart, older, now]).collect());
 }
 
 #[test]
-fn holders_that_only_the_newer_record_lists_count_against_the_parallelism() {
+fn workers_listed_only_in_the_newer_record_count_against_parallelism() {
     let (late, now, older) =
         (reconcile(false, Fate::Late), reconcile(false, Fate::Works), reconcile(true, Fate::Works));
     kept(vec![late, Step::Failover, now, Step::Darkness(0), Step::Restart, older, now]);
 }
 
 #[test]
-fn an_end_is_counted_once_while_its_launch_waits_for_another_instance() {
+fn a_termination_counts_once_while_its_launch_waits_for_another_instance() {
     let (late, now) = (reconcile(false, Fate::Late), reconcile(false, Fate::Works));
     let ends = [works(0, Told::Succeeded, false), Step::Wait(100), works(0, Told::Failed, true)];
     kept([late, Step::Wait(2000)].into_iter().chain(ends).chain([now]).collect());
@@ -83,6 +79,6 @@ fn an_end_is_counted_once_while_its_launch_waits_for_another_instance() {
 
 #[test]
 #[ignore = "a million histories: `make simulate`"]
-fn a_million_histories_break_no_promise() {
+fn a_million_histories_violate_no_rule() {
     play_a_million::<Job>();
 }

@@ -1,29 +1,14 @@
 //! The messages of the conditions, case by case, and the maximum size of a status.
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::*;
 use crate::{
-    aws::ec2::instance::InstanceState,
     condition,
     crd::launches::{Termination, TerminationReason},
-    ids::Uid,
-    kinds::worker_job::{
-        plan::{
-            plan,
-            tests::{desired, id, world},
-        },
-        record::with_progress,
-        results::Rejection,
-    },
-    workers::plan::PlanContext,
+    kinds::worker_job::{plan::plan, record::with_progress, results::Rejection, sample::*},
 };
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
 
 struct Case {
     desired: Desired,
@@ -35,7 +20,7 @@ struct Case {
 
 impl Case {
     fn new(fields: serde_json::Value, running: u32, progress: impl FnOnce(&mut Progress)) -> Self {
-        let shown: Vec<_> = (0..running).map(|n| (n, InstanceState::Running, "")).collect();
+        let shown: Vec<_> = (0..running).map(|n| (n, RUNNING, "")).collect();
         let (observed, observation) = world(&shown);
         let mut ledger = Ledger { progress: observation.before.clone(), ..Ledger::default() };
         progress(&mut ledger.progress);
@@ -43,49 +28,44 @@ impl Case {
     }
 
     fn conditions(&self) -> Vec<String> {
-        let termination_failed = BTreeMap::new();
+        let termination_failed = &BTreeMap::new();
         let Self { desired, observed, observation, ledger, blocker } = self;
-        let view =
-            View { desired, observed, observation, ledger, blocker: *blocker, termination_failed: &termination_failed };
+        let view = View { desired, observed, observation, ledger, blocker: *blocker, termination_failed };
         let conditions = condition::merge(&[], &view.verdicts(), 1, at(0));
         conditions.iter().map(|c| format!("{}={} {}: {}", c.type_, c.status, c.reason, c.message)).collect()
     }
 }
 
-fn finished(outcome: JobOutcome) -> impl FnOnce(&mut Progress) {
-    move |progress| {
+fn finished(fields: serde_json::Value, running: u32, outcome: JobOutcome) -> Case {
+    Case::new(fields, running, |progress| {
         progress.completed = [0, 1, 2].into_iter().collect();
         progress.failed = [4].into_iter().collect();
         progress.finished = Some(Finish { outcome, at: at(90) });
-    }
+    })
 }
 
 #[test]
-fn conditions_say_what_is_so_and_what_to_do() {
+fn conditions_state_the_problem_and_what_to_do() {
     let mut orphans = Case::new(json!({}), 0, |_| {});
-    orphans.observed.instances.orphans.insert(id(9), Uid::try_from("11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap());
+    orphans.observed.instances.orphans.insert(id(9), uid(EARLIER));
     orphans.blocker = Some(Blocker::Orphans);
     let mut rejected = Case::new(json!({}), 1, |_| {});
     rejected.observation.results.reject("nightly/u/7/i-0000000a", &Rejection::WrongIndex(6));
-    let told: BTreeMap<_, _> = [
-        ("1 running", Case::new(json!({}), 2, |progress| progress.completed = [0].into_iter().collect()).conditions()),
-        ("2 complete", Case::new(json!({}), 0, finished(JobOutcome::Complete)).conditions()),
-        (
-            "3 too many failed",
-            Case::new(json!({"maxFailedIndexes": 0}), 1, finished(JobOutcome::MaxFailedIndexesExceeded)).conditions(),
-        ),
-        ("4 some failed", Case::new(json!({}), 0, finished(JobOutcome::FailedIndexes)).conditions()),
-        (
-            "5 overdue",
-            Case::new(json!({"activeDeadlineSeconds": 90}), 1, finished(JobOutcome::DeadlineExceeded)).conditions(),
-        ),
-        ("6 suspended", Case::new(json!({"suspend": true}), 1, |_| {}).conditions()),
-        ("7 orphans", orphans.conditions()),
-        ("8 an object that does not count", rejected.conditions()),
-    ]
-    .into();
+    let cases = [
+        ("1 running", Case::new(json!({}), 2, |progress| progress.completed = [0].into_iter().collect())),
+        ("2 complete", finished(json!({}), 0, JobOutcome::Complete)),
+        ("3 too many failed", finished(json!({"maxFailedIndexes": 0}), 1, JobOutcome::MaxFailedIndexesExceeded)),
+        ("4 some failed", finished(json!({}), 0, JobOutcome::FailedIndexes)),
+        ("5 overdue", finished(json!({"activeDeadlineSeconds": 90}), 1, JobOutcome::DeadlineExceeded)),
+        ("6 suspended", Case::new(json!({"suspend": true}), 1, |_| {})),
+        ("7 orphans", orphans),
+        ("8 a rejected object", rejected),
+    ];
+    let told: BTreeMap<_, _> = cases.into_iter().map(|(name, case)| (name, case.conditions())).collect();
     insta::assert_yaml_snapshot!(told);
 }
+
+const HOLDER: &str = "muster-7d9c5b6f4-abcde-0123abcd";
 
 fn long(n: u32) -> InstanceId {
     InstanceId::try_from(format!("i-{n:017x}")).unwrap()
@@ -99,16 +79,16 @@ fn largest(done: u32) -> usize {
     case.observation.before.failed = (1..done).step_by(4).collect();
     case.observation.before.failures = (3..done).step_by(4).map(|index| (index, 1)).collect();
     case.observation.holders = (done..9000).map(|index| (long(index), Some(index))).collect();
-    let mut nonce = rand::random::<u64>;
-    let mut context = PlanContext { now: at(1), holder: "muster-7d9c5b6f4-abcde-0123abcd", nonce: &mut nonce };
     case.ledger.progress = case.observation.before.clone();
-    let mut ledger = plan(&case.desired, &case.observed, &case.observation, &case.ledger, &mut context).ledger;
+    let Case { desired, observed, observation, ledger, .. } = &case;
+    let mut ledger = in_context(1, |context| plan(desired, observed, observation, ledger, context)).ledger;
     assert!(!ledger.launches.is_empty());
     for intent in &mut ledger.launches {
+        intent.holder = HOLDER.into();
         intent.instance_ids = (0..intent.count).map(long).collect();
     }
     ledger.terminations = vec![Termination {
-        holder: "muster-7d9c5b6f4-abcde-0123abcd".into(),
+        holder: HOLDER.into(),
         reason: TerminationReason::Finished,
         started_at: Time(at(1)),
         instance_ids: (0..200).map(long).collect(),

@@ -6,10 +6,7 @@ use crate::{
     aws::ec2::{ImageRow, ImageState},
     crd::template::AmiSelector,
     ids::{AccountId, list},
-    workers::launch_spec::resolve::{
-        resolution::Image,
-        unresolved::{NAMED, Why, marks},
-    },
+    workers::launch_spec::resolve::{Image, Why, unresolved::NAMED, unresolved::marks},
 };
 
 /// The newest available image of an owner in `selector`. EC2 was asked only for those, but the owner is checked again:
@@ -113,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_available_one_is_chosen() {
+    fn the_newest_available_image_is_selected() {
         use ImageState::{Available, Pending};
         let rows = [row(1, US, 1, Available), row(3, US, 3, Pending), row(2, US, 2, Available)];
         assert_eq!(chosen(&["self"], &rows), Ok("ami-00000002".into()));
     }
 
     #[test]
-    fn an_image_of_another_owner_is_never_chosen_whatever_ec2_answers() {
+    fn an_image_of_another_owner_is_never_selected() {
         use ImageState::Available;
         let (stranger, amazon) = ("999999999999", "137112412989");
         let rows = [row(1, US, 1, Available), row(2, stranger, 5, Available), row(3, amazon, 4, Available)];
@@ -140,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_launched_is_told_apart() {
+    fn unusable_images_have_distinct_messages() {
         let message = |rows: &[ImageRow]| match chosen(&["self"], rows).unwrap_err() {
             Why::Pending(message) => ("pending", message),
             Why::Nothing(message) => ("nothing", message),
@@ -156,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_deprecated_once_its_time_has_come() {
+    fn an_image_is_deprecated_from_its_deprecation_time_on() {
         for (time, deprecated) in [("2026-05-31T00:00:00Z", true), ("2026-06-02T00:00:00Z", false)] {
             let row = ImageRow { deprecated_at: Some(time.parse().unwrap()), ..row(1, US, 1, ImageState::Available) };
             assert_eq!(usable(&row, now()).unwrap().deprecated, deprecated);

@@ -17,20 +17,13 @@ pub use crate::workers::launch_spec::resolve::{
     unresolved::{Field, Unresolved, Why},
 };
 use crate::{
-    aws::{
-        Error, Session,
-        ec2::{SubnetRow, TemplateRow},
-    },
+    aws::{Error, Session, ec2::SubnetRow, ec2::TemplateRow},
     crd::template::{Ami, CapacityType, ConfigMapKeyRef, SecurityGroups, Subnets, UserData, WorkerTemplate},
     error_chain::Chain,
     ids::{ImageId, InstanceType, ParameterName, SecurityGroupId, SubnetId, VpcId, Zone, list},
     inventory::lookups::{Inquiry, SubnetQuery},
     reconcile::context::Context,
-    workers::launch_spec::resolve::{
-        image::{choose, usable},
-        resolution::distinct,
-        unresolved::{NAMED, marks},
-    },
+    workers::launch_spec::resolve::{resolution::distinct, unresolved::NAMED, unresolved::marks},
 };
 
 /// How many groups EC2 takes per interface. An account may have a higher quota.
@@ -48,15 +41,18 @@ pub async fn resolve(
     not_before: Option<Instant>,
 ) -> Result<Resolution, Unresolved> {
     let asker = Asker { ctx, session, inquiry: ctx.lookups.inquire(session, not_before) };
-    let base =
-        asker.base(template).await.map_err(|why| Unresolved { field: Field::LaunchTemplate, why, image: None })?;
-    let image = match &template.ami {
-        Some(ami) => asker.image(ami).await.map_err(|why| Unresolved { field: Field::Ami, why, image: None })?,
-        None => asker.image_of(base.as_ref()).await?,
+    let failed = |field| move |why| Unresolved { field, why, image: None };
+    let base = asker.base(template).await.map_err(failed(Field::LaunchTemplate))?;
+    let image = match (&template.ami, base.as_ref().and_then(|base| base.image.as_ref())) {
+        (Some(ami), _) => asker.image(ami).await.map_err(failed(Field::Ami))?,
+        (None, Some(id)) => asker.image_by_id(id).await.map_err(failed(Field::LaunchTemplate))?,
+        (None, None) => {
+            let message = "neither the template nor its launch template has an image: add spec.template.ami";
+            return Err(failed(Field::Ami)(Why::Nothing(message.into())));
+        }
     };
-    let found = Some(image.clone());
     let failed = |field| {
-        let image = found.clone();
+        let image = Some(image.clone());
         move |why| Unresolved { field, why, image }
     };
     let instance_types = instance_types(template, base.as_ref()).map_err(failed(Field::InstanceTypes))?;
@@ -120,7 +116,7 @@ pub async fn zones(
     subnets: BTreeSet<SubnetId>,
 ) -> Result<BTreeMap<SubnetId, Zone>, Error> {
     let rows = ctx.lookups.inquire(session, None).subnets(SubnetQuery::Ids(subnets)).await?;
-    Ok(rows.iter().map(|row| (row.id.clone(), row.zone.clone())).collect())
+    Ok(FoundSubnets::rows(&rows).zones)
 }
 
 impl FoundSubnets {
@@ -146,17 +142,20 @@ impl Asker<'_> {
     }
 
     async fn image(&self, ami: &Ami) -> Result<Image, Why> {
-        let now = self.ctx.clock.now();
         if let Some(selector) = &ami.selector {
-            let rows = self.inquiry.images(selector).await?;
-            return choose(selector, &self.session.account, &rows, now);
+            let now = self.ctx.clock.now();
+            return image::choose(selector, &self.session.account, &self.inquiry.images(selector).await?, now);
         }
         let id = match (&ami.id, &ami.ssm_parameter) {
             (Some(id), _) => ImageId::try_from(id.as_str())?,
             (None, Some(name)) => self.parameter(name).await?,
             (None, None) => return Err(Why::Nothing("set id, ssmParameter or selector".into())),
         };
-        usable(&self.inquiry.image(&id).await?, now)
+        self.image_by_id(&id).await
+    }
+
+    async fn image_by_id(&self, id: &ImageId) -> Result<Image, Why> {
+        image::usable(&self.inquiry.image(id).await?, self.ctx.clock.now())
     }
 
     async fn parameter(&self, name: &str) -> Result<ImageId, Why> {
@@ -171,23 +170,10 @@ impl Asker<'_> {
         })
     }
 
-    async fn image_of(&self, base: Option<&TemplateRow>) -> Result<Image, Unresolved> {
-        let failed = |field, why| Unresolved { field, why, image: None };
-        let Some(id) = base.and_then(|base| base.image.as_ref()) else {
-            let message = "neither the template nor its launch template has an image: add spec.template.ami";
-            return Err(failed(Field::Ami, Why::Nothing(message.into())));
-        };
-        let row = self.inquiry.image(id).await;
-        let row = row.map_err(|error| failed(Field::LaunchTemplate, Why::Aws(error)))?;
-        usable(&row, self.ctx.clock.now()).map_err(|why| failed(Field::LaunchTemplate, why))
-    }
-
     async fn subnets(&self, subnets: Option<&Subnets>, base: Option<&TemplateRow>) -> Result<FoundSubnets, Why> {
         match subnets {
             Some(Subnets { tags: Some(tags), .. }) => {
-                let query = SubnetQuery::Tags(tags.clone());
-                let rows = self.inquiry.subnets(query).await?;
-                of_one_vpc(tags, &rows)
+                of_one_vpc(tags, &self.inquiry.subnets(SubnetQuery::Tags(tags.clone())).await?)
             }
             Some(Subnets { ids, tags: None }) => Ok(FoundSubnets { ids: distinct(ids)?, ..FoundSubnets::default() }),
             None => self.subnets_of(base).await,

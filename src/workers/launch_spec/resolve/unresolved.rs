@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    aws::{
-        self,
-        advice::{self, Remedy},
-    },
+    aws::{self, advice},
     condition::Reason,
     ids::InvalidId,
     workers::launch_spec::{render::Unrenderable, resolve::resolution::Image},
@@ -96,7 +93,7 @@ impl Unresolved {
         let field = self.field.as_str();
         match &self.why {
             Why::Aws(error) => {
-                let remedy = Remedy::change(&format!("spec.template.{field}"));
+                let remedy = advice::Remedy::change(&format!("spec.template.{field}"));
                 format!("template.{field}: {error}{}", advice::advice(error, &remedy))
             }
             Why::Unrenderable(error) => error.to_string(),

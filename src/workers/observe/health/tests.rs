@@ -1,7 +1,7 @@
 //! Readiness over time, and across a restart.
 
 use super::*;
-use crate::{aws::ec2::instance::Instance, workers::observe::instances::ObservedInstance};
+use crate::{aws::ec2::instance::Instance, workers::observe::ObservedInstance};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -44,7 +44,7 @@ impl Watch {
             now: self.begun + minute * MINUTE,
             wall: wall(i64::from(minute)),
         };
-        let (all, next) = self.tracker.feel(&input, &criteria(self.check));
+        let (all, next) = self.tracker.observe(&input, &criteria(self.check));
         (all[&id(1)], next)
     }
 }
@@ -65,7 +65,7 @@ fn a_worker_is_available_once_it_has_been_ready_for_long_enough() {
 }
 
 #[test]
-fn a_restart_neither_forgets_for_how_long_a_worker_was_ready_nor_makes_it_up() {
+fn a_restart_keeps_the_time_at_which_a_worker_became_ready() {
     let running = instances(InstanceState::Running, false);
     let mut known = Watch::new(ReadinessCheck::Running);
     known.listed.insert(id(1), Some(wall(-1)));
@@ -82,7 +82,7 @@ fn a_restart_neither_forgets_for_how_long_a_worker_was_ready_nor_makes_it_up() {
 }
 
 #[test]
-fn a_worker_that_never_starts_fails_at_the_deadline_which_begins_anew_after_a_restart() {
+fn a_worker_that_never_starts_fails_at_the_deadline_which_restarts_with_the_process() {
     let running = instances(InstanceState::Running, false);
     let mut watch = Watch::new(ReadinessCheck::StatusChecks);
     watch.at(0, &running);
@@ -95,7 +95,7 @@ fn a_worker_that_never_starts_fails_at_the_deadline_which_begins_anew_after_a_re
 }
 
 #[test]
-fn checks_that_fail_for_long_enough_are_a_failure_and_a_silent_reporter_is_left_alone() {
+fn failing_checks_are_a_failure_after_a_while_and_missing_reports_are_not() {
     let (passed, failed) = (instances(InstanceState::Running, true), instances(InstanceState::Running, false));
     let mut checked = Watch::new(ReadinessCheck::StatusChecks);
     assert!(checked.at(0, &passed).0.ready);
@@ -113,7 +113,7 @@ fn checks_that_fail_for_long_enough_are_a_failure_and_a_silent_reporter_is_left_
 }
 
 #[test]
-fn nobody_is_late_while_nobody_collects() {
+fn the_startup_deadline_does_not_run_without_collections() {
     let running = instances(InstanceState::Running, true);
     let mut watch = Watch::new(ReadinessCheck::Report);
     watch.at(0, &running);

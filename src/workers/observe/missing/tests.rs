@@ -39,7 +39,7 @@ fn unknown(id: &InstanceId) -> Described {
 }
 
 #[test]
-fn only_what_ec2_says_it_does_not_know_is_given_up() {
+fn only_instances_that_ec2_confirms_as_unknown_count_as_gone() {
     let gone = worker(4).id;
     let none = (&Ledger::default(), &[][..]);
     let mut missing = MissingInstances::default();
@@ -57,7 +57,7 @@ fn only_what_ec2_says_it_does_not_know_is_given_up() {
 }
 
 #[test]
-fn those_of_whom_only_the_count_tells_are_not_given_up_sooner_than_those_that_are_known_by_id() {
+fn unlisted_workers_do_not_count_as_gone_before_missing_ones() {
     let mut ledger = Ledger::default();
     ledger.set_existing(&Role::main(), 6);
     let record = (&ledger, &[1, 2, 3, 4, 5][..]);

@@ -53,7 +53,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "set reportRef, the name of the FleetReport to read, if check is Report, and only then",
         ),
         create(
-            &[("/spec/adopt/instanceIDs/0", json!("my-machine"))],
+            &[("/spec/adopt/instanceIDs/0", json!("my-instance"))],
             "write ids of instances, like i-0123456789abcdef0",
         ),
         create(

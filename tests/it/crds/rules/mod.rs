@@ -72,7 +72,7 @@ fn edited(mut manifest: Value, edits: &[(&str, Value)]) -> Value {
 }
 
 #[tokio::test]
-async fn every_mistake_is_refused_with_what_to_write() {
+async fn every_mistake_is_rejected_with_the_fix() {
     let kube = installed().await;
     let client = kube.admin().await.expect("a client");
     let namespace = kube.namespace().await.expect("a namespace");
@@ -103,7 +103,7 @@ async fn every_mistake_is_refused_with_what_to_write() {
 }
 
 #[test]
-fn every_rule_has_a_mistake() {
+fn every_validation_rule_has_a_test() {
     let tried: BTreeSet<_> = mistakes().map(|(kind, mistake)| (kind, mistake.message)).collect();
     for kind in kinds() {
         let mut rules = Vec::new();

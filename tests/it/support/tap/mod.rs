@@ -78,7 +78,7 @@ pub(crate) struct Tap {
 }
 
 /// The call of a sweep, and the periodic call that verifies the identity of an account.
-pub(crate) const LOOK: &str = "DescribeInstances";
+pub(crate) const DESCRIBE: &str = "DescribeInstances";
 const PROOF: &str = "GetCallerIdentity";
 /// The periodic call that verifies an image.
 const IMAGE: &str = "DescribeImages";
@@ -89,12 +89,12 @@ pub(crate) const SELDOM: &[&str] = &[PROOF, IMAGE];
 
 /// The controller is at rest after this number of complete sweeps without a write. After one, it may still describe
 /// instances by ID.
-const LOOKS_OF_A_REST: u32 = 2;
+const SWEEPS_AT_REST: u32 = 2;
 
 #[derive(Debug, Default)]
 struct State {
     /// The read operations since the last write.
-    looks: BTreeSet<String>,
+    reads: BTreeSet<String>,
     /// How many of them described all instances.
     sweeps: u32,
     counts: BTreeMap<String, u32>,
@@ -106,20 +106,20 @@ struct State {
 
 impl State {
     fn is_at_rest(&self) -> bool {
-        self.sweeps >= LOOKS_OF_A_REST
+        self.sweeps >= SWEEPS_AT_REST
     }
 
     fn name(&mut self, operation: String) -> Point {
-        let is_look = operation.starts_with("Describe") || operation == LISTING;
+        let is_read = operation.starts_with("Describe") || operation == LISTING;
         let repeats = if operation == IMAGE {
             self.counts.contains_key(IMAGE)
-        } else if is_look {
-            self.sweeps += u32::from(operation == LOOK);
-            !self.looks.insert(operation.clone())
+        } else if is_read {
+            self.sweeps += u32::from(operation == DESCRIBE);
+            !self.reads.insert(operation.clone())
         } else {
             // Verifications occur at any time, and accounts are reconciled in parallel with fleets.
             if operation != PROOF && !operation.contains("awsaccounts") {
-                self.looks.clear();
+                self.reads.clear();
                 self.sweeps = 0;
             }
             operation == PROOF && self.counts.contains_key(PROOF)
@@ -245,7 +245,7 @@ impl Tap {
         }
         let Some(operation) = operation else { return Gate::Open };
         let mut state = self.state.lock().unwrap();
-        if let Some(happens) = self.at_rest.as_ref().filter(|_| operation == LOOK && state.is_at_rest()) {
+        if let Some(happens) = self.at_rest.as_ref().filter(|_| operation == DESCRIBE && state.is_at_rest()) {
             happens();
         }
         let point = state.name(operation);

@@ -4,14 +4,14 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use http::{Method, Request};
 use kube::client::Body;
 
-use super::{LISTING, LOOK};
+use super::{DESCRIBE, LISTING};
 
 /// A name such as `PUT workerfleets/status`. `None` for requests that occur at any time: watches with their initial lists,
 /// leases and events.
 pub(super) fn kube_operation(request: &Request<Body>) -> Option<String> {
-    const WATCHED: [&str; 7] =
-        ["workerfleets", "workerjobs", "awsaccounts", "fleetreports", "namespaces", "secrets", "configmaps"];
+    const WATCHED: [&str; 3] = ["namespaces", "secrets", "configmaps"];
     let path = request.uri().path();
+    let is_watched = |resource: &str| WATCHED.contains(&resource) || path.starts_with("/apis/muster.dev/");
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     let mut rest = match parts.as_slice() {
         ["api", _version, rest @ ..] | ["apis", _, _version, rest @ ..] => rest,
@@ -24,7 +24,7 @@ pub(super) fn kube_operation(request: &Request<Body>) -> Option<String> {
     }
     match rest {
         ["leases" | "events", ..] => None,
-        [resource] if request.method() == Method::GET && WATCHED.contains(resource) => None,
+        [resource] if request.method() == Method::GET && is_watched(resource) => None,
         [resource] | [resource, _] => Some(format!("{} {resource}", request.method())),
         [resource, _, subresource, ..] => Some(format!("{} {resource}/{subresource}", request.method())),
         [] => Some(format!("{} {path}", request.method())),
@@ -48,8 +48,8 @@ pub(super) fn aws_operation(request: &HttpRequest) -> String {
     let body = std::str::from_utf8(body).unwrap_or_default();
     let action = body.split('&').find_map(|pair| pair.strip_prefix("Action="));
     match action {
-        Some(LOOK) if body.contains("InstanceId.1=") => format!("{LOOK} by id"),
-        Some(LOOK) if body.contains("client-token") => format!("{LOOK} by token"),
+        Some(DESCRIBE) if body.contains("InstanceId.1=") => format!("{DESCRIBE} by id"),
+        Some(DESCRIBE) if body.contains("client-token") => format!("{DESCRIBE} by token"),
         Some(action) => action.to_owned(),
         None if request.uri().contains("list-type=2") => LISTING.to_owned(),
         None => format!("{} object", request.method()),

@@ -18,7 +18,7 @@ fn example(file: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_example_does_what_its_readme_says() {
+async fn the_example_behaves_as_its_readme_describes() {
     let workers = WorkersConfig { user_data: true, ..WorkersConfig::default() };
     let scene =
         Scene::without_account(SandboxConfig { throttling: false, workers: Some(workers), ..SandboxConfig::default() })

@@ -22,7 +22,7 @@ use super::{
     BUCKET, change_secret, create_secret, documents, in_parameter_store, in_s3, parameters, password, stored, value,
 };
 use crate::support::{
-    crash::{self, Scenario, start_with, stepped, survives_every_kill},
+    crash::{self, Scenario, converges_after_every_kill, start_with, stepped},
     fleet::{settled, spec, status, with},
     scene::{self, Controller, PATIENCE, REGION, Scene, condition},
     tap::{Moment, Point, SELDOM, Tap},
@@ -92,7 +92,7 @@ impl Part {
     }
 
     /// Waits until the controller has finished the change that started from `before`.
-    async fn wait_told(&self, scene: &Scene, before: &WorkerFleetStatus, case: &str) {
+    async fn wait_recorded(&self, scene: &Scene, before: &WorkerFleetStatus, case: &str) {
         let revision = before.update_revision.clone();
         let names: Vec<_> = self.expected().into_keys().map(str::to_owned).collect();
         let told = |fleet: &WorkerFleet| {
@@ -110,13 +110,13 @@ impl Part {
 }
 
 /// Requests a reconcile, and waits until it is complete.
-async fn look(scene: &Scene, case: &str) {
+async fn reconcile_now(scene: &Scene, case: &str) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let request = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
     let annotations = json!({"metadata": {"annotations": {"muster.dev/requested-at": request}}});
     scene.change::<WorkerFleet>("web", annotations).await;
     let handled = |fleet: &WorkerFleet| status(fleet).common.last_handled_requested_at.as_ref() == Some(&request);
-    scene.wait::<WorkerFleet>("web", &format!("{case}: looked at"), handled).await;
+    scene.wait::<WorkerFleet>("web", &format!("{case}: reconciled"), handled).await;
 }
 
 impl Scenario for Part {
@@ -159,8 +159,8 @@ impl Scenario for Part {
         if self.act != Act::Create {
             let created = Self { act: Act::Create, ..*self };
             created.act(scene).await;
-            created.wait_told(scene, &WorkerFleetStatus::default(), "at the beginning").await;
-            look(scene, "at the beginning").await;
+            created.wait_recorded(scene, &WorkerFleetStatus::default(), "at the beginning").await;
+            reconcile_now(scene, "at the beginning").await;
         }
         tap.begin(stop);
         controller
@@ -188,19 +188,19 @@ impl Scenario for Part {
         if self.act == Act::Delete {
             scene.wait_gone::<WorkerFleet>("web").await;
         } else {
-            self.wait_told(scene, before, case).await;
-            look(scene, case).await;
+            self.wait_recorded(scene, before, case).await;
+            reconcile_now(scene, case).await;
         }
         self.assert_stored(scene, case);
     }
 }
 
 async fn survives(store: Store, act: Act, calls: &'static [&'static str]) {
-    survives_every_kill(&Part { store, act, calls }).await;
+    converges_after_every_kill(&Part { store, act, calls }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_creation_each_parameter_is_written_once() {
+async fn killed_at_every_call_of_a_creation_each_parameter_is_written_once() {
     survives(
         Store::ParameterStore,
         Act::Create,
@@ -210,7 +210,7 @@ async fn killed_before_and_after_every_call_of_a_creation_each_parameter_is_writ
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_change_each_parameter_that_differs_is_written_once() {
+async fn killed_at_every_call_of_a_change_each_differing_parameter_is_written_once() {
     survives(
         Store::ParameterStore,
         Act::ChangeSpec,
@@ -220,7 +220,7 @@ async fn killed_before_and_after_every_call_of_a_change_each_parameter_that_diff
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_secrets_change_its_parameter_is_written_once() {
+async fn killed_at_every_call_of_a_secrets_change_its_parameter_is_written_once() {
     survives(
         Store::ParameterStore,
         Act::ChangeSecret,
@@ -230,28 +230,28 @@ async fn killed_before_and_after_every_call_of_a_secrets_change_its_parameter_is
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_deletion_no_parameter_is_left() {
+async fn killed_at_every_call_of_a_deletion_no_parameter_remains() {
     survives(Store::ParameterStore, Act::Delete, &["DescribeParameters", "DeleteParameters", "PATCH workerfleets"])
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_creation_there_is_one_document() {
+async fn killed_at_every_call_of_a_creation_there_is_one_document() {
     survives(Store::S3, Act::Create, &["GET secrets", "PUT object", "PUT workerfleets/status"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_change_there_is_one_document() {
+async fn killed_at_every_call_of_a_change_there_is_one_document() {
     survives(Store::S3, Act::ChangeSpec, &["PUT object", "DELETE object", "PUT workerfleets/status"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_secrets_change_there_is_one_document() {
+async fn killed_at_every_call_of_a_secrets_change_there_is_one_document() {
     survives(Store::S3, Act::ChangeSecret, &["GET secrets", "PUT object", "DELETE object", "PUT workerfleets/status"])
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_before_and_after_every_call_of_a_deletion_no_document_is_left() {
+async fn killed_at_every_call_of_a_deletion_no_document_remains() {
     survives(Store::S3, Act::Delete, &["DELETE object", "PATCH workerfleets"]).await;
 }

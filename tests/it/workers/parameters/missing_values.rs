@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn nothing_is_launched_before_a_missing_value_is_there_and_what_runs_stays() {
+async fn a_missing_value_blocks_launches_and_running_workers_are_kept() {
     let scene = scene().await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_s3(), json!([password()])))).await;
@@ -41,7 +41,7 @@ async fn nothing_is_launched_before_a_missing_value_is_there_and_what_runs_stays
     assert!(message.contains("Secret db has no key password"), "{message}");
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
     scene
-        .wait::<WorkerFleet>("web", "the new spec looked at", |fleet| {
+        .wait::<WorkerFleet>("web", "the new spec reconciled", |fleet| {
             status(fleet).common.observed_generation == fleet.metadata.generation
         })
         .await;
@@ -67,7 +67,7 @@ fn failing(client: Client, serves: Arc<AtomicBool>) -> Client {
 }
 
 #[tokio::test]
-async fn while_the_api_server_is_overloaded_nobody_is_asked_to_change_anything() {
+async fn an_overloaded_api_server_does_not_stall_the_fleet() {
     let scene = scene().await;
     create_secret(&scene, "first", true).await;
     let config = scene.config();

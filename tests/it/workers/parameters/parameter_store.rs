@@ -20,7 +20,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn workers_read_parameter_store_where_only_what_differs_is_written_and_only_what_is_ours_removed() {
+async fn in_parameter_store_only_differing_values_are_written_and_only_owned_ones_removed() {
     let scene = scene().await;
     create_secret(&scene, "first", true).await;
     let values = |threads: &str| json!([password(), {"name": "threads", "value": threads}]);
@@ -46,7 +46,7 @@ async fn workers_read_parameter_store_where_only_what_differs_is_written_and_onl
     let before = compared();
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/requested-at": "1"}}})).await;
     scene
-        .wait::<WorkerFleet>("web", "looked at", |fleet| {
+        .wait::<WorkerFleet>("web", "reconciled", |fleet| {
             status(fleet).common.last_handled_requested_at.as_deref() == Some("1")
         })
         .await;
@@ -66,7 +66,7 @@ async fn workers_read_parameter_store_where_only_what_differs_is_written_and_onl
 }
 
 #[tokio::test]
-async fn a_parameter_of_somebody_else_is_never_touched() {
+async fn a_foreign_parameter_is_never_changed() {
     let scene = scene().await;
     let _controller = scene.start().await;
     let theirs = json!([{"name": "threads", "value": "theirs"}]);
@@ -97,7 +97,7 @@ async fn a_parameter_of_somebody_else_is_never_touched() {
 }
 
 #[tokio::test]
-async fn what_an_earlier_fleet_of_this_name_left_is_taken_over_with_its_machines() {
+async fn parameters_of_an_earlier_fleet_are_adopted_with_its_instances() {
     let scene = scene().await;
     let _controller = scene.start().await;
     let values = |threads: &str| json!([{"name": "threads", "value": threads}, {"name": "model", "value": "red"}]);
@@ -131,7 +131,7 @@ async fn what_an_earlier_fleet_of_this_name_left_is_taken_over_with_its_machines
 }
 
 #[tokio::test]
-async fn a_change_that_was_half_written_is_undone_when_the_secret_is_as_it_was() {
+async fn a_partly_written_change_is_reverted_when_the_secret_is_restored() {
     let scene = scene().await;
     create_secret(&scene, "first", true).await;
     let again = json!({"name": "zPassword", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}});
@@ -183,7 +183,7 @@ async fn a_change_that_was_half_written_is_undone_when_the_secret_is_as_it_was()
 }
 
 #[tokio::test]
-async fn many_parameters_are_removed_lot_by_lot() {
+async fn many_parameters_are_removed_in_batches() {
     let scene = scene().await;
     let controller = scene.start().await;
     let values: Vec<_> = (0..45).map(|n| json!({"name": format!("p{n:02}"), "value": "1"})).collect();
@@ -206,7 +206,7 @@ async fn many_parameters_are_removed_lot_by_lot() {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_rate_of_parameter_store_keeps_nobody_else_waiting() {
+async fn a_fleet_that_waits_for_the_rate_of_parameter_store_delays_no_other() {
     let scene = scene().await;
     let config = scene.config();
     let fleets = usize::from(config.concurrency.get()) + 2;
@@ -225,7 +225,7 @@ async fn who_waits_for_the_rate_of_parameter_store_keeps_nobody_else_waiting() {
     tokio::time::timeout(PATIENCE, begun).await.expect("a parameter is written");
     scene.create::<WorkerFleet>("bare", spec(&scene, 1, json!({}))).await;
     wait_settled(&scene, "bare", 1).await;
-    assert!(written() < 20, "{} were written before anybody else was looked after", written());
+    assert!(written() < 20, "{} were written before any other fleet was reconciled", written());
     let waits = |fleet: &WorkerFleet| synced(fleet, "False", "AwsThrottled");
     let mut all = scene.api::<WorkerFleet>().list(&ListParams::default()).await.unwrap().into_iter();
     assert!(all.any(|fleet| waits(&fleet)), "no condition says what it waits for");

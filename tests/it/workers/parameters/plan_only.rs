@@ -32,7 +32,7 @@ fn first(scene: &Scene, service: &str, operation: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_fleets_parameters_are_written_before_its_first_launch_once_its_plan_may_be_carried_out() {
+async fn a_fleets_parameters_are_written_before_its_first_launch_after_plan_only() {
     let scene = scene().await;
     let _controller = start(&scene).await;
     scene.create_plan_only::<WorkerFleet>("web", fleet_spec(&scene, 1, threads("4"))).await;
@@ -47,7 +47,7 @@ async fn a_fleets_parameters_are_written_before_its_first_launch_once_its_plan_m
 }
 
 #[tokio::test]
-async fn a_jobs_parameters_are_written_before_its_first_launch_once_its_plan_may_be_carried_out() {
+async fn a_jobs_parameters_are_written_before_its_first_launch_after_plan_only() {
     let scene = Scene::new().await;
     scene.sandbox.s3().ensure_bucket(scene.account.as_str(), REGION, BUCKET).unwrap();
     let _controller = start(&scene).await;
@@ -68,7 +68,7 @@ async fn a_jobs_parameters_are_written_before_its_first_launch_once_its_plan_may
 }
 
 #[tokio::test]
-async fn a_value_that_was_edited_meanwhile_is_written_at_once_when_the_plan_may_be_carried_out() {
+async fn a_value_edited_during_plan_only_is_written_immediately_afterwards() {
     let scene = scene().await;
     let _controller = start(&scene).await;
     let replace = json!({"parameters": {"onChange": "Replace"}});

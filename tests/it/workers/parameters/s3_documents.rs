@@ -18,7 +18,7 @@ use super::{
 use crate::support::fleet::{self, error, live, ready, settled, status, wait_settled, with};
 
 #[tokio::test]
-async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_goes_with_the_fleet() {
+async fn workers_read_one_document_from_s3_that_is_updated_and_deleted_with_the_fleet() {
     let scene = scene().await;
     create_secret(&scene, "first", true).await;
     let map = json!({"metadata": {"name": "app"}, "data": {"model": "red-1.8.5"}});
@@ -66,7 +66,7 @@ async fn workers_read_one_document_from_s3_which_follows_a_watched_secret_and_go
 }
 
 #[tokio::test]
-async fn a_look_that_is_asked_for_writes_what_somebody_removed() {
+async fn a_requested_reconcile_rewrites_a_removed_document() {
     let scene = scene().await;
     let _controller = scene.start().await;
     let values = json!([{"name": "threads", "value": "4"}]);
@@ -76,12 +76,12 @@ async fn a_look_that_is_asked_for_writes_what_somebody_removed() {
     scene.sandbox.s3().remove(BUCKET, written.keys().next().unwrap()).unwrap();
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/requested-at": "1"}}})).await;
     let handled = |fleet: &WorkerFleet| status(fleet).common.last_handled_requested_at.as_deref() == Some("1");
-    scene.wait::<WorkerFleet>("web", "the look", handled).await;
+    scene.wait::<WorkerFleet>("web", "the reconcile", handled).await;
     assert_eq!(documents(&scene), written);
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_not_there_is_told_of_and_keeps_nobody_from_deleting_the_fleet() {
+async fn a_missing_bucket_is_reported_and_does_not_block_the_deletion() {
     let scene = scene().await;
     let _controller = scene.start().await;
     let store = json!({"s3": {"bucket": "no-such-bucket"}});
@@ -96,7 +96,7 @@ async fn a_bucket_that_is_not_there_is_told_of_and_keeps_nobody_from_deleting_th
 }
 
 #[tokio::test]
-async fn a_role_reads_its_own_values_and_a_change_replaces_those_that_run_where_the_user_wants_it() {
+async fn a_role_reads_its_own_values_and_a_change_replaces_running_workers_with_replace() {
     let scene = scene().await;
     create_secret(&scene, "first", true).await;
     let _controller = scene.start().await;
@@ -134,13 +134,13 @@ async fn a_role_reads_its_own_values_and_a_change_replaces_those_that_run_where_
 }
 
 #[tokio::test]
-async fn what_a_write_that_broke_off_has_written_is_not_taken_for_obsolete() {
+async fn the_document_of_an_interrupted_write_is_not_removed_as_obsolete() {
     let scene = scene().await;
     let _controller = scene.start().await;
     let values = |model| json!([{"name": "model", "value": model}, {"name": "threads", "value": "4"}]);
     let leader = json!({"name": "leader", "replicas": 1, "parameters": [{"name": "threads", "value": "8"}]});
-    let wish = with(fleet_spec(&scene, 1, parameters(in_s3(), values("red"))), json!({"roles": [leader]}));
-    scene.create::<WorkerFleet>("web", wish).await;
+    let desired = with(fleet_spec(&scene, 1, parameters(in_s3(), values("red"))), json!({"roles": [leader]}));
+    scene.create::<WorkerFleet>("web", desired).await;
     let both = |fleet: &WorkerFleet| settled(fleet, 1) && live(&scene).len() == 2;
     scene.wait::<WorkerFleet>("web", "both", both).await;
     let first = documents(&scene);

@@ -50,7 +50,7 @@ impl io::Write for Ear {
 }
 
 impl Ear {
-    fn assert_heard_nothing(&self) {
+    fn assert_no_secret(&self) {
         assert!(self.lines.load(Ordering::Relaxed) > 0, "nothing was logged at all");
         let heard = self.heard.lock().unwrap().clone();
         assert_eq!(heard, Vec::<String>::new());
@@ -119,7 +119,7 @@ async fn seen(scene: &Scene) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_secrets_value_is_found_nowhere_but_where_it_belongs() {
+async fn the_value_of_a_secret_is_only_in_the_store_and_on_the_workers() {
     let listening = listen();
     let scene = scene().await;
     create_secret(&scene, SECRET, true).await;
@@ -151,10 +151,10 @@ async fn a_secrets_value_is_found_nowhere_but_where_it_belongs() {
     for kind in
         ["the fleet", "a revision", "an event", "user data", "an instance", "a parameter's name and tags", "a key"]
     {
-        assert!(seen.iter().any(|(what, _)| what == kind), "{kind} was not looked at");
+        assert!(seen.iter().any(|(what, _)| what == kind), "{kind} was not searched");
     }
     assert_hidden(seen);
-    listening.0.assert_heard_nothing();
+    listening.0.assert_no_secret();
 }
 
 fn assert_hidden(seen: Vec<(String, String)>) {
@@ -166,7 +166,7 @@ fn assert_hidden(seen: Vec<(String, String)>) {
 }
 
 /// A client to an API server whose responses for Secrets are not Secrets, and contain the value in an unexpected place.
-fn misread(client: Client) -> Client {
+fn with_invalid_secrets(client: Client) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request: Request<Body>| {
         let client = client.clone();
@@ -182,16 +182,16 @@ fn misread(client: Client) -> Client {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_is_not_quoted() {
+async fn an_unreadable_response_is_not_quoted() {
     let listening = listen();
     let scene = scene().await;
     create_secret(&scene, SECRET, true).await;
-    let _controller = Controller::start(scene.config(), scene.connection(), misread).await;
+    let _controller = Controller::start(scene.config(), scene.connection(), with_invalid_secrets).await;
     scene.create::<WorkerFleet>("web", fleet_spec(&scene, 1, parameters(in_s3(), json!([password()])))).await;
     let told = |fleet: &WorkerFleet| synced(fleet, "False", "KubernetesError");
     let fleet = scene.wait::<WorkerFleet>("web", "told of the answer", told).await;
     let (_, _, message) = condition(&status(&fleet).common.conditions, "ParametersSynced").unwrap();
     assert!(message.contains("Secret db cannot be read: the answer is not valid"), "{message}");
     assert_hidden(seen(&scene).await);
-    listening.0.assert_heard_nothing();
+    listening.0.assert_no_secret();
 }

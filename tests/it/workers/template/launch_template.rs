@@ -12,7 +12,7 @@ use muster::crd::worker_fleet::WorkerFleet;
 use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, SecurityGroupSpec};
 use serde_json::{Value, json};
 
-use super::{launches, told, wish};
+use super::{launches, spec, wait_false};
 use crate::support::{
     fleet::{live, status, wait_settled},
     scene::{REGION, Scene, condition},
@@ -48,11 +48,11 @@ fn bare(base: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_left_out_is_as_the_launch_template_says() {
+async fn omitted_fields_have_the_values_of_the_launch_template() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let id = make(&scene, "web", data().build()).await;
-    scene.create::<WorkerFleet>("bare", wish(&scene, 3, &bare(&json!({"name": "web"})))).await;
+    scene.create::<WorkerFleet>("bare", spec(&scene, 3, &bare(&json!({"name": "web"})))).await;
     let fleet = wait_settled(&scene, "bare", 3).await;
     assert_eq!(status(&fleet).workers.ami.unwrap().id.to_string(), AMAZON_LINUX_X86_64);
     for worker in live(&scene) {
@@ -66,14 +66,14 @@ async fn what_is_left_out_is_as_the_launch_template_says() {
     }
     let over = json!({"ami": null, "launchTemplate": {"id": id, "version": "$Latest"}, "instanceTypes": ["m5.large"],
         "userData": {"inline": "#!/bin/sh\n: own\n"}});
-    scene.create::<WorkerFleet>("over", wish(&scene, 1, &over)).await;
+    scene.create::<WorkerFleet>("over", spec(&scene, 1, &over)).await;
     wait_settled(&scene, "over", 1).await;
     let worker = live(&scene).into_iter().find(|worker| worker.instance_type == "m5.large").unwrap();
     assert_eq!(worker.decoded_user_data().unwrap(), b"#!/bin/sh\n: own\n");
 }
 
 #[tokio::test]
-async fn its_interface_takes_the_subnet_and_the_groups() {
+async fn the_subnet_and_groups_apply_to_the_interface_of_the_launch_template() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let group = |name: &str| SecurityGroupSpec {
@@ -89,14 +89,14 @@ async fn its_interface_takes_the_subnet_and_the_groups() {
     let interface = Interface::builder().device_index(0).subnet_id(&subnets[1].id).groups(&of_base.id);
     make(&scene, "web", data().network_interfaces(interface.build()).build()).await;
 
-    scene.create::<WorkerFleet>("silent", wish(&scene, 1, &bare(&json!({"name": "web"})))).await;
+    scene.create::<WorkerFleet>("silent", spec(&scene, 1, &bare(&json!({"name": "web"})))).await;
     wait_settled(&scene, "silent", 1).await;
     let worker = &live(&scene)[0];
     assert_eq!((&worker.subnet_id, &worker.security_groups[0].id), (&subnets[1].id, &of_base.id));
 
     let fields = json!({"ami": null, "instanceTypes": null, "launchTemplate": {"name": "web"},
         "subnets": {"ids": [subnets[2].id]}, "securityGroups": {"ids": [own.id]}});
-    scene.create::<WorkerFleet>("said", wish(&scene, 1, &fields)).await;
+    scene.create::<WorkerFleet>("said", spec(&scene, 1, &fields)).await;
     wait_settled(&scene, "said", 1).await;
     let worker = live(&scene).into_iter().find(|worker| worker.subnet_id == subnets[2].id).unwrap();
     let groups: Vec<_> = worker.security_groups.iter().map(|group| &group.id).collect();
@@ -104,11 +104,11 @@ async fn its_interface_takes_the_subnet_and_the_groups() {
 }
 
 #[tokio::test]
-async fn another_default_version_is_for_new_workers() {
+async fn a_changed_default_version_applies_to_new_workers() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     let id = make(&scene, "web", data().build()).await;
-    scene.create::<WorkerFleet>("web", wish(&scene, 1, &bare(&json!({"name": "web"})))).await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, &bare(&json!({"name": "web"})))).await;
     wait_settled(&scene, "web", 1).await;
     let first = live(&scene)[0].id.clone();
     let newer = data().instance_type(InstanceType::M5Large).build();
@@ -116,11 +116,11 @@ async fn another_default_version_is_for_new_workers() {
     ec2.create_launch_template_version().launch_template_id(&id).launch_template_data(newer).send().await.unwrap();
     ec2.modify_launch_template().launch_template_id(&id).default_version("2").send().await.unwrap();
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
-    super::asked_again(&scene, "DescribeLaunchTemplateVersions").await;
+    super::wait_for_call(&scene, "DescribeLaunchTemplateVersions").await;
     wait_settled(&scene, "web", 2).await;
     assert!(live(&scene).iter().any(|worker| worker.id == first), "running workers stay");
     // Whichever version was found first, a later worker has the newer one.
-    super::asked_again(&scene, "DescribeLaunchTemplateVersions").await;
+    super::wait_for_call(&scene, "DescribeLaunchTemplateVersions").await;
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 3}})).await;
     wait_settled(&scene, "web", 3).await;
     assert!(live(&scene).iter().any(|worker| worker.instance_type == "m5.large"));
@@ -128,7 +128,7 @@ async fn another_default_version_is_for_new_workers() {
 }
 
 #[tokio::test]
-async fn a_launch_template_that_is_missing_or_says_too_little_is_told() {
+async fn a_missing_or_incomplete_launch_template_is_reported() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     make(&scene, "empty", RequestLaunchTemplateData::builder().key_name("ops").build()).await;
@@ -139,21 +139,21 @@ async fn a_launch_template_that_is_missing_or_says_too_little_is_told() {
         ("imaged", json!({"name": "imaged"}), "TemplateUnresolved", "add spec.template.instanceTypes"),
         ("version", json!({"name": "empty", "version": "9"}), "AwsNotFound", "spec.template.launchTemplate"),
     ] {
-        scene.create::<WorkerFleet>(name, wish(&scene, 1, &bare(&base))).await;
-        let told = told(&scene, name, "Ready", reason).await;
+        scene.create::<WorkerFleet>(name, spec(&scene, 1, &bare(&base))).await;
+        let told = wait_false(&scene, name, "Ready", reason).await;
         assert!(told.contains(message), "{name}: {told}");
     }
     assert_eq!(launches(&scene), []);
 }
 
 #[tokio::test]
-async fn one_that_is_not_granted_is_never_asked_for() {
+async fn a_launch_template_that_is_not_granted_is_never_read() {
     let scene = Scene::without_account(Default::default()).await;
     let grant =
         json!({"namespaces": {"names": [scene.namespace]}, "kinds": ["WorkerFleet"], "launchTemplates": ["other"]});
     scene.create_account(json!({"regions": [REGION], "grants": [grant]})).await;
     let _controller = scene.start().await;
-    scene.create::<WorkerFleet>("web", wish(&scene, 1, &bare(&json!({"name": "web"})))).await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, &bare(&json!({"name": "web"})))).await;
     let stalled = |fleet: &WorkerFleet| {
         condition(&status(fleet).common.conditions, "Stalled")
             .is_some_and(|(_, reason, message)| reason == "NotGranted" && message.contains("launchTemplates: [web]"))

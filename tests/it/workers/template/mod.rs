@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// A fleet of `replicas`, with `fields` in place of the fields of the same name in the template; null removes a field.
-fn wish(scene: &Scene, replicas: u32, fields: &Value) -> Value {
+fn spec(scene: &Scene, replicas: u32, fields: &Value) -> Value {
     let mut spec = fleet::spec(scene, replicas, json!({}));
     let template = spec["template"].as_object_mut().unwrap();
     template.extend(fields.as_object().unwrap().clone());
@@ -22,17 +22,17 @@ fn wish(scene: &Scene, replicas: u32, fields: &Value) -> Value {
     spec
 }
 
-fn says(fleet: &WorkerFleet, type_: &str) -> (String, String, String) {
+fn condition_of(fleet: &WorkerFleet, type_: &str) -> (String, String, String) {
     condition(&status(fleet).common.conditions, type_).unwrap_or_default()
 }
 
 /// Waits until a condition is False for `reason`, and returns its message.
-async fn told(scene: &Scene, name: &str, type_: &'static str, reason: &'static str) -> String {
+async fn wait_false(scene: &Scene, name: &str, type_: &'static str, reason: &'static str) -> String {
     let is = move |fleet: &WorkerFleet| {
-        let (truth, why, _) = says(fleet, type_);
+        let (truth, why, _) = condition_of(fleet, type_);
         truth == "False" && why == reason
     };
-    says(&scene.wait(name, &format!("{type_} is False: {reason}"), is).await, type_).2
+    condition_of(&scene.wait(name, &format!("{type_} is False: {reason}"), is).await, type_).2
 }
 
 fn image(status: &WorkerFleetStatus) -> (String, Option<String>, bool) {
@@ -45,7 +45,7 @@ fn launches(scene: &Scene) -> Vec<Call> {
 }
 
 /// Waits until `operation` has been called once more.
-async fn asked_again(scene: &Scene, operation: &str) {
+async fn wait_for_call(scene: &Scene, operation: &str) {
     let last = scene.sandbox.calls(&CallQuery::default()).last().map_or(0, |call| call.number);
     let query = CallQuery { after: Some(last), ..CallQuery::operation("ec2", operation) };
     let asked = scene.sandbox.wait_for_calls(&query, |calls| !calls.is_empty());

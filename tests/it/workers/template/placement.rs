@@ -6,7 +6,7 @@ use muster::crd::worker_fleet::WorkerFleet;
 use muster_sandbox::{Market, SecurityGroupSpec, SubnetSpec};
 use serde_json::json;
 
-use super::{launches, told, wish};
+use super::{launches, spec, wait_false};
 use crate::support::{
     fleet::{live, wait_settled},
     scene::{REGION, Scene},
@@ -41,7 +41,7 @@ async fn subnets_and_groups_are_found_by_tags_within_one_vpc() {
     let own = scene.sandbox.add_security_group(group(None));
     scene.sandbox.add_security_group(group(Some("vpc-0123456789abcdef0")));
     let by_tags = json!({"subnets": {"tags": {"tier": "workers"}}, "securityGroups": {"tags": {"app": "web"}}});
-    scene.create::<WorkerFleet>("tags", wish(&scene, 2, &by_tags)).await;
+    scene.create::<WorkerFleet>("tags", spec(&scene, 2, &by_tags)).await;
     wait_settled(&scene, "tags", 2).await;
     let workers = live(&scene);
     assert_eq!(workers.iter().map(|worker| worker.subnet_id.clone()).collect::<BTreeSet<_>>(), ours);
@@ -50,40 +50,40 @@ async fn subnets_and_groups_are_found_by_tags_within_one_vpc() {
     }
     // With subnets by ID, security groups are still looked up in the VPC of the subnets.
     let groups = json!({"securityGroups": {"tags": {"app": "web"}}});
-    scene.create::<WorkerFleet>("ids", wish(&scene, 1, &groups)).await;
+    scene.create::<WorkerFleet>("ids", spec(&scene, 1, &groups)).await;
     wait_settled(&scene, "ids", 1).await;
 
     let calls = launches(&scene).len();
     subnet(&scene, Some("vpc-0123456789abcdef0"), "a", "10.0.0.0/24");
     // Running workers stay, and the condition names the problem there too.
     let told_too = |fleet: &WorkerFleet| {
-        let (truth, _, message) = super::says(fleet, "Ready");
+        let (truth, _, message) = super::condition_of(fleet, "Ready");
         truth == "True"
             && message.contains("2 of 2 workers are ready; launches are blocked")
             && message.contains("VPCs")
     };
     scene.wait("tags", "why launches are blocked", told_too).await;
-    scene.create::<WorkerFleet>("two", wish(&scene, 1, &by_tags)).await;
-    let message = told(&scene, "two", "Ready", "TemplateUnresolved").await;
+    scene.create::<WorkerFleet>("two", spec(&scene, 1, &by_tags)).await;
+    let message = wait_false(&scene, "two", "Ready", "TemplateUnresolved").await;
     assert!(message.contains("several VPCs") && message.contains("vpc-0123456789abcdef0"), "{message}");
     let none = json!({"subnets": {"tags": {"tier": "none"}}});
-    scene.create::<WorkerFleet>("none", wish(&scene, 1, &none)).await;
-    let message = told(&scene, "none", "Ready", "TemplateUnresolved").await;
+    scene.create::<WorkerFleet>("none", spec(&scene, 1, &none)).await;
+    let message = wait_false(&scene, "none", "Ready", "TemplateUnresolved").await;
     assert!(message.contains("no subnet has the tags tier=none"), "{message}");
     let first = ours.first().unwrap();
     let none = json!({"subnets": {"ids": [first]}, "securityGroups": {"tags": {"app": "none"}}});
-    scene.create::<WorkerFleet>("groups", wish(&scene, 1, &none)).await;
-    let message = told(&scene, "groups", "Ready", "TemplateUnresolved").await;
+    scene.create::<WorkerFleet>("groups", spec(&scene, 1, &none)).await;
+    let message = wait_false(&scene, "groups", "Ready", "TemplateUnresolved").await;
     assert!(message.contains("no security group of vpc-") && message.contains("app=none"), "{message}");
     assert_eq!(launches(&scene).len(), calls);
 }
 
 #[tokio::test]
-async fn spot_is_bought_when_it_is_asked_for() {
+async fn spot_instances_are_launched_with_capacity_type_spot() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     for (name, capacity_type, market) in [("spot", "Spot", Market::Spot), ("demand", "OnDemand", Market::OnDemand)] {
-        scene.create::<WorkerFleet>(name, wish(&scene, 2, &json!({"capacityType": capacity_type}))).await;
+        scene.create::<WorkerFleet>(name, spec(&scene, 2, &json!({"capacityType": capacity_type}))).await;
         wait_settled(&scene, name, 2).await;
         let path = format!("{}/{name}", scene.namespace);
         let workers: Vec<_> = live(&scene).into_iter().filter(|w| w.tags["muster.dev:fleet"] == path).collect();
@@ -92,7 +92,7 @@ async fn spot_is_bought_when_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_ec2_refuses_names_the_field_to_change() {
+async fn a_launch_rejected_by_ec2_names_the_field_to_change() {
     let scene = Scene::new().await;
     let _controller = scene.start().await;
     for (name, fields, code, advice) in [
@@ -122,13 +122,13 @@ async fn what_ec2_refuses_names_the_field_to_change() {
             "change spec.template.blockDeviceMappings",
         ),
     ] {
-        scene.create::<WorkerFleet>(name, wish(&scene, 1, &fields)).await;
+        scene.create::<WorkerFleet>(name, spec(&scene, 1, &fields)).await;
         let refused = move |fleet: &WorkerFleet| {
-            let (truth, _, message) = super::says(fleet, "Stalled");
+            let (truth, _, message) = super::condition_of(fleet, "Stalled");
             truth == "True" && message.contains(code)
         };
         let fleet = scene.wait(name, code, refused).await;
-        let message = super::says(&fleet, "Ready").2;
+        let message = super::condition_of(&fleet, "Ready").2;
         assert!(message.contains(advice), "{name}: {message}");
     }
     assert_eq!(live(&scene), []);

@@ -11,15 +11,11 @@ use crate::{
     inventory::ownership::Owner,
     kinds::worker_fleet::{
         desired::{Desired, Update},
-        plan::{State, has_ended, plan, plan_end, sample::desired, simulation::oracle::Tally},
+        plan::{State, has_ended, plan, plan_end, simulation::oracle::Fleet},
+        sample::desired,
     },
     workers::{
-        observe::{
-            counts::counted,
-            health::{Criteria, HealthInput, ReadinessTracker},
-            instances::KnownInstance,
-            observed::Observed,
-        },
+        observe::{counts::counted, health, instances::KnownInstance, observed::Observed},
         plan::{Plan, PlanContext, share::Share},
         simulation::{
             Simulated,
@@ -34,14 +30,9 @@ const POLICY: DeletionPolicy = DeletionPolicy::Terminate;
 /// The status lists only so many, and so few that the count on record matters, too.
 const LISTED: u32 = 2;
 
-#[derive(Debug)]
-pub(super) struct Fleet {
-    pub tally: Tally,
-}
-
 /// What the user asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wish {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spec {
     pub replicas: u32,
     /// The second role, if there is one.
     pub side: Option<u32>,
@@ -100,7 +91,7 @@ pub(super) enum Guard {
 }
 
 impl Guard {
-    /// The wish that a planner without this guard would follow.
+    /// The spec that a planner without this guard would follow.
     fn without(self, desired: &Desired) -> Desired {
         let mut desired = desired.clone();
         match self {
@@ -114,19 +105,19 @@ impl Guard {
 }
 
 impl Simulated for Fleet {
-    type Wish = Wish;
+    type Spec = Spec;
     type Event = Edit;
     type Rule = Guard;
     type Desired = Desired;
-    type Memory = ReadinessTracker;
+    type Memory = health::ReadinessTracker;
     type Observation = ();
 
     const EVENTS: u32 = 10;
     /// Many instances are believed in for an hour.
     const DARKNESS: u64 = 900;
 
-    fn draw(rng: &mut SmallRng) -> Wish {
-        Wish {
+    fn draw(rng: &mut SmallRng) -> Spec {
+        Spec {
             replicas: rng.random_range(0..7),
             side: rng.random_bool(0.2).then(|| rng.random_range(0..3)),
             template: 0,
@@ -151,28 +142,28 @@ impl Simulated for Fleet {
         })
     }
 
-    fn new(wish: &Wish) -> Self {
-        let mut tally = Tally::new(wish);
-        tally.wished(wish);
-        Self { tally }
+    fn new(spec: &Spec) -> Self {
+        let mut fleet = Self::default();
+        fleet.change_spec(spec);
+        fleet
     }
 
-    fn desired(wish: &Wish) -> Desired {
-        let mut desired = TEMPLATES[wish.template].clone();
+    fn desired(spec: &Spec) -> Desired {
+        let mut desired = TEMPLATES[spec.template].clone();
         desired.roles.retain_mut(|role| {
-            let replicas = if role.role.as_str() == MAIN_ROLE { Some(wish.replicas) } else { wish.side };
+            let replicas = if role.role.as_str() == MAIN_ROLE { Some(spec.replicas) } else { spec.side };
             role.replicas = replicas.unwrap_or_default();
             replicas.is_some()
         });
-        desired.update = UPDATES[wish.bounds];
-        desired.max_replacements = wish.replacements;
-        desired.max_unhealthy = Share::Number(wish.max_unhealthy);
-        desired.readiness.criteria = Criteria {
-            check: if wish.status_checks { ReadinessCheck::StatusChecks } else { ReadinessCheck::Running },
+        desired.update = UPDATES[spec.bounds];
+        desired.max_replacements = spec.replacements;
+        desired.max_unhealthy = Share::Number(spec.max_unhealthy);
+        desired.criteria = health::Criteria {
+            check: if spec.status_checks { ReadinessCheck::StatusChecks } else { ReadinessCheck::Running },
             startup_deadline: Duration::from_secs(STARTUP_DEADLINE),
-            min_ready: Duration::from_secs(wish.min_ready),
+            min_ready: Duration::from_secs(spec.min_ready),
         };
-        desired.scale_down = if wish.newest_first { ScaleDownPolicy::Newest } else { ScaleDownPolicy::Oldest };
+        desired.scale_down = if spec.newest_first { ScaleDownPolicy::Newest } else { ScaleDownPolicy::Oldest };
         desired
     }
 
@@ -186,12 +177,12 @@ impl Simulated for Fleet {
 
     fn apply(world: &mut World<Self>, edit: Edit) {
         match edit {
-            Edit::Replicas(replicas) => world.wish.replicas = replicas,
-            Edit::Side(side) => world.wish.side = side,
-            Edit::Template(template) => world.wish.template = template,
-            Edit::Bounds(bounds) => world.wish.bounds = bounds,
+            Edit::Replicas(replicas) => world.spec.replicas = replicas,
+            Edit::Side(side) => world.spec.side = side,
+            Edit::Template(template) => world.spec.template = template,
+            Edit::Bounds(bounds) => world.spec.bounds = bounds,
         }
-        world.own.tally.wished(&world.wish);
+        world.own.change_spec(&world.spec);
         world.edit();
     }
 
@@ -228,7 +219,7 @@ impl Simulated for Fleet {
         world.too_many().or_else(|| world.too_many_replaced())
     }
 
-    fn is_as_wished(world: &World<Self>) -> bool {
+    fn is_as_desired(world: &World<Self>) -> bool {
         let live = || world.ec2.own().filter(|worker| worker.is_live());
         if world.object.deleting {
             return world.gone && live().count() <= world.given_up() as usize;
@@ -244,9 +235,9 @@ impl Simulated for Fleet {
 }
 
 /// How the workers are, as `assess` finds it. It is judged as of when the observation began.
-fn state(readiness: &mut ReadinessTracker, task: &Task<Fleet>) -> State {
+fn state(readiness: &mut health::ReadinessTracker, task: &Task<Fleet>) -> State {
     let listed = task.read.listed.iter().map(|(id, (_, ready_at))| (id.clone(), *ready_at)).collect();
-    let input = HealthInput {
+    let input = health::HealthInput {
         instances: &task.observed.instances,
         reporting: None,
         listed: &listed,
@@ -255,7 +246,7 @@ fn state(readiness: &mut ReadinessTracker, task: &Task<Fleet>) -> State {
         wall: wall(task.begun),
     };
     let desired = &task.read.desired;
-    let (health, _) = readiness.feel(&input, &desired.readiness.criteria);
+    let (health, _) = readiness.observe(&input, &desired.criteria);
     let all = counted(&task.observed.instances, &task.ledger);
     let outdated = desired.roles.iter().map(|role| {
         let current = desired.revision(&role.role).unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::{
     ids::{MAIN_ROLE, Role},
     kinds::worker_fleet::plan::{
         State, failure, sick,
-        simulation::fleet::{BOUNDS, Fleet, SIDE, Wish},
+        simulation::fleet::{BOUNDS, SIDE, Spec},
     },
     workers::{
         ledger::Ledger,
@@ -17,9 +17,9 @@ use crate::{
     },
 };
 
-/// What the wishes so far allow.
-#[derive(Debug)]
-pub(super) struct Tally {
+/// A fleet, and what its specs so far allow.
+#[derive(Debug, Default)]
+pub(super) struct Fleet {
     /// The most that there may be of each role.
     most: BTreeMap<&'static str, u32>,
     /// How many instances were asked for, beyond those that replace others.
@@ -32,20 +32,15 @@ pub(super) struct Tally {
     shrunk: bool,
 }
 
-impl Tally {
-    pub(super) fn new(wish: &Wish) -> Self {
-        let (edited, shrunk) = (false, false);
-        Self { most: BTreeMap::new(), asked: 0, now: (0, 0), template: wish.template, edited, shrunk }
-    }
-
-    pub(super) fn wished(&mut self, wish: &Wish) {
-        self.edited |= wish.template != self.template;
-        self.template = wish.template;
-        let roles = (wish.replicas, wish.side.unwrap_or_default());
+impl Fleet {
+    pub(super) fn change_spec(&mut self, spec: &Spec) {
+        self.edited |= spec.template != self.template;
+        self.template = spec.template;
+        let roles = (spec.replicas, spec.side.unwrap_or_default());
         self.shrunk |= roles.0 < self.now.0 || roles.1 < self.now.1;
         self.asked += roles.0.saturating_sub(self.now.0) + roles.1.saturating_sub(self.now.1);
         self.now = roles;
-        let surge = match BOUNDS[wish.bounds] {
+        let surge = match BOUNDS[spec.bounds] {
             (surge, _) if self.edited => surge,
             _ => 0,
         };
@@ -64,21 +59,20 @@ impl World<Fleet> {
             return Some(format!("{live:?} live after the fleet is gone"));
         }
         live.into_iter()
-            .find(|(role, live)| *live > self.own.tally.most.get(role).copied().unwrap_or_default() + given_up)
-            .map(|(role, live)| format!("{live} of {role} live, at most {:?} may", self.own.tally.most.get(role)))
+            .find(|(role, live)| *live > self.own.most.get(role).copied().unwrap_or_default() + given_up)
+            .map(|(role, live)| format!("{live} of {role} live, at most {:?} may", self.own.most.get(role)))
     }
 
     /// A few that vanish in a dark zone are given up after the grace. Should they come back, they are surplus, or without
     /// an owner.
     pub(super) fn given_up(&self) -> u32 {
-        self.ec2.darkened * self.wish.max_unhealthy
+        self.ec2.darkened * self.spec.max_unhealthy
     }
 
     pub(super) fn too_many_replaced(&self) -> Option<String> {
         let recent = self.ec2.launched.iter().filter(|time| **time + 3600 > self.now).count() as u32;
-        let most = self.own.tally.asked + self.wish.replacements + self.untold.len() as u32;
-        (!self.own.tally.edited && recent > most)
-            .then(|| format!("{recent} launched within an hour, at most {most} may be"))
+        let most = self.own.asked + self.spec.replacements + self.untold.len() as u32;
+        (!self.own.edited && recent > most).then(|| format!("{recent} launched within an hour, at most {most} may be"))
     }
 
     /// What must hold of every plan, as far as the process can know.
@@ -118,11 +112,11 @@ impl World<Fleet> {
             .then(|| format!("{unhealthy} are unhealthy, and some are replaced all the same"))
     }
 
-    /// The first fill and scaling up are no replacements. Where instances are terminated on purpose, one whose end nobody
-    /// sees before EC2 forgets it is missed like one that was lost, which holds launches at most.
+    /// Initial launches and scaling up are not replacements. An instance that was terminated on purpose and that EC2 stops
+    /// returning before the termination is observed counts as lost, which only delays launches.
     fn held_without_loss(&self, next: &Plan) -> Option<String> {
         let held = next.blockers.values().any(|blocker| *blocker == Blocker::ReplacementLimit);
-        (held && !self.ec2.harmed && self.ec2.darkened == 0 && !self.own.tally.edited && !self.own.tally.shrunk)
+        (held && !self.ec2.harmed && self.ec2.darkened == 0 && !self.own.edited && !self.own.shrunk)
             .then(|| "held by the limit of replacements, although no instance was lost".into())
     }
 

@@ -19,12 +19,9 @@ use crate::{
     kinds::worker_job::{
         desired::Desired,
         observation::{JobObservation, Memory},
-        plan::{
-            has_ended, plan, plan_end,
-            simulation::{BACKOFF, COMPLETIONS, PARALLELISM},
-            tests::desired,
-        },
+        plan::{has_ended, plan, plan_end},
         results::{ResultKey, Results, Told},
+        sample::desired,
     },
     tags::INDEXES_TAG,
     workers::{
@@ -41,6 +38,10 @@ use crate::{
     },
 };
 
+const COMPLETIONS: u32 = 5;
+const PARALLELISM: u32 = 3;
+const BACKOFF: u32 = 1;
+
 #[derive(Debug, Default)]
 pub(super) struct Job {
     results: Results,
@@ -54,18 +55,18 @@ pub(super) struct Job {
     finished: Option<JobOutcome>,
 }
 
-/// How the workers tell their results.
+/// How the workers report their results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Spec {
     S3,
     ShutdownReason,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The n-th running instance tells a result or none, and then shuts down or stays.
+    /// The n-th running instance reports a result or none, and then shuts down or keeps running.
     Works(usize, Option<Told>, bool),
-    /// It tells a success of another index.
+    /// It reports a success of another index.
     ClaimsAnother(usize),
     /// The results cannot be read for a while.
     Unreadable,
@@ -73,19 +74,19 @@ pub(super) enum Event {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// What shuts down is taken for gone.
+    /// An instance that shuts down counts as gone.
     LeavingIsGone,
-    /// An end is accounted for at each look.
+    /// A termination is counted at each reconcile.
     CountedAgain,
-    /// The first indexes of a launch are taken to be running, whatever the launch indexes say.
+    /// The first indexes of a launch count as running, regardless of the launch indexes.
     LaunchIndexIgnored,
-    /// An end is a failure whatever caused it.
+    /// Every termination counts as a failure, regardless of the reason.
     EveryEndCounts,
-    /// Results that cannot be read are taken for none.
+    /// Unreadable results count as absent.
     UnreadIsNone,
-    /// A result counts wherever it is.
+    /// A result counts at any key.
     AnyPlaceCounts,
-    /// A process that starts believes in nobody whom it does not see.
+    /// A new process counts only the instances that it observes.
     NobodyListed,
 }
 
@@ -98,7 +99,7 @@ static DESIRED: LazyLock<[Desired; 2]> = LazyLock::new(|| {
 });
 
 impl Simulated for Job {
-    type Wish = Wish;
+    type Spec = Spec;
     type Event = Event;
     type Rule = Rule;
     type Desired = Desired;
@@ -109,8 +110,8 @@ impl Simulated for Job {
     /// Less than the grace: an instance that is missing for longer is run again, wherever it is.
     const DARKNESS: u64 = 45;
 
-    fn draw(rng: &mut SmallRng) -> Wish {
-        if rng.random_bool(0.5) { Wish::S3 } else { Wish::ShutdownReason }
+    fn draw(rng: &mut SmallRng) -> Spec {
+        if rng.random_bool(0.5) { Spec::S3 } else { Spec::ShutdownReason }
     }
 
     fn event(rng: &mut SmallRng, _: u32) -> Step<Event> {
@@ -124,12 +125,12 @@ impl Simulated for Job {
         }
     }
 
-    fn new(_: &Wish) -> Self {
+    fn new(_: &Spec) -> Self {
         Self::default()
     }
 
-    fn desired(wish: &Wish) -> Desired {
-        DESIRED[usize::from(*wish == Wish::ShutdownReason)].clone()
+    fn desired(spec: &Spec) -> Desired {
+        DESIRED[usize::from(*spec == Spec::ShutdownReason)].clone()
     }
 
     fn owner(desired: &Desired) -> &Owner {
@@ -153,7 +154,7 @@ impl Simulated for Job {
                 // Nobody knows the index of a worker that was never seen.
                 let holders = &world.object.ledger.progress.holders;
                 let seen = world.running(n).filter(|(index, id)| holders.get(id) == Some(&Some(*index)));
-                if let Some((index, instance)) = seen.filter(|_| world.wish == Wish::S3) {
+                if let Some((index, instance)) = seen.filter(|_| world.spec == Spec::S3) {
                     let index = (index + 1) % COMPLETIONS;
                     world.own.results.insert(ResultKey { index, instance }, Told::Succeeded);
                 }
@@ -193,7 +194,7 @@ impl Simulated for Job {
         let grace = (at(now), TIMINGS.describe_grace);
         let mut observation = memory.see((&asked, &described), &instances.gone, ledger, before, grace);
         let needed = observation.before.finished.is_none() && !read.deleting;
-        if needed && world.wish == Wish::S3 {
+        if needed && world.spec == Spec::S3 {
             let unread = now < world.own.unreadable;
             let results = if unread { Results::default() } else { world.own.results.clone() };
             if unread && broken != Some(Rule::UnreadIsNone) {
@@ -206,8 +207,7 @@ impl Simulated for Job {
             }
         }
         memory.miss(&mut observation, (instances, ledger), (at(now), &TIMINGS));
-        memory.linger(&mut observation, at(now), TIMINGS.exit_grace);
-        memory.rest(&mut observation, at(now));
+        memory.wait(&mut observation, at(now), TIMINGS.exit_grace);
         observation
     }
 
@@ -255,7 +255,7 @@ impl Simulated for Job {
         (0..COMPLETIONS).for_each(|_| world.work(0, Some(Told::Succeeded), false));
     }
 
-    fn is_as_wished(world: &World<Self>) -> bool {
+    fn is_as_desired(world: &World<Self>) -> bool {
         let over = world.ec2.own().all(|worker| worker.instance.state == InstanceState::Terminated);
         let Ledger { progress, .. } = &world.object.ledger;
         let done = progress.finished.is_some() && progress.completed.len() + progress.failed.len() == COMPLETIONS;
@@ -279,7 +279,7 @@ impl World<Job> {
         let Some((index, id)) = self.running(n) else { return };
         let Job { results, succeeded, failures, .. } = &mut self.own;
         let worker = self.ec2.instances.get_mut(&id).unwrap();
-        if self.wish == Wish::ShutdownReason {
+        if self.spec == Spec::ShutdownReason {
             // There is no way to tell of a failure.
             if told == Some(Told::Succeeded) && !stays {
                 worker.stop(BY_ITSELF);

@@ -1,4 +1,5 @@
-//! Events with the console output of workers that never became ready.
+//! Events about workers that never became ready, with their console output, and about workers that were terminated
+//! outside muster or lost their tags.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +22,32 @@ use crate::{
 const READ: usize = 3;
 /// The maximum number of characters that are quoted. The note of an event is limited to 1 kB.
 const QUOTED: usize = 600;
+/// The maximum number of ids in a message.
+const NAMED: usize = 20;
 const REASON: &str = "StartupDeadlineExceeded";
+
+/// The message about instances that lost the tags of their fleet.
+pub(super) fn untagged<'a>(ids: impl ExactSizeIterator<Item = &'a InstanceId>) -> String {
+    format!(
+        "{} no longer carry the tags of this fleet: they are not counted and not changed, and were replaced. They keep \
+         running. Terminate them, adopt them, or restore their tags. To adopt them, use spec.adopt",
+        list(ids, NAMED)
+    )
+}
+
+/// Reports new losses.
+pub(super) async fn losses(pass: &mut Pass<'_, WorkerFleet>) {
+    let Pass { ctx, live, memory, .. } = pass;
+    let lost = memory.workers.losses.newly_lost();
+    if !lost.is_empty() {
+        let note = format!("terminated outside muster: {lost}");
+        ctx.event(live, EventType::Warning, "WorkersLost", "Replace", note).await;
+    }
+    let new = memory.workers.losses.newly_untagged();
+    if !new.is_empty() {
+        ctx.event(live, EventType::Warning, "TagsLost", "Replace", untagged(new.iter())).await;
+    }
+}
 
 /// The instances that are terminated for the startup deadline, by the records before and after the reconcile, and that
 /// this process has not reported. If a process fails before the event, the next one reports from the record; it may
@@ -36,7 +62,7 @@ fn late(reported: &mut BTreeSet<InstanceId>, records: [&Ledger; 2]) -> Vec<Insta
 }
 
 /// One event for each of the first, with the end of its console if EC2 returns it, and one event for the rest.
-pub(super) async fn report(
+pub(super) async fn never_ready(
     pass: &mut Pass<'_, WorkerFleet>,
     desired: &Desired,
     recorded: &Ledger,
@@ -45,7 +71,7 @@ pub(super) async fn report(
     let late = late(&mut pass.memory.reported, [recorded, &found.ledger]);
     let Pass { ctx, session, live, memory, .. } = pass;
     let (read, rest) = late.split_at(late.len().min(READ));
-    let seconds = desired.readiness.criteria.startup_deadline.as_secs();
+    let seconds = desired.criteria.startup_deadline.as_secs();
     let why = format!("not ready {seconds} s after it was first seen (readiness.startupDeadline), and replaced");
     for id in read {
         let quoted = if may_quote(id, &found.observed.instances, &memory.workers) {
@@ -111,22 +137,16 @@ fn tail(text: &str, characters: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
     use super::*;
-    use crate::crd::launches::Termination;
+    use crate::kinds::worker_fleet::sample::{id, victims};
 
     #[test]
-    fn each_victim_is_told_of_once_by_a_process_and_again_by_the_next_while_it_is_on_record() {
-        let id = |n: u32| InstanceId::try_from(format!("i-{n:08x}")).unwrap();
-        let ending = |ids: &[u32], reason| {
-            let instance_ids = ids.iter().map(|n| id(*n)).collect();
-            let started_at = Time(Timestamp::UNIX_EPOCH);
-            let terminations = vec![Termination { holder: "me".into(), reason, started_at, instance_ids }];
-            Ledger { terminations, ..Ledger::default() }
+    fn each_victim_has_one_event_per_controller_process_while_it_is_recorded() {
+        let record = |ids: &[u32]| {
+            let mut record = victims(ids);
+            record.terminations[0].reason = TerminationReason::StartupDeadline;
+            record
         };
-        let record = |ids: &[u32]| ending(ids, TerminationReason::StartupDeadline);
         let none = Ledger::default();
         let mut reported = BTreeSet::new();
         assert_eq!(late(&mut reported, [&none, &record(&[1])]), [id(1)]);
@@ -134,19 +154,19 @@ mod tests {
         assert_eq!(late(&mut reported, [&record(&[1, 2]), &none]), []);
         // Killed after the record: it is removed in the reconcile in which the next process finds it.
         assert_eq!(late(&mut BTreeSet::new(), [&record(&[1]), &none]), [id(1)]);
-        let other = ending(&[3], TerminationReason::ScaleDown);
+        let other = victims(&[3]);
         assert_eq!(late(&mut BTreeSet::new(), [&other, &other]), []);
     }
 
     #[test]
-    fn a_console_becomes_one_printable_line() {
+    fn console_output_becomes_one_printable_line() {
         let console = "[  1.0] boot\r\n\u{1b}[1;31mfailed\u{1b}[0m\tall\r\n\r\n\u{7}exit 7\u{0}\n";
         assert_eq!(printable(console), "[  1.0] boot | failed all | exit 7");
         assert_eq!(printable("\u{1b}"), "");
     }
 
     #[test]
-    fn the_end_is_quoted_by_characters() {
+    fn the_end_of_the_console_output_is_cut_between_characters() {
         assert_eq!(tail("äöü", 3), "äöü");
         assert_eq!(tail("äöü", 2), "...öü");
     }
