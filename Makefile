@@ -1,7 +1,7 @@
 # Each target has a help text after `##`, with its duration if that is long.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate scale memory dev check house generate kube audit agent-release clean tools tools-python
+.PHONY: help demo test simulate scale memory dev check house generate kube audit agent-release clean tools tools-kube
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/muster
 # Each checkout uses its own target folder, because cargo would reuse what another checkout has built in a shared one.
@@ -13,13 +13,13 @@ DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: tools-python ## Run the demo on this machine only: 20 seconds, after a first build of Kubernetes and muster
+demo: ## Run the demo on this machine only: 20 seconds, the first time about 20 minutes
 	@hack/programs.sh
 	@"$$CARGO_TARGET_DIR/demo/muster-world" demo
 
 # Tests mostly wait, so two cores run eight at the same time. Some tests always start their own servers, which need more
 # binaries than envtest has; therefore the build script always runs.
-test: tools-python ## Run every test: 4 to 5 minutes, the first time about 20
+test: tools-kube ## Run every test: 5 to 6 minutes, the first time about 30
 	@hack/kube/build.sh --all >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} cargo test --workspace
@@ -28,19 +28,19 @@ test: tools-python ## Run every test: 4 to 5 minutes, the first time about 20
 simulate: tools ## Run a million random histories of fleets and of jobs against models of EC2 and the API server: some minutes
 	@cargo test --config 'profile.dev.package.muster.opt-level=1' -p muster --lib million_histories -- --ignored --nocapture
 
-scale: tools-python kube ## Test a thousand fleets with ten thousand idle instances: about 7 minutes, not part of `make test`
+scale: tools-kube kube ## Test a thousand fleets with ten thousand idle instances: about 7 minutes, not part of `make test`
 	@cargo test -p muster --test it scale:: -- --include-ignored --test-threads 1
 
 OBJECTS := 10000
 
-memory: tools-python ## Measure the memory of a release build with 10000 idle fleets: 15 minutes, cold 30; OBJECTS=3000 for fewer
+memory: ## Measure the memory of a release build with 10000 idle fleets: 15 minutes, cold 30; OBJECTS=3000 for fewer
 	@hack/programs.sh
 	@echo "Building the release (cold: usually 10 minutes) ..."
 	@cargo build --release --locked -p muster
 	@"$$CARGO_TARGET_DIR/demo/muster-world" memory --muster "$$CARGO_TARGET_DIR/release/muster" --objects $(OBJECTS) \
 		--max-rss 180 --max-per-object 15
 
-dev: tools-python ## Run the demo environment without examples until Ctrl-C; USER_DATA=1 runs user data of workers as your user
+dev: ## Run the demo environment without examples until Ctrl-C; USER_DATA=1 runs user data of workers as your user
 	@hack/programs.sh --all
 	@"$$CARGO_TARGET_DIR/demo/muster-world" dev $(if $(USER_DATA),--user-data)
 
@@ -59,7 +59,8 @@ house: ## Show the floors of src/, imports that climb, and circles of files: sec
 generate: tools ## Generate the CRDs in crds/ and the chart, and the reference pages, from the code
 	@hack/generate.sh
 
-kube: tools ## Build the Kubernetes binaries for tests and the demo: once, 6 to 8 minutes
+kube: ## Build the Kubernetes binaries for tests and the demo: once, about 10 minutes
+	@hack/tools.sh --go
 	@hack/kube/build.sh --all >/dev/null
 
 agent-release: ## Build the agent for release as one static program: usually 5 minutes
@@ -77,8 +78,8 @@ clean: ## Remove all build output from this folder and the cache; the next build
 tools:
 	@hack/tools.sh
 
-tools-python:
-	@hack/tools.sh --python
+tools-kube:
+	@hack/tools.sh --go --world
 
 $(DENY):
 	@hack/tools.sh

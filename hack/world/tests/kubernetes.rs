@@ -31,7 +31,7 @@ async fn user_name(client: Client) -> String {
 }
 
 #[tokio::test]
-async fn a_service_account_may_do_what_rbac_grants_it_and_no_more() {
+async fn a_service_account_has_exactly_the_permissions_that_rbac_grants() {
     let api = KubeApi::shared().await;
     let namespace = api.namespace().await.expect("namespace");
     let account = ServiceAccount {
@@ -59,7 +59,7 @@ async fn a_service_account_may_do_what_rbac_grants_it_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_client_can_be_anybody() {
+async fn a_client_can_impersonate_any_user() {
     let api = KubeApi::shared().await;
     let client = api.client_as("alice", &["developers"]).await.expect("client");
     let review = Api::<SelfSubjectReview>::all(client)
@@ -99,7 +99,7 @@ async fn with_the_controller_manager_a_namespace_can_be_deleted() {
 }
 
 #[tokio::test]
-async fn dropping_it_leaves_nothing_behind() {
+async fn dropping_the_server_leaves_no_processes_or_folders() {
     let api = KubeApi::start_own(&Options::default()).await.expect("start");
     let folder = api.folder().to_owned();
     assert!(processes_that_mention(&folder) >= 2, "etcd and the API server are told where their files are");
@@ -109,7 +109,7 @@ async fn dropping_it_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_killed_owner_leaves_nothing_behind() {
+fn a_killed_owner_leaves_no_processes_or_folders() {
     let (mut owner, folder) = owner();
     assert!(processes_that_mention(&folder) >= 2);
     owner.kill().expect("SIGKILL");
@@ -118,7 +118,7 @@ fn a_killed_owner_leaves_nothing_behind() {
 }
 
 #[test]
-fn an_interrupted_owner_leaves_nothing_behind() {
+fn an_interrupted_owner_leaves_no_processes_or_folders() {
     let (mut owner, folder) = owner();
     kill(Pid::from_raw(owner.id() as i32), Signal::SIGINT).expect("Ctrl-C");
     assert!(owner.wait().expect("its end").success());

@@ -106,7 +106,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn the_demo_shows_which_versions_run_where_and_follows_a_change() {
+fn the_demo_shows_which_versions_run_where_and_updates_after_a_change() {
     let (status, output) = Program::start(&["demo"]).end();
     assert!(status.success(), "{status}:\n{output}");
     let rows: Vec<Vec<&str>> = output.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -118,7 +118,7 @@ fn the_demo_shows_which_versions_run_where_and_follows_a_change() {
 }
 
 #[test]
-fn a_demo_that_is_interrupted_at_any_step_leaves_nothing_behind() {
+fn a_demo_that_is_interrupted_at_any_step_leaves_no_processes_or_folders() {
     for step in ["Starting a Kubernetes API server", "Installing muster", "Waiting for four workers", "Updating i-"] {
         let mut demo = Program::start(&["demo"]);
         demo.wait_for(step);
@@ -130,7 +130,7 @@ fn a_demo_that_is_interrupted_at_any_step_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_demo_that_nobody_reads_any_more_ends_and_leaves_nothing_behind() {
+fn a_demo_whose_output_is_closed_ends_and_leaves_no_processes_or_folders() {
     let mut demo = Program::start(&["demo"]);
     demo.wait_for("Starting a Kubernetes API server");
     // As `| head -1` does: the reading end of the pipe closes.
@@ -141,7 +141,7 @@ fn a_demo_that_nobody_reads_any_more_ends_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_demo_that_is_killed_leaves_nothing_running() {
+fn a_killed_demo_leaves_no_running_processes() {
     let mut demo = Program::start(&["demo"]);
     demo.wait_for("Updating i-");
     demo.signal(Signal::SIGKILL);
@@ -154,7 +154,7 @@ fn a_demo_that_is_killed_leaves_nothing_running() {
 }
 
 #[test]
-fn dev_stays_up_for_whoever_sources_its_env() {
+fn dev_runs_until_it_is_stopped_and_its_env_file_works() {
     let mut dev = Program::start(&["dev"]);
     dev.wait_for("Ctrl-C ends all of it");
     let user = Command::new("sh")
