@@ -33,9 +33,9 @@ scale: tools-kube kube ## Test a thousand fleets with ten thousand idle instance
 
 OBJECTS := 10000
 
-memory: ## Measure the memory of a release build with 10000 idle fleets: 15 minutes, cold 30; OBJECTS=3000 for fewer
+memory: ## Measure the memory of a release build with 10000 idle fleets: about 15 minutes and the build; OBJECTS=3000 for fewer
 	@hack/programs.sh
-	@echo "Building the release (cold: usually 10 minutes) ..."
+	@echo "Building the release (cold: 20 minutes or more) ..."
 	@cargo build --release --locked -p muster
 	@"$$CARGO_TARGET_DIR/demo/muster-world" memory --muster "$$CARGO_TARGET_DIR/release/muster" --objects $(OBJECTS) \
 		--max-rss 180 --max-per-object 15

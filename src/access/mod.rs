@@ -218,7 +218,7 @@ impl Accounts {
 #[derive(Debug, thiserror::Error)]
 pub enum NoSession {
     /// This process has just started and has not read this object yet.
-    #[error("{0} is not known yet")]
+    #[error("{0} was not read yet")]
     NotYet(String),
     /// The AwsAccount does not exist, or its identity is not verified.
     #[error("{message}")]

@@ -13,15 +13,20 @@ use std::{
 };
 
 use crate::{
-    aws::ec2::instance::{Instance, InstanceState},
-    aws::{self, Session, advice, ec2::Ec2},
+    aws::{
+        self, Session, advice,
+        ec2::{
+            Ec2,
+            instance::{Instance, InstanceState},
+        },
+    },
     condition::{ConditionType, Reason, Verdict},
     ids::{InstanceId, Role, Uid, list},
     inventory::ownership::{Owner, Ownership},
     k8s::{live::Live, object::Object},
     reconcile::{Failure, context::Context},
     tags::{self, CLUSTER_TAG, OWNER_UID_TAG, REVISION_TAG},
-    workers::{launch_spec::Revisions, ledger::Ledger, observe::ObservedInstances},
+    workers::{launch_spec::revisions::Revisions, ledger::Ledger, observe::instances::ObservedInstances},
 };
 
 /// How many instances a message names.

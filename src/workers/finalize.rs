@@ -11,9 +11,9 @@ use crate::{
     workers::{
         kind::{Pass, PassResult, Scope, WorkerKind},
         ledger::Ledger,
-        observe::{Observed, ObservedInstances, live_owner},
+        observe::{instances::ObservedInstances, live_owner, observed::Observed},
         parameters::{self, Site},
-        plan::{Plan, PlanContext, Share},
+        plan::{Plan, PlanContext, share::Share},
         status::conditions::{NAMED, termination_failed},
     },
 };

@@ -11,8 +11,11 @@ use crate::{
     access::Claim,
     aws::Session,
     condition::Reason,
-    crd::parameters::{Parameter, Parameters},
-    crd::{fields::AwsRef, workers_status::WorkersStatus},
+    crd::{
+        fields::AwsRef,
+        parameters::{Parameter, Parameters},
+        workers_status::WorkersStatus,
+    },
     ids::{InstanceId, Role, Uid},
     inventory::ownership::Owner,
     k8s::live::Live,
@@ -21,9 +24,12 @@ use crate::{
         launch_spec::{DesiredWorkers, LaunchSpecs},
         ledger::Ledger,
         memory::Memory,
-        observe::{KnownInstance, Observed, ObservedInstances},
+        observe::{
+            instances::{KnownInstance, ObservedInstances},
+            observed::Observed,
+        },
         parameters::Synced,
-        plan::{Blocker, Places, Plan, PlanContext, Share},
+        plan::{Blocker, Plan, PlanContext, pools::Places, share::Share},
     },
 };
 

@@ -14,11 +14,15 @@ use crate::{
     ids::{ClientToken, InstanceId, InstanceType, Role, SubnetId, Zone},
     workers::{
         adoption::AdoptionMemory,
-        launch_spec::{Remembered, Revisions},
+        launch_spec::{Remembered, revisions::Revisions},
         ledger::{Ledger, settle::Standing},
-        observe::{LaunchFeedback, Losses, MissingInstances, Refusal},
+        observe::{
+            losses::Losses,
+            missing::MissingInstances,
+            observed::{LaunchFeedback, Refusal},
+        },
         parameters,
-        plan::{Places, Pool},
+        plan::pools::{Places, Pool},
     },
 };
 

@@ -12,7 +12,7 @@ use crate::{
     workers::{
         kind::{Pass, PassResult, Scope, WorkerKind},
         ledger::Ledger,
-        observe::{Observed, observe},
+        observe::{observe, observed::Observed},
         plan::{Plan, PlanContext},
     },
 };

@@ -64,8 +64,12 @@ async fn resolve<K: WorkerKind>(pass: &mut Pass<'_, K>, desired: &mut K::Desired
     for at in 0..desired.roles().len() {
         let role = &desired.roles()[at];
         let parameters = desired.parameters().reference(role.role.as_str());
-        let workers =
-            launch_spec::Workers { owner: pass.owner, role: &role.role, template: &role.template, parameters };
+        let workers = launch_spec::revision::Workers {
+            owner: pass.owner,
+            role: &role.role,
+            template: &role.template,
+            parameters,
+        };
         let Memory { launch_specs, zones, revisions, .. } = pass.memory.as_mut();
         let mut resolved =
             launch_spec::resolved(pass.ctx, pass.session, workers, not_before, (launch_specs, zones), revisions).await;

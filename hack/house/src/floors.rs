@@ -133,7 +133,7 @@ impl Floors {
 
 /// What files import, and what they hand on.
 fn uses(package: &Package) -> Arrows {
-    let mut uses = package.arrows.clone();
+    let mut uses = package.imports();
     for (arrow, names) in &package.re_exports {
         uses.entry(arrow.clone()).or_default().extend(names.iter().map(|name| format!("pub use {name}")));
     }

@@ -24,6 +24,8 @@ pub struct Package {
     pub arrows: Arrows,
     /// From a file that hands on names by `pub use` to the file that it has them from.
     pub re_exports: Arrows,
+    /// From a file that takes names through a `pub use` to the file that hands them on.
+    pub through: Arrows,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +54,7 @@ impl Package {
             files: BTreeMap::new(),
             arrows: Arrows::new(),
             re_exports: Arrows::new(),
+            through: Arrows::new(),
         };
         for (path, text) in texts {
             let all = text.lines().count();
@@ -62,8 +65,20 @@ impl Package {
             package.files.insert(path.clone(), Lines { all, without_tests: all.saturating_sub(found.test_lines) });
             package.arrows.extend(found.names.into_iter().map(|(to, names)| ((path.clone(), to), names)));
             package.re_exports.extend(found.re_exports.into_iter().map(|(to, names)| ((path.clone(), to), names)));
+            package.through.extend(found.through.into_iter().map(|(to, names)| ((path.clone(), to), names)));
         }
         Ok(package)
+    }
+
+    /// The imports that may form a circle. A file that takes a name through a `pub use` needs the file that hands it on; a
+    /// `mod.rs` does not need the children that it only hands on.
+    #[must_use]
+    pub fn imports(&self) -> Arrows {
+        let mut imports = self.arrows.clone();
+        for (arrow, names) in &self.through {
+            imports.entry(arrow.clone()).or_default().extend(names.iter().cloned());
+        }
+        imports
     }
 }
 

@@ -10,7 +10,8 @@ use syn::{
 };
 
 use crate::{
-    declarations::{Declarations, Import, ROOT, Target, plain},
+    declarations::{Declarations, Target},
+    imports::{Import, ROOT, plain},
     test_code::{attributes, attributes_in_impl, is_test},
     tokens::paths,
 };
@@ -20,8 +21,10 @@ pub(crate) struct References<'a> {
     module: usize,
     /// By the file that defines them, the names that are taken.
     pub(crate) names: BTreeMap<String, BTreeSet<String>>,
-    /// As `names`, what is handed on by `pub use`. It is not used here, and so makes no circle; but it may climb.
+    /// As `names`, what is handed on by `pub use`.
     pub(crate) re_exports: BTreeMap<String, BTreeSet<String>>,
+    /// By the file that hands them on, the names that are taken through its `pub use`.
+    pub(crate) through: BTreeMap<String, BTreeSet<String>>,
     pub(crate) test_lines: usize,
     /// Imported modules by the module and the name that they are imported to. They count by what is used through them.
     modules: HashMap<(usize, String), usize>,
@@ -36,6 +39,7 @@ impl<'a> References<'a> {
             module: source.module,
             names: BTreeMap::new(),
             re_exports: BTreeMap::new(),
+            through: BTreeMap::new(),
             test_lines: 0,
             modules: HashMap::new(),
             used: HashSet::new(),
@@ -48,6 +52,7 @@ impl<'a> References<'a> {
         }
         references.names.remove(file);
         references.re_exports.remove(file);
+        references.through.remove(file);
         Some(references)
     }
 
@@ -67,8 +72,20 @@ impl<'a> References<'a> {
         }
     }
 
+    /// The file of the module that a path names, where another file defines what the path ends at.
+    fn facade(&self, path: &[String], defined_in: &str) -> Option<String> {
+        let (_, module @ [_, ..]) = path.split_last()? else { return None };
+        let Target::Module(module) = self.declarations.resolve(self.module, module)? else { return None };
+        let file = self.declarations.file(module);
+        (file != defined_in && !matches!(self.declarations.resolve(self.module, path)?, Target::Module(_)))
+            .then(|| file.to_owned())
+    }
+
     fn name(&mut self, path: Vec<String>) {
         if let Some((file, name)) = self.target(&path) {
+            if let Some(facade) = self.facade(&path, &file) {
+                self.through.entry(facade).or_default().insert(name.clone());
+            }
             self.take(file, name);
             self.used.extend(path.into_iter().next().map(|first| (self.module, first)));
         }

@@ -10,7 +10,7 @@ use syn::{
 };
 
 use crate::{
-    declarations::{Import, plain},
+    imports::{Import, plain},
     test_code::{attributes, attributes_in_impl, is_test},
 };
 

@@ -67,7 +67,8 @@ impl House {
 }
 
 fn show_circles(f: &mut Formatter<'_>, package: &Package) -> Result {
-    let circles = Circle::all(&package.arrows);
+    let imports = package.imports();
+    let circles = Circle::all(&imports);
     let counted = package.files.values().filter(|lines| lines.without_tests > 0).count();
     writeln!(f, "\nCircles of imports in {} ({counted} files): {}", package.folder, circles.len())?;
     for Circle { files, arrows, ties } in &circles {
@@ -79,7 +80,7 @@ fn show_circles(f: &mut Formatter<'_>, package: &Package) -> Result {
             writeln!(f, "; removing these {} breaks the circle:", ties.len())?;
             ties
         };
-        let named = shown.iter().filter_map(|arrow| package.arrows.get_key_value(arrow));
+        let named = shown.iter().filter_map(|arrow| imports.get_key_value(arrow));
         show_arrows(f, &package.folder, named)?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use proc_macro2::{TokenStream, TokenTree};
 use syn::Lit;
 
-use crate::declarations::{ROOT, plain};
+use crate::imports::{ROOT, plain};
 
 /// Those of more than one name; whether a single name is a path is the macro's to say. `in_strings` reads the text of
 /// string literals, too: as serde's `with` and schemars' `schema_with` do.

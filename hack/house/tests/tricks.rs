@@ -153,6 +153,23 @@ fn an_imported_module_that_only_declares_children_is_no_arrow_and_no_circle() {
 }
 
 #[test]
+fn a_file_that_takes_a_name_through_a_re_export_needs_the_file_that_hands_it_on() {
+    let files = |c| {
+        parse(&[
+            ("lib.rs", "mod a;"),
+            ("a/mod.rs", "mod b; mod c; pub use self::b::B; fn f(_: c::C) {}"),
+            ("a/b.rs", "pub struct B;"),
+            ("a/c.rs", c),
+        ])
+        .unwrap()
+    };
+    let [through, itself] = ["use super::B; pub struct C(B);", "use super::b::B; pub struct C(B);"].map(files);
+    let circles = Circle::all(&through.imports());
+    assert_eq!(circles[0].files, ["a/mod.rs", "a/c.rs"].map(str::to_owned).into());
+    assert!(Circle::all(&itself.imports()).is_empty());
+}
+
+#[test]
 fn a_circle_of_any_package_fails() {
     let fine = || parse(&[("lib.rs", "")]).unwrap();
     let circle = parse(&[("lib.rs", "mod a; mod b;"), ("a.rs", "use crate::b::B;"), ("b.rs", "use crate::a::A;")]);

@@ -179,6 +179,7 @@ async fn sweeps(controller: &Controller, objects: usize, step: &Step) -> Result<
         if each > 0 {
             step.say(format!("each was reconciled {each} times"));
         }
+        // The controller tells its counts only when it is asked for /metrics.
         tokio::time::sleep(POLL).await;
     }
 }

@@ -9,7 +9,10 @@ use std::{
 use futures::{StreamExt, stream};
 
 use crate::{
-    aws::{Bucket, Class, Error, NotNow, Permit, Session, ec2::Ec2, ec2::launch_request::LaunchRequest},
+    aws::{
+        Bucket, Class, Error, NotNow, Permit, Session,
+        ec2::{Ec2, launch_request::LaunchRequest},
+    },
     clock::Timings,
     crd::launches::LaunchIntent,
     ids::{ClientToken, InstanceId},
@@ -18,8 +21,11 @@ use crate::{
         kind::{Pass, WorkerKind, not_stored},
         ledger::{Ledger, Settlement},
         memory::Memory,
-        observe::ObservedInstances,
-        plan::{Action, Places, Plan, Pool},
+        observe::instances::ObservedInstances,
+        plan::{
+            Action, Plan,
+            pools::{Places, Pool},
+        },
     },
     write_ahead::Acknowledged,
 };

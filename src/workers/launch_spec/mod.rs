@@ -12,21 +12,25 @@ use std::{
     time::Instant,
 };
 
-pub use crate::workers::launch_spec::{
-    render::Unrenderable,
-    revision::{Revision, Workers},
-    revisions::Revisions,
-};
 use crate::{
     aws::Session,
     crd::template::WorkerTemplate,
     ids::{Role, SubnetId, Zone},
     reconcile::context::Context,
     workers::{
-        launch_spec::resolve::{Field, Image, Resolution, Unresolved, Why, resolve},
-        observe::LaunchFeedback,
+        launch_spec::{
+            render::Unrenderable,
+            resolve::{
+                resolution::{Image, Resolution},
+                resolve,
+                unresolved::{Field, Unresolved, Why},
+            },
+            revision::{Revision, Workers},
+            revisions::Revisions,
+        },
+        observe::observed::LaunchFeedback,
         parameters::Synced,
-        plan::{Places, Share},
+        plan::{pools::Places, share::Share},
     },
 };
 

@@ -8,7 +8,7 @@ use crate::{
     aws::ec2::launch_request::{Device, LaunchRequest, Metadata, Network},
     crd::template::{CapacityType, Ebs, HttpTokens, InstanceMetadataTags, VolumeType, WorkerTemplate},
     ids::SecurityGroupId,
-    workers::{launch_spec::resolve::Resolution, parameters::Uncombinable},
+    workers::{launch_spec::resolve::resolution::Resolution, parameters::Uncombinable},
 };
 
 /// The limit of EC2 in bytes, before base64 (RunInstances, "UserData").
@@ -145,7 +145,7 @@ mod tests {
         aws::ec2::InterfaceRow,
         crd::template::LaunchTemplate,
         ids::{LaunchTemplateId, SubnetId},
-        workers::launch_spec::{resolve::Base, sample::template},
+        workers::launch_spec::{resolve::resolution::Base, sample::template},
     };
 
     fn owner_tags() -> BTreeMap<String, String> {

@@ -9,9 +9,11 @@ use crate::{
     crd::template::{OnChange, TemplateDigest, WorkerTemplate},
     ids::{ImageId, LaunchTemplateId, Role, SecurityGroupId},
     inventory::ownership::Owner,
-    workers::launch_spec::render::{Unrenderable, check_size, render},
     workers::{
-        launch_spec::resolve::Resolution,
+        launch_spec::{
+            render::{Unrenderable, check_size, render},
+            resolve::resolution::Resolution,
+        },
         parameters::{ParametersRef, compose},
     },
 };
@@ -161,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::workers::launch_spec::{
-        resolve::{Base, Image},
+        resolve::resolution::{Base, Image},
         sample::{ANOTHER, UID, revision, revision_of, template},
     };
 

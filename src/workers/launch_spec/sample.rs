@@ -6,7 +6,11 @@ use crate::{
     crd::template::WorkerTemplate,
     ids::Role,
     inventory::ownership::Owner,
-    workers::launch_spec::{LaunchSpec, Resolved, Revision, Workers, resolve::Resolution},
+    workers::launch_spec::{
+        LaunchSpec, Resolved,
+        resolve::resolution::Resolution,
+        revision::{Revision, Workers},
+    },
 };
 
 pub(super) const UID: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";

@@ -10,10 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     aws::Session,
-    crd::launches::{LaunchIntent, Provisioned, Replacements, Termination},
-    crd::workers_status::WorkersStatus,
+    crd::{
+        launches::{LaunchIntent, Provisioned, Replacements, Termination},
+        workers_status::WorkersStatus,
+    },
     ids::{ClientToken, InstanceId, Role},
-    workers::{ledger::progress::Progress, observe::KnownInstance},
+    workers::{ledger::progress::Progress, observe::instances::KnownInstance},
 };
 
 /// How many launched instances may be unsettled at once: their ids are in the status.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     crd::launches::LaunchIntent,
     ids::{ClientToken, InstanceId},
-    workers::{ledger::Ledger, observe::ObservedInstances},
+    workers::{ledger::Ledger, observe::instances::ObservedInstances},
 };
 
 /// What this process knows about a launch beyond its record.

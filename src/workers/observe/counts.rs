@@ -3,7 +3,10 @@
 use crate::{
     crd::launches::LaunchIntent,
     ids::MAIN_ROLE,
-    workers::{ledger::Ledger, observe::ObservedInstance, observe::ObservedInstances},
+    workers::{
+        ledger::Ledger,
+        observe::instances::{ObservedInstance, ObservedInstances},
+    },
 };
 
 /// One instance, or several alike that are not observed yet.

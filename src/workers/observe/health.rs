@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     aws::ec2::instance::InstanceState, crd::worker_fleet::ReadinessCheck, ids::InstanceId, inventory::reporters::Fresh,
-    workers::observe::ObservedInstances,
+    workers::observe::instances::ObservedInstances,
 };
 
 /// When a worker is ready and available.

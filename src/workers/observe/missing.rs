@@ -18,8 +18,11 @@ use crate::{
     ids::{InstanceId, Role},
     workers::{
         ledger::{Ledger, Stock},
-        observe::{KnownInstance, ObservedInstance, ObservedInstances, counted},
-        plan::Share,
+        observe::{
+            counts::counted,
+            instances::{KnownInstance, ObservedInstance, ObservedInstances},
+        },
+        plan::share::Share,
     },
 };
 

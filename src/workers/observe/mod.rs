@@ -9,18 +9,16 @@ pub mod observed;
 
 use std::{collections::BTreeSet, time::Instant};
 
-pub use crate::workers::observe::{
-    counts::{counted, workers},
-    instances::{KnownInstance, ObservedInstance, ObservedInstances},
-    losses::Losses,
-    missing::{MissingInstances, Moment},
-    observed::{LaunchFeedback, Observed, Refusal, Zones},
-};
 use crate::{
-    aws::{Session, ec2::Ec2, ec2::instance::Instance},
+    aws::{
+        Session,
+        ec2::{Ec2, instance::Instance},
+    },
     crd::template::Placement,
-    inventory::instances::Snapshot,
-    inventory::ownership::{Owner, Ownership},
+    inventory::{
+        instances::Snapshot,
+        ownership::{Owner, Ownership},
+    },
     k8s::live::Live,
     reconcile::{Failure, context::Context},
     workers::{
@@ -28,6 +26,11 @@ use crate::{
         launch_spec::resolve,
         ledger::Ledger,
         memory::Memory,
+        observe::{
+            instances::{ObservedInstance, ObservedInstances},
+            missing::Moment,
+            observed::{Observed, Zones},
+        },
         plan::pools::Places,
     },
 };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     aws,
     ids::{ClientToken, InstanceId, SubnetId, Zone},
-    workers::{ledger::settle::Standing, observe::ObservedInstances, plan::Pool},
+    workers::{ledger::settle::Standing, observe::instances::ObservedInstances, plan::pools::Pool},
 };
 
 /// The observation that a plan starts from.

@@ -7,8 +7,14 @@ use crate::{
     crd::{fields::CommonStatus, parameters::ParametersStatus, workers_status::WorkersStatus},
     k8s::live::Live,
     reconcile::{Failure, Outcome, context::Context},
-    workers::kind::WorkerKind,
-    workers::parameters::{Ask, Problem, Site, Synced, plan, store, store::Stop, sync::record},
+    workers::{
+        kind::WorkerKind,
+        parameters::{
+            Ask, Problem, Site, Synced, plan,
+            store::{self, Stop},
+            sync::record,
+        },
+    },
     write_ahead::NotSent,
 };
 

@@ -6,16 +6,21 @@ use std::{
 };
 
 use crate::{
-    aws::ssm::{NAMES_PER_CALL, Ssm},
-    aws::{self, Class, Session, s3::S3},
+    aws::{
+        self, Class, Session,
+        s3::S3,
+        ssm::{NAMES_PER_CALL, Ssm},
+    },
     crd::parameters::{ParameterStore, ParametersStatus},
     ids::{ParameterName, Uid},
     inventory::ownership::Owner,
     k8s::live::Live,
     reconcile::{Failure, context::Context},
     tags::{CLUSTER_TAG, OWNER_UID_TAG},
-    workers::kind::{WorkerKind, not_stored},
-    workers::parameters::{Problem, plan},
+    workers::{
+        kind::{WorkerKind, not_stored},
+        parameters::{Problem, plan},
+    },
     write_ahead::{Acknowledged, Acknowledgement, NotSent},
 };
 

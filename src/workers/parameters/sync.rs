@@ -7,19 +7,29 @@ use std::{
 
 use crate::{
     aws::{Class, Session, s3::S3, ssm::Ssm},
-    crd::parameters::{
-        Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store, Store,
+    crd::{
+        parameters::{
+            Parameter, ParameterStore, Parameters, ParametersRecord, ParametersStatus, RoleHash, S3Store, Store,
+        },
+        workers_status::WorkersStatus,
     },
-    crd::workers_status::WorkersStatus,
     ids::{ParameterName, Uid},
     inventory::ownership::Owner,
-    k8s::sources::{self, Change, Source},
-    k8s::{cluster::Error, live::Live},
+    k8s::{
+        cluster::Error,
+        live::Live,
+        sources::{self, Change, Source},
+    },
     reconcile::{Failure, context::Context},
-    workers::kind::WorkerKind,
-    workers::parameters::{
-        Held, MAIN, Memory, ParametersPlace, ParametersRef, Problem, Site, Synced, memory::Comparison, plan,
-        plan::MAX_WRITTEN, plan::RoleValues, store, store::Stop, values,
+    workers::{
+        kind::WorkerKind,
+        parameters::{
+            Held, MAIN, Memory, ParametersPlace, ParametersRef, Problem, Site, Synced,
+            memory::Comparison,
+            plan::{self, MAX_WRITTEN, RoleValues},
+            store::{self, Stop},
+            values,
+        },
     },
     write_ahead::Acknowledgement,
 };

@@ -11,20 +11,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub use crate::workers::plan::{
-    pools::{MAX_PER_CALL, Places, Pool},
-    share::Share,
-};
 use crate::{
     condition::second,
-    crd::indexes::Indexes,
-    crd::launches::{LaunchIntent, Termination, TerminationReason},
+    crd::{
+        indexes::Indexes,
+        launches::{LaunchIntent, Termination, TerminationReason},
+    },
     ids::{ClientToken, InstanceId, Role, SubnetId, Uid, Zone},
     workers::{
         launch_spec::{DesiredRole, LaunchSpec},
         ledger::{Ledger, MAX_ADOPTED, MAX_OPEN_CALLS, MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS, settle::settle},
-        observe::{Observed, ObservedInstance, Zones, workers},
+        observe::{
+            counts::workers,
+            instances::ObservedInstance,
+            observed::{Observed, Zones},
+        },
         parameters::Synced,
+        plan::pools::{MAX_PER_CALL, Pool},
     },
 };
 

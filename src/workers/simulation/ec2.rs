@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    aws::ec2::instance::{Instance, InstanceState},
-    aws::{Class, Error},
+    aws::{
+        Class, Error,
+        ec2::instance::{Instance, InstanceState},
+    },
     crd::launches::LaunchIntent,
     ids::{ClientToken, InstanceId, Role, SubnetId},
     inventory::ownership::Owner,
     tags::INDEXES_TAG,
-    workers::{plan::Pool, simulation::Fate},
+    workers::{plan::pools::Pool, simulation::history::Fate},
 };
 
 /// EC2 shows what happened after at most so many seconds; the grace is 60.

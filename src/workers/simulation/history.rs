@@ -2,7 +2,10 @@
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use crate::workers::simulation::{Simulated, ec2::BY_SPOT, ec2::BY_USER, ec2::LAG};
+use crate::workers::simulation::{
+    Simulated,
+    ec2::{BY_SPOT, BY_USER, LAG},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History<W, E> {

@@ -10,20 +10,19 @@ use std::{collections::BTreeMap, fmt::Debug, time::Instant};
 
 use rand::rngs::SmallRng;
 
-pub use crate::workers::simulation::{
-    history::{Fate, Stage, Step},
-    process::{Object, Process, Task},
-    world::World,
-};
 use crate::{
     ids::InstanceId,
     inventory::ownership::Owner,
     workers::{
         launch_spec::DesiredWorkers,
         ledger::Ledger,
-        observe::{KnownInstance, Observed},
+        observe::{instances::KnownInstance, observed::Observed},
         plan::{Plan, PlanContext},
-        simulation::history::{HistoryOf, draw},
+        simulation::{
+            history::{HistoryOf, Step, draw},
+            process::{Object, Process, Task},
+            world::World,
+        },
     },
 };
 

@@ -20,9 +20,17 @@ use crate::{
         launch_spec::{DesiredWorkers, LaunchSpecs},
         ledger::Ledger,
         memory::Memory,
-        observe::{KnownInstance, LaunchFeedback, Moment, Observed, ObservedInstance, ObservedInstances, Zones},
+        observe::{
+            instances::{KnownInstance, ObservedInstance, ObservedInstances},
+            missing::Moment,
+            observed::{LaunchFeedback, Observed, Zones},
+        },
         plan::{Action, Plan},
-        simulation::{Fate, Rule, Simulated, Stage, World, ec2},
+        simulation::{
+            Rule, Simulated, ec2,
+            history::{Fate, Stage},
+            world::World,
+        },
     },
 };
 

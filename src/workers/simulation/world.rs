@@ -15,8 +15,12 @@ use crate::{
         launch_spec::{DesiredWorkers, LaunchSpecs},
         ledger::{Ledger, Settlement},
         plan::{Action, PlanContext},
-        simulation::process::{TIMINGS, at, wall},
-        simulation::{Broken, Fate, Object, Process, Rule, Simulated, Stage, Step, Task, ec2::BY_USER, ec2::Ec2},
+        simulation::{
+            Broken, Rule, Simulated,
+            ec2::{BY_USER, Ec2},
+            history::{Fate, Stage, Step},
+            process::{Object, Process, TIMINGS, Task, at, wall},
+        },
     },
 };
 

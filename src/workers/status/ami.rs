@@ -3,7 +3,7 @@
 use crate::{
     condition::{ConditionType, Reason, Truth, Verdict},
     crd::workers_status::AmiStatus,
-    workers::launch_spec::{Resolved, resolve::Image},
+    workers::launch_spec::{Resolved, resolve::resolution::Image},
 };
 
 impl From<&Image> for AmiStatus {

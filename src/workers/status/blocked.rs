@@ -8,8 +8,11 @@ use crate::{
     condition::{ConditionType, Reason, Truth, Verdict},
     ids::InstanceId,
     workers::{
-        launch_spec::{Resolved, resolve::Unresolved, resolve::Why},
-        observe::Zones,
+        launch_spec::{
+            Resolved,
+            resolve::unresolved::{Unresolved, Why},
+        },
+        observe::observed::Zones,
         parameters::Problem,
         plan::Blocker,
         status::conditions,

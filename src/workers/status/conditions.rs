@@ -6,7 +6,7 @@ use crate::{
     aws,
     condition::{ConditionType, Reason, Verdict},
     ids::{InstanceId, Uid, list},
-    workers::{observe::ObservedInstances, plan::Pool},
+    workers::{observe::instances::ObservedInstances, plan::pools::Pool},
 };
 
 /// How many ids or pools a message names.

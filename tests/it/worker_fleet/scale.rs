@@ -18,7 +18,10 @@ use muster::{
     crd::worker_fleet::WorkerFleet,
     ids::{ClientToken, Role, Uid},
     inventory::ownership::Owner,
-    workers::launch_spec::{Revision, Workers, resolve::Resolution},
+    workers::launch_spec::{
+        resolve::resolution::Resolution,
+        revision::{Revision, Workers},
+    },
 };
 use muster_sandbox::{AMAZON_LINUX_X86_64, Call, CallQuery, Outcome, SandboxConfig};
 use serde_json::json;

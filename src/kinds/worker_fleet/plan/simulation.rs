@@ -2,11 +2,13 @@
 
 mod fleet;
 mod oracle;
+mod spec;
 
 use crate::{
     kinds::worker_fleet::plan::simulation::{
-        fleet::{Edit, Guard, Spec},
+        fleet::{Edit, Guard},
         oracle::Fleet,
+        spec::Spec,
     },
     workers::simulation::{
         Broken, Rule, each_is_needed,

@@ -10,7 +10,7 @@ use crate::{
     crd::launches::LaunchIntent,
     kinds::worker_fleet::sample::*,
     workers::{
-        launch_spec::resolve::{Field, Unresolved, Why},
+        launch_spec::resolve::unresolved::{Field, Unresolved, Why},
         ledger::{MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS, settle::Standing},
         observe::{instances::KnownInstance, observed::Refusal},
         parameters::{Held, Problem},

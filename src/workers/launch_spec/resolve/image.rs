@@ -6,7 +6,10 @@ use crate::{
     aws::ec2::{ImageRow, ImageState},
     crd::template::AmiSelector,
     ids::{AccountId, list},
-    workers::launch_spec::resolve::{Image, Why, unresolved::NAMED, unresolved::marks},
+    workers::launch_spec::resolve::{
+        resolution::Image,
+        unresolved::{NAMED, Why, marks},
+    },
 };
 
 /// The newest available image of an owner in `selector`. EC2 was asked only for those, but the owner is checked again:

@@ -1,8 +1,8 @@
 //! Resolves a template: finds the ids of what it only describes.
 
 mod image;
-mod resolution;
-mod unresolved;
+pub mod resolution;
+pub mod unresolved;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,18 +12,20 @@ use std::{
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 
-pub use crate::workers::launch_spec::resolve::{
-    resolution::{Base, Image, Resolution},
-    unresolved::{Field, Unresolved, Why},
-};
 use crate::{
-    aws::{Error, Session, ec2::SubnetRow, ec2::TemplateRow},
+    aws::{
+        Error, Session,
+        ec2::{SubnetRow, TemplateRow},
+    },
     crd::template::{Ami, CapacityType, ConfigMapKeyRef, SecurityGroups, Subnets, UserData, WorkerTemplate},
     error_chain::Chain,
     ids::{ImageId, InstanceType, ParameterName, SecurityGroupId, SubnetId, VpcId, Zone, list},
     inventory::lookups::{Inquiry, SubnetQuery},
     reconcile::context::Context,
-    workers::launch_spec::resolve::{resolution::distinct, unresolved::NAMED, unresolved::marks},
+    workers::launch_spec::resolve::{
+        resolution::{Base, Image, Resolution, distinct},
+        unresolved::{Field, NAMED, Unresolved, Why, marks},
+    },
 };
 
 /// How many groups EC2 takes per interface. An account may have a higher quota.

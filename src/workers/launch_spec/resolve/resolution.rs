@@ -6,7 +6,7 @@ use crate::{
     aws::ec2::InterfaceRow,
     crd::template::{Placement, WorkerTemplate},
     ids::{ImageId, InstanceType, InvalidId, LaunchTemplateId, SecurityGroupId, SubnetId, Zone},
-    workers::plan::Places,
+    workers::plan::pools::Places,
 };
 
 /// What a template resolves to in one account and region, at one time.

@@ -1,7 +1,7 @@
 //! Readiness over time, and across a restart.
 
 use super::*;
-use crate::{aws::ec2::instance::Instance, workers::observe::ObservedInstance};
+use crate::{aws::ec2::instance::Instance, workers::observe::instances::ObservedInstance};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -11,7 +11,13 @@ use crate::{
     inventory::ownership::Owner,
     kinds::worker_fleet::{
         desired::{Desired, Update},
-        plan::{State, has_ended, plan, plan_end, simulation::oracle::Fleet},
+        plan::{
+            State, has_ended, plan, plan_end,
+            simulation::{
+                oracle::Fleet,
+                spec::{BOUNDS, SIDE, Spec},
+            },
+        },
         sample::desired,
     },
     workers::{
@@ -30,26 +36,9 @@ const POLICY: DeletionPolicy = DeletionPolicy::Terminate;
 /// The status lists only so many, and so few that the count on record matters, too.
 const LISTED: u32 = 2;
 
-/// What the user asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spec {
-    pub replicas: u32,
-    /// The second role, if there is one.
-    pub side: Option<u32>,
-    pub template: usize,
-    pub bounds: usize,
-    pub replacements: u32,
-    pub max_unhealthy: u32,
-    pub status_checks: bool,
-    pub min_ready: u64,
-    pub newest_first: bool,
-}
-
-pub(super) const SIDE: &str = "side";
 /// Seconds that an instance has to become ready.
 const STARTUP_DEADLINE: u64 = 90;
 
-pub(super) const BOUNDS: [(u32, u32); 6] = [(1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (3, 2)];
 /// Those that let an update do as it likes.
 const BOUNDLESS: [(u32, u32); 2] = [(100, 0), (0, 100)];
 

@@ -7,7 +7,7 @@ use crate::{
     ids::{MAIN_ROLE, Role},
     kinds::worker_fleet::plan::{
         State, failure, sick,
-        simulation::fleet::{BOUNDS, SIDE, Spec},
+        simulation::spec::{BOUNDS, SIDE, Spec},
     },
     workers::{
         ledger::Ledger,
