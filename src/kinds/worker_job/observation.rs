@@ -148,7 +148,7 @@ impl Memory {
             instances.missing.contains_key(id)
                 || instances.shown.get(id).is_some_and(|m| m.instance.state != InstanceState::Terminated)
         };
-        // EC2 may show an instance for the first time when it has ended.
+        // Those that ended before they were observed as holders.
         let ended_early = launched.iter().copied().filter(|id| instances.is_over(id));
         // Ends are counted in the write that removes their launch from the record. Earlier, each observation until then
         // would count them again.
