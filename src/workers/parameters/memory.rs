@@ -19,6 +19,8 @@ pub struct Memory {
     pub(super) last: Option<Comparison>,
     /// Which values were compared with the store, for which generation of the spec, and when.
     pub(super) verified: Option<(i64, BTreeMap<String, String>, Instant)>,
+    /// Whether parameters differ from the store, and other objects write first.
+    pub(super) waits_to_write: bool,
     /// The hashes of values without a secret.
     plain: BTreeSet<String>,
     /// Whether any values of the object held a secret. Workers may read it from Parameter Store when they boot again.

@@ -208,7 +208,7 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
         let Store { s3, parameter_store } = &self.parameters.store;
         let outcome = match (s3, parameter_store) {
             (Some(s3), _) => self.write_documents(s3, roles, &written).await,
-            (None, Some(store)) => self.write_parameters(store, roles, &written).await,
+            (None, Some(store)) => self.write_parameters(memory, store, roles, &written).await,
             (None, None) => return Err(Problem::Unusable("spec.parameters.store is empty".into()).into()),
         };
         let written = match outcome {
@@ -262,12 +262,15 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
     /// Returns the record after it. Unwanted parameters are removed.
     async fn write_parameters(
         &mut self,
+        memory: &mut Memory,
         store: &ParameterStore,
         roles: &RoleValues,
         written: &[String],
     ) -> Result<Vec<String>, Stop> {
         let wanted = plan::parameters(store, roles)?;
         let ssm = Ssm::new(self.session);
+        // Without this, many waiting objects use up the rate of reads, and delay the reconciles of others.
+        let asked = if memory.waits_to_write { Some(ssm.writer()?) } else { None };
         let names: Vec<ParameterName> = wanted.values().map(|wanted| wanted.name.clone()).collect();
         let stored = ssm.get_parameters(&names).await?;
         let left = store::left_behind(&ssm, store, self.owner, self.ask.earlier).await?;
@@ -275,7 +278,12 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
         differences.doubtful.retain(|name| !left.values().any(|left| left == name));
         let is_whole = written.iter().all(|below| wanted.contains_key(below));
         let rests = differences == plan::Differences::default() && is_whole && left.is_empty();
-        let _writer = if rests { None } else { Some(ssm.writer()?) };
+        memory.waits_to_write = !rests;
+        let _writer = match asked {
+            None if !rests => Some(ssm.writer()?),
+            asked => asked,
+        };
+        memory.waits_to_write = false;
         let taken = store::not_ours(&ssm, self.owner, differences.doubtful).await?;
         if !taken.is_empty() {
             let earlier = taken.values().flatten().next().cloned();

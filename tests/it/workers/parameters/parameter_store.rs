@@ -210,25 +210,28 @@ async fn a_fleet_that_waits_for_the_rate_of_parameter_store_delays_no_other() {
     let scene = scene().await;
     let config = scene.config();
     let fleets = usize::from(config.concurrency.get()) + 2;
-    // Long enough to write all of them in one reconcile.
+    // More than one reconcile writes before the other fleet is reconciled, on a busy machine too.
+    let each = 64;
     let config = Config { timings: Timings { send_window: PATIENCE, ..config.timings }, ..config };
     let _controller = Controller::start(config, scene.connection(), |client| client).await;
     for fleet in 0..fleets {
         let store = json!({"parameterStore": {"path": format!("/app{fleet}")}});
-        let values: Vec<_> = (0..10).map(|n| json!({"name": format!("p{n}"), "value": "1"})).collect();
+        let values: Vec<_> = (0..each).map(|n| json!({"name": format!("p{n}"), "value": "1"})).collect();
         let fleet = (format!("web{fleet}"), fleet_spec(&scene, 0, parameters(store, json!(values))));
         scene.create::<WorkerFleet>(&fleet.0, fleet.1).await;
     }
-    let written = || scene.sandbox.calls(&CallQuery::operation("ssm", "PutParameter")).len();
+    let calls = |operation| scene.sandbox.calls(&CallQuery::operation("ssm", operation)).len();
     let query = CallQuery::operation("ssm", "PutParameter");
     let begun = scene.sandbox.wait_for_calls(&query, |calls| !calls.is_empty());
     tokio::time::timeout(PATIENCE, begun).await.expect("a parameter is written");
     scene.create::<WorkerFleet>("bare", spec(&scene, 1, json!({}))).await;
     wait_settled(&scene, "bare", 1).await;
-    assert!(written() < 20, "{} were written before any other fleet was reconciled", written());
-    let waits = |fleet: &WorkerFleet| synced(fleet, "False", "AwsThrottled");
+    let written = calls("PutParameter");
+    assert!(written < each, "{written} were written before any other fleet was reconciled");
+    let (reads, once) = (calls("GetParameters"), fleets * each.div_ceil(10));
+    assert!(reads <= once, "{reads} reads, and {once} read the parameters of each fleet once");
     let mut all = scene.api::<WorkerFleet>().list(&ListParams::default()).await.unwrap().into_iter();
-    assert!(all.any(|fleet| waits(&fleet)), "no condition says what it waits for");
+    assert!(all.any(|fleet| synced(&fleet, "False", "AwsThrottled")), "no condition says what it waits for");
 }
 
 #[tokio::test]
