@@ -22,7 +22,7 @@ use tokio::sync::broadcast;
 
 pub use crate::access::grants::Claim;
 use crate::{
-    aws::{Aws, RoleSession, Session},
+    aws::{Aws, IamRole, RoleSession, Session},
     condition::Reason,
     crd::{
         aws_account::{AwsAccount, AwsAccountSpec},
@@ -179,9 +179,6 @@ impl Accounts {
         // An identity that was verified for a deleted object does not hold for another of the same name.
         let entry = self.lock().get(name).filter(|entry| entry.uid == object.uid()).cloned();
         let KnownAccount { spec, state, .. } = entry.ok_or_else(not_yet)?;
-        if spec.suspend {
-            return Err(not_ready(format!("AwsAccount {name} is suspended (spec.suspend)")));
-        }
         let region = Region::try_from(aws_ref.region.as_str())
             .map_err(|error| NoSession::InvalidSpec(format!("aws.region: {error}")))?;
         if !spec.regions.contains(&aws_ref.region) {
@@ -195,6 +192,10 @@ impl Accounts {
         }
         grants::check(&spec.grants, K::NAME, &self.namespace(namespace), claims)
             .map_err(|ungranted| refused(Reason::NotGranted, format!("AwsAccount {name} {ungranted}")))?;
+        // Suspending an account stops calls, and skips no check: what is not granted is not shown either.
+        if spec.suspend {
+            return Err(not_ready(format!("AwsAccount {name} is suspended (spec.suspend)")));
+        }
         let account = match state {
             State::Proven(account) => account,
             State::Unproven(why) => return Err(not_ready(format!("AwsAccount {name} is not ready: {why}"))),
@@ -233,8 +234,7 @@ pub enum NoSession {
 /// How `spec` assumes its role for `namespace`; `None` for the controller's own identity.
 pub fn role_session(spec: &AwsAccountSpec, namespace: &str, region: &Region) -> Option<RoleSession> {
     Some(RoleSession {
-        role_arn: spec.role_arn.clone()?,
-        external_id: spec.external_id.clone(),
+        role: IamRole { arn: spec.role_arn.clone()?, external_id: spec.external_id.clone() },
         // STS allows 64 characters; a namespace name has up to 63.
         session_name: format!("muster-{namespace}").chars().take(64).collect(),
         region: region.clone(),

@@ -63,13 +63,32 @@ impl fmt::Debug for Aws {
     }
 }
 
+/// An IAM role to assume.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IamRole {
+    pub arn: String,
+    pub external_id: Option<String>,
+}
+
 /// An assumed role for one namespace, so that CloudTrail shows the tenants separately.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoleSession {
-    pub role_arn: String,
-    pub external_id: Option<String>,
+    pub role: IamRole,
     pub session_name: String,
     pub region: Region,
+}
+
+/// The session of calls whose answers several namespaces share. It is no name of a namespace, because it has a dot.
+const SHARED_SESSION: &str = "muster.sweep";
+
+/// Who asks, and where. IAM may show something else to another identity, so only sessions of the same identity share
+/// answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionIdentity {
+    account: AccountId,
+    region: Region,
+    /// `None` for the controller's own identity.
+    role: Option<IamRole>,
 }
 
 /// One identity in one account and region, for one object that was granted it. Only `access` and `aws_account` make
@@ -79,7 +98,9 @@ pub struct Session {
     pub account: AccountId,
     pub region: Region,
     pub limits: Arc<Limits>,
+    role: Option<IamRole>,
     config: SdkConfig,
+    shared: SdkConfig,
     metrics: Arc<Metrics>,
 }
 
@@ -96,6 +117,16 @@ impl Session {
     /// The account and region for a status.
     pub fn place(&self) -> AwsStatus {
         AwsStatus { account_id: self.account.to_string(), region: self.region.to_string() }
+    }
+
+    /// The key of caches that objects of several namespaces share.
+    pub fn identity(&self) -> SessionIdentity {
+        SessionIdentity { account: self.account.clone(), region: self.region.clone(), role: self.role.clone() }
+    }
+
+    /// The same identity in a role session of no namespace, for calls whose answers are shared.
+    pub fn shared(&self) -> Self {
+        Self { config: self.shared.clone(), ..self.clone() }
     }
 
     /// Waits until `deadline` for the rate limit to allow `calls` reads of EC2.
@@ -182,8 +213,9 @@ impl Aws {
 
     /// Assumes the role once, to get the error of STS, which the provider of the SDK hides.
     async fn assume(&self, role: &RoleSession) -> Result<(), Error> {
-        let call = self.sts(None, &role.region).await.assume_role().role_arn(&role.role_arn);
-        let call = call.role_session_name(&role.session_name).set_external_id(role.external_id.clone());
+        let RoleSession { role: IamRole { arn, external_id }, session_name, region } = role;
+        let call = self.sts(None, region).await.assume_role().role_arn(arn);
+        let call = call.role_session_name(session_name).set_external_id(external_id.clone());
         call.send().await.map(drop).map_err(|e| Error::from_sdk("sts:AssumeRole", &e))
     }
 
@@ -195,7 +227,10 @@ impl Aws {
     /// A session in `account`. The caller must have verified that the identity is in this account.
     pub(crate) async fn session(&self, account: AccountId, region: Region, role: Option<&RoleSession>) -> Session {
         let config = self.config(role, &region).await;
-        Session { account, region, limits: self.limits.clone(), config, metrics: self.metrics.clone() }
+        let shared = role.map(|role| RoleSession { session_name: SHARED_SESSION.into(), ..role.clone() });
+        let shared = self.config(shared.as_ref(), &region).await;
+        let role = role.map(|role| role.role.clone());
+        Session { account, region, limits: self.limits.clone(), role, config, shared, metrics: self.metrics.clone() }
     }
 
     async fn config(&self, role: Option<&RoleSession>, region: &Region) -> SdkConfig {
@@ -206,11 +241,11 @@ impl Aws {
             return config.clone();
         }
         let base = self.base.to_builder().region(region.clone()).build();
-        let mut provider = AssumeRoleProvider::builder(&role.role_arn)
+        let mut provider = AssumeRoleProvider::builder(&role.role.arn)
             .session_name(&role.session_name)
             .region(region)
             .configure(&base);
-        if let Some(id) = &role.external_id {
+        if let Some(id) = &role.role.external_id {
             provider = provider.external_id(id);
         }
         let provider = SharedCredentialsProvider::new(provider.build().await);

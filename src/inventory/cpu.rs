@@ -1,4 +1,4 @@
-//! The CPU utilization of the instances of an account and region, shared by all objects.
+//! The CPU utilization of the instances of an account and region, shared by all objects of the same identity.
 //!
 //! Each reconcile registers its request and gets the known samples. When a sample is due, that reconcile asks
 //! CloudWatch for all that are due or soon will be, for all owners, so that instances that were first requested at
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::{
     aws::{
-        Class, Error, Session,
+        Error, Session,
         cloudwatch::CloudWatch,
         cpu_samples::{CpuSample, CpuSamples, Period},
     },
@@ -48,8 +48,6 @@ pub struct CpuCache {
     next: Option<Instant>,
     /// Why the last call failed, for all owners.
     failure: Option<(Instant, Error)>,
-    /// A denial holds only for the identity that got it.
-    denied: HashMap<Uid, (Instant, Error)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,24 +86,23 @@ impl CpuCache {
         if !due.is_empty() {
             self.last = Some(now);
             let outcome = CloudWatch::new(session).cpu(&due, Clock.now()).await;
-            self.keep(owner, now, due.into_keys(), outcome, pace);
+            self.keep(now, due.into_keys(), outcome, pace);
         }
-        let failure = self.failure(owner, now, pace).cloned();
+        let failure = self.failure(now, pace).cloned();
         CpuKnown { samples: self.known(period, &instances, Clock.now()), failure }
     }
 
     /// Forgets all other owners.
     pub fn keep_only(&mut self, owners: &HashSet<Uid>) {
-        if self.requests.len() + self.denied.len() > owners.len() {
+        if self.requests.len() > owners.len() {
             self.requests.retain(|owner, _| owners.contains(owner));
-            self.denied.retain(|owner, _| owners.contains(owner));
         }
     }
 
     /// What to request now: nothing, or all that is due and all for which half of the period has passed.
     fn due(&self, owner: &Uid, now: Instant, pace: Pace) -> BTreeMap<InstanceId, Period> {
         let too_soon = self.last.is_some_and(|last| now.saturating_duration_since(last) < pace.apart);
-        if too_soon || self.failure(owner, now, pace).is_some() {
+        if too_soon || self.failure(now, pace).is_some() {
             return BTreeMap::new();
         }
         // Most calls end here, without going through the instances of all owners.
@@ -138,15 +135,13 @@ impl CpuCache {
         wanted
     }
 
-    fn failure(&self, owner: &Uid, now: Instant, pace: Pace) -> Option<&Error> {
-        let is_recent = |(at, _): &&(Instant, Error)| now.saturating_duration_since(*at) < pace.pause;
-        let failure = self.denied.get(owner).filter(is_recent).or_else(|| self.failure.as_ref().filter(is_recent));
-        failure.map(|(_, error)| error)
+    fn failure(&self, now: Instant, pace: Pace) -> Option<&Error> {
+        let recent = self.failure.as_ref().filter(|(at, _)| now.saturating_duration_since(*at) < pace.pause);
+        recent.map(|(_, error)| error)
     }
 
     fn keep(
         &mut self,
-        owner: &Uid,
         begun: Instant,
         asked: impl Iterator<Item = InstanceId>,
         outcome: Result<CpuSamples, Error>,
@@ -155,7 +150,6 @@ impl CpuCache {
         match outcome {
             Ok(samples) => {
                 self.failure = None;
-                self.denied.remove(owner);
                 for id in asked {
                     let sample = samples.get(&id).copied();
                     self.fetched.insert(id, Fetched { begun, sample });
@@ -168,9 +162,6 @@ impl CpuCache {
                     self.fetched.get(id).map_or(begun, |fetched| fetched.begun + pace.between(*period))
                 };
                 self.next = wanted.iter().map(due).min();
-            }
-            Err(error) if error.class == Class::Denied => {
-                self.denied.insert(owner.clone(), (begun, error));
             }
             Err(error) => self.failure = Some((begun, error)),
         }
@@ -187,6 +178,7 @@ impl CpuCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::Class;
 
     const PACE: Pace =
         Pace { minute: Duration::from_secs(60), apart: Duration::from_secs(5), pause: Duration::from_secs(60) };
@@ -217,7 +209,7 @@ mod tests {
             cache.last = Some(at);
             let sample = CpuSample { percent: 40.0, at: Timestamp::UNIX_EPOCH };
             let samples = due.keys().map(|id| (id.clone(), sample)).collect();
-            cache.keep(&uid(owner), at, due.keys().cloned(), Ok(samples), PACE);
+            cache.keep(at, due.keys().cloned(), Ok(samples), PACE);
         }
         due.into_keys().collect()
     }
@@ -262,21 +254,11 @@ mod tests {
     #[test]
     fn a_failure_is_returned_to_all_callers_and_retried_after_a_delay() {
         let (mut cache, start) = (CpuCache::default(), Instant::now());
-        cache.keep(&uid(0), start, [id(1)].into_iter(), Err(refused(Class::Transient)), PACE);
-        assert_eq!(cache.failure(&uid(1), start, PACE), Some(&refused(Class::Transient)));
+        cache.keep(start, [id(1)].into_iter(), Err(refused(Class::Transient)), PACE);
+        assert_eq!(cache.failure(start, PACE), Some(&refused(Class::Transient)));
         assert_eq!(refresh(&mut cache, 1, [2], start + Duration::from_secs(59)), []);
         assert_eq!(refresh(&mut cache, 1, [2], start + Duration::from_secs(60)), [id(2)]);
-        assert_eq!(cache.failure(&uid(0), start + Duration::from_secs(60), PACE), None);
-    }
-
-    #[test]
-    fn a_denied_call_delays_only_the_account_that_got_it() {
-        let (mut cache, start) = (CpuCache::default(), Instant::now());
-        cache.keep(&uid(0), start, [id(1)].into_iter(), Err(refused(Class::Denied)), PACE);
-        assert_eq!(cache.failure(&uid(0), start, PACE), Some(&refused(Class::Denied)));
-        assert_eq!(cache.failure(&uid(1), start, PACE), None);
-        assert_eq!(refresh(&mut cache, 0, [1], start), []);
-        assert_eq!(refresh(&mut cache, 1, [2], start), [id(1), id(2)]);
+        assert_eq!(cache.failure(start + Duration::from_secs(60), PACE), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One sweep of all instances of an account and region, shared by all objects.
+//! One sweep of all instances of an account and region, shared by all objects of the same identity.
 //!
 //! A snapshot records when it was begun, so that a reconcile can ask for one that was begun after a write. Only a
 //! complete sweep makes a snapshot: a failed one proves nothing, least of all that something is gone.
@@ -11,11 +11,11 @@ use std::{
 
 use crate::{
     aws::{
-        Class, Error, LONGEST_WAIT, Session,
+        Error, LONGEST_WAIT, Session, SessionIdentity,
         ec2::{Ec2, PAGE, instance::Instance},
     },
     clock::{Clock, Timings},
-    ids::{AccountId, InstanceId, Region, Uid},
+    ids::{InstanceId, Uid},
     inventory::{
         cpu::{CpuCache, CpuKnown, CpuRequest, Pace},
         ownership::Owner,
@@ -63,9 +63,9 @@ impl Snapshot {
 /// Whether each running instance passed both status checks.
 pub type StatusChecks = HashMap<InstanceId, bool>;
 
-/// The sweeps of all accounts and regions.
+/// The sweeps of all identities.
 #[derive(Debug, Default)]
-pub struct Sweeps(Mutex<HashMap<(AccountId, Region), Arc<RegionCache>>>);
+pub struct Sweeps(Mutex<HashMap<SessionIdentity, Arc<RegionCache>>>);
 
 #[derive(Debug, Default)]
 struct RegionCache {
@@ -86,7 +86,7 @@ impl Sweeps {
         cluster: &str,
         not_before: Instant,
     ) -> Result<Arc<Snapshot>, Error> {
-        let sweep = |begun| async move { Ok(Snapshot::new(begun, Ec2::new(session).sweep(cluster).await?)) };
+        let sweep = |begun| async move { Ok(Snapshot::new(begun, Ec2::new(&session.shared()).sweep(cluster).await?)) };
         shared(&self.cache(session).instances, |seen| seen.size, session, not_before, sweep).await
     }
 
@@ -97,7 +97,7 @@ impl Sweeps {
 
     /// The status checks as they were at `not_before` or later.
     pub async fn status_checks(&self, session: &Session, not_before: Instant) -> Result<Arc<StatusChecks>, Error> {
-        let sweep = |_| async move { Ec2::new(session).status_checks().await };
+        let sweep = |_| async move { Ec2::new(&session.shared()).status_checks().await };
         shared(&self.cache(session).checks, HashMap::len, session, not_before, sweep).await
     }
 
@@ -110,7 +110,7 @@ impl Sweeps {
             owners.insert(request.owner.clone());
             cpu.keep_only(&owners);
         }
-        cpu.refresh(session, request, Pace::of(timings)).await
+        cpu.refresh(&session.shared(), request, Pace::of(timings)).await
     }
 
     /// `owner` is gone, or does not need CPU samples any more.
@@ -122,7 +122,7 @@ impl Sweeps {
 
     fn cache(&self, session: &Session) -> Arc<RegionCache> {
         let mut caches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        caches.entry((session.account.clone(), session.region.clone())).or_default().clone()
+        caches.entry(session.identity()).or_default().clone()
     }
 }
 
@@ -135,11 +135,10 @@ async fn shared<T, F: Future<Output = Result<T, Error>>>(
     sweep: impl FnOnce(Instant) -> F,
 ) -> Swept<T> {
     let arrived = Clock.monotonic();
-    // An error is shared with the callers that waited for that attempt, so that they do not each try in turn. A denial
-    // holds only for the identity that got it.
+    // An error is shared with the callers that waited for that attempt, so that they do not each try in turn.
     let serves = |last: &Attempt<Swept<T>>| match &last.outcome {
         Ok(_) => last.begun >= not_before,
-        Err(error) => last.ended >= arrived && error.class != Class::Denied,
+        Err(_) => last.ended >= arrived,
     };
     let ask = async |last: Option<Attempt<Swept<T>>>, begun: &mut Instant| {
         // As many calls as it took the last time.

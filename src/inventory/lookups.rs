@@ -1,4 +1,5 @@
-//! Answers of AWS, cached and shared by all objects that ask the same in one account and region. So the number of calls
+//! Answers of AWS, cached and shared by all objects that ask the same with the same identity in one
+//! region. So the number of calls
 //! at rest depends on the number of different questions, not on the number of objects.
 
 use std::{
@@ -11,24 +12,24 @@ use std::{
 pub use crate::aws::ec2::SubnetQuery;
 use crate::{
     aws::{
-        Class, Error, LONGEST_WAIT, Session,
+        Class, Error, LONGEST_WAIT, Session, SessionIdentity,
         ec2::{Ec2, ImageRow, ImageState, SubnetRow, TemplateRow},
         ssm::Ssm,
     },
     clock::{Clock, Timings},
     crd::template::{AmiSelector, LaunchTemplate},
-    ids::{AccountId, ImageId, ParameterName, Region, SecurityGroupId, VpcId},
+    ids::{ImageId, ParameterName, SecurityGroupId, VpcId},
     single_flight::{Attempt, SingleFlight},
 };
 
 /// For how many sweep periods an image is assumed to exist, unless a launch shows otherwise.
 const IMAGE_PERIODS: u32 = 60;
 
-/// The cached answers of all accounts and regions.
+/// The cached answers of all identities.
 #[derive(Debug)]
 pub struct Lookups {
     timings: Timings,
-    regions: Mutex<HashMap<(AccountId, Region), Arc<RegionCache>>>,
+    regions: Mutex<HashMap<SessionIdentity, Arc<RegionCache>>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,20 +53,20 @@ impl Lookups {
     }
 
     /// For the questions of one reconcile. Answers from before `not_before` are not used.
-    pub fn inquire<'a>(&'a self, session: &'a Session, not_before: Option<Instant>) -> Inquiry<'a> {
-        Inquiry { session, cache: self.cache(session), timings: &self.timings, not_before }
+    pub fn inquire<'a>(&'a self, session: &Session, not_before: Option<Instant>) -> Inquiry<'a> {
+        Inquiry { session: session.shared(), cache: self.cache(session), timings: &self.timings, not_before }
     }
 
     fn cache(&self, session: &Session) -> Arc<RegionCache> {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        regions.entry((session.account.clone(), session.region.clone())).or_default().clone()
+        regions.entry(session.identity()).or_default().clone()
     }
 }
 
 /// Asks on behalf of one reconcile.
 #[derive(Debug)]
 pub struct Inquiry<'a> {
-    session: &'a Session,
+    session: Session,
     cache: Arc<RegionCache>,
     timings: &'a Timings,
     not_before: Option<Instant>,
@@ -78,25 +79,26 @@ impl Inquiry<'_> {
             ImageState::Available => sweep.saturating_mul(IMAGE_PERIODS),
             ImageState::Pending | ImageState::Unusable(_) => sweep,
         };
-        let ask = async || describe(self.session, "ec2:DescribeImages").await?.image(id).await;
+        let ask = async || describe(&self.session, "ec2:DescribeImages").await?.image(id).await;
         self.cache.images.ask(id, (self.timings, self.not_before), age, ask).await
     }
 
     pub async fn images(&self, selector: &AmiSelector) -> Result<Arc<[ImageRow]>, Error> {
-        let ask = async || Ok(describe(self.session, "ec2:DescribeImages").await?.images(selector).await?.into());
+        let ask = async || Ok(describe(&self.session, "ec2:DescribeImages").await?.images(selector).await?.into());
         self.cache.selected.ask(selector, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
     }
 
     /// The value of a parameter. It may be a secret, so never show it.
     pub async fn parameter(&self, name: &ParameterName) -> Result<String, Error> {
-        let ask = async || Ok(Ssm::new(self.session).get_parameter(name).await?.expose().to_owned());
+        let ask = async || Ok(Ssm::new(&self.session).get_parameter(name).await?.expose().to_owned());
         self.cache.parameters.ask(name, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
     }
 
     pub async fn launch_template(&self, wanted: &LaunchTemplate) -> Result<TemplateRow, Error> {
         let wanted = LaunchTemplate { on_change: None, ..wanted.clone() };
-        let ask =
-            async || describe(self.session, "ec2:DescribeLaunchTemplateVersions").await?.launch_template(&wanted).await;
+        let ask = async || {
+            describe(&self.session, "ec2:DescribeLaunchTemplateVersions").await?.launch_template(&wanted).await
+        };
         self.cache.templates.ask(&wanted, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
     }
 
@@ -107,7 +109,7 @@ impl Inquiry<'_> {
             SubnetQuery::Ids(_) => sweep.saturating_mul(IMAGE_PERIODS),
             SubnetQuery::Tags(_) | SubnetQuery::Default => sweep,
         };
-        let ask = async || Ok(describe(self.session, "ec2:DescribeSubnets").await?.subnets(&query).await?.into());
+        let ask = async || Ok(describe(&self.session, "ec2:DescribeSubnets").await?.subnets(&query).await?.into());
         self.cache.subnets.ask(&query, (self.timings, self.not_before), |_| age, ask).await
     }
 
@@ -117,7 +119,7 @@ impl Inquiry<'_> {
         tags: &BTreeMap<String, String>,
     ) -> Result<Vec<SecurityGroupId>, Error> {
         let ask = async || {
-            describe(self.session, "ec2:DescribeSecurityGroups").await?.security_groups_by_tags(vpc, tags).await
+            describe(&self.session, "ec2:DescribeSecurityGroups").await?.security_groups_by_tags(vpc, tags).await
         };
         let key = (vpc.clone(), tags.clone());
         self.cache.groups.ask(&key, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
@@ -184,10 +186,10 @@ fn lifetime<A>(outcome: &Result<A, Error>, timings: &Timings, age: impl Fn(&A) -
     match outcome {
         Ok(answer) => age(answer),
         Err(error) => match error.class {
-            // It holds only for the identity that got it, and another one may ask next.
-            Class::Denied => Duration::ZERO,
             Class::Throttled | Class::Transient => timings.progress,
-            Class::NotFound | Class::InvalidInput | Class::NoCapacity | Class::Conflict => timings.sweep,
+            Class::Denied | Class::NotFound | Class::InvalidInput | Class::NoCapacity | Class::Conflict => {
+                timings.sweep
+            }
         },
     }
 }
@@ -209,7 +211,7 @@ mod tests {
             (Ok(7), 1),
             (Err(error(Class::NotFound)), 1),
             (Err(error(Class::Transient)), 1),
-            (Err(error(Class::Denied)), 3),
+            (Err(error(Class::Denied)), 1),
         ] {
             let table = Table::<&str, u32>::default();
             let asked = Cell::new(0);

@@ -69,6 +69,34 @@ impl Service {
         response
     }
 
+    /// The IAM action of an operation. Most have the same name.
+    pub(crate) fn action(self, operation: &str) -> String {
+        let name = match (self, operation) {
+            (Self::S3, "ListObjectsV2" | "HeadBucket") => "ListBucket",
+            (Self::S3, "HeadObject") => "GetObject",
+            (_, operation) => operation,
+        };
+        format!("{}:{name}", self.name())
+    }
+
+    /// What a service answers when a policy denies an action.
+    pub(crate) fn denial(self, caller: &str, action: &str) -> ApiError {
+        let denied = format!(
+            "User: {caller} is not authorized to perform: {action} with an explicit deny in an identity-based policy"
+        );
+        match self {
+            Self::Ec2 => ApiError::new(
+                "UnauthorizedOperation",
+                format!("You are not authorized to perform this operation. {denied}"),
+            )
+            .with_status(http::StatusCode::FORBIDDEN),
+            Self::Ssm => ApiError::new("AccessDeniedException", denied),
+            Self::Sts | Self::CloudWatch(_) | Self::S3 => {
+                ApiError::new("AccessDenied", denied).with_status(http::StatusCode::FORBIDDEN)
+            }
+        }
+    }
+
     pub(crate) fn refusal(self, refusal: Refusal) -> ApiError {
         match (self, refusal) {
             (Self::Ec2, Refusal::UnknownKey | Refusal::WrongToken) => {

@@ -26,6 +26,10 @@ pub struct RoleSpec {
     pub allow_session_tags: bool,
     #[serde(default = "one_hour")]
     pub max_session_seconds: u32,
+    /// The actions that the policy of the role denies, like `ssm:GetParameter`, or `ec2:*` for all of a service. All
+    /// others are allowed.
+    #[serde(default)]
+    pub denied_actions: Vec<String>,
 }
 
 fn one_hour() -> u32 {
@@ -42,6 +46,7 @@ impl RoleSpec {
             external_id: None,
             allow_session_tags: false,
             max_session_seconds: one_hour(),
+            denied_actions: Vec::new(),
         }
     }
 
@@ -188,6 +193,17 @@ impl Accounts {
         let session = Session { id, token: credentials.session_token.clone(), expiration: credentials.expiration };
         inner.sessions.insert(credentials.access_key_id.clone(), session);
         credentials
+    }
+
+    /// Whether a policy of the caller's role denies an action.
+    pub(crate) fn is_denied(&self, caller: &CallerId, action: &str) -> bool {
+        let inner = self.lock();
+        let role = inner.roles.values().map(|(role, _)| role).find(|role| role.arn() == caller.policy_arn());
+        let names = |denied: &String| match denied.strip_suffix('*') {
+            Some(prefix) => action.starts_with(prefix),
+            None => denied == action,
+        };
+        role.is_some_and(|role| role.denied_actions.iter().any(names))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -4,6 +4,7 @@ mod grants;
 mod identity;
 mod orphaned_instances;
 mod revoked_credentials;
+mod two_roles;
 
 use kube::Api;
 use muster::crd::aws_account::AwsAccount;
