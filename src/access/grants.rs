@@ -1,10 +1,10 @@
 //! Checks requests against the grants of an AwsAccount. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use crate::crd::{
-    aws_account::{Grant, NamespaceGrant},
-    parameters::Parameters,
+    aws_account::{BucketUse, Grant, NamespaceGrant},
+    parameters::{Parameters, Store},
     template::WorkerTemplate,
 };
 
@@ -21,24 +21,124 @@ pub enum Claim {
     InstanceProfile(String),
     /// By name or by id, as in the spec.
     LaunchTemplate(String),
-    Bucket(String),
+    Subnet(String),
+    SecurityGroup(String),
+    KeyName(String),
+    /// A KMS key, as in the spec.
+    KmsKey(String),
+    /// The keys in a bucket that start with `prefix`.
+    Bucket {
+        name: String,
+        prefix: String,
+        used_for: BucketUse,
+    },
     /// A path of Parameter Store, without a trailing slash.
     ParameterPath(String),
 }
 
 impl Claim {
-    /// The resources that workers of `template` use.
+    /// The resources that `template` names.
     pub fn of_template(template: &WorkerTemplate) -> impl Iterator<Item = Self> + '_ {
-        let profile = template.instance_profile.iter().cloned().map(Self::InstanceProfile);
-        profile.chain(template.launch_template.iter().map(|base| Self::LaunchTemplate(base.reference().to_owned())))
+        let WorkerTemplate {
+            ami: _,
+            launch_template,
+            instance_types: _,
+            capacity_type: _,
+            key_name,
+            instance_profile,
+            subnets,
+            placement: _,
+            security_groups,
+            associate_public_ip_address: _,
+            block_device_mappings,
+            metadata_options: _,
+            user_data: _,
+            tags: _,
+        } = template;
+        let base = launch_template.iter().map(|base| Self::LaunchTemplate(base.reference().to_owned()));
+        let keys = block_device_mappings.iter().filter_map(|mapping| mapping.ebs.kms_key_id.clone());
+        let subnets = subnets.iter().flat_map(|subnets| subnets.ids.iter().cloned());
+        let groups = security_groups.iter().flat_map(|groups| groups.ids.iter().cloned());
+        instance_profile
+            .iter()
+            .cloned()
+            .map(Self::InstanceProfile)
+            .chain(base)
+            .chain(key_name.iter().cloned().map(Self::KeyName))
+            .chain(keys.map(Self::KmsKey))
+            .chain(subnets.map(Self::Subnet))
+            .chain(groups.map(Self::SecurityGroup))
     }
 
     /// The store of `parameters`.
-    pub fn of_parameters(parameters: &Parameters) -> Option<Self> {
-        match (&parameters.store.s3, &parameters.store.parameter_store) {
-            (Some(s3), _) => Some(Self::Bucket(s3.bucket.clone())),
-            (None, Some(store)) => Some(Self::ParameterPath(store.path.clone())),
-            (None, None) => None,
+    pub fn of_parameters(parameters: &Parameters) -> impl Iterator<Item = Self> + '_ {
+        let Store { s3, parameter_store } = &parameters.store;
+        let bucket = s3.iter().map(|s3| Self::folder(&s3.bucket, s3.prefix.as_deref(), BucketUse::Parameters));
+        let path = parameter_store.iter().map(|store| Self::ParameterPath(store.path.clone()));
+        let key = parameter_store.iter().filter_map(|store| store.kms_key_id.clone());
+        bucket.chain(path).chain(key.map(Self::KmsKey))
+    }
+
+    /// The keys `<folder>/...` of a bucket; without a folder, all keys.
+    pub fn folder(bucket: &str, folder: Option<&str>, used_for: BucketUse) -> Self {
+        let prefix = folder.map(|folder| format!("{folder}/")).unwrap_or_default();
+        Self::Bucket { name: bucket.to_owned(), prefix, used_for }
+    }
+
+    fn is_granted_by(&self, grant: &Grant) -> bool {
+        match self {
+            Self::InstanceProfile(profile) => listed(&grant.instance_profiles, profile),
+            Self::LaunchTemplate(template) => listed(&grant.launch_templates, template),
+            Self::Subnet(id) => listed(&grant.subnets, id),
+            Self::SecurityGroup(id) => listed(&grant.security_groups, id),
+            Self::KeyName(name) => listed(&grant.key_names, name),
+            Self::KmsKey(key) => listed(&grant.kms_keys, key),
+            Self::Bucket { name, prefix, used_for } => grant.buckets.iter().any(|bucket| {
+                (bucket.name == "*" || bucket.name == *name)
+                    && prefix.starts_with(&bucket.prefix)
+                    && bucket.uses.contains(used_for)
+            }),
+            Self::ParameterPath(path) => covers_path(&grant.parameter_paths, path),
+        }
+    }
+
+    /// The field of a grant that lists what this is, and the item to add to it.
+    fn line(&self) -> (&'static str, String) {
+        match self {
+            Self::InstanceProfile(profile) => ("instanceProfiles", profile.clone()),
+            Self::LaunchTemplate(template) => ("launchTemplates", template.clone()),
+            Self::Subnet(id) => ("subnets", id.clone()),
+            Self::SecurityGroup(id) => ("securityGroups", id.clone()),
+            Self::KeyName(name) => ("keyNames", name.clone()),
+            Self::KmsKey(key) => ("kmsKeys", key.clone()),
+            Self::Bucket { name, prefix, used_for } => {
+                // A granted prefix ends in a slash.
+                let folder = prefix.rfind('/').map(|end| &prefix[..=end]).filter(|folder| !folder.is_empty());
+                let prefix = folder.map(|folder| format!(", prefix: {folder}")).unwrap_or_default();
+                ("buckets", format!("{{name: {name}{prefix}, uses: [{used_for}]}}"))
+            }
+            Self::ParameterPath(path) => ("parameterPaths", path.clone()),
+        }
+    }
+}
+
+/// As a message names it.
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InstanceProfile(profile) => write!(f, "instance profile {profile}"),
+            Self::LaunchTemplate(template) => write!(f, "launch template {template}"),
+            Self::Subnet(id) => write!(f, "subnet {id}"),
+            Self::SecurityGroup(id) => write!(f, "security group {id}"),
+            Self::KeyName(name) => write!(f, "key pair {name}"),
+            Self::KmsKey(key) => write!(f, "KMS key {key}"),
+            Self::Bucket { name, prefix, used_for } if prefix.is_empty() => {
+                write!(f, "all keys of bucket {name} for {used_for}")
+            }
+            Self::Bucket { name, prefix, used_for } => {
+                write!(f, "bucket {name} with prefix {prefix} for {used_for}")
+            }
+            Self::ParameterPath(path) => write!(f, "parameter path {path}"),
         }
     }
 }
@@ -57,26 +157,16 @@ pub fn check(grants: &[Grant], kind: &str, namespace: &Namespace<'_>, claims: &[
              {{namespaces: {{names: [{name}]}}, kinds: [{kind}]}}"
         ));
     }
-    for claim in claims {
-        let (what, field, list, value): (_, _, fn(&Grant) -> &[String], _) = match claim {
-            Claim::InstanceProfile(profile) => {
-                ("instance profile", "instanceProfiles", |g| &g.instance_profiles, profile)
-            }
-            Claim::LaunchTemplate(template) => {
-                ("launch template", "launchTemplates", |g| &g.launch_templates, template)
-            }
-            Claim::Bucket(bucket) => ("bucket", "buckets", |g| &g.buckets, bucket),
-            Claim::ParameterPath(path) => ("parameter path", "parameterPaths", |g| &g.parameter_paths, path),
-        };
-        let is_granted = if matches!(claim, Claim::ParameterPath(_)) { covers_path } else { listed };
-        if !ours.iter().any(|g| is_granted(list(g), value)) {
-            return Err(format!(
-                "does not grant {what} {value} to namespace {name}; add it to {field} of the grant for {kind}: \
-                 {field}: [{value}]"
-            ));
+    match claims.iter().find(|claim| !ours.iter().any(|grant| claim.is_granted_by(grant))) {
+        None => Ok(()),
+        Some(claim) => {
+            let (field, item) = claim.line();
+            Err(format!(
+                "does not grant {claim} to namespace {name}; add it to {field} of the grant for {kind}: \
+                 {field}: [{item}]"
+            ))
         }
     }
-    Ok(())
 }
 
 fn listed(list: &[String], value: &str) -> bool {
@@ -101,85 +191,4 @@ fn covers(grant: &NamespaceGrant, namespace: &Namespace<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::crd::aws_account::LabelGrant;
-
-    fn grant(names: &[&str], kinds: &[&str]) -> Grant {
-        let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
-        Grant {
-            namespaces: NamespaceGrant { names: owned(names), selector: None },
-            kinds: owned(kinds),
-            instance_profiles: vec!["worker".into()],
-            launch_templates: vec!["web".into()],
-            buckets: vec![],
-            parameter_paths: vec!["/app".into()],
-        }
-    }
-
-    fn namespace(name: &str) -> Namespace<'_> {
-        Namespace { name, labels: BTreeMap::from([("team".into(), "ml".into())]) }
-    }
-
-    #[test]
-    fn without_a_grant_no_namespace_has_access() {
-        let refused = check(&[], "WorkerFleet", &namespace("ml"), &[]).unwrap_err();
-        assert!(refused.contains("{namespaces: {names: [ml]}, kinds: [WorkerFleet]}"), "{refused}");
-    }
-
-    #[test]
-    fn namespace_and_kind_must_both_be_named() {
-        let grants = [grant(&["ml"], &["WorkerFleet"])];
-        assert!(check(&grants, "WorkerFleet", &namespace("ml"), &[]).is_ok());
-        assert!(check(&grants, "FleetReport", &namespace("ml"), &[]).is_err());
-        assert!(check(&grants, "WorkerFleet", &namespace("web"), &[]).is_err());
-        assert!(check(&[grant(&["*"], &["*"])], "FleetReport", &namespace("web"), &[]).is_ok());
-    }
-
-    #[test]
-    fn every_resource_that_is_used_must_be_granted() {
-        let grants = [grant(&["ml"], &["*"])];
-        let profile = |name: &str| [Claim::InstanceProfile(name.into())];
-        assert!(check(&grants, "WorkerFleet", &namespace("ml"), &profile("worker")).is_ok());
-        let refused = check(&grants, "WorkerFleet", &namespace("ml"), &profile("admin")).unwrap_err();
-        assert!(refused.contains("instance profile admin"), "{refused}");
-        assert!(refused.contains("instanceProfiles: [admin]"), "{refused}");
-        assert!(check(&grants, "FleetReport", &namespace("ml"), &[Claim::Bucket("b".into())]).is_err());
-        let based_on = |name: &str| [Claim::LaunchTemplate(name.into())];
-        assert!(check(&grants, "WorkerFleet", &namespace("ml"), &based_on("web")).is_ok());
-        let refused = check(&grants, "WorkerFleet", &namespace("ml"), &based_on("lt-00000001")).unwrap_err();
-        assert!(refused.contains("launchTemplates: [lt-00000001]"), "{refused}");
-    }
-
-    #[test]
-    fn a_path_grants_all_paths_below_it() {
-        let grants = [grant(&["ml"], &["*"])];
-        let checked =
-            |path: &str| check(&grants, "WorkerFleet", &namespace("ml"), &[Claim::ParameterPath(path.into())]);
-        assert!(checked("/app").is_ok() && checked("/app/prod").is_ok());
-        assert!(checked("/application").is_err());
-        let refused = checked("/").unwrap_err();
-        assert!(refused.contains("does not grant parameter path / to namespace ml"), "{refused}");
-        assert!(refused.contains("parameterPaths: [/]"), "{refused}");
-    }
-
-    #[test]
-    fn claims_are_not_granted_across_namespaces() {
-        let web = Grant { buckets: vec!["*".into()], ..grant(&["web"], &["*"]) };
-        let grants = [grant(&["ml"], &["*"]), web];
-        assert!(check(&grants, "FleetReport", &namespace("ml"), &[Claim::Bucket("b".into())]).is_err());
-        assert!(check(&grants, "FleetReport", &namespace("web"), &[Claim::Bucket("b".into())]).is_ok());
-    }
-
-    #[test]
-    fn labels_select_namespaces_and_an_empty_selector_selects_none() {
-        let by_label = |labels: &[(&str, &str)]| {
-            let match_labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-            let namespaces = NamespaceGrant { names: vec![], selector: Some(LabelGrant { match_labels }) };
-            [Grant { namespaces, ..grant(&[], &["*"]) }]
-        };
-        assert!(check(&by_label(&[("team", "ml")]), "WorkerFleet", &namespace("any"), &[]).is_ok());
-        assert!(check(&by_label(&[("team", "web")]), "WorkerFleet", &namespace("any"), &[]).is_err());
-        assert!(check(&by_label(&[]), "WorkerFleet", &namespace("any"), &[]).is_err());
-    }
-}
+mod tests;

@@ -35,17 +35,18 @@ impl Example {
         let scene = Scene::without_account(config).await;
         let mut account = manifest(folder, "10-account.yaml")["spec"].clone();
         let region = account["regions"][0].as_str().unwrap().to_owned();
-        let granted = |what: &str| -> Vec<String> {
-            serde_json::from_value(account["grants"][0].get(what).cloned().unwrap_or_default()).unwrap_or_default()
-        };
-        for bucket in granted("buckets") {
-            scene.sandbox.s3().ensure_bucket(scene.account.as_str(), &region, &bucket).unwrap();
+        let grant = &mut account["grants"][0];
+        for bucket in grant["buckets"].as_array().into_iter().flatten() {
+            let bucket = bucket["name"].as_str().unwrap();
+            scene.sandbox.s3().ensure_bucket(scene.account.as_str(), &region, bucket).unwrap();
         }
-        for profile in granted("instanceProfiles") {
-            scene.sandbox.put_instance_profile(&scene.account, &profile, "worker");
+        for profile in grant["instanceProfiles"].as_array().into_iter().flatten() {
+            scene.sandbox.put_instance_profile(&scene.account, profile.as_str().unwrap(), "worker");
         }
-        // The namespace of this test.
-        account["grants"][0]["namespaces"]["names"] = json!([scene.namespace]);
+        // The namespace and the subnets of this test.
+        grant["namespaces"]["names"] = json!([scene.namespace]);
+        let subnets = scene.sandbox.subnets(&scene.account, &region).into_iter().map(|subnet| subnet.id);
+        grant["subnets"] = subnets.collect();
         scene.create_account(account).await;
         Self { scene, region, folder }
     }

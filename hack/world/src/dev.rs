@@ -37,9 +37,13 @@ spec:
     - namespaces: {names: [default]}
       kinds: ["*"]
       instanceProfiles: ["*"]
-      buckets: ["*"]
-      parameterPaths: ["*"]
       launchTemplates: ["*"]
+      subnets: ["*"]
+      securityGroups: ["*"]
+      keyNames: ["*"]
+      kmsKeys: ["*"]
+      buckets: [{name: "*", uses: [Reports, Results, Parameters]}]
+      parameterPaths: ["*"]
 "#;
 
 /// Starts the world, writes `env` into `folder`, and keeps everything running until `stop` resolves.

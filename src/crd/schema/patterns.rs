@@ -14,6 +14,12 @@ const PATTERNS: &[(&str, &str)] = &[
     (r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$", "write the name of a namespace, or * for all"),
     (r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "write lower-case letters, digits and '-', like prod or prod-eu"),
     (r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", "write the name of a bucket, like my-reports: not its ARN or URL"),
+    (
+        r"^(\*|[a-z0-9][a-z0-9.-]*[a-z0-9])$",
+        "write the name of a bucket, like my-reports, or * for any: not its ARN or URL",
+    ),
+    (r"^[0-9]{12}$", "write the id of an AWS account: 12 digits"),
+    (r"^([^/].*/)?$", "write a prefix that ends in '/', like ml/, or leave it out for the whole bucket"),
     (r"^[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", "write letters, digits and _ . - only, like app or module_a"),
     (
         r"^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$",

@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub(in crate::crd) use crate::crd::template::tags::selector_tags_schema;
 pub use crate::crd::{
     parameters::OnChange,
     template::{

@@ -28,7 +28,7 @@ pub(super) fn tags_schema(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// Tags to find resources by.
-pub(super) fn selector_tags_schema(_: &mut SchemaGenerator) -> Schema {
+pub(in crate::crd) fn selector_tags_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "minProperties": 1,

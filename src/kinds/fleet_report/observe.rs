@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use crate::{
     access::Claim,
     aws::Session,
-    crd::fleet_report::{FleetReport, FleetReportStatus, Source, Trust},
+    crd::{
+        aws_account::BucketUse,
+        fleet_report::{FleetReport, FleetReportStatus, Source, Trust},
+    },
     error_chain::Chain,
     ids::{AccountId, Region},
     k8s::live::Live,
@@ -109,7 +112,8 @@ fn is_current(collected: Timestamp, desired: &Desired, now: Timestamp) -> bool {
 
 async fn turn<'a>(ctx: &Context, live: &Live<FleetReport>, source: &'a Source, status: &FleetReportStatus) -> Turn<'a> {
     let pinned = status.sources.iter().find(|s| s.name == source.name).and_then(|s| s.aws.as_ref());
-    let claims = [Claim::Bucket(source.bucket.clone())];
+    let (name, prefix) = (source.bucket.clone(), source.prefix.clone());
+    let claims = [Claim::Bucket { name, prefix, used_for: BucketUse::Reports }];
     let session = ctx.authorize(live, &source.aws, pinned, &claims).await;
     let at = match &session {
         Ok(session) => Some((session.account.clone(), session.region.clone())),

@@ -173,7 +173,7 @@ impl WorkerKind for WorkerFleet {
             suspend: spec.suspend,
             parameters: spec.parameters.as_ref(),
             role_parameters: spec.roles.iter().map(|role| (role.name.as_str(), &role.parameters[..])).collect(),
-            claims: claims.chain(spec.parameters.as_ref().and_then(Claim::of_parameters)).collect(),
+            claims: claims.chain(spec.parameters.iter().flat_map(Claim::of_parameters)).collect(),
             revision_history: usize::try_from(spec.revision_history_limit).unwrap_or_default(),
         }
     }

@@ -33,6 +33,7 @@ use crate::{
     aws::{Session, ec2::Ec2},
     condition::ConditionType,
     crd::{
+        aws_account::BucketUse,
         fields::{PLAN_ONLY, Preview, is_plan_only},
         worker_job::{WorkerJob, WorkerJobStatus},
     },
@@ -156,8 +157,9 @@ impl WorkerKind for WorkerJob {
 
     fn workers_spec(&self) -> WorkersSpec<'_> {
         let spec = &self.spec;
-        let results = spec.result.s3.iter().map(|s3| Claim::Bucket(s3.bucket.clone()));
-        let parameters = spec.parameters.as_ref().and_then(Claim::of_parameters);
+        let results = spec.result.s3.iter();
+        let results = results.map(|s3| Claim::folder(&s3.bucket, s3.prefix.as_deref(), BucketUse::Results));
+        let parameters = spec.parameters.iter().flat_map(Claim::of_parameters);
         WorkersSpec {
             aws: &spec.aws,
             suspend: spec.suspend,

@@ -71,7 +71,8 @@ async fn a_missing_grant_is_reported_with_the_line_to_add_and_works_once_it_is_a
         .await;
     assert_eq!(calls_to_ec2(&scene), 0);
 
-    let labelled = json!({"namespaces": {"selector": {"matchLabels": {"team": "ml"}}}, "kinds": ["WorkerFleet"]});
+    let labelled = json!({"namespaces": {"selector": {"matchLabels": {"team": "ml"}}}, "kinds": ["WorkerFleet"],
+        "subnets": ["*"]});
     change_account(&scene, json!({"spec": {"grants": [labelled]}})).await;
     let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(scene.kube.clone());
     let label = json!({"metadata": {"labels": {"team": "ml"}}});

@@ -144,7 +144,8 @@ async fn without_an_account_or_a_grant_no_calls_are_made() {
     scene.create::<FleetReport>("prod", spec(&scene, &["prod"])).await;
     let _controller = scene.start().await;
     wait(&scene, "prod", "waiting", |r| condition_of(r, "Reconciling") == "True/AwsAccountNotFound").await;
-    let grant = json!({"namespaces": {"names": [scene.namespace]}, "kinds": ["FleetReport"], "buckets": ["open"]});
+    let grant = json!({"namespaces": {"names": [scene.namespace]}, "kinds": ["FleetReport"],
+        "buckets": [{"name": "open", "uses": ["Reports"]}]});
     scene.create_account(json!({"regions": [REGION], "grants": [grant]})).await;
     let refused = wait(&scene, "prod", "stalled", |r| condition_of(r, "Stalled") == "True/NotGranted").await;
     assert!(message(&refused, "Ready").contains("buckets"), "{}", message(&refused, "Ready"));

@@ -109,7 +109,8 @@ impl Scene {
     pub(crate) fn full_grant(&self) -> Value {
         json!({
             "namespaces": {"names": [self.namespace]}, "kinds": ["*"], "instanceProfiles": ["*"],
-            "launchTemplates": ["*"], "buckets": ["*"], "parameterPaths": ["*"],
+            "launchTemplates": ["*"], "subnets": ["*"], "securityGroups": ["*"], "keyNames": ["*"], "kmsKeys": ["*"],
+            "buckets": [{"name": "*", "uses": ["Reports", "Results", "Parameters"]}], "parameterPaths": ["*"],
         })
     }
 

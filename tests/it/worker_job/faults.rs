@@ -175,12 +175,15 @@ async fn a_job_whose_status_was_lost_repeats_no_finished_index() {
 #[tokio::test]
 async fn a_bucket_that_is_not_granted_is_not_read_and_nothing_is_launched() {
     let scene = Scene::without_account(muster_sandbox::SandboxConfig::default()).await;
-    let grant = with(scene.full_grant(), json!({"buckets": ["another"]}));
+    let grant = with(scene.full_grant(), json!({"buckets": [{"name": "another", "uses": ["Results"]}]}));
     scene.create_account(json!({"regions": [REGION], "grants": [grant]})).await;
     let _controller = scene.start().await;
     scene.create::<WorkerJob>("work", spec(&scene, 1, 1, json!({}))).await;
     let job = scene.wait::<WorkerJob>("work", "refused", |job| is(job, "Stalled", "True", "NotGranted")).await;
     let (_, _, message) = condition(&status(&job).common.conditions, "Stalled").unwrap();
-    assert!(message.contains(&format!("buckets: [{}]", bucket(&scene))), "{message}");
+    assert!(
+        message.contains(&format!("buckets: [{{name: {}, prefix: nightly/, uses: [Results]}}]", bucket(&scene))),
+        "{message}"
+    );
     assert_eq!(launches(&scene), 0);
 }

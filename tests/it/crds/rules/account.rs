@@ -13,5 +13,11 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             &[("/spec/grants/0/namespaces", json!({}))],
             "namespaces needs names or a selector: names: [a, b], names: [\"*\"] for all, or selector",
         ),
+        create(
+            &[("/spec/grants/0/buckets/0/prefix", json!("ml"))],
+            "write a prefix that ends in '/', like ml/, or leave it out for the whole bucket",
+        ),
+        create(&[("/spec/grants/0/targetTags", json!({"": "ml"}))], "tag keys must have 1 to 128 characters"),
+        create(&[("/spec/grants/0/buckets/0/prefix", json!("/"))], "write a prefix that ends in '/', like ml/"),
     ]
 }

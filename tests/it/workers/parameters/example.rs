@@ -25,12 +25,14 @@ async fn the_example_behaves_as_its_readme_describes() {
             .await;
     let mut account = example("10-account.yaml")["spec"].clone();
     let region = account["regions"][0].as_str().unwrap().to_owned();
-    let bucket = account["grants"][0]["buckets"][0].as_str().unwrap().to_owned();
+    let bucket = account["grants"][0]["buckets"][0]["name"].as_str().unwrap().to_owned();
     let profile = account["grants"][0]["instanceProfiles"][0].as_str().unwrap().to_owned();
     scene.sandbox.s3().ensure_bucket(scene.account.as_str(), &region, &bucket).unwrap();
     scene.sandbox.put_instance_profile(&scene.account, &profile, "worker");
     // The namespace of this test.
     account["grants"][0]["namespaces"]["names"] = json!([scene.namespace]);
+    let subnet = scene.sandbox.subnets(&scene.account, &region).remove(0).id;
+    account["grants"][0]["subnets"] = json!([subnet]);
     scene.create_account(account).await;
     let _controller = scene.start().await;
     let mut secret = example("20-secret.yaml");
@@ -38,7 +40,6 @@ async fn the_example_behaves_as_its_readme_describes() {
     scene.api::<Secret>().create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
     let mut fleet = example("30-fleet.yaml")["spec"].clone();
     fleet["aws"]["accountRef"]["name"] = json!(scene.namespace);
-    let subnet = scene.sandbox.subnets(&scene.account, &region).remove(0).id;
     fleet["template"]["subnets"]["ids"] = json!([subnet]);
     scene.create::<WorkerFleet>("web", fleet).await;
     wait_settled(&scene, "web", 2).await;

@@ -238,7 +238,7 @@ async fn a_fleet_that_waits_for_the_rate_of_parameter_store_delays_no_other() {
 async fn a_store_that_is_not_granted_is_not_called() {
     let scene = Scene::without_account(SandboxConfig::default()).await;
     let grant = json!({"namespaces": {"names": [scene.namespace]}, "kinds": ["*"], "instanceProfiles": ["*"],
-        "parameterPaths": ["/other"]});
+        "subnets": ["*"], "parameterPaths": ["/other"]});
     scene.create_account(json!({"regions": [REGION], "grants": [grant]})).await;
     let _controller = scene.start().await;
     let values = json!([{"name": "a", "value": "1"}]);
