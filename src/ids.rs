@@ -99,6 +99,16 @@ ids! {
             && !v.starts_with('-')
             && !v.ends_with('-')
     };
+    /// The name of an object in Kubernetes: a DNS subdomain (RFC 1123). It is safe as a part of a path.
+    ObjectName: "the name of an object in Kubernetes (lower-case letters, digits, '-' and '.', at most 253)", |v| {
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        v.len() <= 253 && v.split('.').all(is_label)
+    };
     /// The uid of a Kubernetes object: a UUID as the API server writes it.
     Uid: "the uid of a Kubernetes object", |v| uuid::Uuid::try_parse(v).is_ok_and(|u| u.hyphenated().to_string() == v);
     /// The ClientToken of a launch: at most 64 ASCII characters (EC2, "Ensuring idempotency").
@@ -177,6 +187,36 @@ mod tests {
         assert_eq!(token.as_str(), "6b4d2a3e9d0c4f6e8f0e1f7a2b3c4d5e-0000000000000007");
         assert!(token.belongs_to(&ours));
         assert!(!token.belongs_to(&theirs));
+    }
+
+    #[test]
+    fn what_would_change_a_path_is_not_the_name_of_an_object() {
+        for name in ["web", "web-346293f26ac0", "kube-root-ca.crt", "1"] {
+            assert!(ObjectName::try_from(name).is_ok(), "{name:?}");
+        }
+        let long = "a".repeat(254);
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "../../ns/secrets/x",
+            "a%2Fb",
+            "a?x=y",
+            "a#b",
+            "A",
+            "a b",
+            "a\n",
+            "a\u{1}",
+            "-a",
+            "a-",
+            "a..b",
+            "a.-b",
+            "\u{e9}",
+            &long,
+        ] {
+            assert!(ObjectName::try_from(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

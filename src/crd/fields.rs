@@ -24,7 +24,10 @@ pub struct AwsRef {
 pub struct AccountRef {
     /// The name of the AwsAccount.
     #[serde(default = "default_account")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
 }
 

@@ -1,15 +1,20 @@
 //! Calls to the Kubernetes API. Each has a deadline, and an error says which call failed.
 
-use std::{future::Future, time::Duration};
+use std::{
+    fmt::{Debug, Formatter},
+    future::Future,
+    time::Duration,
+};
 
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     api::{ApiResource, DynamicObject},
     core::Status,
     runtime::events::Reporter,
 };
+use serde::de::DeserializeOwned;
 
-use crate::k8s::written::Written;
+use crate::{ids::ObjectName, k8s::written::Written};
 
 /// Why a call to the Kubernetes API failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +48,8 @@ pub struct Cluster {
     pub written: Written,
 }
 
-impl std::fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Debug for Cluster {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cluster").finish_non_exhaustive()
     }
 }
@@ -65,6 +70,16 @@ impl Cluster {
             Ok(Err(source)) => Err(Error::Call { operation: operation.into(), source: Box::new(source) }),
             Err(_) => Err(Error::Deadline { operation: operation.into() }),
         }
+    }
+
+    /// Reads the object that a spec, a status or a tag names; `None` if it does not exist. A text that is not a valid name
+    /// names no object. It is not sent, because kube puts the name into the path of the request as it is.
+    pub async fn find<K>(&self, api: &Api<K>, name: &str) -> Result<Option<K>, Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let Ok(name) = ObjectName::try_from(name) else { return Ok(None) };
+        self.call(&format!("read the {} {name}", K::kind(&())), api.get_opt(name.as_str())).await
     }
 
     /// The API for `object`.

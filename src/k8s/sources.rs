@@ -77,17 +77,16 @@ pub async fn read<K>(cluster: &Cluster, live: &Live<K>, source: &Source) -> Resu
 where
     K: Object + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
 {
-    let operation = format!("read {source}");
     Ok(match source {
         Source::Secret(name) => {
-            let secret = cluster.call(&operation, live.api::<Secret>(cluster).get_opt(name)).await?;
+            let secret = cluster.find(&live.api::<Secret>(cluster), name).await?;
             secret.map(|secret| Content {
                 uid: secret.uid().unwrap_or_default(),
                 data: secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect(),
             })
         }
         Source::ConfigMap(name) => {
-            let map = cluster.call(&operation, live.api::<ConfigMap>(cluster).get_opt(name)).await?;
+            let map = cluster.find(&live.api::<ConfigMap>(cluster), name).await?;
             map.map(|map| {
                 let text = map.data.clone().unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes()));
                 let binary = map.binary_data.clone().unwrap_or_default().into_iter().map(|(k, v)| (k, v.0));

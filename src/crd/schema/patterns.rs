@@ -13,6 +13,10 @@ const PATTERNS: &[(&str, &str)] = &[
     (r"^[A-Za-z0-9+=,.@:/_-]+$", "an external id has letters, digits and + = , . @ : / _ - only"),
     (r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$", "write the name of a namespace, or * for all"),
     (r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "write lower-case letters, digits and '-', like prod or prod-eu"),
+    (
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        "write the name of an object: lower-case letters, digits, '-' and '.', like app-config",
+    ),
     (r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", "write the name of a bucket, like my-reports: not its ARN or URL"),
     (
         r"^(\*|[a-z0-9][a-z0-9.-]*[a-z0-9])$",

@@ -26,9 +26,12 @@ pub struct UserData {
 #[serde(rename_all = "camelCase")]
 pub struct ConfigMapKeyRef {
     /// The name of the ConfigMap.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
     /// The key in the ConfigMap.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(r"^[A-Za-z0-9_.-]+$"))]
     pub key: String,
 }

@@ -250,7 +250,10 @@ pub struct Readiness {
 #[serde(rename_all = "camelCase")]
 pub struct ReportRef {
     /// The name of the FleetReport.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
 }
 

@@ -128,8 +128,7 @@ impl Revisions {
         self.list(ctx, live).await?;
         if !self.stored.contains_key(name) {
             let api: Api<ControllerRevision> = live.api(&ctx.cluster);
-            let operation = format!("read the ControllerRevision {name}");
-            let found = ctx.cluster.call(&operation, api.get_opt(name)).await?;
+            let found = ctx.cluster.find(&api, name).await?;
             found.iter().for_each(|revision| self.remember(live, revision));
         }
         Ok(self.stored.get(name).map(|stored| stored.request.clone()))

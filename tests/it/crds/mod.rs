@@ -6,6 +6,7 @@ mod documentation;
 mod kubectl;
 mod manifests;
 mod rules;
+mod stored_before;
 
 use std::{fs, path::Path, sync::LazyLock};
 

@@ -3,6 +3,7 @@
 mod adoption;
 mod console_output;
 mod cpu_metrics;
+mod hostile_tags;
 mod killed_at_every_call;
 mod launch_faults;
 mod lifecycle;

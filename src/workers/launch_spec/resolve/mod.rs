@@ -236,8 +236,8 @@ impl Asker<'_> {
 
     async fn entry(&self, namespace: &str, ConfigMapKeyRef { name, key }: &ConfigMapKeyRef) -> Result<String, Why> {
         let api: Api<ConfigMap> = Api::namespaced(self.ctx.cluster.client.clone(), namespace);
-        let found = self.ctx.cluster.call(&format!("read the ConfigMap {name}"), api.get_opt(name)).await;
-        let found = found.map_err(|error| Why::Kubernetes(Chain(&error).to_string()))?;
+        let found =
+            self.ctx.cluster.find(&api, name).await.map_err(|error| Why::Kubernetes(Chain(&error).to_string()))?;
         let Some(found) = found else {
             return Err(Why::Kubernetes(format!("the ConfigMap {name} does not exist: create it, or use another")));
         };
