@@ -6,9 +6,12 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_s3::{Client, config::Builder, error::SdkError, operation::get_object::GetObjectError};
+use aws_sdk_s3::{
+    Client, config::Builder, error::SdkError, operation::get_object::GetObjectError, types::EncodingType,
+};
 use bytes::Bytes;
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 
 use crate::{
     aws::{Class, Error, Session, within},
@@ -73,8 +76,9 @@ impl S3 {
     /// One page of the objects whose keys start with `prefix`, sorted by key. Folder markers, whose keys end in a
     /// slash, are omitted.
     pub async fn list(&self, bucket: &str, prefix: &str, page: Option<&str>) -> Result<Page, Error> {
-        let call =
-            self.client.list_objects_v2().bucket(bucket).prefix(prefix).set_continuation_token(page.map(Into::into));
+        // XML has no control characters, so without the encoding one key with such a character fails the whole page.
+        let call = self.client.list_objects_v2().bucket(bucket).prefix(prefix).encoding_type(EncodingType::Url);
+        let call = call.set_continuation_token(page.map(Into::into));
         let answer = within(LIST, self.deadline, call.send()).await?.map_err(|e| Error::from_sdk(LIST, &e))?;
         let next = match answer.is_truncated() {
             Some(true) => answer.next_continuation_token.clone(),
@@ -86,7 +90,8 @@ impl S3 {
             let stored = Timestamp::from_second(stored).unwrap_or(Timestamp::UNIX_EPOCH);
             // Without an ETag, the time and the size identify the content.
             let tag = object.e_tag().map_or_else(|| hasher().hash_one((stored, size)), tag);
-            object.key.filter(|key| !key.ends_with('/')).map(|key| Listed { key, tag, stored, size })
+            let key = object.key.as_deref().map(decoded).filter(|key| !key.ends_with('/'));
+            key.map(|key| Listed { key, tag, stored, size })
         });
         Ok(Page { objects: objects.collect(), next })
     }
@@ -151,6 +156,11 @@ impl S3 {
         }
         Ok(Read::Body { body: body.into_boxed_slice().into(), tag, stored })
     }
+}
+
+/// A key of a listing with `encoding-type=url`, in which a space is `+`.
+fn decoded(key: &str) -> String {
+    percent_decode_str(&key.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 const BROKEN_OFF: &str = "BrokenOff";

@@ -3,6 +3,7 @@
 mod calls_at_rest;
 mod collection;
 mod failures;
+mod hostile_objects;
 
 use bytes::Bytes;
 use k8s_openapi::api::events::v1::Event;

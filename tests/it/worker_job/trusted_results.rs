@@ -31,7 +31,7 @@ async fn invalid_results_do_not_count_and_are_named() {
     let place = key(&instances[&3]).rsplit_once("/3/").unwrap().0.to_owned();
     // The worker of index 3 also writes a result for index 0.
     s3.put(&bucket, &format!("{place}/0/{}", instances[&3].id), "{\"index\": 0, \"exitCode\": 0}").unwrap();
-    s3.put(&bucket, &format!("{place}/notes.txt"), "x").unwrap();
+    s3.put(&bucket, &format!("{place}/notes\u{1}.txt"), "x").unwrap();
     let told = scene
         .wait::<WorkerJob>("work", "five named", |job| {
             condition(&status(job).common.conditions, "Degraded")

@@ -73,9 +73,11 @@ impl Endpoint {
             }
         }
         unsign(&mut parts);
+        let lists = operation(&parts) == "ListObjectsV2";
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         parts.extensions.insert(S3Caller { account: caller.id.account.to_string(), region: caller.region });
         match self.service.call(Request::from_parts(parts, s3s::Body::from(body))).await {
+            Ok(response) if lists && response.status().is_success() => listed(response, &request_id).await,
             Ok(response) => answered(response, &request_id).await,
             Err(_) => error(&ApiError::new("InternalError", "We encountered an internal error."), &request_id),
         }
@@ -131,6 +133,21 @@ async fn answered(response: Response<s3s::Body>, request_id: &str) -> Response<B
         parts.extensions.insert(ErrorCode(code));
     }
     Response::from_parts(parts, http_body_util::Full::new(body).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// A listing. S3 writes the control characters of keys as references, which most parsers of XML refuse.
+async fn listed(response: Response<s3s::Body>, request_id: &str) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let mut text = Vec::with_capacity(body.len());
+    for byte in body {
+        match byte {
+            b'\t' | b'\n' | 0x20.. => text.push(byte),
+            control => text.extend(format!("&#x{control:x};").bytes()),
+        }
+    }
+    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
+    answered(Response::from_parts(parts, s3s::Body::from(Bytes::from(text))), request_id).await
 }
 
 fn error_code(body: &Bytes) -> Option<String> {

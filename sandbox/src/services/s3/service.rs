@@ -297,12 +297,13 @@ fn listed(key: String, object: &Object, owner: &Option<Owner>) -> ListedObject {
     }
 }
 
-/// As S3 encodes keys when asked for `encoding-type=url`: what is not plain becomes `%XX`, slashes stay.
+/// As S3 encodes keys when asked for `encoding-type=url`: a space becomes `+`, what is not plain `%XX`, slashes stay.
 fn url_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => encoded.push(byte as char),
+            b' ' => encoded.push('+'),
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }

@@ -5,7 +5,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    BucketLocationConstraint, ChecksumAlgorithm, CreateBucketConfiguration, Delete, ObjectIdentifier,
+    BucketLocationConstraint, ChecksumAlgorithm, CreateBucketConfiguration, Delete, EncodingType, ObjectIdentifier,
 };
 
 use crate::state::s3::Access;
@@ -173,6 +173,18 @@ async fn listings_roll_up_and_refuse_tokens_of_others() {
     assert_eq!(code(list().continuation_token("made-up").send().await), "InvalidArgument");
     let page = list().start_after("d/1").max_keys(1).send().await.unwrap();
     assert_eq!((page.common_prefixes()[0].prefix(), page.is_truncated()), (Some("d/"), Some(true)));
+}
+
+#[tokio::test]
+async fn keys_that_xml_cannot_hold_are_listed_only_with_an_encoding() {
+    let (sandbox, client) = start().await;
+    for key in ["a\u{1}b", "c d+e"] {
+        sandbox.s3().put("reports", key, "x").unwrap();
+    }
+    let listing = || client.list_objects_v2().bucket("reports");
+    assert!(listing().send().await.is_err());
+    let page = listing().encoding_type(EncodingType::Url).send().await.unwrap();
+    assert_eq!(page.contents().iter().filter_map(|o| o.key()).collect::<Vec<_>>(), ["a%01b", "c+d%2Be"]);
 }
 
 #[tokio::test]
