@@ -24,6 +24,11 @@ const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
 const DELETE: &str = "s3:DeleteObject";
 
+/// The metadata of a document that muster wrote for workers, and its value: such a document may hold secret values, so it
+/// is neither a report nor a result. (On the wire: `x-amz-meta-muster-document`.)
+const DOCUMENT: &str = "muster-document";
+const PARAMETERS: &str = "parameters";
+
 /// The SDK does not retry when a body is truncated.
 const BODY_ATTEMPTS: u32 = 2;
 
@@ -59,6 +64,8 @@ pub enum Read {
     Body { body: Bytes, tag: Option<u64>, stored: Option<Timestamp> },
     /// It is larger than the limit. Reading was stopped.
     TooLarge,
+    /// It holds the parameters that muster wrote for workers. The body was not read.
+    Parameters,
     /// It does not exist, or no longer.
     Gone,
 }
@@ -108,10 +115,11 @@ impl S3 {
         }
     }
 
-    /// Creates an object. An existing object is not changed, which is a success: for keys that contain the hash of
-    /// their content.
+    /// Creates a document for workers, which [`S3::read`] does not read. An existing object is not changed, which is a
+    /// success: for keys that contain the hash of their content.
     pub async fn put_new(&self, bucket: &str, key: &str, json: String) -> Result<(), Error> {
         let call = self.client.put_object().bucket(bucket).key(key).if_none_match("*");
+        let call = call.metadata(DOCUMENT, PARAMETERS);
         let call = call.content_type("application/json").body(json.into_bytes().into()).send();
         match within(PUT, self.deadline, Box::pin(call)).await?.map_err(|e| Error::from_sdk(PUT, &e)) {
             // 412: it exists.
@@ -140,6 +148,9 @@ impl S3 {
             }
             Err(error) => return Err(Error::from_sdk(GET, &error)),
         };
+        if answer.metadata().is_some_and(|metadata| metadata.contains_key(DOCUMENT)) {
+            return Ok(Read::Parameters);
+        }
         let announced = u64::try_from(answer.content_length().unwrap_or_default()).unwrap_or_default();
         if announced > limit {
             return Ok(Read::TooLarge);

@@ -155,6 +155,7 @@ pub struct RejectedObject {
 pub enum RejectionReason {
     IdentityMismatch,
     UntrustedKey,
+    ParametersDocument,
     NoIdentity,
     NotJson,
     TooLarge,

@@ -60,9 +60,12 @@ impl RejectionReason {
     pub(super) fn worth(self) -> Worth {
         match self {
             Self::IdentityMismatch | Self::UntrustedKey => Worth::Forged,
-            Self::NoIdentity | Self::NotJson | Self::TooLarge | Self::NoTimestamp | Self::FutureTimestamp => {
-                Worth::Invalid
-            }
+            Self::ParametersDocument
+            | Self::NoIdentity
+            | Self::NotJson
+            | Self::TooLarge
+            | Self::NoTimestamp
+            | Self::FutureTimestamp => Worth::Invalid,
             Self::Unreadable => Worth::Unreadable,
         }
     }

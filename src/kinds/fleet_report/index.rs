@@ -29,6 +29,8 @@ pub(super) enum Content {
     Body(Bytes),
     /// The object is larger than this limit, and was not kept.
     Beyond(u64),
+    /// The object holds the parameters of workers, and was not read.
+    Parameters,
     /// The object could not be read yet.
     Never,
 }
@@ -47,7 +49,7 @@ impl Entry {
         self.tag != listed.tag
             || self.fault.is_some()
             || match self.content {
-                Content::Body(_) => false,
+                Content::Body(_) | Content::Parameters => false,
                 Content::Beyond(read) => read < limit,
                 Content::Never => true,
             }
@@ -107,6 +109,7 @@ fn entry(before: Option<&Arc<Entry>>, mut listed: Listed, limit: u64, fetched: O
             listed.stored = stored.unwrap_or(listed.stored);
             (tag.unwrap_or(listed.tag), Content::Body(body), None)
         }
+        (Some(Ok(Read::Parameters)), _) => (listed.tag, Content::Parameters, None),
         // The known content is old, so its time does not change.
         (Some(Err(fault)), Some(before)) => {
             let Entry { tag, stored, size, .. } = **before;

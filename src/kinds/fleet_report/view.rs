@@ -133,6 +133,10 @@ impl View {
         let report = report::instance(&entry.key, trust).and_then(|instance| match &entry.content {
             Content::Body(body) => self.reading.read(instance, entry.stored(), body),
             Content::Beyond(_) => Err(Rejection::too_large(self.reading.object_size)),
+            Content::Parameters => Err(Rejection::new(
+                RejectionReason::ParametersDocument,
+                "it holds parameters that muster wrote for workers; give the source a prefix with reports only",
+            )),
             Content::Never => Err(Rejection::new(
                 RejectionReason::Unreadable,
                 entry.fault.as_deref().unwrap_or("the object was not read yet"),

@@ -96,6 +96,7 @@ async fn read_one(
             Some((place, (tag.unwrap_or(object.tag), told)))
         }
         Read::TooLarge => Some((place, (object.tag, Err(Rejection::TooLarge)))),
+        Read::Parameters => Some((place, (object.tag, Err(Rejection::Parameters)))),
         Read::Gone => None,
     })
 }

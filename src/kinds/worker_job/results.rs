@@ -108,6 +108,8 @@ pub(super) enum Rejection {
     NotAPlace,
     #[error("larger than {SIZE_LIMIT} bytes")]
     TooLarge,
+    #[error("a document with parameters that muster wrote, not a result of a worker")]
+    Parameters,
     #[error("not {{\"index\": <number>, \"exitCode\": <number>}}: {0}")]
     Unreadable(String),
     #[error("the body names index {0}")]
