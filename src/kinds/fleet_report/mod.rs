@@ -36,6 +36,7 @@ use crate::{
     kinds::fleet_report::{
         collector::{Collectors, Reader, SharedMemory},
         desired::Desired,
+        observe::Own,
         status::Since,
     },
     reconcile::{Failure, Finalized, Kind, Outcome, context::Context},
@@ -88,7 +89,7 @@ impl Kind for FleetReport {
         memory: &mut ReportMemory,
     ) -> Result<Outcome<FleetReportStatus>, Failure> {
         let reader = memory.reader.get_or_insert_with(|| Reader::new(collectors, live.uid()));
-        let outcome = collect(ctx, reader, &memory.view, live).await;
+        let outcome = collect(ctx, reader, &mut memory.own, &memory.view, live).await;
         if outcome.is_err() {
             ctx.reporters.tell(live.namespace(), live.name(), None);
         }
@@ -110,12 +111,14 @@ impl Kind for FleetReport {
 #[derive(Debug, Default)]
 pub struct ReportMemory {
     reader: Option<Reader>,
+    own: Own,
     view: SharedMemory,
 }
 
 async fn collect(
     ctx: &Context,
     reader: &Reader,
+    own: &mut Own,
     view: &SharedMemory,
     live: &mut Live<FleetReport>,
 ) -> Result<Outcome<FleetReportStatus>, Failure> {
@@ -124,7 +127,7 @@ async fn collect(
         ctx.reporters.tell(live.namespace(), live.name(), None);
         return Ok(suspended(live, &desired));
     }
-    let observed = observe::observe(ctx, reader, live, &desired).await?;
+    let observed = observe::observe(ctx, reader, own, live, &desired).await?;
     let (requeue, requested) = (observed.due, observed.requested);
     let found = observe::summarise(view, live, &desired, observed, ctx.clock.now()).await?;
     let before = live.status();

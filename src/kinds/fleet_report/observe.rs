@@ -1,6 +1,7 @@
 //! Collects the sources, each with its AwsAccount.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,7 +17,6 @@ use crate::{
         fleet_report::{FleetReport, FleetReportStatus, Source, Trust},
     },
     error_chain::Chain,
-    ids::{AccountId, Region},
     k8s::live::Live,
     kinds::fleet_report::{
         aggregate::aggregate,
@@ -43,8 +43,34 @@ pub(super) struct Observed {
 struct Turn<'a> {
     source: &'a Source,
     session: Result<Session, Failure>,
-    /// Absent if access is not granted; then earlier reports may not be shown either.
-    place: Option<SourcePlace>,
+}
+
+/// What one FleetReport collected itself, by the names of its sources. While a source cannot be read, only this is
+/// shown: a collector may know more, from a FleetReport that may read other places.
+#[derive(Debug, Default)]
+pub(super) struct Own(HashMap<String, Share>);
+
+#[derive(Debug)]
+struct Share {
+    source: Source,
+    place: SourcePlace,
+    latest: Latest,
+}
+
+impl Own {
+    /// What was collected for `turn` under its present spec. An account that is not available keeps it, a refusal does
+    /// not.
+    fn of(&self, turn: &Turn<'_>) -> Option<&Share> {
+        let read = |s: &Source| (s.aws.clone(), s.bucket.clone(), s.prefix.clone());
+        let share = self.0.get(&turn.source.name).filter(|share| read(&share.source) == read(turn.source))?;
+        matches!(turn.session, Ok(_) | Err(Failure::Missing { .. })).then_some(share)
+    }
+
+    /// Forgets what [`Own::of`] does not show for any of `turns`.
+    fn retain(&mut self, turns: &[Turn<'_>]) {
+        let shown: Vec<_> = turns.iter().filter(|t| self.of(t).is_some()).map(|t| t.source.name.clone()).collect();
+        self.0.retain(|name, _| shown.contains(name));
+    }
 }
 
 /// Collects the sources that are due, all at the same time.
@@ -55,6 +81,7 @@ struct Turn<'a> {
 pub(super) async fn observe(
     ctx: &Context,
     reader: &Reader,
+    own: &mut Own,
     live: &Live<FleetReport>,
     desired: &Desired,
 ) -> Result<Observed, Failure> {
@@ -77,12 +104,12 @@ pub(super) async fn observe(
         return Err(failure);
     }
     let requested = live.is_reconcile_requested();
-    let latest = collect(ctx, reader, desired, &turns, requested).await;
+    let latest = collect(ctx, reader, own, desired, &turns, requested).await;
     let now = ctx.clock.monotonic();
     let retry = desired.interval.min(ctx.config.timings.sweep);
     let mut due = desired.interval;
     let mut sources = Vec::with_capacity(turns.len());
-    for (Turn { source, session, .. }, latest) in turns.into_iter().zip(latest) {
+    for (Turn { source, session }, latest) in turns.into_iter().zip(latest) {
         let age = latest.begun.map(|begun| now.saturating_duration_since(begun));
         let left = match (&session, age) {
             (Ok(_), Some(age)) => period(&latest, desired.interval, retry).saturating_sub(age),
@@ -91,6 +118,7 @@ pub(super) async fn observe(
         };
         due = due.min(left);
         let Latest { index, known, mut problem, .. } = latest;
+        let refused = matches!(session, Err(Failure::Refused { .. }));
         let aws = match session {
             Ok(session) => Some(session.place()),
             Err(failure) => {
@@ -99,7 +127,7 @@ pub(super) async fn observe(
                 None
             }
         };
-        sources.push((SourceFound { name: source.name.clone(), aws, known, problem }, source.trust, index));
+        sources.push((SourceFound { name: source.name.clone(), aws, known, problem, refused }, source.trust, index));
     }
     Ok(Observed { sources, due: due.max(Duration::from_millis(10)), requested })
 }
@@ -115,51 +143,61 @@ async fn turn<'a>(ctx: &Context, live: &Live<FleetReport>, source: &'a Source, s
     let (name, prefix) = (source.bucket.clone(), source.prefix.clone());
     let claims = [Claim::Bucket { name, prefix, used_for: BucketUse::Reports }];
     let session = ctx.authorize(live, &source.aws, pinned, &claims).await;
-    let at = match &session {
-        Ok(session) => Some((session.account.clone(), session.region.clone())),
-        Err(Failure::Missing { .. }) => pinned.and_then(|pinned| {
-            let account = AccountId::try_from(pinned.account_id.as_str()).ok()?;
-            Some((account, Region::try_from(pinned.region.as_str()).ok()?))
-        }),
-        Err(_) => None,
-    };
-    let place = at.map(|(account, region)| SourcePlace {
+    Turn { source, session }
+}
+
+fn place(source: &Source, session: &Session) -> SourcePlace {
+    SourcePlace {
         aws_account: source.aws.account_ref.name.clone(),
-        account,
-        region,
+        account: session.account.clone(),
+        region: session.region.clone(),
         bucket: source.bucket.clone(),
         prefix: source.prefix.clone(),
-    });
-    Turn { source, session, place }
+    }
 }
 
 /// The current state of each source.
 async fn collect(
     ctx: &Context,
     reader: &Reader,
+    own: &mut Own,
     desired: &Desired,
     turns: &[Turn<'_>],
     requested: bool,
 ) -> Vec<Latest> {
     let now = ctx.clock.monotonic();
-    let places: Vec<SourcePlace> = turns.iter().filter_map(|t| t.place.clone()).collect();
-    let mut collectors = reader.of(&places, desired.object_size).into_iter();
-    let collections = turns.iter().map(|turn| {
-        let collector = turn.place.as_ref().and_then(|_| collectors.next());
+    own.retain(turns);
+    // A place that cannot be read now is kept, so that its objects need not be read again.
+    let at = |turn: &Turn<'_>| match &turn.session {
+        Ok(session) => Some(place(turn.source, session)),
+        Err(_) => own.of(turn).map(|share| share.place.clone()),
+    };
+    let places: Vec<Option<SourcePlace>> = turns.iter().map(at).collect();
+    let mut collectors =
+        reader.of(&places.iter().flatten().cloned().collect::<Vec<_>>(), desired.object_size).into_iter();
+    let collections = turns.iter().zip(&places).map(|(turn, place)| {
+        let collector = place.as_ref().and_then(|_| collectors.next());
+        let share = own.of(turn);
         async move {
             match (collector, &turn.session) {
-                (None, _) => Latest::default(),
-                (Some((collector, _)), Err(_)) => collector.latest(),
                 (Some((collector, object_size)), Ok(session)) => {
                     let since = if requested { Some(now) } else { since(ctx, desired, &collector.latest(), now) };
                     let deadline = ctx.config.timings.call_deadline;
                     let (session, concurrency) = (session.clone(), desired.concurrency);
                     wait(collector, Request { session, since, object_size, concurrency, deadline }).await
                 }
+                (None | Some(_), _) => share.map(|share| share.latest.clone()).unwrap_or_default(),
             }
         }
     });
-    join_all(collections).await
+    let latest = join_all(collections).await;
+    for ((turn, place), latest) in turns.iter().zip(places).zip(&latest) {
+        if let (Ok(_), Some(place)) = (&turn.session, place) {
+            let share = Share { source: turn.source.clone(), place, latest: latest.clone() };
+            own.0.insert(turn.source.name.clone(), share);
+        }
+    }
+    latest
 }
 
 /// Waits for a collection, but not longer than for one call: the first collection of a large bucket takes longer, and

@@ -53,6 +53,8 @@ pub(super) struct SourceFound {
     /// Absent until the first collection of this process has finished.
     pub(super) known: Option<SourceTotals>,
     pub(super) problem: Option<Problem>,
+    /// It may not be read, so nothing that was read before is shown either.
+    pub(super) refused: bool,
 }
 
 /// The result of the last successful collection of a source by this process.
@@ -111,7 +113,13 @@ pub(super) fn status(
     status.sources = found.sources.iter().map(|source| source_status(source, before)).collect();
     let collected = found.sources.iter().filter_map(|s| s.known).map(|k| second(k.at)).max();
     status.last_collected_time = collected.map(Time).or(status.last_collected_time);
-    let Some(summary) = &found.summary else { return (status, cut) };
+    let Some(summary) = &found.summary else {
+        if found.sources.iter().any(|source| source.refused) {
+            let FleetReportStatus { common, sources, .. } = status;
+            status = FleetReportStatus { common, sources, ..FleetReportStatus::default() };
+        }
+        return (status, cut);
+    };
     status.reports = Some(summary.counts);
     status.distinct_versions = Some(count(summary.fields.iter().map(|f| f.values.len()).sum()));
     status.fields = summary
@@ -150,8 +158,11 @@ fn source_at_rest(source: &SourceStatus, before: &FleetReportStatus) -> SourceSt
 }
 
 fn source_status(source: &SourceFound, before: &FleetReportStatus) -> SourceStatus {
-    let SourceFound { name, aws, known, problem } = source;
-    let stored = before.sources.iter().find(|s| s.name == *name).cloned().unwrap_or_default();
+    let SourceFound { name, aws, known, problem, refused } = source;
+    let mut stored = before.sources.iter().find(|s| s.name == *name).cloned().unwrap_or_default();
+    if *refused {
+        stored = SourceStatus { aws: stored.aws, ..SourceStatus::default() };
+    }
     let mut status = SourceStatus {
         name: name.clone(),
         aws: stored.aws.or_else(|| aws.clone()),

@@ -62,7 +62,7 @@ fn object(key: &str, body: impl Into<String>) -> Object {
 fn size(object: &Object) -> u64 {
     match &object.read {
         Ok(Read::Body { body, .. }) => body.len() as u64,
-        Ok(Read::TooLarge | Read::Gone) | Err(_) => 10,
+        Ok(Read::TooLarge | Read::Parameters | Read::Gone) | Err(_) => 10,
     }
 }
 
@@ -91,7 +91,7 @@ fn summary(desired: &Desired, objects: &[Object]) -> Summary {
 fn found(summary: Summary) -> Collected {
     let aws = AwsStatus { account_id: "111111111111".into(), region: "eu-west-1".into() };
     let known = SourceTotals { objects: 3, bytes: 300, fetched: 2, at: now() };
-    let source = SourceFound { name: "prod".into(), aws: Some(aws), known: Some(known), problem: None };
+    let source = SourceFound { name: "prod".into(), aws: Some(aws), known: Some(known), problem: None, refused: false };
     Collected { sources: vec![source], summary: Some(summary) }
 }
 

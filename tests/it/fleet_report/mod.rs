@@ -4,6 +4,7 @@ mod calls_at_rest;
 mod collection;
 mod failures;
 mod hostile_objects;
+mod walls;
 
 use bytes::Bytes;
 use k8s_openapi::api::events::v1::Event;
