@@ -18,7 +18,7 @@ use crate::{
     aws::{Aws, Connection},
     clock::Clock,
     config::Config,
-    http::health,
+    http::{health, server::Limits},
     inventory::lookups::Lookups,
     k8s::cluster::Cluster,
     kinds::{self, ForEachKind},
@@ -55,7 +55,12 @@ pub async fn run(
 
     let address = config.metrics_addr;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let _health = AbortOnDropHandle::new(tokio::spawn(health::serve(listener, metrics.clone(), ready.clone())));
+    let _health = AbortOnDropHandle::new(tokio::spawn(health::serve(
+        listener,
+        Limits::default(),
+        metrics.clone(),
+        ready.clone(),
+    )));
 
     let released = CancellationToken::new();
     let (elector, leadership) = match &config.lease {

@@ -13,10 +13,13 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::metrics::Metrics;
+use crate::{
+    http::server::{self, Limits},
+    metrics::Metrics,
+};
 
 /// Serves until the future is dropped.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, ready: Arc<AtomicBool>) {
+pub async fn serve(listener: TcpListener, limits: Limits, metrics: Arc<Metrics>, ready: Arc<AtomicBool>) {
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving health and metrics");
     }
@@ -24,9 +27,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, ready: Arc<Atom
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(move || async move { readiness(ready.load(Ordering::Relaxed)) }))
         .route("/metrics", get(move || async move { exposition(&metrics) }));
-    if let Err(error) = axum::serve(listener, app).await {
-        tracing::error!(%error, "the server for health and metrics failed");
-    }
+    server::serve(listener, app, limits).await;
 }
 
 fn readiness(ready: bool) -> (StatusCode, &'static str) {

@@ -1,3 +1,4 @@
 //! The HTTP server.
 
 pub mod health;
+pub mod server;

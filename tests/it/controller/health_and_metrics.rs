@@ -11,7 +11,7 @@ use std::{
 use kube::{Api, api::PostParams};
 use muster::{
     crd::{aws_account::AwsAccount, worker_fleet::WorkerFleet},
-    http::health,
+    http::{health, server::Limits},
     metrics::Metrics,
 };
 use serde_json::json;
@@ -62,7 +62,7 @@ async fn health_and_metrics_are_served() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (metrics, is_ready) = (Arc::new(Metrics::default()), Arc::new(AtomicBool::new(false)));
-    let _server = tokio::spawn(health::serve(listener, metrics.clone(), is_ready.clone()));
+    let _server = tokio::spawn(health::serve(listener, Limits::default(), metrics.clone(), is_ready.clone()));
     let get = async |path: &str| {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream

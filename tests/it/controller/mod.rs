@@ -8,6 +8,7 @@ mod lease;
 mod older_crds;
 mod restored_backup;
 mod sigkill;
+mod slow_clients;
 mod watches;
 
 use muster::crd::aws_account::AwsAccount;
