@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::text::visible;
+
 macro_rules! names {
     ($(#[$doc:meta])* $enum:ident { $($(#[$vdoc:meta])* $variant:ident),* $(,)? }) => {
         $(#[$doc])*
@@ -139,7 +141,7 @@ impl Verdict {
     }
 }
 
-/// Kubernetes allows 32 KiB; a longer message than this is not readable.
+/// In bytes. Kubernetes allows 32 KiB; a longer message than this is not readable.
 const MESSAGE_LIMIT: usize = 2048;
 
 /// The conditions to store: `stored`, updated by `verdicts`. A type without a verdict is kept, because another version
@@ -160,7 +162,7 @@ pub fn merge(stored: &[Condition], verdicts: &[Verdict], generation: i64, now: T
             type_: verdict.condition.as_str().into(),
             status: verdict.truth.as_str().into(),
             reason: verdict.reason.as_str().into(),
-            message: clip(&verdict.message),
+            message: visible(&verdict.message, MESSAGE_LIMIT),
             observed_generation: Some(generation),
             last_transition_time: since.unwrap_or_else(|| Time(second(now))),
         };
@@ -176,13 +178,6 @@ pub fn merge(stored: &[Condition], verdicts: &[Verdict], generation: i64, now: T
 /// Kubernetes stores times in seconds. A finer time would differ from the stored one and be written again each time.
 pub fn second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-fn clip(message: &str) -> String {
-    match message.char_indices().nth(MESSAGE_LIMIT) {
-        Some((end, _)) => format!("{}...", &message[..end]),
-        None => message.to_owned(),
-    }
 }
 
 #[cfg(test)]

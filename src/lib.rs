@@ -16,7 +16,7 @@
 //! write_ahead               the crash-safe order of writes
 //! crd                       the API: types only
 //! lease, metrics, config
-//! ids, clock, condition, tags, error_chain, single_flight
+//! ids, clock, condition, tags, text, error_chain, single_flight
 //! ```
 //!
 //! A kind that runs workers is reconciled in passes:
@@ -53,5 +53,6 @@ pub mod metrics;
 pub mod reconcile;
 pub mod single_flight;
 pub mod tags;
+pub mod text;
 pub mod workers;
 pub mod write_ahead;

@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, fmt};
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::error_chain::Chain;
+use crate::{error_chain::Chain, text::visible};
+
+/// How much of a code and of a message is shown, in bytes.
+const CODE_LIMIT: usize = 100;
+const MESSAGE_LIMIT: usize = 1000;
 
 /// The class of an error, which decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,12 +32,13 @@ pub enum Class {
 
 /// A call to AWS that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{operation} failed: {code}: {message}")]
+#[error("{operation} failed: {}: {}", visible(code, CODE_LIMIT), visible(message, MESSAGE_LIMIT))]
 pub struct Error {
     pub operation: &'static str,
     pub class: Class,
     /// The code of AWS, or the reason why there is none.
     pub code: String,
+    /// The message of AWS as it came. It may quote what a worker or a user wrote.
     pub message: String,
 }
 

@@ -5,19 +5,11 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use crate::{
     error_chain::Chain,
     k8s::{cluster::Cluster, live::Live, object::Object},
+    text::visible,
 };
 
-/// The maximum length of a note (events.k8s.io/v1, `note`: at most 1kB).
+/// The maximum length of a note in bytes (events.k8s.io/v1, `note`: at most 1kB).
 const NOTE_LIMIT: usize = 1024;
-
-fn clip(mut note: String) -> String {
-    const MORE: &str = "...";
-    if note.len() > NOTE_LIMIT {
-        note.truncate(note.floor_char_boundary(NOTE_LIMIT - MORE.len()));
-        note.push_str(MORE);
-    }
-    note
-}
 
 /// Publishes an event about `live`. Events can be lost, so everything that needs an action of a user is in a condition
 /// too.
@@ -29,7 +21,7 @@ pub async fn publish<K: Object>(
     action: &str,
     note: String,
 ) {
-    let note = Some(clip(note));
+    let note = Some(visible(&note, NOTE_LIMIT));
     let event = Event { type_, reason: reason.into(), note, action: action.into(), secondary: None };
     let object = live.object().object_ref(&());
     // A new recorder each time: a recorder merges a repeated event into the first one, whose note may be outdated.
@@ -38,17 +30,5 @@ pub async fn publish<K: Object>(
     let published = recorder.publish(&event, &object);
     if let Err(error) = cluster.call("publish an event", published).await {
         tracing::warn!(error = %Chain(&error), "an event was not published");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_note_is_truncated_between_characters_to_the_kubernetes_limit() {
-        assert_eq!(clip("short".into()), "short");
-        let long = clip("ä".repeat(600));
-        assert!(long.len() <= NOTE_LIMIT && long.ends_with("ä..."), "{} bytes", long.len());
     }
 }

@@ -22,6 +22,7 @@ use crate::{
         aggregate::{Outlying, Summary, count},
         desired::{Desired, TOGETHER},
     },
+    text::escaped,
 };
 
 // With texts of the maximum length, all lists together are smaller than 56 KiB, which leaves room for conditions. The
@@ -254,18 +255,20 @@ fn note(cut: &mut Cut, shown: usize, all: usize, what: &str) {
     }
 }
 
-/// Shortens the text to `limit` bytes of JSON, in which a control character takes six bytes.
+/// Escapes the text, which a worker wrote, and shortens it to `limit` bytes of JSON.
 fn clip(text: &str, limit: usize) -> String {
+    let text = escaped(text);
     match cut_at(text.chars(), limit) {
-        None => text.to_owned(),
+        None => text.into_owned(),
         Some(kept) => kept.into_iter().chain(['…']).collect(),
     }
 }
 
 /// The same, but keeps the end of the text.
 fn clip_front(text: &str, limit: usize) -> String {
+    let text = escaped(text);
     match cut_at(text.chars().rev(), limit) {
-        None => text.to_owned(),
+        None => text.into_owned(),
         Some(kept) => ['…'].into_iter().chain(kept.into_iter().rev()).collect(),
     }
 }
@@ -277,7 +280,6 @@ fn cut_at(text: impl Iterator<Item = char>, limit: usize) -> Option<Vec<char>> {
     for c in text {
         size += match c {
             '"' | '\\' => 2,
-            c if c.is_control() => 6,
             c => c.len_utf8(),
         };
         fits &= size <= room;
