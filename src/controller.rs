@@ -24,7 +24,7 @@ use crate::{
     kinds::{self, ForEachKind},
     lease::{Elector, Leadership, Lost},
     metrics::Metrics,
-    reconcile::{self, Kind, context::Context},
+    reconcile::{self, Kind, Requests, context::Context},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,7 @@ pub async fn run(
         lookups: Arc::new(Lookups::new(config.timings)),
         reporters: Default::default(),
         backoff: Default::default(),
+        requests: Arc::new(Requests::new(&config.timings)),
         clock: Clock,
         leadership: leadership.clone(),
         metrics: metrics.clone(),

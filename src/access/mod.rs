@@ -3,8 +3,9 @@
 pub mod grants;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use futures::{Stream, StreamExt};
@@ -18,7 +19,6 @@ use kube::{
         watcher,
     },
 };
-use tokio::sync::broadcast;
 
 pub use crate::access::grants::Claim;
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     },
     ids::{AccountId, Region, Uid},
     k8s::{
-        changes,
+        changes::Changes,
         live::Live,
         object::Object,
         references::{References, is_synced},
@@ -39,10 +39,10 @@ use crate::{
 
 /// The known AwsAccounts, shared by all reconcilers. The reconcile of an AwsAccount adds it; it is removed when it is
 /// deleted or when its role changes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Accounts {
     entries: Arc<Mutex<HashMap<String, KnownAccount>>>,
-    changes: broadcast::Sender<String>,
+    changes: Changes<String>,
     namespaces: Arc<OnceLock<Store<PartialObjectMeta<Namespace>>>>,
 }
 
@@ -73,13 +73,6 @@ pub enum State {
     Unproven(String),
 }
 
-impl Default for Accounts {
-    fn default() -> Self {
-        let (changes, _) = broadcast::channel(256);
-        Self { entries: Arc::default(), changes, namespaces: Arc::default() }
-    }
-}
-
 impl Accounts {
     /// Watches namespaces, for grants that select them by label, until the future is dropped.
     pub async fn follow_namespaces(&self, client: Client) {
@@ -91,18 +84,16 @@ impl Accounts {
         reflector::reflector(writer, watch.default_backoff()).for_each(|_| async {}).await;
     }
 
-    /// The name of each AwsAccount that changes.
-    pub fn changes(&self) -> impl Stream<Item = String> + Send + use<> {
-        let accounts = self.clone();
-        changes::stream(self.changes.subscribe(), move || accounts.lock().keys().cloned().collect())
+    /// The names of the AwsAccounts that change.
+    pub fn changes(&self) -> impl Stream<Item = HashSet<String>> + Send + use<> {
+        self.changes.listen(Duration::ZERO)
     }
 
     pub fn set(&self, account: &AwsAccount, state: State) {
         let entry = KnownAccount { uid: account.uid(), spec: account.spec.clone(), state };
         let before = self.lock().insert(account.name_any(), entry.clone());
         if before.is_none_or(|before| before.spec != entry.spec || before.state != entry.state) {
-            // It fails only without receivers.
-            let _ = self.changes.send(account.name_any());
+            self.changes.tell(&account.name_any());
         }
     }
 
@@ -121,7 +112,7 @@ impl Accounts {
             return;
         }
         drop(entries);
-        let _ = self.changes.send(name);
+        self.changes.tell(&name);
     }
 
     /// Dropping the result makes the AwsAccount with this uid unusable.
@@ -132,7 +123,7 @@ impl Accounts {
     /// By uid, since another AwsAccount may have the same name.
     fn remove(&self, uid: &Uid) {
         for (name, _) in self.lock().extract_if(|_, entry| entry.uid.as_deref() == Some(uid.as_str())) {
-            let _ = self.changes.send(name);
+            self.changes.tell(&name);
         }
     }
 

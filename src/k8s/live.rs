@@ -31,6 +31,8 @@ pub struct Live<K: Object> {
     raw: Arc<DynamicObject>,
     object: K,
     uid: Uid,
+    /// A requested reconcile has to wait, so this one is not it.
+    request_waits: bool,
 }
 
 impl<K: Object> Live<K> {
@@ -38,7 +40,7 @@ impl<K: Object> Live<K> {
     pub fn parse(raw: Arc<DynamicObject>) -> Result<Self, serde_json::Error> {
         let object: K = serde_json::from_value(serde_json::to_value(&*raw)?)?;
         let uid = Uid::try_from(raw.uid().unwrap_or_default()).map_err(serde::de::Error::custom)?;
-        Ok(Self { raw, object, uid })
+        Ok(Self { raw, object, uid, request_waits: false })
     }
 
     pub fn object(&self) -> &K {
@@ -72,8 +74,16 @@ impl<K: Object> Live<K> {
         self.requested_at().is_some_and(|requested| handled != Some(requested))
     }
 
+    /// This is not the requested reconcile: a later one is.
+    pub fn defer_request(&mut self) {
+        self.request_waits = true;
+    }
+
     /// The value of [`REQUESTED_AT`], as the status repeats it.
     pub fn requested_at(&self) -> Option<String> {
+        if self.request_waits {
+            return self.status().as_mut().last_handled_requested_at.take();
+        }
         self.annotation(REQUESTED_AT).map(|requested| requested.chars().take(256).collect())
     }
 

@@ -147,13 +147,13 @@ pub fn is_synced<K: Resource<DynamicType: Clone + Eq + Hash> + Clone + 'static>(
     store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok())
 }
 
-/// The objects of kind `K` in `store` that refer to `account`.
+/// The objects of kind `K` in `store` that refer to one of `accounts`.
 pub fn referring<K: Object>(
     store: &Store<Cached>,
-    account: &str,
+    accounts: &HashSet<String>,
     resource: &Arc<ApiResource>,
 ) -> Vec<ObjectRef<Cached>> {
-    let refers = |object: &Cached| uses_of::<K>(object).iter().any(|used| used.account == account);
+    let refers = |object: &Cached| uses_of::<K>(object).iter().any(|used| accounts.contains(&used.account));
     store.state_filter(|o| refers(o)).iter().map(|o| ObjectRef::from_obj_with(&**o, resource.clone())).collect()
 }
 

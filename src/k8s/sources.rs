@@ -3,7 +3,7 @@
 //! The watches receive metadata only, never values.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -22,7 +22,6 @@ use kube::{
     },
 };
 use serde_json::Value;
-use tokio::sync::broadcast;
 
 use crate::{
     clock::Clock,
@@ -30,7 +29,7 @@ use crate::{
     error_chain::Chain,
     k8s::{
         cached::Cached,
-        changes,
+        changes::Changes,
         cluster::{Cluster, Error},
         live::Live,
         object::Object,
@@ -117,7 +116,7 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub struct Watched {
     seen: Arc<Mutex<HashMap<Changed, Seen>>>,
-    changes: broadcast::Sender<Changed>,
+    changes: Changes<Changed>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +128,7 @@ struct Seen {
 
 impl Default for Watched {
     fn default() -> Self {
-        Self { seen: Arc::default(), changes: broadcast::channel(256).0 }
+        Self { seen: Arc::default(), changes: Changes::default() }
     }
 }
 
@@ -196,14 +195,12 @@ impl Watched {
         seen.retain(|_, seen| seen.watched || now.saturating_duration_since(seen.at) < REMEMBERED);
         seen.insert(changed.clone(), Seen { at: now, watched });
         drop(seen);
-        // It is no error if there is no receiver.
-        let _ = self.changes.send(changed);
+        self.changes.tell(&changed);
     }
 
-    /// The changes, as they happen.
-    pub fn changes(&self) -> impl Stream<Item = Changed> + Send + use<> {
-        let watched = self.clone();
-        changes::stream(self.changes.subscribe(), move || watched.lock().keys().cloned().collect())
+    /// What has changed in each `pause`.
+    pub fn changes(&self, pause: Duration) -> impl Stream<Item = HashSet<Changed>> + Send + use<> {
+        self.changes.listen(pause)
     }
 
     /// Whether `sources` have changed since they were read at `since`.
@@ -236,29 +233,33 @@ where
     }
 }
 
-/// The objects of kind `K` in `store` that refer to the changed source.
+/// The objects of kind `K` in `store` that refer to a changed source. It looks at each object once, however many sources
+/// have changed.
 pub fn referring<K: Object>(
     store: &Store<Cached>,
-    changed: &Changed,
+    changed: &HashSet<Changed>,
     resource: &Arc<ApiResource>,
 ) -> Vec<ObjectRef<Cached>> {
+    let mut by_namespace: HashMap<&str, HashSet<(&str, &str)>> = HashMap::new();
+    for Changed { namespace, source } in changed {
+        by_namespace.entry(namespace).or_default().insert(match source {
+            Source::Secret(name) => ("secretKeyRef", name),
+            Source::ConfigMap(name) => ("configMapKeyRef", name),
+        });
+    }
     let refers = |object: &Cached| {
-        object.meta().namespace.as_deref() == Some(&changed.namespace) && refers_to(&object.spec(), &changed.source)
+        let changed = object.meta().namespace.as_deref().and_then(|namespace| by_namespace.get(namespace));
+        changed.is_some_and(|changed| refers_to(&object.spec(), changed))
     };
     store.state_filter(|o| refers(o)).iter().map(|o| ObjectRef::from_obj_with(&**o, resource.clone())).collect()
 }
 
-/// Searches the JSON, so that the reference is found anywhere in the spec.
-fn refers_to(spec: &Value, source: &Source) -> bool {
-    let (field, name) = match source {
-        Source::Secret(name) => ("secretKeyRef", name),
-        Source::ConfigMap(name) => ("configMapKeyRef", name),
-    };
+/// Searches the JSON for fields with one of these names, so that the reference is found anywhere in the spec.
+fn refers_to(spec: &Value, fields: &HashSet<(&str, &str)>) -> bool {
+    let names = |key: &str, value: &Value| value["name"].as_str().is_some_and(|name| fields.contains(&(key, name)));
     match spec {
-        Value::Object(fields) => fields
-            .iter()
-            .any(|(key, value)| (key == field && value["name"].as_str() == Some(name)) || refers_to(value, source)),
-        Value::Array(items) => items.iter().any(|item| refers_to(item, source)),
+        Value::Object(entries) => entries.iter().any(|(key, value)| names(key, value) || refers_to(value, fields)),
+        Value::Array(items) => items.iter().any(|item| refers_to(item, fields)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
@@ -276,24 +277,26 @@ mod tests {
             "parameters": {"values": [{"name": "a", "valueFrom": {"secretKeyRef": {"name": "db", "key": "k"}}}]},
             "roles": [{"parameters": [{"name": "b", "valueFrom": {"configMapKeyRef": {"name": "app", "key": "k"}}}]}],
         });
-        for (source, refers) in [
-            (Source::Secret("db".into()), true),
-            (Source::ConfigMap("app".into()), true),
-            (Source::ConfigMap("db".into()), false),
-            (Source::Secret("app".into()), false),
-            (Source::Secret("k".into()), false),
+        let (secret, config_map) = ("secretKeyRef", "configMapKeyRef");
+        for (field, refers) in [
+            ((secret, "db"), true),
+            ((config_map, "app"), true),
+            ((config_map, "db"), false),
+            ((secret, "app"), false),
+            ((secret, "k"), false),
         ] {
-            assert_eq!(refers_to(&spec, &source), refers, "{source}");
+            assert_eq!(refers_to(&spec, &HashSet::from([field])), refers, "{field:?}");
         }
+        assert!(refers_to(&spec, &HashSet::from([(secret, "k"), (secret, "db")])));
     }
 
     #[tokio::test]
     async fn a_change_is_sent_to_listeners_and_recorded_for_later_readers() {
         let (watched, start) = (Watched::default(), Clock.monotonic());
-        let mut changes = std::pin::pin!(watched.changes());
+        let mut changes = std::pin::pin!(watched.changes(Duration::ZERO));
         let changed = Changed { namespace: "ns".into(), source: Source::Secret("db".into()) };
         watched.note(changed.clone(), true);
-        assert_eq!(changes.next().await, Some(changed.clone()));
+        assert_eq!(changes.next().await, Some(HashSet::from([changed.clone()])));
         let later = Clock.monotonic() + Duration::from_secs(1);
         let change = |namespace: &str, names: &[&str], since| {
             let sources = names.iter().map(|name| Source::Secret((*name).into())).collect();

@@ -14,7 +14,7 @@ use crate::{
     k8s::{cluster::Cluster, events, live::Live, object::Object, references::References, sources::Watched},
     lease::Leadership,
     metrics::Metrics,
-    reconcile::{error_policy::Backoff, failure::Failure},
+    reconcile::{error_policy::Backoff, failure::Failure, requests::Requests},
 };
 
 #[derive(Clone)]
@@ -33,6 +33,7 @@ pub struct Context {
     /// The instances with fresh reports.
     pub reporters: Reporters,
     pub backoff: Arc<Backoff>,
+    pub requests: Arc<Requests>,
     pub clock: Clock,
     pub leadership: Leadership,
     pub metrics: Arc<Metrics>,

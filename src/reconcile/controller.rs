@@ -70,10 +70,10 @@ async fn run_one<K: Kind>(reconciler: Arc<Reconciler<K>>, api: Api<Cached>, shut
     let accounts = ctx
         .accounts
         .changes()
-        .flat_map(move |account| futures::stream::iter(references::referring::<K>(&store, &account, &resource)));
+        .flat_map(move |changed| futures::stream::iter(references::referring::<K>(&store, &changed, &resource)));
     let sources = ctx
         .watched
-        .changes()
+        .changes(ctx.config.timings.progress)
         .flat_map(move |changed| futures::stream::iter(sources::referring::<K>(&stored, &changed, &served)));
     let changed = futures::stream::select(accounts, sources);
     let concurrency = ctx.config.concurrency.get();
@@ -169,11 +169,22 @@ impl<K: Kind> Reconciler<K> {
         if !finalizer::is_set::<K>(live.raw()) {
             *live = finalizer::add(&self.ctx.cluster, live).await?;
         }
+        let deferred = self.defer_request(live);
         let memory = self.memories.of(live.uid());
         let outcome = K::reconcile(&self.ctx, &self.shared, live, &mut *memory.lock().await).await?;
-        let requeue = outcome.requeue;
+        let requeue = deferred.map_or(outcome.requeue, |wait| wait.min(outcome.requeue));
         store(&self.ctx, live, outcome, true).await?;
         Ok(Some(requeue))
+    }
+
+    /// A requested reconcile for which the namespace has to wait becomes a usual one. Returns the time to wait.
+    fn defer_request(&self, live: &mut Live<K>) -> Option<Duration> {
+        if !live.is_reconcile_requested() {
+            return None;
+        }
+        let wait = self.ctx.requests.wait(live.namespace())?;
+        live.defer_request();
+        Some(wait)
     }
 
     fn forget(&self, uid: &Uid) {
@@ -195,6 +206,7 @@ impl<K: Kind> Reconciler<K> {
             self.ctx.event(live, EventType::Warning, "Orphaned", "Delete", note).await;
             return self.release(live.raw()).await.map(|()| None);
         }
+        let deferred = self.defer_request(live);
         let finalized = {
             let memory = self.memories.of(live.uid());
             let mut memory = memory.lock().await;
@@ -203,7 +215,7 @@ impl<K: Kind> Reconciler<K> {
         match finalized {
             Finalized::Done => self.release(live.raw()).await.map(|()| None),
             Finalized::Waiting(outcome) => {
-                let requeue = outcome.requeue;
+                let requeue = deferred.map_or(outcome.requeue, |wait| wait.min(outcome.requeue));
                 store(&self.ctx, live, outcome, true).await?;
                 Ok(Some(requeue))
             }

@@ -7,10 +7,12 @@ mod error_policy;
 mod failure;
 mod kind;
 pub mod memories;
+mod requests;
 
 pub use crate::reconcile::{
     controller::run,
     error_policy::{Backoff, escape},
     failure::Failure,
     kind::{Finalized, Kind, Outcome},
+    requests::Requests,
 };

@@ -6,6 +6,7 @@ mod hung_requests;
 mod leadership;
 mod lease;
 mod older_crds;
+mod requests;
 mod restored_backup;
 mod sigkill;
 mod slow_clients;
