@@ -24,6 +24,15 @@ pub enum SourceError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{} is not a regular file", path.display())]
     NoFile { path: PathBuf },
+    #[error(
+        "{} is reached by the symbolic link {link:?}, which belongs to the user {owner}, and the file does not: use a path \
+         without this link, or give the link to root", path.display()
+    )]
+    ForeignLink { path: PathBuf, link: std::ffi::OsString, owner: u32 },
+    #[error(
+        "the files that match {pattern} have more than {LARGEST} bytes of entries: report fewer files or fewer keys"
+    )]
+    TooMuch { pattern: String },
     #[error("{} is larger than {LARGEST} bytes", path.display())]
     TooLarge { path: PathBuf },
     #[error("reading {name} takes longer than {seconds} s: check its file system")]

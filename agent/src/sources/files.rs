@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::error::SourceError;
-use super::limits::MOST_FILES;
+use super::limits::{LARGEST, MOST_FILES, MOST_MATCHES};
 use super::read::read_found;
 use crate::config::FilesSource;
 use crate::report::Entry;
@@ -25,7 +25,7 @@ pub(super) fn value(source: &FilesSource) -> Result<String, SourceError> {
 
 /// An entry for each file, in the order of their names. With `keys`, only these, and no entry for a file without any.
 pub(super) fn entries(source: &FilesSource) -> Result<Vec<Entry>, SourceError> {
-    let mut entries = Vec::new();
+    let (mut entries, mut size) = (Vec::new(), 0);
     for path in find(source)? {
         let text = read_found(&path)?.unwrap_or_default();
         let wanted = |name: &str| source.keys.is_empty() || source.keys.iter().any(|key| key == name);
@@ -33,6 +33,10 @@ pub(super) fn entries(source: &FilesSource) -> Result<Vec<Entry>, SourceError> {
             .filter(|(name, _)| wanted(name))
             .map(|(name, value)| (name.to_owned(), Value::from(value)))
             .collect();
+        size += entry.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum::<usize>();
+        if size as u64 > LARGEST {
+            return Err(SourceError::TooMuch { pattern: source.pattern.clone() });
+        }
         if !entry.is_empty() {
             entries.push(entry);
         }
@@ -51,14 +55,14 @@ fn find(source: &FilesSource) -> Result<Vec<PathBuf>, SourceError> {
     }
     let mut paths = Vec::new();
     // The pattern was checked with the configuration.
-    for found in glob::glob(&source.pattern).into_iter().flatten() {
+    for (matches, found) in glob::glob(&source.pattern).into_iter().flatten().enumerate() {
         match found {
             Ok(path) if path.is_file() => paths.push(path),
             Ok(_folder) => {}
             Err(error) if error.error().kind() == ErrorKind::NotFound => {}
             Err(error) => return denied(error.path().to_owned(), error.into()),
         }
-        if paths.len() > MOST_FILES {
+        if paths.len() > MOST_FILES || matches > MOST_MATCHES {
             return Err(SourceError::TooManyFiles { pattern: source.pattern.clone() });
         }
     }
@@ -178,6 +182,22 @@ mod tests {
         assert_eq!(value(&source(&folder, "*.conf", &["version"])).unwrap(), "1.2");
         let error = value(&source(&folder, "a.*", &["version"])).unwrap_err().to_string();
         assert!(error.ends_with("has the key version"), "{error}");
+    }
+
+    #[test]
+    fn many_large_files_are_rejected_before_all_are_in_memory() {
+        let line = format!("a = {}\n", "x".repeat(700_000));
+        let folder = folder(&[("a.conf", &line), ("b.conf", &line), ("c.conf", &line)]);
+        let error = entries(&source(&folder, "*.conf", &[])).unwrap_err();
+        assert!(matches!(error, SourceError::TooMuch { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_pattern_with_many_matches_that_are_no_files_is_rejected() {
+        let folder = folder(&[]);
+        (0..=MOST_MATCHES + 1).for_each(|n| std::fs::create_dir(folder.path().join(n.to_string())).unwrap());
+        let error = entries(&source(&folder, "*", &[])).unwrap_err();
+        assert!(matches!(error, SourceError::TooManyFiles { .. }), "{error}");
     }
 
     #[test]

@@ -5,17 +5,14 @@ use std::path::Path;
 
 use super::error::SourceError;
 use super::limits::LARGEST;
+use super::open::open;
 
-/// Reads a file of bounded size. Invalid UTF-8 is replaced and not rejected, because it may be in another value. A byte
+/// Reads a regular file of bounded size. Invalid UTF-8 is replaced and not rejected, because it may be in another value. A byte
 /// order mark, which editors on Windows write, is not part of the text.
 pub(super) fn read(path: &Path) -> Result<String, SourceError> {
     let fail = |source| SourceError::Read { path: path.to_owned(), source };
-    // Opening a pipe would block until a process writes to it.
-    if !std::fs::metadata(path).map_err(fail)?.is_file() {
-        return Err(SourceError::NoFile { path: path.to_owned() });
-    }
     let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(fail)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
+    open(path)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > LARGEST {
         return Err(SourceError::TooLarge { path: path.to_owned() });
     }
