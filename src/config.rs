@@ -1,7 +1,7 @@
 //! Arguments and environment, read once and validated. Only the AWS SDK and kube read the environment too, for
 //! credentials.
 
-use std::{net::SocketAddr, num::NonZeroU16};
+use std::{fmt, net::SocketAddr, num::NonZeroU16};
 
 use clap::Args;
 
@@ -25,6 +25,13 @@ pub struct ControllerArgs {
     /// Namespace of the Lease.
     #[arg(long, env = "MUSTER_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
+    /// Name of the Secret with the key of this release, which muster creates. Hashes of values are keyed with it, so that
+    /// nobody can find a value by trying. Without it, each process has its own key.
+    #[arg(long, env = "MUSTER_KEY_SECRET_NAME", requires = "key_secret_namespace")]
+    pub key_secret_name: Option<String>,
+    /// Namespace of the Secret.
+    #[arg(long, env = "MUSTER_KEY_SECRET_NAMESPACE")]
+    pub key_secret_namespace: Option<String>,
     /// Name of this replica, usually the name of its Pod.
     #[arg(long, env = "POD_NAME", default_value = "muster")]
     pub pod_name: String,
@@ -46,10 +53,31 @@ pub struct Config {
     pub namespaces: Namespaces,
     pub account_selector: Option<String>,
     pub lease: Option<LeaseName>,
+    /// Where the key of the release is. `None`: each process has its own.
+    pub key_secret: Option<SecretName>,
     pub pod_name: String,
     pub metrics_addr: SocketAddr,
     pub concurrency: NonZeroU16,
     pub timings: Timings,
+}
+
+impl Config {
+    /// Whether a Secret holds the key of the release.
+    pub fn is_key(&self, namespace: &str, name: &str) -> bool {
+        self.key_secret.as_ref().is_some_and(|key| (&*key.namespace, &*key.name) == (namespace, name))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretName {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// The namespaces that are watched.
@@ -69,6 +97,10 @@ impl From<ControllerArgs> for Config {
             namespaces: if namespaces.is_empty() { Namespaces::All } else { Namespaces::Only(namespaces) },
             account_selector: args.account_selector.filter(|s| !s.is_empty()),
             lease: args.lease_name.zip(args.lease_namespace).map(|(name, namespace)| LeaseName { namespace, name }),
+            key_secret: args
+                .key_secret_name
+                .zip(args.key_secret_namespace)
+                .map(|(name, namespace)| SecretName { namespace, name }),
             pod_name: args.pod_name,
             metrics_addr: args.metrics_addr,
             concurrency: args.concurrency,

@@ -18,9 +18,10 @@ use crate::{
     aws::{Aws, Connection},
     clock::Clock,
     config::Config,
+    error_chain::Chain,
     http::{health, server::Limits},
     inventory::lookups::Lookups,
-    k8s::cluster::Cluster,
+    k8s::{cluster::Cluster, release_key::ReleaseKey},
     kinds::{self, ForEachKind},
     lease::{Elector, Leadership, Lost},
     metrics::Metrics,
@@ -62,11 +63,23 @@ pub async fn run(
         ready.clone(),
     )));
 
+    let cluster = Cluster {
+        client: kube.clone(),
+        reporter: Reporter { controller: "muster.dev/controller".into(), instance: Some(config.pod_name.clone()) },
+        call_deadline: config.timings.call_deadline,
+        written: Default::default(),
+    };
+    // Before the election, so that a replica without the key never leads.
+    let key = tokio::select! {
+        key = release_key(&cluster, &config) => key,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+
     let released = CancellationToken::new();
     let (elector, leadership) = match &config.lease {
         None => (None, Leadership::alone()),
         Some(name) => {
-            let (elector, leadership) = Elector::new(kube.clone(), name.clone(), holder.to_string(), config.timings);
+            let (elector, leadership) = Elector::new(kube, name.clone(), holder.to_string(), config.timings);
             (Some(elector), leadership)
         }
     };
@@ -85,12 +98,6 @@ pub async fn run(
     // A separate task, so that a slow reconcile does not delay a renewal.
     let mut election = AbortOnDropHandle::new(tokio::spawn(election));
 
-    let cluster = Cluster {
-        client: kube,
-        reporter: Reporter { controller: "muster.dev/controller".into(), instance: Some(config.pod_name.clone()) },
-        call_deadline: config.timings.call_deadline,
-        written: Default::default(),
-    };
     let ctx = Context {
         cluster,
         aws: Aws::connect(connection, &config.timings, metrics.clone()).await,
@@ -107,6 +114,7 @@ pub async fn run(
         metrics: metrics.clone(),
         holder,
         config,
+        key: Arc::new(key),
     };
     // A standby replica is ready too.
     ready.store(true, Ordering::Relaxed);
@@ -124,6 +132,20 @@ pub async fn run(
     }
     released.cancel();
     ended(election.await)
+}
+
+/// A replica is not ready until it has the key, for example while RBAC permissions are missing.
+async fn release_key(cluster: &Cluster, config: &Config) -> ReleaseKey {
+    let Some(place) = &config.key_secret else { return ReleaseKey::random() };
+    loop {
+        match ReleaseKey::load(cluster, place).await {
+            Ok(key) => return key,
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "nothing is reconciled without the key of the release")
+            }
+        }
+        tokio::time::sleep(config.timings.progress).await;
+    }
 }
 
 async fn run_kinds(ctx: &Context, shutdown: &CancellationToken) {

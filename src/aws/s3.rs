@@ -7,7 +7,11 @@ use std::{
 };
 
 use aws_sdk_s3::{
-    Client, config::Builder, error::SdkError, operation::get_object::GetObjectError, types::EncodingType,
+    Client,
+    config::Builder,
+    error::SdkError,
+    operation::{get_object::GetObjectError, put_object::builders::PutObjectFluentBuilder},
+    types::EncodingType,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -31,6 +35,14 @@ const PARAMETERS: &str = "parameters";
 
 /// The SDK does not retry when a body is truncated.
 const BODY_ATTEMPTS: u32 = 2;
+
+/// The result of creating an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    Created,
+    /// An object with this key exists, whatever its content. It is not changed.
+    Exists,
+}
 
 /// S3 with one identity. A call fails when S3 refuses or does not answer, after the retries of the SDK.
 #[derive(Clone, Debug)]
@@ -70,6 +82,13 @@ pub enum Read {
     Gone,
 }
 
+/// Who wrote what is read.
+#[derive(Clone, Copy, Debug)]
+enum Writer {
+    Worker,
+    Muster,
+}
+
 impl S3 {
     /// `deadline` bounds each call, all attempts together.
     pub fn new(session: &Session, deadline: Duration) -> Self {
@@ -106,27 +125,50 @@ impl S3 {
     /// Reads an object of at most `limit` bytes. Never holds more than that, even if the announced size is wrong. Fails
     /// also when S3 truncates the body in several attempts.
     pub async fn read(&self, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {
+        self.read_of(Writer::Worker, bucket, key, limit).await
+    }
+
+    /// Reads a document of [`S3::put`]. `None`: nothing is stored, or something else.
+    pub async fn read_document(&self, bucket: &str, key: &str, limit: u64) -> Result<Option<Bytes>, Error> {
+        Ok(match self.read_of(Writer::Muster, bucket, key, limit).await? {
+            Read::Body { body, tag: _, stored: _ } => Some(body),
+            Read::TooLarge | Read::Parameters | Read::Gone => None,
+        })
+    }
+
+    async fn read_of(&self, writer: Writer, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {
         let mut attempt = 1;
         loop {
-            match within(GET, self.deadline, self.read_once(bucket, key, limit)).await? {
+            match within(GET, self.deadline, self.read_once(writer, bucket, key, limit)).await? {
                 Err(error) if error.code == BROKEN_OFF && attempt < BODY_ATTEMPTS => attempt += 1,
                 result => return result,
             }
         }
     }
 
-    /// Creates a document for workers, which [`S3::read`] does not read. An existing object is not changed, which is a
-    /// success: for keys that contain the hash of their content.
-    pub async fn put_new(&self, bucket: &str, key: &str, json: String) -> Result<(), Error> {
-        let call = self.client.put_object().bucket(bucket).key(key).if_none_match("*");
-        let call = call.metadata(DOCUMENT, PARAMETERS);
-        let call = call.content_type("application/json").body(json.into_bytes().into()).send();
-        match within(PUT, self.deadline, Box::pin(call)).await?.map_err(|e| Error::from_sdk(PUT, &e)) {
+    /// Creates a document for workers, which [`S3::read`] does not read, unless an object with this key exists.
+    pub async fn put_new(&self, bucket: &str, key: &str, json: String) -> Result<Put, Error> {
+        match self.send(self.put_object(bucket, key, json).if_none_match("*")).await {
             // 412: it exists.
-            Err(error) if error.code == "PreconditionFailed" => Ok(()),
+            Err(error) if error.code == "PreconditionFailed" => Ok(Put::Exists),
             // A 409 is an error: the conflict may be a deletion, so the call must be repeated.
-            answer => answer.map(drop),
+            answer => answer.map(|()| Put::Created),
         }
+    }
+
+    /// Creates or replaces a document for workers.
+    pub async fn put(&self, bucket: &str, key: &str, json: String) -> Result<(), Error> {
+        self.send(self.put_object(bucket, key, json)).await
+    }
+
+    fn put_object(&self, bucket: &str, key: &str, json: String) -> PutObjectFluentBuilder {
+        let call = self.client.put_object().bucket(bucket).key(key);
+        call.metadata(DOCUMENT, PARAMETERS).content_type("application/json").body(json.into_bytes().into())
+    }
+
+    async fn send(&self, call: PutObjectFluentBuilder) -> Result<(), Error> {
+        let answer = within(PUT, self.deadline, Box::pin(call.send())).await?;
+        answer.map(drop).map_err(|e| Error::from_sdk(PUT, &e))
     }
 
     /// Deletes an object. It is no error if the object or its bucket does not exist.
@@ -140,7 +182,7 @@ impl S3 {
         }
     }
 
-    async fn read_once(&self, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {
+    async fn read_once(&self, writer: Writer, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {
         let answer = match self.client.get_object().bucket(bucket).key(key).send().await {
             Ok(answer) => answer,
             Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
@@ -148,8 +190,10 @@ impl S3 {
             }
             Err(error) => return Err(Error::from_sdk(GET, &error)),
         };
-        if answer.metadata().is_some_and(|metadata| metadata.contains_key(DOCUMENT)) {
-            return Ok(Read::Parameters);
+        match (writer, answer.metadata().is_some_and(|metadata| metadata.contains_key(DOCUMENT))) {
+            (Writer::Worker, true) => return Ok(Read::Parameters),
+            (Writer::Muster, false) => return Ok(Read::Gone),
+            (Writer::Worker, false) | (Writer::Muster, true) => {}
         }
         let announced = u64::try_from(answer.content_length().unwrap_or_default()).unwrap_or_default();
         if announced > limit {

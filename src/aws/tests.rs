@@ -148,17 +148,23 @@ async fn an_instance_that_was_not_asked_for_is_not_reported_as_missing() {
 }
 
 #[tokio::test]
-async fn an_existing_document_counts_as_written_and_a_conflict_does_not() {
+async fn an_existing_object_is_told_and_not_changed_and_a_conflict_is_an_error() {
     let (sandbox, session) = sandbox(true).await;
     sandbox.s3().ensure_bucket(ACCOUNT, REGION, "values").unwrap();
     let s3 = s3::S3::new(&session, Duration::from_secs(30));
     sandbox.add_fault(Fault::once("s3", "PutObject", error("ConditionalRequestConflict", None, Some(409))));
     assert_eq!(s3.put_new("values", "k", "{}".into()).await.unwrap_err().class, Class::Conflict);
     assert!(sandbox.s3().get("values", "k").is_err());
-    for _ in 0..2 {
-        assert_eq!(s3.put_new("values", "k", "{}".into()).await, Ok(()));
+    let content = || match sandbox.s3().get("values", "k").unwrap().content {
+        muster_sandbox::Content::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+        muster_sandbox::Content::Generated { .. } => panic!("nobody generates it"),
+    };
+    for (json, expected) in [("1", s3::Put::Created), ("2", s3::Put::Exists)] {
+        assert_eq!(s3.put_new("values", "k", json.into()).await, Ok(expected));
+        assert_eq!(content(), "1");
     }
-    assert!(sandbox.s3().get("values", "k").is_ok());
+    s3.put("values", "k", "3".into()).await.unwrap();
+    assert_eq!(content(), "3");
 }
 
 #[tokio::test]

@@ -144,8 +144,8 @@ pub enum OnChange {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParametersRecord {
-    /// The hash of the parameter values of new workers of the role `main`. If values come from Secrets, it is keyed by
-    /// the uids of these Secrets, so that the values cannot be guessed from it.
+    /// The hash of the parameter values of new workers of the role `main`. It is keyed by the key of the release and the
+    /// uid of this object, so that nobody can find a value by trying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub parameters_hash: Option<String>,
@@ -180,7 +180,7 @@ pub struct RoleHash {
     /// The name of the role.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// The hash, keyed by the uids of the Secrets that values come from.
+    /// The hash, keyed by the key of the release and the uid of this object.
     #[schemars(length(max = 64))]
     pub hash: String,
 }

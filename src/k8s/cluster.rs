@@ -33,7 +33,15 @@ pub enum Error {
 
 impl Error {
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Call { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == 404))
+        self.answers(|status| status.code == 404)
+    }
+
+    pub fn is_already_exists(&self) -> bool {
+        self.answers(|status| status.reason == "AlreadyExists")
+    }
+
+    fn answers(&self, what: impl FnOnce(&Status) -> bool) -> bool {
+        matches!(self, Self::Call { source, .. } if matches!(&**source, kube::Error::Api(status) if what(status)))
     }
 }
 

@@ -8,5 +8,6 @@ pub mod finalizer;
 pub mod live;
 pub mod object;
 pub mod references;
+pub mod release_key;
 pub mod sources;
 pub mod written;

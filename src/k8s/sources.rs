@@ -61,7 +61,6 @@ impl fmt::Display for Source {
 /// The content of a source.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Content {
-    pub uid: String,
     pub data: BTreeMap<String, Vec<u8>>,
 }
 
@@ -80,7 +79,6 @@ where
         Source::Secret(name) => {
             let secret = cluster.find(&live.api::<Secret>(cluster), name).await?;
             secret.map(|secret| Content {
-                uid: secret.uid().unwrap_or_default(),
                 data: secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect(),
             })
         }
@@ -89,7 +87,7 @@ where
             map.map(|map| {
                 let text = map.data.clone().unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes()));
                 let binary = map.binary_data.clone().unwrap_or_default().into_iter().map(|(k, v)| (k, v.0));
-                Content { uid: map.uid().unwrap_or_default(), data: text.chain(binary).collect() }
+                Content { data: text.chain(binary).collect() }
             })
         }
     })

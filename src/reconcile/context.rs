@@ -11,7 +11,10 @@ use crate::{
     config::Config,
     crd::fields::{AwsRef, AwsStatus},
     inventory::{instances::Sweeps, lookups::Lookups, reporters::Reporters},
-    k8s::{cluster::Cluster, events, live::Live, object::Object, references::References, sources::Watched},
+    k8s::{
+        cluster::Cluster, events, live::Live, object::Object, references::References, release_key::ReleaseKey,
+        sources::Watched,
+    },
     lease::Leadership,
     metrics::Metrics,
     reconcile::{error_policy::Backoff, failure::Failure, requests::Requests},
@@ -38,6 +41,7 @@ pub struct Context {
     pub leadership: Leadership,
     pub metrics: Arc<Metrics>,
     pub config: Arc<Config>,
+    pub key: Arc<ReleaseKey>,
     /// Identifies this process: the name of the Pod and a random part.
     pub holder: Arc<str>,
 }

@@ -32,6 +32,10 @@
 {{ .Values.leaderElection.leaseName | default (include "muster.fullname" .) }}
 {{- end }}
 
+{{- define "muster.keySecretName" -}}
+{{ include "muster.fullname" . }}-key
+{{- end }}
+
 {{- define "muster.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "muster.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -41,16 +41,20 @@ def call(service, method, path, body=b"", **headers):
     signed = "Credential=%s/%s, SignedHeaders=%s, Signature=%s" % (keys["AccessKeyId"], scope, names, key.hex())
     headers["authorization"] = "AWS4-HMAC-SHA256 " + signed
     request = urllib.request.Request(base.rstrip("/") + path, body or None, headers, method=method)
-    return json.loads(urllib.request.urlopen(request, timeout=10).read().decode())
+    return urllib.request.urlopen(request, timeout=10).read(1 << 22)
 
 
 def fetch():
     if STORE == "s3":
-        return call("s3", "GET", "/" + PLACE)
+        document = call("s3", "GET", "/" + PLACE)
+        # The key ends in a hash of the document.
+        if hashlib.sha256(document).hexdigest()[:32] != PLACE[-37:-5]:
+            raise ValueError("s3://%s is not the document that muster wrote: who may write there?" % PLACE)
+        return json.loads(document.decode())["values"]
     found, ask = {}, {"Path": PLACE, "WithDecryption": True}
     while True:
         kind = {"content_type": "application/x-amz-json-1.1", "x_amz_target": "AmazonSSM.GetParametersByPath"}
-        page = call("ssm", "POST", "/", json.dumps(ask).encode(), **kind)
+        page = json.loads(call("ssm", "POST", "/", json.dumps(ask).encode(), **kind).decode())
         found.update((row["Name"].rsplit("/", 1)[1], row["Value"]) for row in page["Parameters"])
         if not page.get("NextToken"):
             return found

@@ -17,8 +17,8 @@ pub struct Memory {
     pub(super) missing_since: Option<Instant>,
     /// The last comparison with the store.
     pub(super) last: Option<Comparison>,
-    /// Which values were compared with the store, for which generation of the spec, and when.
-    pub(super) verified: Option<(i64, BTreeMap<String, String>, Instant)>,
+    /// The last values that the store had.
+    pub(super) verified: Option<Verified>,
     /// Whether parameters differ from the store, and other objects write first.
     pub(super) waits_to_write: bool,
     /// The hashes of values without a secret.
@@ -29,6 +29,17 @@ pub struct Memory {
 
 /// How many hashes are remembered before they are forgotten.
 const REMEMBERED: usize = 1000;
+
+/// Values that were compared with the store.
+#[derive(Clone, Debug)]
+pub(super) struct Verified {
+    pub generation: i64,
+    /// Their hashes under the key of the release.
+    pub current: BTreeMap<String, String>,
+    /// Their hashes in the record, which may be of an earlier key.
+    pub recorded: BTreeMap<String, String>,
+    pub at: Instant,
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Comparison {
@@ -53,12 +64,13 @@ impl Memory {
         *self = Self { plain: std::mem::take(&mut self.plain), had_secret: self.had_secret, ..Self::default() };
     }
 
-    pub(super) fn remember(&mut self, roles: &RoleValues) {
+    pub(super) fn remember(&mut self, roles: &RoleValues, hashes: &BTreeMap<String, String>) {
         self.had_secret |= roles.values().any(Values::has_secret);
         if self.plain.len() > REMEMBERED {
             self.plain.clear();
         }
-        self.plain.extend(roles.values().filter(|values| !values.has_secret()).map(Values::hash));
+        let plain = roles.iter().filter(|(_, values)| !values.has_secret());
+        self.plain.extend(plain.filter_map(|(role, _)| hashes.get(role).cloned()));
     }
 
     /// Forgets the comparisons with the store.

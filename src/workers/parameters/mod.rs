@@ -6,9 +6,11 @@
 //!
 //! Revisions, user data and the status hold the place and the hash of the values, never a value.
 
+mod document;
 mod memory;
 mod plan;
 mod problem;
+mod recognize;
 mod reference;
 mod remove;
 mod store;

@@ -6,7 +6,7 @@ use crate::{
     aws::ssm::{Protection, StoredParameter, WantedParameter},
     crd::parameters::{ParameterStore, S3Store},
     ids::{ParameterName, Uid},
-    workers::parameters::{problem::Problem, values::Values},
+    workers::parameters::{document::Document, problem::Problem, values::Values},
 };
 
 /// The name of the main role.
@@ -19,8 +19,11 @@ const MAX_VALUE: usize = 8 * 1024;
 /// The values of each role, by role.
 pub(super) type RoleValues = BTreeMap<String, Values>;
 
-pub(super) fn hashes(roles: &RoleValues) -> BTreeMap<String, String> {
-    roles.iter().map(|(role, values)| (role.clone(), values.hash())).collect()
+/// The document of each role, by role.
+pub(super) type RoleDocuments = BTreeMap<String, Document>;
+
+pub(super) fn hashes(documents: &RoleDocuments) -> BTreeMap<String, String> {
+    documents.iter().map(|(role, document)| (role.clone(), document.hash.clone())).collect()
 }
 
 /// The name of a document below the prefix and the uid.
@@ -33,9 +36,18 @@ pub(super) fn base(store: &S3Store, uid: &Uid) -> String {
     store.prefix.as_ref().map_or_else(|| format!("{uid}/"), |prefix| format!("{prefix}/{uid}/"))
 }
 
-/// The desired documents, by name.
-pub(super) fn documents(roles: &RoleValues) -> BTreeMap<String, String> {
-    roles.iter().map(|(role, values)| (document_name(role, &values.hash()), values.document())).collect()
+/// The documents with these hashes, by name. Those of an earlier key of the release are stored already.
+pub(super) fn documents<'a>(
+    documents: &'a RoleDocuments,
+    hashes: &BTreeMap<String, String>,
+) -> BTreeMap<String, &'a Document> {
+    let current = documents.iter().filter(|(role, document)| hashes.get(*role) == Some(&document.hash));
+    current.map(|(role, document)| (document_name(role, &document.hash), document)).collect()
+}
+
+/// The recorded parameters of a role, by their names below the path.
+pub(super) fn of_role<'a>(written: &'a [String], role: &str) -> impl Iterator<Item = &'a String> {
+    written.iter().filter(move |below| below.split_once('/').map_or(MAIN, |(role, _)| role) == role)
 }
 
 /// The written documents that no worker reads any more: neither new workers nor those whose revision is in use, which
@@ -174,8 +186,21 @@ mod tests {
         assert_eq!(all["leader/model"].protection, Protection::Encrypted { kms_key_id: Some("k".into()) });
         assert_eq!(all["model"].protection, Protection::Plain);
         assert_eq!((path_of(&store(), MAIN), path_of(&store(), "leader")), ("/app".into(), "/app/leader".into()));
-        let keys: Vec<_> = documents(&roles).into_keys().collect();
-        assert_eq!(keys, hashes(&roles).iter().map(|(role, hash)| document_name(role, hash)).collect::<Vec<_>>());
+        let written = ["leader/model", "leaders/model", "model"].map(str::to_owned);
+        assert_eq!(of_role(&written, MAIN).collect::<Vec<_>>(), ["model"]);
+        assert_eq!(of_role(&written, "leader").collect::<Vec<_>>(), ["leader/model"]);
+    }
+
+    #[test]
+    fn a_document_of_an_earlier_key_is_not_written_again() {
+        let document = |hash: &str| Document { text: "{}".into(), hash: hash.into() };
+        let rendered =
+            RoleDocuments::from([(MAIN.to_owned(), document("now-1")), ("leader".to_owned(), document("now-2"))]);
+        let names = |hashes: &BTreeMap<String, String>| documents(&rendered, hashes).into_keys().collect::<Vec<_>>();
+        let mut recorded = hashes(&rendered);
+        assert_eq!(names(&recorded), ["leader/now-2.json", "main/now-1.json"]);
+        recorded.insert(MAIN.to_owned(), "earlier-1".to_owned());
+        assert_eq!(names(&recorded), ["leader/now-2.json"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     aws::{
         self, Class, Session,
-        s3::S3,
+        s3::{Put, S3},
         ssm::{NAMES_PER_CALL, Ssm},
     },
     crd::parameters::{ParameterStore, ParametersStatus},
@@ -19,7 +19,11 @@ use crate::{
     tags::{CLUSTER_TAG, OWNER_UID_TAG},
     workers::{
         kind::{WorkerKind, not_stored},
-        parameters::{Problem, plan},
+        parameters::{
+            Problem,
+            document::{Document, MAX_SIZE},
+            plan,
+        },
     },
     write_ahead::{Acknowledged, Acknowledgement, NotSent},
 };
@@ -94,6 +98,35 @@ pub(super) fn guard<'a, K: WorkerKind>(
 ) -> Result<Guard<'a>, Failure> {
     let recorded = answer.confirm(wanted, |status| status.as_ref().parameters.parameters.as_ref());
     Ok(Guard { ctx, recorded: recorded.ok_or_else(not_stored::<K>)? })
+}
+
+/// What a write of a document found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    AsWritten,
+    /// Somebody else had replaced it, so it was written again.
+    Replaced,
+}
+
+/// Writes a document, unless it is stored already. That its key exists does not mean that its content is right.
+pub(super) async fn put(
+    guard: &Guard<'_>,
+    s3: &S3,
+    bucket: &str,
+    key: &str,
+    document: &Document,
+) -> Result<Found, Stop> {
+    let text = || document.text.clone();
+    match guard.call("s3:PutObject", s3.put_new(bucket, key, text())).await? {
+        Put::Created => return Ok(Found::AsWritten),
+        Put::Exists => {}
+    }
+    let stored = guard.call("s3:GetObject", s3.read_document(bucket, key, MAX_SIZE)).await?;
+    if stored.is_some_and(|stored| stored == document.text) {
+        return Ok(Found::AsWritten);
+    }
+    guard.call("s3:PutObject", s3.put(bucket, key, text())).await?;
+    Ok(Found::Replaced)
 }
 
 /// The tags of an object's parameters.

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kube::runtime::events::EventType;
+
 use crate::{
     aws::{Class, Session, s3::S3, ssm::Ssm},
     crd::{
@@ -25,9 +27,11 @@ use crate::{
         kind::WorkerKind,
         parameters::{
             Held, MAIN, Memory, ParametersPlace, ParametersRef, Problem, Site, Synced,
-            memory::Comparison,
-            plan::{self, MAX_WRITTEN, RoleValues},
-            store::{self, Stop},
+            document::Document,
+            memory::{Comparison, Verified},
+            plan::{self, MAX_WRITTEN, RoleDocuments, RoleValues},
+            recognize,
+            store::{self, Found, Stop},
             values,
         },
     },
@@ -100,8 +104,13 @@ struct Syncing<'a, K: WorkerKind> {
 impl<'a, K: WorkerKind> Syncing<'a, K> {
     async fn run(&mut self, memory: &mut Memory) -> Result<Synced, Stop> {
         let (roles, sources) = self.roles(memory).await?;
-        memory.remember(&roles);
-        let (synced, is_compared) = self.write(memory, &roles).await?;
+        let render = |(role, values): (&String, _)| {
+            let document = Document::new(values, &self.ctx.key, self.live.uid());
+            document.check_size(role).map(|()| (role.clone(), document))
+        };
+        let documents: RoleDocuments = roles.iter().map(render).collect::<Result<_, _>>()?;
+        memory.remember(&roles, &plan::hashes(&documents));
+        let (synced, is_compared) = self.write(memory, &roles, &documents).await?;
         memory.last = is_compared.then(|| Comparison {
             generation: self.live.generation(),
             earlier: self.ask.earlier.clone(),
@@ -158,6 +167,11 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
         let sources = values::sources(roles.iter().flat_map(|(_, list)| list.iter().copied()));
         let mut contents = BTreeMap::new();
         for source in &sources {
+            if matches!(source, Source::Secret(name) if self.ctx.config.is_key(self.live.namespace(), name)) {
+                let why =
+                    format!("{source} holds the key of this release, which no worker may know: use another Secret");
+                return Err(Problem::Unusable(why).into());
+            }
             let content = match sources::read(&self.ctx.cluster, self.live, source).await {
                 Ok(content) => content,
                 Err(Error::Call { operation: _, source: cause }) => {
@@ -181,18 +195,33 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
     }
 
     /// Returns false if the store did not answer and the references are from the record alone.
-    async fn write(&mut self, memory: &mut Memory, roles: &RoleValues) -> Result<(Synced, bool), Stop> {
+    async fn write(
+        &mut self,
+        memory: &mut Memory,
+        roles: &RoleValues,
+        documents: &RoleDocuments,
+    ) -> Result<(Synced, bool), Stop> {
         let before = record(self.live).parameters;
         if before.as_ref().is_some_and(|b| b.store != self.parameters.store && !b.written.is_empty()) {
             return Err(Problem::StoreChanged.into());
         }
-        let hashes = plan::hashes(roles);
         let recorded = self.recorded(before.as_ref());
         let period = self.ctx.config.timings.sweep * COMPARED_IN_SWEEPS;
-        let verified = memory.verified.as_ref().is_some_and(|(generation, known, at)| {
-            (*generation, known) == (self.live.generation(), &hashes)
-                && self.now.saturating_duration_since(*at) < period
+        let current = plan::hashes(documents);
+        let verified = memory.verified.as_ref().filter(|verified| {
+            (verified.generation, &verified.current) == (self.live.generation(), &current)
+                && self.now.saturating_duration_since(verified.at) < period
+                && !self.live.is_reconcile_requested()
         });
+        let is_verified = verified.is_some();
+        let hashes = match verified {
+            Some(verified) => verified.recorded.clone(),
+            None => {
+                let status = before.as_ref().filter(|before| before.store == self.parameters.store);
+                recognize::hashes(self.ask.site, status, roles, documents).await?
+            }
+        };
+        memory.remember(roles, &hashes);
         if let Some(why) = self.ask.held {
             let half_written = record(self.live).parameters.is_some_and(|status| status.writing);
             let unwritten = roles.iter().filter(|(role, _)| half_written || recorded.get(*role) != hashes.get(*role));
@@ -201,13 +230,13 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
             let problem = (!roles.is_empty()).then_some(Problem::Held { why, roles, values });
             return Ok((Synced { problem, ..self.synced(&hashes) }, true));
         }
-        if verified && self.is_as_recorded(&recorded, &hashes) && !self.live.is_reconcile_requested() {
+        if is_verified && self.is_as_recorded(&recorded, &hashes) {
             return Ok((self.as_recorded(), true));
         }
         let written = before.map(|before| before.written).unwrap_or_default();
         let Store { s3, parameter_store } = &self.parameters.store;
         let outcome = match (s3, parameter_store) {
-            (Some(s3), _) => self.write_documents(s3, roles, &written).await,
+            (Some(s3), _) => self.write_documents(s3, &plan::documents(documents, &hashes), &written).await,
             (None, Some(store)) => self.write_parameters(memory, store, roles, &written).await,
             (None, None) => return Err(Problem::Unusable("spec.parameters.store is empty".into()).into()),
         };
@@ -231,7 +260,8 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
         })
         .await?;
         let synced = self.synced(&hashes);
-        memory.verified = Some((self.live.generation(), hashes, self.now));
+        let generation = self.live.generation();
+        memory.verified = Some(Verified { generation, current, recorded: hashes, at: self.now });
         Ok((synced, true))
     }
 
@@ -245,16 +275,23 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
     async fn write_documents(
         &mut self,
         s3: &S3Store,
-        roles: &RoleValues,
+        documents: &BTreeMap<String, &Document>,
         written: &[String],
     ) -> Result<Vec<String>, Stop> {
-        let documents = plan::documents(roles);
         // A document never changes, so no partly written state has to be recorded.
         let (guard, written) = self.about_to_write(written, documents.keys(), false).await?;
         let client = S3::new(self.session, self.ctx.config.timings.call_deadline);
         let base = plan::base(s3, self.live.uid());
         for (name, document) in documents {
-            guard.call("s3:PutObject", client.put_new(&s3.bucket, &format!("{base}{name}"), document)).await?;
+            let key = format!("{base}{name}");
+            if store::put(&guard, &client, &s3.bucket, &key, document).await? == Found::Replaced {
+                let note = format!(
+                    "s3://{}/{key} had another content than muster wrote and was written again. Workers do not use such a \
+                     content. Check who may write to this prefix",
+                    s3.bucket
+                );
+                self.ctx.event(self.live, EventType::Warning, "ParametersTampered", "Write", note).await;
+            }
         }
         Ok(written)
     }

@@ -2,9 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
-
 use crate::{
     aws::ssm::ParameterValue,
     crd::parameters::{Parameter, ValueFrom},
@@ -15,8 +12,8 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Values {
     pub by_name: BTreeMap<String, Value>,
-    /// The uids of the Secrets that values come from.
-    secrets: BTreeSet<String>,
+    /// Whether any value comes from a Secret.
+    from_secret: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,9 +77,7 @@ pub(super) fn resolve(
                 let Ok(text) = String::from_utf8(bytes.clone()) else {
                     return Err(Unresolved::NotText { parameter, origin, key });
                 };
-                if secret {
-                    values.secrets.insert(content.uid.clone());
-                }
+                values.from_secret |= secret;
                 (text, secret)
             }
         };
@@ -95,30 +90,7 @@ pub(super) fn resolve(
 impl Values {
     /// Whether any value may be seen only by those who may read the store.
     pub(super) fn has_secret(&self) -> bool {
-        !self.secrets.is_empty() || self.by_name.values().any(|value| value.secure)
-    }
-
-    /// The document that workers read.
-    pub(super) fn document(&self) -> String {
-        let plain: BTreeMap<_, _> = self.by_name.iter().map(|(name, value)| (name, value.text.expose())).collect();
-        // A map of strings is always valid JSON.
-        serde_json::to_string(&plain).unwrap_or_default()
-    }
-
-    /// Identifies the values in the status, in keys and in revisions. If a value comes from a Secret, the hash is keyed
-    /// with the uids of the Secrets, which only those know who may read them: a plain digest would allow trying out
-    /// passwords. So another Secret with the same values gives another hash.
-    pub(super) fn hash(&self) -> String {
-        let document = self.document();
-        let digest = if self.secrets.is_empty() {
-            Sha256::digest(&document).to_vec()
-        } else {
-            let key = self.secrets.iter().map(String::as_str).collect::<Vec<_>>().join(",");
-            let keyed = Hmac::<Sha256>::new_from_slice(key.as_bytes());
-            // HMAC accepts keys of any length, so the error case is never reached; its digest would reveal nothing.
-            keyed.map_or_else(|_| vec![0; 32], |mac| mac.chain_update(&document).finalize().into_bytes().to_vec())
-        };
-        hex::encode(&digest[..16])
+        self.from_secret || self.by_name.values().any(|value| value.secure)
     }
 }
 
@@ -132,14 +104,14 @@ mod tests {
         serde_json::from_value(list).unwrap()
     }
 
-    fn contents(uid: &str, password: &[u8]) -> BTreeMap<Source, Option<Content>> {
-        let of = |uid: &str, data: &[(&str, &[u8])]| {
+    fn contents(password: &[u8]) -> BTreeMap<Source, Option<Content>> {
+        let of = |data: &[(&str, &[u8])]| {
             let data = data.iter().map(|(k, v)| ((*k).to_owned(), v.to_vec())).collect();
-            Some(Content { uid: uid.into(), data })
+            Some(Content { data })
         };
         BTreeMap::from([
-            (Source::Secret("db".into()), of(uid, &[("password", password), ("blob", &[0xff, 0xfe])])),
-            (Source::ConfigMap("app".into()), of("u2", &[("model", b"red")])),
+            (Source::Secret("db".into()), of(&[("password", password), ("blob", &[0xff, 0xfe])])),
+            (Source::ConfigMap("app".into()), of(&[("model", b"red")])),
             (Source::Secret("gone".into()), None),
         ])
     }
@@ -152,27 +124,32 @@ mod tests {
         ]))
     }
 
-    fn resolved(list: &[Parameter], uid: &str, password: &[u8]) -> Result<Values, Unresolved> {
-        resolve(&for_role(list, &[]), &contents(uid, password))
+    fn resolved(list: &[Parameter], password: &[u8]) -> Result<Values, Unresolved> {
+        resolve(&for_role(list, &[]), &contents(password))
+    }
+
+    fn texts(values: &Values) -> Vec<(&str, &str)> {
+        values.by_name.iter().map(|(name, value)| (name.as_str(), value.text.expose())).collect()
     }
 
     #[test]
     fn values_are_read_from_their_sources() {
-        let values = resolved(&all(), "u1", b"hunter2").unwrap();
-        assert_eq!(values.document(), r#"{"model":"red","password":"hunter2","threads":"4"}"#);
+        let values = resolved(&all(), b"hunter2").unwrap();
+        assert_eq!(texts(&values), [("model", "red"), ("password", "hunter2"), ("threads", "4")]);
+        assert!(values.has_secret());
         let secure: Vec<_> = values.by_name.iter().filter(|(_, value)| value.secure).map(|(name, _)| name).collect();
         assert_eq!(secure, ["password"], "a value from a Secret is encrypted unless secure is set");
         let list = parameters(json!([{"name": "a", "value": "1", "secure": true},
             {"name": "b", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}, "secure": false}]));
-        let values = resolved(&list, "u1", b"x").unwrap();
+        let values = resolved(&list, b"x").unwrap();
         assert!(values.by_name["a"].secure && !values.by_name["b"].secure);
     }
 
     #[test]
     fn a_role_overrides_and_adds_values() {
         let overrides = parameters(json!([{"name": "threads", "value": "8"}, {"name": "leader", "value": "yes"}]));
-        let values = resolve(&for_role(&all(), &overrides), &contents("u1", b"x")).unwrap();
-        assert_eq!(values.document(), r#"{"leader":"yes","model":"red","password":"x","threads":"8"}"#);
+        let values = resolve(&for_role(&all(), &overrides), &contents(b"x")).unwrap();
+        assert_eq!(texts(&values), [("leader", "yes"), ("model", "red"), ("password", "x"), ("threads", "8")]);
     }
 
     #[test]
@@ -186,29 +163,16 @@ mod tests {
             ("db", "user", "Secret db has no key user, and the parameter p needs it: add it"),
             ("db", "blob", "the key blob of Secret db is not UTF-8 text"),
         ] {
-            let refused = resolved(&from(name, key), "u1", b"hunter2").unwrap_err();
+            let refused = resolved(&from(name, key), b"hunter2").unwrap_err();
             assert!(refused.to_string().contains(message), "{refused}");
             assert!(!format!("{refused} {refused:?}").contains("hunter2"));
         }
     }
 
     #[test]
-    fn a_secret_cannot_be_guessed_from_its_hash() {
-        let hash = |uid: &str, password: &[u8]| resolved(&all(), uid, password).unwrap().hash();
-        let first = hash("u1", b"1234");
-        assert_eq!(first, hash("u1", b"1234"), "the same each time");
-        assert_ne!(first, hash("u1", b"1235"));
-        assert_ne!(first, hash("u2", b"1234"), "without the uid of the Secret it cannot be computed");
-        let digest = hex::encode(&Sha256::digest(resolved(&all(), "u1", b"1234").unwrap().document())[..16]);
-        assert_ne!(first, digest);
-        let open = parameters(json!([{"name": "threads", "value": "4"}]));
-        assert_eq!(resolved(&open, "u1", b"").unwrap().hash(), resolved(&open, "u2", b"").unwrap().hash());
-    }
-
-    #[test]
     fn values_are_not_printed() {
-        let values = resolved(&all(), "u1", b"hunter2").unwrap();
-        assert!(!format!("{values:?} {values:#?} {:?}", contents("u1", b"hunter2")).contains("hunter2"));
+        let values = resolved(&all(), b"hunter2").unwrap();
+        assert!(!format!("{values:?} {values:#?} {:?}", contents(b"hunter2")).contains("hunter2"));
     }
 
     #[test]

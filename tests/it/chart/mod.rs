@@ -72,6 +72,7 @@ async fn sign_in(kube: &KubeApi, namespace: &str, works_in: &str) -> Config {
         attributes("muster.dev", "awsaccounts", "list", ""),
         attributes("", "secrets", "list", works_in),
         attributes("events.k8s.io", "events", "create", "default"),
+        attributes("", "secrets", "create", namespace),
         ResourceAttributes {
             name: Some("muster".into()),
             ..attributes("coordination.k8s.io", "leases", "update", namespace)

@@ -4,7 +4,7 @@ use clap::Parser;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::ObjectMeta;
 use muster::{
-    config::{Config, ControllerArgs, Namespaces},
+    config::{Config, ControllerArgs, Namespaces, SecretName},
     lease::LeaseName,
 };
 use muster_world::KubeApi;
@@ -49,6 +49,7 @@ async fn by_default_two_replicas_share_a_lease_and_watch_all_namespaces() {
     assert_eq!(config.namespaces, Namespaces::All);
     assert_eq!(config.account_selector, None);
     assert_eq!(config.lease, Some(LeaseName { namespace: "muster-system".into(), name: "muster".into() }));
+    assert_eq!(config.key_secret, Some(SecretName { namespace: "muster-system".into(), name: "muster-key".into() }));
     let deployment = the(&documents, "Deployment");
     assert_eq!(deployment["spec"]["replicas"], 2);
     let spec = &deployment["spec"]["template"]["spec"];
@@ -159,7 +160,11 @@ async fn without_a_lease_the_old_replica_ends_before_the_new_one_starts() {
     let documents = documents.expect("manifests");
     assert_eq!(config(&documents).lease, None);
     assert_eq!(the(&documents, "Deployment")["spec"]["strategy"], json!({"type": "Recreate"}));
-    assert!(of_kind(&documents, "Role").is_empty(), "there is no Lease to have rights on");
+    let key = [
+        json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}),
+        json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["muster-key"], "verbs": ["get"]}),
+    ];
+    assert_eq!(the(&documents, "Role")["rules"], json!(key), "there is no Lease to have rights on");
 }
 
 #[tokio::test]

@@ -33,7 +33,9 @@ pub(super) const WATCHED: &[(&str, &str, &[&str])] = &[
 ];
 /// In the namespace `default`, for events about cluster-scoped objects.
 const EVENTS: &[(&str, &str, &[&str])] = &[("events.k8s.io", "events", &["create"])];
-const LEASES: &[(&str, &str, &[&str])] = &[("coordination.k8s.io", "leases", &["create"])];
+/// In the namespace of the release. RBAC cannot restrict create by resource name.
+const RELEASE: &[(&str, &str, &[&str])] =
+    &[("coordination.k8s.io", "leases", &["create"]), ("", "secrets", &["create"])];
 pub(super) type Right = (String, String, String);
 
 pub(super) fn rights(tables: &[&[(&str, &str, &[&str])]]) -> BTreeSet<Right> {
@@ -94,7 +96,7 @@ async fn a_release_for_one_namespace_has_almost_no_permissions_elsewhere() {
     let client = Client::try_from(config).expect("a client");
     let elsewhere = kube.namespace().await.expect("a namespace");
     for (place, tables) in [
-        (namespace.as_str(), &[CLUSTER_WIDE, WATCHED, LEASES][..]),
+        (namespace.as_str(), &[CLUSTER_WIDE, WATCHED, RELEASE][..]),
         ("default", &[CLUSTER_WIDE, EVENTS]),
         (elsewhere.as_str(), &[CLUSTER_WIDE]),
     ] {

@@ -138,8 +138,8 @@ async fn a_controller_uses_every_permission_that_the_chart_grants() {
     tokio::time::timeout(scene::PATIENCE, gone).await.expect("the AwsAccount goes").expect("a watch");
     controller.stop().await.expect("an end");
 
-    let lease = [("coordination.k8s.io", "leases", &["get", "create", "update"][..])];
-    let given = rights(&[CLUSTER_WIDE, WATCHED, &lease]);
+    let release = [("coordination.k8s.io", "leases", &["get", "create", "update"][..]), ("", "secrets", &["create"])];
+    let given = rights(&[CLUSTER_WIDE, WATCHED, &release]);
     let taken = taken.lock().expect("a lock").clone();
     let missing: Vec<_> = taken.difference(&given).collect();
     assert!(missing.is_empty(), "taken, and not given by the chart: {missing:?}");

@@ -18,7 +18,7 @@ use kube::{
 use muster::{
     aws::Connection,
     clock::Timings,
-    config::{Config, Namespaces},
+    config::{Config, Namespaces, SecretName},
     controller,
     crd::aws_account::AwsAccount,
 };
@@ -186,6 +186,7 @@ impl Scene {
             namespaces: Namespaces::Only(vec![self.namespace.clone()]),
             account_selector: Some(format!("muster.test/scene={}", self.namespace)),
             lease: None,
+            key_secret: None,
             pod_name: "muster-0".into(),
             metrics_addr: ([127, 0, 0, 1], 0).into(),
             concurrency: NonZeroU16::new(4).unwrap(),
@@ -248,7 +249,7 @@ impl Controller {
     /// Signs in as the ServiceAccount of the chart, so that a permission missing in the chart fails the test. `wrap` can
     /// intercept requests between the controller and the API server.
     pub(crate) async fn start(
-        config: Config,
+        mut config: Config,
         connection: Connection,
         wrap: impl FnOnce(Client) -> Client + Send + 'static,
     ) -> Self {
@@ -256,6 +257,8 @@ impl Controller {
             None => chart::identity().await,
             Some(lease) => chart::identity_in(&lease.namespace).await,
         };
+        let release = kube_config.default_namespace.clone();
+        config.key_secret.get_or_insert(SecretName { namespace: release, name: "muster-key".into() });
         Self::start_as(kube_config, config, connection, wrap)
     }
 

@@ -7,7 +7,7 @@ use kube::client::Body;
 use super::{DESCRIBE, LISTING};
 
 /// A name such as `PUT workerfleets/status`. `None` for requests that occur at any time: watches with their initial lists,
-/// leases and events.
+/// leases, events and the key of the release.
 pub(super) fn kube_operation(request: &Request<Body>) -> Option<String> {
     const WATCHED: [&str; 3] = ["namespaces", "secrets", "configmaps"];
     let path = request.uri().path();
@@ -24,6 +24,9 @@ pub(super) fn kube_operation(request: &Request<Body>) -> Option<String> {
     }
     match rest {
         ["leases" | "events", ..] => None,
+        // The key of the release, which every process reads at its start and the first one creates.
+        ["secrets", "muster-key"] => None,
+        ["secrets"] if request.method() == Method::POST => None,
         [resource] if request.method() == Method::GET && is_watched(resource) => None,
         [resource] | [resource, _] => Some(format!("{} {resource}", request.method())),
         [resource, _, subresource, ..] => Some(format!("{} {resource}/{subresource}", request.method())),

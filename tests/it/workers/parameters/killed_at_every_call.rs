@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::{
     BUCKET, change_secret, create_secret, documents, in_parameter_store, in_s3, parameters, password, stored, value,
+    values_of,
 };
 use crate::support::{
     crash::{self, Scenario, converges_after_every_kill, start_with, stepped},
@@ -84,9 +85,9 @@ impl Part {
             }
             Store::S3 => {
                 let document: BTreeMap<_, _> = expected.iter().map(|(name, (value, _))| (name, value)).collect();
-                let expected =
-                    if document.is_empty() { vec![] } else { vec![serde_json::to_string(&document).unwrap()] };
-                assert_eq!(documents(scene).into_values().collect::<Vec<_>>(), expected, "{case}");
+                let expected = if document.is_empty() { vec![] } else { vec![json!(document)] };
+                let found: Vec<_> = documents(scene).into_values().map(|document| values_of(&document)).collect();
+                assert_eq!(found, expected, "{case}");
             }
         }
     }

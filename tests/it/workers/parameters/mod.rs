@@ -2,11 +2,13 @@
 
 mod example;
 mod killed_at_every_call;
+mod lost_key;
 mod missing_values;
 mod parameter_store;
 mod plan_only;
 mod s3_documents;
 mod secrecy;
+mod tampered_document;
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
@@ -82,6 +84,11 @@ fn documents(scene: &Scene) -> BTreeMap<String, String> {
     s3.keys(BUCKET, "").unwrap().into_iter().map(|key| (key.clone(), text(&key))).collect()
 }
 
+/// The values in a document.
+fn values_of(document: &str) -> Value {
+    serde_json::from_str::<Value>(document).unwrap()["values"].take()
+}
+
 fn stored(scene: &Scene) -> BTreeMap<String, Parameter> {
     scene.sandbox.parameters(&scene.account, REGION).into_iter().map(|p| (p.name.clone(), p)).collect()
 }
@@ -115,6 +122,14 @@ async fn read_on_worker(scene: &Scene, id: &str) -> (Value, u32, u32) {
     let mode = |path: &str| std::fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o777;
     let seen = std::fs::read(folder.join("seen.json")).unwrap();
     (serde_json::from_slice(&seen).unwrap(), mode("etc/muster/parameters.json"), mode("etc/muster"))
+}
+
+/// Requests a reconcile, and waits until it is complete.
+async fn reconcile_now(scene: &Scene, name: &str, request: &str) -> WorkerFleet {
+    let annotations = json!({"metadata": {"annotations": {"muster.dev/requested-at": request}}});
+    scene.change::<WorkerFleet>(name, annotations).await;
+    let handled = |fleet: &WorkerFleet| status(fleet).common.last_handled_requested_at.as_deref() == Some(request);
+    scene.wait::<WorkerFleet>(name, "reconciled", handled).await
 }
 
 fn newest(scene: &Scene) -> String {

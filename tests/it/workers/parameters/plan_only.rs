@@ -5,7 +5,9 @@ use muster::crd::{fields::Preview, worker_fleet::WorkerFleet, worker_job::Worker
 use muster_sandbox::CallQuery;
 use serde_json::{Value, json};
 
-use super::{BUCKET, documents, fleet_spec, in_s3, newest, parameters, read_on_worker, scene, start, synced};
+use super::{
+    BUCKET, documents, fleet_spec, in_s3, newest, parameters, read_on_worker, scene, start, synced, values_of,
+};
 use crate::support::{
     fleet::{launches, live, settled, status, wait_settled, with},
     job,
@@ -62,7 +64,7 @@ async fn a_jobs_parameters_are_written_before_its_first_launch_after_plan_only()
     scene.wait::<WorkerJob>("work", "one at work", |job| job::status(job).active == 1).await;
     assert!(first(&scene, "s3", "PutObject") < first(&scene, "ec2", "RunInstances"));
     let (key, document) = documents(&scene).pop_first().unwrap();
-    assert_eq!((key.starts_with(&format!("app/{uid}/")), &*document), (true, r#"{"threads":"4"}"#));
+    assert_eq!((key.starts_with(&format!("app/{uid}/")), values_of(&document)), (true, json!({"threads": "4"})));
     let fetch = String::from_utf8(live(&scene)[0].decoded_user_data().unwrap()).unwrap();
     assert!(fetch.contains(&format!("{BUCKET}/{key}")), "{fetch}");
 }

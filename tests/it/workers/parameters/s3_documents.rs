@@ -9,11 +9,11 @@ use kube::{
 };
 use muster::crd::worker_fleet::WorkerFleet;
 use muster_sandbox::{CallQuery, Fault};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     BUCKET, change_secret, create_secret, documents, fleet_spec, in_s3, newest, parameters, password, read_on_worker,
-    scene, synced,
+    scene, synced, values_of,
 };
 use crate::support::fleet::{self, error, live, ready, settled, status, wait_settled, with};
 
@@ -34,7 +34,7 @@ async fn workers_read_one_document_from_s3_that_is_updated_and_deleted_with_the_
     let document = |password: &str| json!({"dbPassword": password, "model": "red-1.8.5", "threads": "4"});
     let found = documents(&scene);
     assert_eq!(found.keys().collect::<Vec<_>>(), [&key(&hash)]);
-    assert_eq!(serde_json::from_str::<Value>(&found[&key(&hash)]).unwrap(), document("first"));
+    assert_eq!(values_of(&found[&key(&hash)]), document("first"));
     let first = newest(&scene);
     assert_eq!(read_on_worker(&scene, &first).await, (document("first"), 0o600, 0o700));
 

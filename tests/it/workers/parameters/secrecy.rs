@@ -1,6 +1,7 @@
 //! The value of a Secret appears only in the parameter store and on workers: not in objects, events, logs, tags or errors.
 
 use std::{
+    collections::BTreeSet,
     io,
     sync::{
         Arc, Mutex, OnceLock,
@@ -8,12 +9,14 @@ use std::{
     },
 };
 
+use hmac::{Hmac, KeyInit, Mac};
 use http::{Request, Response};
 use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Secret, events::v1::Event};
-use kube::{Client, api::ListParams, client::Body};
+use kube::{Client, ResourceExt, api::ListParams, client::Body};
 use muster::{crd::worker_fleet::WorkerFleet, logs};
 use muster_sandbox::CallQuery;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tracing_subscriber::{EnvFilter, Layer, filter::dynamic_filter_fn, util::SubscriberInitExt};
 
 use super::{
@@ -194,4 +197,51 @@ async fn an_unreadable_response_is_not_quoted() {
     assert!(message.contains("Secret db cannot be read: the answer is not valid"), "{message}");
     assert_hidden(seen(&scene).await);
     listening.0.assert_no_secret();
+}
+
+/// A short value of which a hash would be found by trying.
+const PIN: &str = "4711";
+
+/// Hashes that somebody can compute who knows the value, the object and the Secret's uid, but not the key of the release.
+fn computable(uid: &str, secret: &str) -> Vec<String> {
+    let texts =
+        [json!({"pin": PIN}).to_string(), json!({"salt": "", "values": {"pin": PIN}}).to_string(), PIN.to_owned()];
+    let keyed = |key: &str, text: &str| {
+        let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap().chain_update(text);
+        hex::encode(&mac.finalize().into_bytes()[..16])
+    };
+    let plain = |text: String| hex::encode(&Sha256::digest(text)[..16]);
+    let of = |text: &String| {
+        let prefixed = [uid, secret].map(|prefix| plain(format!("{prefix}{text}")));
+        [&prefixed[..], &[plain(text.clone()), keyed(uid, text), keyed(secret, text), keyed("", text)]].concat()
+    };
+    texts.iter().flat_map(of).collect()
+}
+
+#[tokio::test]
+async fn nothing_that_is_visible_lets_a_guessed_value_be_verified() {
+    let scene = scene().await;
+    let secret = create_secret(&scene, PIN, true).await.uid().unwrap();
+    let _controller = scene.start().await;
+    let literal = json!([{"name": "pin", "value": PIN, "secure": true}]);
+    let from_secret = json!([{"name": "pin", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}]);
+    let at = |path: &str| json!({"parameterStore": {"path": path}});
+    let mut hashes = BTreeSet::new();
+    let mut guesses = Vec::new();
+    for (name, store, values) in [
+        ("literal", in_s3(), &literal),
+        ("same-literal", in_s3(), &literal),
+        ("from-secret", in_s3(), &from_secret),
+        ("literal-parameter", at("/a"), &literal),
+        ("secret-parameter", at("/b"), &from_secret),
+    ] {
+        scene.create::<WorkerFleet>(name, fleet_spec(&scene, 1, parameters(store, values.clone()))).await;
+        let fleet = wait_settled(&scene, name, 1).await;
+        guesses.extend(computable(&fleet.uid().unwrap(), &secret));
+        hashes.insert(status(&fleet).workers.parameters.parameters_hash.unwrap());
+    }
+    assert_eq!(hashes.len(), 5, "the same value has another hash in each object: {hashes:?}");
+    for (what, text) in seen(&scene).await {
+        assert!(guesses.iter().all(|guess| !text.contains(guess)), "{what}: {text}");
+    }
 }
