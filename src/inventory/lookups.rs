@@ -13,7 +13,7 @@ pub use crate::aws::ec2::SubnetQuery;
 use crate::{
     aws::{
         Class, Error, LONGEST_WAIT, Session, SessionIdentity,
-        ec2::{Ec2, ImageRow, ImageState, SubnetRow, TemplateRow},
+        ec2::{Ec2, ImageRow, ImageState, NewestImages, SubnetRow, TemplateRow},
         ssm::Ssm,
     },
     clock::{Clock, Timings},
@@ -35,7 +35,7 @@ pub struct Lookups {
 #[derive(Debug, Default)]
 struct RegionCache {
     images: Table<ImageId, ImageRow>,
-    selected: Table<AmiSelector, Arc<[ImageRow]>>,
+    selected: Table<AmiSelector, NewestImages>,
     parameters: Table<ParameterName, String>,
     templates: Table<LaunchTemplate, TemplateRow>,
     subnets: Table<SubnetQuery, Arc<[SubnetRow]>>,
@@ -83,8 +83,10 @@ impl Inquiry<'_> {
         self.cache.images.ask(id, (self.timings, self.not_before), age, ask).await
     }
 
-    pub async fn images(&self, selector: &AmiSelector) -> Result<Arc<[ImageRow]>, Error> {
-        let ask = async || Ok(describe(&self.session, "ec2:DescribeImages").await?.images(selector).await?.into());
+    pub async fn newest_images(&self, selector: &AmiSelector) -> Result<NewestImages, Error> {
+        let ask = async || {
+            describe(&self.session, "ec2:DescribeImages").await?.newest_images(selector, &self.session.account).await
+        };
         self.cache.selected.ask(selector, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
     }
 

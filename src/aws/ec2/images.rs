@@ -38,6 +38,53 @@ pub enum ImageState {
     Unusable(String),
 }
 
+impl ImageRow {
+    fn is_of(&self, owner: &str, account: &AccountId) -> bool {
+        match owner {
+            "self" => self.owner == *account,
+            "amazon" => self.owner_alias.as_deref() == Some("amazon"),
+            id => self.owner.as_str() == id,
+        }
+    }
+}
+
+/// How many images that cannot be launched are remembered by id.
+const NAMED: usize = 5;
+
+/// What a selector matches: the newest image of each state, because a selector may match all images of AWS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewestImages {
+    pub available: Option<ImageRow>,
+    pub pending: Option<ImageRow>,
+    /// The first images that cannot be launched, and how many there are.
+    pub unusable: Vec<ImageId>,
+    pub unusable_total: usize,
+}
+
+impl NewestImages {
+    /// Adds an image of an owner in `selector`. EC2 was asked only for those, but the owner is checked again: an image
+    /// of another owner with a similar name is a known attack.
+    pub fn add(&mut self, selector: &AmiSelector, account: &AccountId, row: ImageRow) {
+        if !selector.owners.iter().any(|owner| row.is_of(owner, account)) {
+            return;
+        }
+        let newest = match &row.state {
+            ImageState::Available => &mut self.available,
+            ImageState::Pending => &mut self.pending,
+            ImageState::Unusable(_) => {
+                self.unusable_total += 1;
+                if self.unusable.len() < NAMED {
+                    self.unusable.push(row.id);
+                }
+                return;
+            }
+        };
+        if newest.as_ref().is_none_or(|newest| (newest.created_at, &newest.id) <= (row.created_at, &row.id)) {
+            *newest = Some(row);
+        }
+    }
+}
+
 impl Ec2 {
     /// Describes an image.
     ///
@@ -53,17 +100,22 @@ impl Ec2 {
         })
     }
 
-    /// The images that match `selector`, in any state.
-    pub async fn images(&self, selector: &AmiSelector) -> Result<Vec<ImageRow>, Error> {
+    /// The newest images that match `selector`, for an object in `account`.
+    pub async fn newest_images(&self, selector: &AmiSelector, account: &AccountId) -> Result<NewestImages, Error> {
         let AmiSelector { owners, name, description, tags } = selector;
         let filter = |key: &str, value: &String| Filter::builder().name(key).values(value).build();
         let mut filters: Vec<_> = tags.iter().flat_map(tag_filters).collect();
         filters.extend(name.iter().map(|name| filter("name", name)));
         filters.extend(description.iter().map(|description| filter("description", description)));
         let call = self.client.describe_images().set_owners(Some(owners.clone())).set_filters(Some(filters));
-        let pages = call.include_deprecated(true).max_results(PAGE).into_paginator().items().send();
-        let images = pages.try_collect().await.map_err(|e| Error::from_sdk(OPERATION, &e))?;
-        images.iter().map(row).collect()
+        let mut pages = call.include_deprecated(true).max_results(PAGE).into_paginator().send();
+        let mut newest = NewestImages::default();
+        while let Some(page) = pages.next().await {
+            for image in page.map_err(|e| Error::from_sdk(OPERATION, &e))?.images() {
+                newest.add(selector, account, row(image)?);
+            }
+        }
+        Ok(newest)
     }
 }
 

@@ -22,7 +22,7 @@ use aws_sdk_ec2::{
 use jiff::Timestamp;
 
 pub use crate::aws::ec2::{
-    images::{ImageRow, ImageState},
+    images::{ImageRow, ImageState, NewestImages},
     launch_templates::{InterfaceRow, TemplateRow},
     network::{SubnetQuery, SubnetRow},
 };

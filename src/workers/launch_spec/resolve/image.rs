@@ -3,55 +3,36 @@
 use jiff::Timestamp;
 
 use crate::{
-    aws::ec2::{ImageRow, ImageState},
+    aws::ec2::{ImageRow, ImageState, NewestImages},
     crd::template::AmiSelector,
-    ids::{AccountId, list},
+    ids::list,
     workers::launch_spec::resolve::{
         resolution::Image,
-        unresolved::{NAMED, Why, marks},
+        unresolved::{Why, marks},
     },
 };
 
-/// The newest available image of an owner in `selector`. EC2 was asked only for those, but the owner is checked again:
-/// an image of another owner with a similar name is a known attack.
-pub(super) fn choose(
-    selector: &AmiSelector,
-    account: &AccountId,
-    rows: &[ImageRow],
-    now: Timestamp,
-) -> Result<Image, Why> {
-    let owned = |row: &&ImageRow| selector.owners.iter().any(|owner| is_of(row, owner, account));
-    let newest = |wanted: fn(&ImageState) -> bool| {
-        let rows = rows.iter().filter(owned).filter(|row| wanted(&row.state));
-        rows.max_by_key(|row| (row.created_at, &row.id))
-    };
-    if let Some(row) = newest(|state| *state == ImageState::Available) {
-        return Ok(image(row, now));
+/// The newest available image that matches `selector`.
+pub(super) fn choose(selector: &AmiSelector, newest: NewestImages, now: Timestamp) -> Result<Image, Why> {
+    let NewestImages { available, pending, unusable, unusable_total } = newest;
+    if let Some(row) = available {
+        return Ok(image(&row, now));
     }
-    if let Some(row) = newest(|state| *state == ImageState::Pending) {
-        return Err(pending(row));
+    if let Some(row) = pending {
+        return Err(self::pending(&row));
     }
-    let unusable: Vec<_> = rows.iter().filter(owned).map(|row| &row.id).collect();
     let described = described(selector);
     Err(Why::Nothing(if unusable.is_empty() {
         format!(
             "no image matches {described}: create one, share it with this account, or change spec.template.ami.selector"
         )
     } else {
-        let unusable = list(unusable.into_iter(), NAMED);
+        let (count, named) = (unusable_total, list(unusable.iter(), unusable.len()));
         format!(
-            "no image that matches {described} is available ({unusable}): create one, or change \
+            "no image that matches {described} is available ({count} cannot be launched: {named}): create one, or change \
              spec.template.ami.selector"
         )
     }))
-}
-
-fn is_of(row: &ImageRow, owner: &str, account: &AccountId) -> bool {
-    match owner {
-        "self" => row.owner == *account,
-        "amazon" => row.owner_alias.as_deref() == Some("amazon"),
-        id => row.owner.as_str() == id,
-    }
 }
 
 /// An image that is named by id, if it can be launched.
@@ -86,7 +67,7 @@ fn described(selector: &AmiSelector) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ImageId;
+    use crate::ids::{AccountId, ImageId};
 
     const US: &str = "111111111111";
 
@@ -106,10 +87,16 @@ mod tests {
         }
     }
 
+    fn folded(selector: &AmiSelector, rows: &[ImageRow]) -> NewestImages {
+        let (mut newest, us) = (NewestImages::default(), AccountId::try_from(US).unwrap());
+        rows.iter().for_each(|row| newest.add(selector, &us, row.clone()));
+        newest
+    }
+
     fn chosen(owners: &[&str], rows: &[ImageRow]) -> Result<String, Why> {
         let owners = owners.iter().map(|owner| (*owner).to_owned()).collect();
         let selector = AmiSelector { owners, name: Some("app-*".into()), description: None, tags: None };
-        choose(&selector, &AccountId::try_from(US).unwrap(), rows, now()).map(|image| image.id.to_string())
+        choose(&selector, folded(&selector, rows), now()).map(|image| image.id.to_string())
     }
 
     #[test]
@@ -137,6 +124,21 @@ mod tests {
         let mut liar = row(4, stranger, 5, Available);
         liar.owner_alias = Some("aws-marketplace".into());
         assert!(chosen(&["amazon"], &[liar]).is_err());
+    }
+
+    #[test]
+    fn of_many_images_only_the_newest_are_kept() {
+        let selector = AmiSelector { owners: vec!["self".into()], name: None, description: None, tags: None };
+        let rows: Vec<_> = (0..1000)
+            .flat_map(|n| {
+                [ImageState::Available, ImageState::Pending, ImageState::Unusable("disabled".into())]
+                    .map(|state| row(n, US, 1 + n % 12, state))
+            })
+            .collect();
+        let newest = folded(&selector, &rows);
+        let id = |row: Option<ImageRow>| row.unwrap().id.to_string();
+        assert_eq!((newest.unusable.len(), newest.unusable_total), (5, 1000));
+        assert_eq!((id(newest.available), id(newest.pending)), ("ami-000003e3".into(), "ami-000003e3".into()));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub async fn resolve(
     template: &WorkerTemplate,
     not_before: Option<Instant>,
 ) -> Result<Resolution, Unresolved> {
-    let asker = Asker { ctx, session, inquiry: ctx.lookups.inquire(session, not_before) };
+    let asker = Asker { ctx, inquiry: ctx.lookups.inquire(session, not_before) };
     let failed = |field| move |why| Unresolved { field, why, image: None };
     let base = asker.base(template).await.map_err(failed(Field::LaunchTemplate))?;
     let image = match (&template.ami, base.as_ref().and_then(|base| base.image.as_ref())) {
@@ -133,7 +133,6 @@ impl FoundSubnets {
 
 struct Asker<'a> {
     ctx: &'a Context,
-    session: &'a Session,
     inquiry: Inquiry<'a>,
 }
 
@@ -146,7 +145,7 @@ impl Asker<'_> {
     async fn image(&self, ami: &Ami) -> Result<Image, Why> {
         if let Some(selector) = &ami.selector {
             let now = self.ctx.clock.now();
-            return image::choose(selector, &self.session.account, &self.inquiry.images(selector).await?, now);
+            return image::choose(selector, self.inquiry.newest_images(selector).await?, now);
         }
         let id = match (&ami.id, &ami.ssm_parameter) {
             (Some(id), _) => ImageId::try_from(id.as_str())?,
