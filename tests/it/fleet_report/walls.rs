@@ -21,7 +21,7 @@ async fn change_account(scene: &Scene, change: Value) {
 }
 
 fn grant(namespace: &str, bucket: &str) -> Value {
-    json!({"namespaces": {"names": [namespace]}, "kinds": ["FleetReport"], "buckets": [bucket]})
+    json!({"namespaces": {"names": [namespace]}, "kinds": ["FleetReport"], "buckets": [{"name": bucket, "uses": ["Reports"]}]})
 }
 
 /// A scene with the buckets `ours` and `theirs`, each granted to one namespace, and the other namespace.
