@@ -44,6 +44,12 @@ pub struct ControllerArgs {
     /// Seconds between full sweeps of EC2.
     #[arg(long, env = "MUSTER_SWEEP_SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub sweep_seconds: u32,
+    /// Maximum number of MiB that all FleetReports hold in memory. A namespace gets an equal share of three quarters of it.
+    #[arg(long, env = "MUSTER_REPORT_MEMORY_MIB", default_value = "192", value_parser = clap::value_parser!(u32).range(1..))]
+    pub report_memory_mib: u32,
+    /// Maximum number of objects that all FleetReports hold in memory, shared in the same way.
+    #[arg(long, env = "MUSTER_REPORT_OBJECTS", default_value = "250000", value_parser = clap::value_parser!(u32).range(1..))]
+    pub report_objects: u32,
 }
 
 /// Valid configuration.
@@ -59,6 +65,14 @@ pub struct Config {
     pub metrics_addr: SocketAddr,
     pub concurrency: NonZeroU16,
     pub timings: Timings,
+    pub report_limits: ReportLimits,
+}
+
+/// What all FleetReports together may hold in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportLimits {
+    pub bytes: u64,
+    pub objects: u64,
 }
 
 impl Config {
@@ -104,6 +118,10 @@ impl From<ControllerArgs> for Config {
             pod_name: args.pod_name,
             metrics_addr: args.metrics_addr,
             concurrency: args.concurrency,
+            report_limits: ReportLimits {
+                bytes: u64::from(args.report_memory_mib) << 20,
+                objects: args.report_objects.into(),
+            },
             timings: Timings { sweep, progress: timings.progress.min(sweep), ..timings },
         }
     }

@@ -156,6 +156,7 @@ pub enum RejectionReason {
     IdentityMismatch,
     UntrustedKey,
     ParametersDocument,
+    TooComplex,
     NoIdentity,
     NotJson,
     TooLarge,

@@ -12,10 +12,15 @@ use crate::{
     crd::fleet_report::{GroupCount, RejectedObject, RejectionReason, ReportCounts, Trust},
     kinds::fleet_report::{
         desired::Desired,
+        index::Entry,
         report,
         view::{Fact, Shape, View},
     },
 };
+
+/// The maximum number of outliers, and of rejected objects for each reason, that are remembered by name.
+const OUTLIERS: usize = 1000;
+const REJECTED: usize = 16;
 
 /// The complete result. [`crate::kinds::fleet_report::status`] limits it to the size of a status.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,10 +32,13 @@ pub(super) struct Summary {
     pub(super) fields: Vec<FieldSummary>,
     /// Of each grouping, in the order of the spec, the largest group first.
     pub(super) groups: Vec<GroupCount>,
-    /// Sorted by instance.
+    /// The first ones by instance, and how many there are.
     pub(super) outliers: Vec<Outlying>,
-    /// The most severe reason first.
+    pub(super) outlying: usize,
+    /// The first ones of each reason, the most severe reason first.
     pub(super) rejected: Vec<RejectedObject>,
+    /// The number of reports with more values than are kept.
+    pub(super) cut: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +69,7 @@ impl RejectionReason {
         match self {
             Self::IdentityMismatch | Self::UntrustedKey => Worth::Forged,
             Self::ParametersDocument
+            | Self::TooComplex
             | Self::NoIdentity
             | Self::NotJson
             | Self::TooLarge
@@ -98,17 +107,30 @@ pub(super) fn aggregate(desired: &Desired, view: &View, now: Timestamp) -> Summa
     summary.counts.behind = sizes.iter().filter(|(shape, _)| unmet.contains_key(shape)).map(|(_, size)| size).sum();
     summary.fields = fields(desired, view, &sizes);
     summary.groups = groups(desired, view, &sizes, &unmet);
-    summary.outliers = fresh
-        .iter()
-        .flat_map(|(instance, shape)| unmet.get(shape).into_iter().flatten().map(move |u| (instance, u)))
-        .map(|(instance, (column, value))| Outlying {
-            instance: (*instance).to_owned(),
-            field: desired.reading.columns[*column].name.clone(),
-            value: value.clone(),
-        })
-        .collect();
-    summary.outliers.sort();
+    outliers(desired, &mut fresh, &unmet, &mut summary);
     summary
+}
+
+fn outliers(
+    desired: &Desired,
+    fresh: &mut [(&str, Shape)],
+    unmet: &BTreeMap<Shape, Vec<(usize, Arc<str>)>>,
+    summary: &mut Summary,
+) {
+    fresh.sort_unstable();
+    for (instance, shape) in fresh {
+        let unmet = unmet.get(shape).map(Vec::as_slice).unwrap_or_default();
+        summary.outlying += unmet.len();
+        if summary.outliers.len() < OUTLIERS {
+            summary.outliers.extend(unmet.iter().map(|(column, value)| Outlying {
+                instance: (*instance).to_owned(),
+                field: desired.reading.columns[*column].name.clone(),
+                value: value.clone(),
+            }));
+        }
+    }
+    summary.outliers.sort();
+    summary.outliers.truncate(OUTLIERS);
 }
 
 struct Newest {
@@ -121,23 +143,17 @@ struct Newest {
 /// one that S3 stored later counts, then that of the first source.
 fn newest<'a>(view: &'a View, summary: &mut Summary) -> HashMap<&'a str, Newest> {
     let mut newest: HashMap<&str, Newest> = HashMap::new();
-    for (source, entry, fact) in view.facts() {
-        let mut reject = |reason: RejectionReason, message: &str| {
-            let count = match reason.worth() {
-                Worth::Forged => &mut summary.counts.forged,
-                Worth::Invalid => &mut summary.counts.invalid,
-                Worth::Unreadable => &mut summary.counts.unreadable,
-            };
-            *count += 1;
-            let (source, key, message) = (source.to_owned(), entry.key.to_string(), message.to_owned());
-            summary.rejected.push(RejectedObject { source, key, reason, message });
-        };
+    let mut rejected = Rejected::default();
+    for (source, trust, entry, fact) in view.facts() {
         match fact {
-            Fact::Rejected(rejection) => reject(rejection.reason, &rejection.message),
-            Fact::Report { time, shape } => {
-                if let Some(fault) = &entry.fault {
-                    reject(RejectionReason::Unreadable, fault);
+            Fact::Rejected(reason) => rejected.add(*reason, (source, &entry.key, trust, entry), &mut summary.counts),
+            Fact::LeftOut => {}
+            Fact::Report { time, shape, cut } => {
+                if entry.fault.is_some() {
+                    let named = (source, &*entry.key, trust, entry);
+                    rejected.add(RejectionReason::Unreadable, named, &mut summary.counts);
                 }
+                summary.cut += usize::from(*cut);
                 // The key was checked when the report was read.
                 let Ok(instance) = report::instance(&entry.key, Trust::AnyKey) else { continue };
                 let found = Newest { time: Timestamp::from(*time), stored: entry.stored(), shape: *shape };
@@ -148,8 +164,40 @@ fn newest<'a>(view: &'a View, summary: &mut Summary) -> HashMap<&'a str, Newest>
             }
         }
     }
-    summary.rejected.sort_by(|a, b| (a.reason, &a.source, &a.key).cmp(&(b.reason, &b.source, &b.key)));
+    summary.rejected = rejected.named(view);
     newest
+}
+
+/// An object by its source and key.
+type Named<'a> = (&'a str, &'a str, Trust, &'a Entry);
+
+/// The rejected objects: of each reason, only the first ones.
+#[derive(Default)]
+struct Rejected<'a>(BTreeMap<RejectionReason, Vec<Named<'a>>>);
+
+impl<'a> Rejected<'a> {
+    fn add(&mut self, reason: RejectionReason, named: Named<'a>, counts: &mut ReportCounts) {
+        *match reason.worth() {
+            Worth::Forged => &mut counts.forged,
+            Worth::Invalid => &mut counts.invalid,
+            Worth::Unreadable => &mut counts.unreadable,
+        } += 1;
+        let first = self.0.entry(reason).or_default();
+        let place = first.partition_point(|(source, key, ..)| (*source, *key) < (named.0, named.1));
+        if place < REJECTED {
+            first.insert(place, named);
+            first.truncate(REJECTED);
+        }
+    }
+
+    fn named(self, view: &View) -> Vec<RejectedObject> {
+        let all = self.0.into_iter().flat_map(|(reason, first)| first.into_iter().map(move |named| (reason, named)));
+        all.map(|(reason, (source, key, trust, entry))| {
+            let message = view.explain(entry, trust, reason);
+            RejectedObject { source: source.to_owned(), key: key.to_owned(), reason, message }
+        })
+        .collect()
+    }
 }
 
 /// The columns with their values that are not expected. A column without a value has the value "".

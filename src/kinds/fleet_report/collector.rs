@@ -1,9 +1,7 @@
-//! Collects sources: lists the objects, and reads the changed ones. All FleetReports that read the same place share one
-//! collector.
+//! Collects sources: lists the objects, and reads the changed ones.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,122 +9,64 @@ use tokio::task::JoinSet;
 
 use crate::{
     aws::{
-        self, Session,
+        self, Session, SessionIdentity,
         advice::{Remedy, advice, stalls},
         s3::{Listed, Read, S3},
     },
     clock::Clock,
-    ids::{AccountId, Region, Uid},
+    ids::Region,
     kinds::fleet_report::{
-        index::{Fetched, Index},
+        index::{Admitted, Entry, Fetched, Index, LeftOut, cost, held},
+        memory_budget::{Members, Room},
         read_budget::ReadBudget,
-        status::{Problem, Since, SourceTotals},
-        view::View,
+        status::{Problem, SourceTotals},
     },
     single_flight::{Attempt, SingleFlight},
 };
 
-/// The maximum number of bytes of one place. More is most likely a wrong prefix.
-const HELD: u64 = 256 << 20;
+/// The maximum duration of a collection, and of pages that one lists. What was read until then is kept.
+const LONGEST: Duration = Duration::from_mins(15);
+const PAGES: usize = 1000;
 
 /// Why a place could not be collected.
 #[derive(Debug, thiserror::Error)]
 enum CollectError {
     #[error(transparent)]
     Aws(#[from] aws::Error),
-    #[error("bucket {bucket} has {mebibytes} MiB of objects to read under prefix {prefix:?}, more than the limit of {} MiB; \
-             give the source a longer prefix, or lower limits.objectSize", HELD >> 20)]
-    TooMuch { bucket: String, prefix: String, mebibytes: u64 },
+    #[error(
+        "bucket {bucket} lists key {key:?} after a larger one under prefix {prefix:?}; use a general purpose bucket, \
+         whose keys are sorted"
+    )]
+    Unsorted { bucket: String, prefix: String, key: String },
+    #[error("bucket {bucket} has more than {} objects under prefix {prefix:?}; give the source a longer prefix",
+            PAGES * 1000)]
+    TooMany { bucket: String, prefix: String },
+    #[error("the collection of bucket {bucket} under prefix {prefix:?} took longer than {} minutes; the next one \
+             continues with the objects that were not read yet", LONGEST.as_secs() / 60)]
+    Slow { bucket: String, prefix: String },
+    #[error(
+        "{objects} objects ({mebibytes} MiB) are left out, beginning with {first:?}: the FleetReports of this \
+         namespace may hold {share} MiB and {count} objects; give the source a longer prefix, remove objects, lower \
+         limits.objectSize, or raise --report-memory-mib and --report-objects of the controller"
+    )]
+    LeftOut { objects: u64, mebibytes: u64, first: String, share: u64, count: u64 },
 }
 
-/// The collectors of all FleetReports. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Collectors(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    places: Mutex<HashMap<SourcePlace, SharedCollector>>,
-    budget: ReadBudget,
-}
-
-#[derive(Debug)]
-struct SharedCollector {
-    collector: Arc<Collector>,
-    /// The FleetReports that read the place, and the largest object that each reads, in bytes.
-    readers: HashMap<Uid, u64>,
-}
-
-/// The memory of one FleetReport.
-#[derive(Debug)]
-pub(super) struct Memory {
-    pub(super) view: View,
-    pub(super) since: Since,
-}
-
-/// The place of objects, and the AwsAccount that reads them: another AwsAccount may see other objects in the same
-/// bucket.
+/// The place of objects, and who reads them: another identity may see other objects in the same bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SourcePlace {
     pub(super) aws_account: String,
-    pub(super) account: AccountId,
+    pub(super) identity: SessionIdentity,
     pub(super) region: Region,
     pub(super) bucket: String,
     pub(super) prefix: String,
 }
 
-/// A FleetReport as a reader. Dropping it drops the collectors that no other FleetReport uses.
-#[derive(Debug)]
-pub(super) struct Reader {
-    collectors: Collectors,
-    uid: Uid,
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.of(&[], 0);
-    }
-}
-
-impl Reader {
-    pub(super) fn new(collectors: &Collectors, uid: &Uid) -> Self {
-        Self { collectors: collectors.clone(), uid: uid.clone() }
-    }
-
-    /// The collectors of `places`, each with the largest object that any reader wants. Other places, which only
-    /// this reader has read, are dropped.
-    pub(super) fn of(&self, places: &[SourcePlace], object_size: u64) -> Vec<(Arc<Collector>, u64)> {
-        let Shared { places: shared, budget } = &*self.collectors.0;
-        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        for (place, shared) in shared.iter_mut() {
-            if !places.contains(place) {
-                shared.readers.remove(&self.uid);
-            }
-        }
-        let collectors = places
-            .iter()
-            .map(|place| {
-                let shared = shared.entry(place.clone()).or_insert_with(|| SharedCollector {
-                    collector: Arc::new(Collector::new(place.clone(), budget.clone())),
-                    readers: HashMap::new(),
-                });
-                shared.readers.insert(self.uid.clone(), object_size);
-                let largest = shared.readers.values().copied().max().unwrap_or(object_size);
-                (shared.collector.clone(), largest)
-            })
-            .collect();
-        shared.retain(|_, shared| !shared.readers.is_empty());
-        collectors
-    }
-}
-
-/// The memory of one FleetReport, shared with the thread that sums up.
-pub(super) type SharedMemory = Arc<Mutex<Option<Memory>>>;
-
 /// Collects one place, one collection at a time.
 #[derive(Debug)]
 pub(super) struct Collector {
     place: SourcePlace,
-    budget: ReadBudget,
+    reads: ReadBudget,
     collections: SingleFlight<Latest>,
 }
 
@@ -146,6 +86,8 @@ pub(super) struct Latest {
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) session: Session,
+    /// Whose share of the memory is used.
+    pub(super) members: Members,
     /// A collection that began then or later is recent enough.
     pub(super) since: Option<Instant>,
     /// The largest object to read, in bytes.
@@ -156,8 +98,8 @@ pub(super) struct Request {
 }
 
 impl Collector {
-    fn new(place: SourcePlace, budget: ReadBudget) -> Self {
-        Self { place, budget, collections: SingleFlight::default() }
+    pub(super) fn new(place: SourcePlace, reads: ReadBudget) -> Self {
+        Self { place, reads, collections: SingleFlight::default() }
     }
 
     pub(super) fn latest(&self) -> Latest {
@@ -173,97 +115,128 @@ impl Collector {
             let latest = last.map(|last| last.outcome).unwrap_or_default();
             let (begun, object_size) = (Some(*begun), request.object_size);
             match self.collect_once(&latest.index, &request).await {
-                Ok((index, fetched)) => {
-                    let (objects, bytes, at) = (index.entries().len(), index.bytes(), Clock.now());
-                    let known = Some(SourceTotals { objects, bytes, fetched, at });
-                    Latest { index: Arc::new(index), begun, known, problem: None, object_size }
+                (index, Ok(fetched)) => {
+                    let (objects, bytes) = index.totals();
+                    let known = Some(SourceTotals { objects, bytes, fetched, at: Clock.now() });
+                    let problem = left_out(&index.left_out, &request.members).map(|error| self.problem(&error));
+                    Latest { index: Arc::new(index), begun, known, problem, object_size }
                 }
-                Err(error) => {
+                (index, Err(error)) => {
                     let problem = Some(self.problem(&error));
-                    Latest { begun, problem, object_size, ..latest }
+                    Latest { index: Arc::new(index), begun, problem, object_size, ..latest }
                 }
             }
         };
         self.collections.get(serves, collect).await
     }
 
-    async fn collect_once(&self, before: &Index, request: &Request) -> Result<(Index, usize), CollectError> {
-        let s3 = S3::new(&request.session, request.deadline);
-        let listed = self.list(&s3).await?;
-        let readable: u64 = listed.iter().map(|object| object.size).filter(|size| *size <= request.object_size).sum();
-        if readable > HELD {
-            let SourcePlace { bucket, prefix, .. } = self.place.clone();
-            return Err(CollectError::TooMuch { bucket, prefix, mebibytes: readable >> 20 });
+    /// Lists page by page, and reads the objects of a page while the next one is listed. Returns what is known after it,
+    /// also after an error, so that the next collection does not read it again.
+    async fn collect_once(&self, before: &Index, request: &Request) -> (Index, Result<usize, CollectError>) {
+        let (mut entries, mut left_out, mut reads) = (Vec::new(), LeftOut::default(), 0);
+        match self.pages(before, request, &mut entries, &mut left_out, &mut reads).await {
+            Ok(()) => (Index::complete(entries, left_out), Ok(reads)),
+            Err(error) => (before.interrupted(entries, left_out), Err(error)),
         }
-        let wanted = before.to_fetch(&listed, request.object_size);
-        let fetched = self.fetch(&s3, &listed, &wanted, request).await?;
-        let reads = wanted.len();
-        Ok((before.after(listed, request.object_size, fetched), reads))
     }
 
-    async fn list(&self, s3: &S3) -> Result<Vec<Listed>, aws::Error> {
-        let mut page = s3.list(&self.place.bucket, &self.place.prefix, None).await?;
-        let mut listed = page.objects;
-        while let Some(next) = page.next {
-            page = s3.list(&self.place.bucket, &self.place.prefix, Some(&next)).await?;
-            listed.append(&mut page.objects);
+    async fn pages(
+        &self,
+        before: &Index,
+        request: &Request,
+        entries: &mut Vec<Arc<Entry>>,
+        left_out: &mut LeftOut,
+        reads: &mut usize,
+    ) -> Result<(), CollectError> {
+        let SourcePlace { bucket, prefix, .. } = &self.place;
+        let named = || (bucket.clone(), prefix.clone());
+        // Other namespaces get the answers too.
+        let s3 = S3::new(&request.session.shared(), request.deadline);
+        let (limit, begun) = (request.object_size, Clock.monotonic());
+        let mut excess = request.members.excess();
+        let (mut failures, mut last) = (Failures::default(), String::new());
+        let mut page = s3.list(bucket, prefix, None).await?;
+        for _ in 0..PAGES {
+            for Listed { key, .. } in &page.objects {
+                if *key <= last {
+                    let (bucket, prefix) = named();
+                    return Err(CollectError::Unsorted { bucket, prefix, key: key.clone() });
+                }
+                last.clone_from(key);
+            }
+            let Admitted { reads: rooms, others } =
+                before.admit(&mut page.objects, limit, &request.members, &mut excess, left_out);
+            *reads += rooms.len();
+            failures.listed += page.objects.len();
+            let next = page.next.take();
+            let following = async {
+                match &next {
+                    Some(next) => Some(s3.list(bucket, prefix, Some(next)).await),
+                    None => None,
+                }
+            };
+            let fetched = self.fetch(&s3, &page.objects, rooms, request, &mut failures);
+            let (fetched, following) = tokio::join!(fetched, following);
+            drop(others);
+            entries.append(&mut before.after(page.objects, limit, fetched, &request.members));
+            page = match following {
+                Some(page) => page?,
+                None => return failures.verdict().map_err(CollectError::Aws),
+            };
+            if Clock.monotonic().saturating_duration_since(begun) > LONGEST {
+                let (bucket, prefix) = named();
+                return Err(CollectError::Slow { bucket, prefix });
+            }
         }
-        // S3 lists in this order, except for directory buckets.
-        listed.sort_by(|a, b| a.key.cmp(&b.key));
-        listed.dedup_by(|a, b| a.key == b.key);
-        Ok(listed)
+        let (bucket, prefix) = named();
+        Err(CollectError::TooMany { bucket, prefix })
     }
 
-    /// Reads all of `wanted`. An object that cannot be read does not affect the others; but if all reads of many fail,
-    /// the source fails.
+    /// Reads the objects at the places of `rooms`. An object that cannot be read does not affect the others.
     async fn fetch(
         &self,
         s3: &S3,
-        listed: &[Listed],
-        wanted: &[usize],
+        page: &[Listed],
+        rooms: Vec<(usize, Option<Room>)>,
         request: &Request,
-    ) -> Result<Vec<(usize, Fetched)>, aws::Error> {
+        failures: &mut Failures,
+    ) -> Vec<(usize, Fetched)> {
         let mut reads = JoinSet::new();
-        let mut fetched = Vec::with_capacity(wanted.len());
-        let mut failure = None;
-        let mut failed = 0;
-        let mut note = |place, read: Result<Read, aws::Error>| {
-            let outcome = read.map_err(|error| {
-                failed += 1;
-                failure.insert(error).to_string().into()
-            });
-            fetched.push((place, outcome));
-        };
-        for &place in wanted {
+        let mut fetched = Vec::with_capacity(rooms.len());
+        for (place, room) in rooms {
+            let Some(room) = room else {
+                fetched.push((place, Err("there is no memory for its new content".into())));
+                continue;
+            };
             if reads.len() >= request.concurrency
                 && let Some(Ok((place, read))) = reads.join_next().await
             {
-                note(place, read);
+                fetched.push((place, failures.note(read)));
             }
-            let (s3, bucket, key) = (s3.clone(), self.place.bucket.clone(), listed[place].key.clone());
-            let (budget, size, limit) = (self.budget.clone(), listed[place].size, request.object_size);
-            reads.spawn(
-                async move { (place, budget.read(size, limit, |allowed| s3.read(&bucket, &key, allowed)).await) },
-            );
+            let (s3, bucket, key) = (s3.clone(), self.place.bucket.clone(), page[place].key.clone());
+            let (budget, size, limit) = (self.reads.clone(), page[place].size, request.object_size);
+            reads.spawn(async move {
+                let read = budget.read(size, limit, |allowed| s3.read(&bucket, &key, allowed)).await;
+                (place, read.map(|read| in_room(&key, read, room)))
+            });
         }
         while let Some(read) = reads.join_next().await {
             if let Ok((place, read)) = read {
-                note(place, read);
+                fetched.push((place, failures.note(read)));
             }
         }
-        match failure {
-            Some(error) if failed == wanted.len() && failed * 2 >= listed.len() => return Err(error),
-            Some(_) | None => {}
-        }
         fetched.sort_by_key(|(place, _)| *place);
-        Ok(fetched)
+        fetched
     }
 
     /// The problem that the status shows, with what to do.
     fn problem(&self, error: &CollectError) -> Problem {
         let error = match error {
             CollectError::Aws(error) => error,
-            CollectError::TooMuch { .. } => return Problem { message: error.to_string(), lasting: true },
+            CollectError::Slow { .. } => return Problem { message: error.to_string(), lasting: false },
+            CollectError::Unsorted { .. } | CollectError::TooMany { .. } | CollectError::LeftOut { .. } => {
+                return Problem { message: error.to_string(), lasting: true };
+            }
         };
         let SourcePlace { aws_account, region, bucket, .. } = &self.place;
         let remedy = Remedy {
@@ -276,4 +249,47 @@ impl Collector {
         };
         Problem { message: format!("{error}{}", advice(error, &remedy)), lasting: stalls(error) }
     }
+}
+
+/// The reads that failed. If nearly all fail, the source fails.
+#[derive(Debug, Default)]
+struct Failures {
+    listed: usize,
+    read: usize,
+    failed: usize,
+    last: Option<aws::Error>,
+}
+
+impl Failures {
+    fn note(&mut self, read: Result<Read, aws::Error>) -> Fetched {
+        self.read += 1;
+        read.map_err(|error| {
+            self.failed += 1;
+            self.last.insert(error).to_string().into()
+        })
+    }
+
+    fn verdict(self) -> Result<(), aws::Error> {
+        match self.last {
+            Some(error) if self.failed == self.read && self.failed * 2 >= self.listed => Err(error),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn in_room(key: &str, read: Read, mut room: Room) -> Read {
+    match read {
+        Read::Body { body, tag, stored } => {
+            room.resize(cost(key, body.len() as u64));
+            Read::Body { body: held(body, room), tag, stored }
+        }
+        Read::TooLarge | Read::Parameters | Read::Gone => read,
+    }
+}
+
+fn left_out(left_out: &LeftOut, members: &Members) -> Option<CollectError> {
+    let share = members.share();
+    let first = left_out.first.as_ref()?.to_string();
+    let (objects, mebibytes) = (left_out.objects, left_out.bytes >> 20);
+    Some(CollectError::LeftOut { objects, mebibytes, first, share: share.bytes >> 20, count: share.objects })
 }

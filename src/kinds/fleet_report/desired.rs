@@ -221,7 +221,7 @@ fn reading(spec: &FleetReportSpec, object_size: u64) -> Result<Reading, InvalidS
 fn regex(group: &GroupBy) -> Result<Option<Regex>, InvalidSpec> {
     let Some(text) = &group.regex else { return Ok(None) };
     let refused = |problem: String| InvalidSpec::Regex { name: group.name.clone(), regex: text.clone(), problem };
-    let regex = RegexBuilder::new(text).size_limit(1 << 20).build().map_err(|error| {
+    let regex = RegexBuilder::new(text).size_limit(256 << 10).build().map_err(|error| {
         let text = error.to_string();
         let last = text.lines().last().unwrap_or_default();
         refused(last.trim_start_matches("error: ").trim_end_matches('.').to_owned())

@@ -12,11 +12,17 @@ mod collector;
 mod desired;
 mod events;
 mod index;
+mod memory_budget;
+#[cfg(test)]
+mod memory_tests;
 mod observe;
 mod path;
+mod patterns;
 mod read_budget;
+mod readers;
 mod report;
 mod status;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -34,9 +40,9 @@ use crate::{
         object::{COMMON_LISTS, Object, StatusList},
     },
     kinds::fleet_report::{
-        collector::{Collectors, Reader, SharedMemory},
         desired::Desired,
         observe::Own,
+        readers::{Collectors, Reader, SharedMemory},
         status::Since,
     },
     reconcile::{Failure, Finalized, Kind, Outcome, context::Context},
@@ -73,8 +79,8 @@ impl Kind for FleetReport {
     type Memory = ReportMemory;
     type Shared = Collectors;
 
-    fn shared(_: &Context) -> Collectors {
-        Collectors::default()
+    fn shared(ctx: &Context) -> Collectors {
+        Collectors::new(ctx.config.report_limits)
     }
 
     fn check(live: &Live<Self>) -> Result<(), Failure> {
@@ -88,7 +94,13 @@ impl Kind for FleetReport {
         live: &mut Live<Self>,
         memory: &mut ReportMemory,
     ) -> Result<Outcome<FleetReportStatus>, Failure> {
-        let reader = memory.reader.get_or_insert_with(|| Reader::new(collectors, live.uid()));
+        if live.object().suspended() {
+            // The status stays. The memory is for those that collect.
+            *memory = ReportMemory::default();
+            ctx.reporters.tell(live.namespace(), live.name(), None);
+            return Ok(suspended(live, &Desired::try_from(&live.object().spec)?));
+        }
+        let reader = memory.reader.get_or_insert_with(|| Reader::new(collectors, live.namespace(), live.uid()));
         let outcome = collect(ctx, reader, &mut memory.own, &memory.view, live).await;
         if outcome.is_err() {
             ctx.reporters.tell(live.namespace(), live.name(), None);
@@ -123,13 +135,9 @@ async fn collect(
     live: &mut Live<FleetReport>,
 ) -> Result<Outcome<FleetReportStatus>, Failure> {
     let desired = Arc::new(Desired::try_from(&live.object().spec)?);
-    if live.object().suspended() {
-        ctx.reporters.tell(live.namespace(), live.name(), None);
-        return Ok(suspended(live, &desired));
-    }
     let observed = observe::observe(ctx, reader, own, live, &desired).await?;
     let (requeue, requested) = (observed.due, observed.requested);
-    let found = observe::summarise(view, live, &desired, observed, ctx.clock.now()).await?;
+    let found = observe::summarise(reader, view, live, &desired, observed, ctx.clock.now()).await?;
     let before = live.status();
     let (status, cut) = {
         let memory = view.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,9 +20,10 @@ use crate::{
     k8s::live::Live,
     kinds::fleet_report::{
         aggregate::aggregate,
-        collector::{Collector, Latest, Memory, Reader, Request, SharedMemory, SourcePlace},
+        collector::{Collector, Latest, Request, SourcePlace},
         desired::{Desired, TOGETHER},
         index::Index,
+        readers::{Memory, Reader, SharedMemory},
         status::{Collected, Problem, Since, SourceFound},
         view::View,
     },
@@ -149,7 +150,7 @@ async fn turn<'a>(ctx: &Context, live: &Live<FleetReport>, source: &'a Source, s
 fn place(source: &Source, session: &Session) -> SourcePlace {
     SourcePlace {
         aws_account: source.aws.account_ref.name.clone(),
-        account: session.account.clone(),
+        identity: session.identity(),
         region: session.region.clone(),
         bucket: source.bucket.clone(),
         prefix: source.prefix.clone(),
@@ -180,11 +181,11 @@ async fn collect(
         let share = own.of(turn);
         async move {
             match (collector, &turn.session) {
-                (Some((collector, object_size)), Ok(session)) => {
+                (Some((collector, object_size, members)), Ok(session)) => {
                     let since = if requested { Some(now) } else { since(ctx, desired, &collector.latest(), now) };
                     let deadline = ctx.config.timings.call_deadline;
                     let (session, concurrency) = (session.clone(), desired.concurrency);
-                    wait(collector, Request { session, since, object_size, concurrency, deadline }).await
+                    wait(collector, Request { session, members, since, object_size, concurrency, deadline }).await
                 }
                 (None | Some(_), _) => share.map(|share| share.latest.clone()).unwrap_or_default(),
             }
@@ -225,23 +226,37 @@ fn period(latest: &Latest, interval: Duration, retry: Duration) -> Duration {
 }
 
 /// Reads the new and changed objects, and sums up all reports. On a separate thread, because it takes long with many
-/// reports.
+/// reports, and only few at the same time, because each holds a parsed report and a summary.
 pub(super) async fn summarise(
+    reader: &Reader,
     memory: &SharedMemory,
     live: &Live<FleetReport>,
     desired: &Arc<Desired>,
-    observed: Observed,
+    mut observed: Observed,
     now: Timestamp,
 ) -> Result<Collected, Failure> {
     let stored = live.status().outliers;
-    let (desired, remembered) = (desired.clone(), memory.clone());
+    let (desired, remembered, member) = (desired.clone(), memory.clone(), reader.member().clone());
+    let turn = reader.evaluation().await;
     let work = move || {
+        let _turn = turn;
         let mut remembered = remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let memory = remembered
-            .get_or_insert_with(|| Memory { view: View::new(desired.reading.clone()), since: Since::default() });
+        let memory = remembered.get_or_insert_with(|| Memory {
+            view: View::new(desired.reading.clone(), member),
+            since: Since::default(),
+        });
         let indexes: Vec<_> =
             observed.sources.iter().map(|(found, trust, index)| (found.name.clone(), *trust, index.clone())).collect();
         memory.view.update(&desired.reading, &indexes);
+        for (name, objects) in memory.view.left_out() {
+            if let Some((found, ..)) = observed.sources.iter_mut().find(|(found, ..)| found.name == name) {
+                let message = format!(
+                    "the values of {objects} objects are left out: the FleetReports of this namespace use all of their \
+                     memory; give the source a longer prefix, remove fields, or raise --report-memory-mib of the controller"
+                );
+                found.problem.get_or_insert(Problem { message, lasting: true });
+            }
+        }
         let known = observed.sources.iter().any(|(found, ..)| found.known.is_some());
         let summary = known.then(|| aggregate(&desired, &memory.view, now));
         if let Some(summary) = &summary {

@@ -9,8 +9,9 @@ use crate::aws::{self, s3::Read};
 /// The maximum number of concurrent requests to S3. More requests after a cold start time out (aws-sdk-rust#1136).
 const REQUESTS: usize = 100;
 
-/// The maximum of bytes that are read at the same time, in KiB, the unit of the permits.
-const BYTES: u32 = 256 << 10;
+/// The maximum of bytes that are read at the same time, in KiB, the unit of the permits. What was read counts in the
+/// [`MemoryBudget`](super::memory_budget::MemoryBudget).
+const BYTES: u32 = 64 << 10;
 
 /// The memory of a request in addition to the object, in KiB: buffers, and growth of the object since it was listed.
 const SLACK: u32 = 64;
@@ -122,13 +123,13 @@ mod tests {
     #[tokio::test]
     async fn large_objects_wait_for_free_memory() {
         let most = most_held(LARGE, LARGE).await;
-        assert!((LARGE * 2..=256 << 20).contains(&most), "{most}");
+        assert!((LARGE * 2..=64 << 20).contains(&most), "{most}");
     }
 
     #[tokio::test]
     async fn objects_that_have_grown_since_they_were_listed_wait_for_free_memory() {
         let most = most_held(100, LARGE).await;
-        assert!((LARGE * 2..=256 << 20).contains(&most), "{most}");
+        assert!((LARGE * 2..=64 << 20).contains(&most), "{most}");
     }
 
     #[tokio::test]

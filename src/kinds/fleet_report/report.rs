@@ -7,6 +7,7 @@ use crate::{
     crd::fleet_report::{RejectionReason, Trust},
     kinds::fleet_report::{
         desired::{Column, Reading},
+        steps::{self, Steps, TooComplex, VALUES},
         time,
     },
 };
@@ -17,6 +18,13 @@ const CLOCK_SKEW_MINUTES: i64 = 5;
 /// Values are compared by this many bytes.
 const VALUE_LIMIT: usize = 1024;
 
+/// The maximum number of values of a report that are kept, and of their bytes.
+pub(super) const KEPT: usize = 256;
+const KEPT_BYTES: usize = 16 << 10;
+
+/// The steps that a pattern of a grouping takes for a byte of its text.
+const PATTERN: u64 = 64;
+
 /// The values of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Report {
@@ -24,6 +32,8 @@ pub(super) struct Report {
     /// Pairs of a position in [`Reading::columns`] and a value, without duplicates. A column without a value has no
     /// pair.
     pub(super) values: Vec<(u16, String)>,
+    /// It has more values, which do not count.
+    pub(super) cut: bool,
 }
 
 /// Why an object does not count.
@@ -41,6 +51,16 @@ impl Rejection {
 
     pub(super) fn too_large(limit: u64) -> Self {
         Self::new(RejectionReason::TooLarge, format!("it is larger than the {limit} bytes of limits.objectSize"))
+    }
+}
+
+impl From<TooComplex> for Rejection {
+    fn from(TooComplex: TooComplex) -> Self {
+        let message = format!(
+            "it has more than {VALUES} values, or its paths take too many steps; report less, or name the members in the \
+             paths instead of using '..', '*' and filters"
+        );
+        Self::new(RejectionReason::TooComplex, message)
     }
 }
 
@@ -83,31 +103,46 @@ impl Reading {
         if body.len() as u64 > self.object_size {
             return Err(Rejection::too_large(self.object_size));
         }
+        if steps::values(body) > VALUES {
+            return Err(TooComplex.into());
+        }
         let report = parse(body)?;
-        self.check_identity(instance, &report)?;
-        let time = self.time(stored, &report)?;
-        let mut values = Vec::new();
+        let mut steps = Steps::default();
+        self.check_identity(instance, &report, &mut steps)?;
+        let time = self.time(stored, &report, &mut steps)?;
+        let (mut values, mut bytes, mut cut) = (Vec::new(), 0, false);
         for (number, column) in self.columns.iter().enumerate() {
             let number = u16::try_from(number).unwrap_or(u16::MAX);
-            for value in column.path.find(&report).filter_map(|found| column.value(found)) {
-                if !values.iter().any(|(n, v)| *n == number && *v == value) {
-                    values.push((number, value));
+            let (found, more) = column.path.find(&report, &mut steps)?;
+            cut |= more;
+            for found in found {
+                let Some(value) = column.value(found, &mut steps)? else { continue };
+                if values.iter().any(|(n, v)| *n == number && *v == value) {
+                    continue;
                 }
+                bytes += value.len();
+                if values.len() == KEPT || bytes > KEPT_BYTES {
+                    return Ok(Report { time, values, cut: true });
+                }
+                values.push((number, value));
             }
         }
-        Ok(Report { time, values })
+        Ok(Report { time, values, cut })
     }
 
-    fn check_identity(&self, instance: &str, report: &Value) -> Result<(), Rejection> {
+    fn check_identity(&self, instance: &str, report: &Value, steps: &mut Steps) -> Result<(), Rejection> {
         let Some(path) = &self.identity else { return Ok(()) };
-        let mut ids = path.find(report).peekable();
-        if ids.peek().is_none() {
+        let (ids, more) = path.find(report, steps)?;
+        if more {
+            return Err(TooComplex.into());
+        }
+        if ids.is_empty() {
             return Err(Rejection::new(
                 RejectionReason::NoIdentity,
                 format!("it has no instance id at {}", path.as_str()),
             ));
         }
-        match ids.find(|id| id.as_str() != Some(instance)) {
+        match ids.into_iter().find(|id| id.as_str() != Some(instance)) {
             None => Ok(()),
             Some(other) => {
                 let other = text(other).unwrap_or_default();
@@ -117,10 +152,15 @@ impl Reading {
         }
     }
 
-    fn time(&self, stored: Timestamp, report: &Value) -> Result<Timestamp, Rejection> {
+    fn time(&self, stored: Timestamp, report: &Value, steps: &mut Steps) -> Result<Timestamp, Rejection> {
         let Some(path) = &self.timestamp else { return Ok(stored) };
         let none = |problem: String| Rejection::new(RejectionReason::NoTimestamp, problem);
-        let text = path.find(report).next().ok_or_else(|| none(format!("it has no time at {}", path.as_str())))?;
+        let text = path
+            .find(report, steps)?
+            .0
+            .into_iter()
+            .next()
+            .ok_or_else(|| none(format!("it has no time at {}", path.as_str())))?;
         let text = text.as_str().ok_or_else(|| {
             none(format!("its time at {} is not a string like 2026-01-02T03:04:05+0900", path.as_str()))
         })?;
@@ -137,11 +177,12 @@ impl Reading {
 
 impl Column {
     /// The value to count of something that the path found.
-    fn value(&self, found: &Value) -> Option<String> {
-        let text = text(found)?;
-        let Some(regex) = &self.regex else { return Some(text) };
-        let group = regex.captures(&text)?.get(1)?.as_str();
-        (!group.is_empty()).then(|| group.to_owned())
+    fn value(&self, found: &Value, steps: &mut Steps) -> Result<Option<String>, TooComplex> {
+        let Some(text) = text(found) else { return Ok(None) };
+        let Some(regex) = &self.regex else { return Ok(Some(text)) };
+        steps.take(PATTERN * (1 + text.len() as u64))?;
+        let group = regex.captures(&text).and_then(|captures| captures.get(1)).map(|group| group.as_str().to_owned());
+        Ok(group.filter(|group| !group.is_empty()))
     }
 }
 
@@ -159,16 +200,21 @@ fn parse(body: &[u8]) -> Result<Value, Rejection> {
     }
 }
 
-/// A value as text; `None` for null and an empty string.
+/// A value as text, of which nothing beyond the limit is written; `None` for null and an empty string.
 fn text(value: &Value) -> Option<String> {
-    let mut text = match value {
+    let text = match value {
         Value::Null => return None,
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::String(text) => text[..text.floor_char_boundary(VALUE_LIMIT)].to_owned(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            let mut written = [0; VALUE_LIMIT];
+            let mut rest = &mut written[..];
+            // Fails at the limit, which ends it.
+            let _ = serde_json::to_writer(&mut rest, value);
+            let length = VALUE_LIMIT - rest.len();
+            let text = String::from_utf8_lossy(&written[..length]);
+            text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned()
+        }
     };
-    if text.len() > VALUE_LIMIT {
-        text.truncate(text.floor_char_boundary(VALUE_LIMIT));
-    }
     (!text.is_empty()).then_some(text)
 }
 

@@ -14,13 +14,14 @@ use crate::{
     crd::{
         fields::AwsStatus,
         fleet_report::{
-            FieldCount, FleetReportStatus, GroupCount, Outlier, RejectedObject, RejectionReason, SourceStatus,
-            VersionCount,
+            FieldCount, FleetReportStatus, GroupCount, Outlier, RejectedObject, RejectionReason, ReportCounts,
+            SourceStatus, VersionCount,
         },
     },
     kinds::fleet_report::{
         aggregate::{Outlying, Summary, count},
         desired::{Desired, TOGETHER},
+        report::KEPT,
     },
     text::escaped,
 };
@@ -61,7 +62,7 @@ pub(super) struct SourceFound {
 /// The result of the last successful collection of a source by this process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SourceTotals {
-    pub(super) objects: usize,
+    pub(super) objects: u64,
     pub(super) bytes: u64,
     pub(super) fetched: usize,
     pub(super) at: Timestamp,
@@ -131,7 +132,11 @@ pub(super) fn status(
     status.versions = versions(summary, &mut cut);
     status.groups = groups(desired, summary, &mut cut);
     status.outliers = outliers(summary, since, &mut cut);
-    status.rejected = rejected(&summary.rejected, &mut cut);
+    let ReportCounts { invalid, forged, unreadable, .. } = summary.counts;
+    status.rejected = rejected(&summary.rejected, invalid + forged + unreadable, &mut cut);
+    if summary.cut > 0 {
+        cut.push(format!("the first {KEPT} values (at most 16 KiB) of each of {} reports", summary.cut));
+    }
     (status, cut)
 }
 
@@ -172,7 +177,7 @@ fn source_status(source: &SourceFound, before: &FleetReportStatus) -> SourceStat
         ..stored
     };
     if let Some(SourceTotals { objects, bytes, fetched, at }) = known {
-        status.objects = count(*objects);
+        status.objects = i64::try_from(*objects).unwrap_or(i64::MAX);
         status.bytes = i64::try_from(*bytes).unwrap_or(i64::MAX);
         status.fetched = count(*fetched);
         status.last_success_time = Some(Time(second(*at)));
@@ -217,7 +222,7 @@ fn groups(desired: &Desired, summary: &Summary, cut: &mut Cut) -> Vec<GroupCount
 fn outliers(summary: &Summary, since: &Since, cut: &mut Cut) -> Vec<Outlier> {
     let mut oldest: Vec<_> = summary.outliers.iter().map(|o| (since.of(o), o)).collect();
     oldest.sort();
-    note(cut, OUTLIERS.min(oldest.len()), oldest.len(), "outliers");
+    note(cut, OUTLIERS.min(oldest.len()), summary.outlying, "outliers");
     oldest
         .into_iter()
         .take(OUTLIERS)
@@ -231,7 +236,7 @@ fn outliers(summary: &Summary, since: &Since, cut: &mut Cut) -> Vec<Outlier> {
 }
 
 /// Some objects for each reason, so that many invalid objects do not hide a forged one.
-fn rejected(all: &[RejectedObject], cut: &mut Cut) -> Vec<RejectedObject> {
+fn rejected(all: &[RejectedObject], total: i64, cut: &mut Cut) -> Vec<RejectedObject> {
     let mut reasons: BTreeMap<RejectionReason, Vec<&RejectedObject>> = BTreeMap::new();
     for rejected in all {
         reasons.entry(rejected.reason).or_default().push(rejected);
@@ -241,7 +246,7 @@ fn rejected(all: &[RejectedObject], cut: &mut Cut) -> Vec<RejectedObject> {
         share += 1;
     }
     let shown: Vec<_> = reasons.values().flat_map(|r| r.iter().take(share)).collect();
-    note(cut, shown.len(), all.len(), "rejected objects");
+    note(cut, shown.len(), usize::try_from(total).unwrap_or(usize::MAX), "rejected objects");
     let clipped = |r: &RejectedObject| {
         let (key, message) = (clip_front(&r.key, KEY), clip(&r.message, MESSAGE));
         RejectedObject { source: r.source.clone(), key, reason: r.reason, message }

@@ -8,14 +8,16 @@ use serde_json::json;
 
 use crate::{
     aws::s3::{Listed, Read},
+    config::ReportLimits,
     crd::{
         fields::AwsStatus,
-        fleet_report::{FleetReportStatus, Trust},
+        fleet_report::{FleetReportStatus, RejectionReason, Trust},
     },
     kinds::fleet_report::{
         aggregate::{Summary, aggregate},
         desired::Desired,
-        index::{Content, Entry, Fetched, Index},
+        index::{Content, Entry, Fetched, Index, LeftOut},
+        memory_budget::{Member, Members, MemoryBudget, OVERHEAD},
         status::{Collected, Problem, Since, SourceFound, SourceTotals, at_rest, status},
         verdicts::verdicts,
         view::{Fact, View},
@@ -75,7 +77,12 @@ fn collect(before: &Index, objects: &[Object], limit: u64) -> (Index, Vec<String
     let wanted = before.to_fetch(&listed, limit);
     let keys = wanted.iter().map(|place| objects[*place].key.clone()).collect();
     let fetched = wanted.into_iter().map(|place| (place, objects[place].read.clone())).collect();
-    (before.after(listed, limit, fetched), keys)
+    let members = Members(vec![member()]);
+    (Index::complete(before.after(listed, limit, fetched, &members), LeftOut::default()), keys)
+}
+
+fn member() -> Arc<Member> {
+    Arc::new(MemoryBudget::new(ReportLimits { bytes: 1 << 30, objects: 100_000 }).join("ml"))
 }
 
 fn sources(index: &Index) -> [(String, Trust, Arc<Index>); 1] {
@@ -83,7 +90,7 @@ fn sources(index: &Index) -> [(String, Trust, Arc<Index>); 1] {
 }
 
 fn summary(desired: &Desired, objects: &[Object]) -> Summary {
-    let mut view = View::new(desired.reading.clone());
+    let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), objects, LIMIT).0));
     aggregate(desired, &view, now())
 }
@@ -126,7 +133,7 @@ fn the_status_of_a_small_fleet_is_complete() {
 fn times_are_written_once_per_interval_and_with_other_changes() {
     let desired = desired();
     let summary = summary(&desired, &[report("i-1", "1.0.0", "web-1")]);
-    let after = |later: jiff::Span, objects: usize| {
+    let after = |later: jiff::Span, objects: u64| {
         let mut found = found(summary.clone());
         found.sources[0].known = Some(SourceTotals { objects, bytes: 300, fetched: 0, at: now() + later });
         status(&desired, &found, &Since::default(), &FleetReportStatus::default()).0
@@ -206,12 +213,44 @@ fn an_object_that_is_too_large_is_not_read_until_the_limit_is_raised() {
 }
 
 #[test]
-fn an_entry_takes_at_most_200_bytes_beyond_its_body() {
+fn a_wildcard_keeps_few_values_of_a_large_report() {
+    let everything = json!({"fields": [{"name": "all", "path": "$..*"}, {"name": "each", "path": "$.*"}]});
+    let desired = Desired::sample(everything).unwrap();
+    let nested = (0..100).fold(json!("x".repeat(500_000)), |inner, n| json!({n.to_string(): inner}));
+    let wide: Vec<_> = (0..10_000).map(|n| format!("{n:0>40}")).collect();
+    let objects = [object("deep.json", nested.to_string()), object("wide.json", json!({"a": wide}).to_string())];
+    let mut view = View::new(desired.reading.clone(), member());
+    view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 1 << 20).0));
+    let summary = aggregate(&desired, &view, now());
+    let kept: usize = summary.fields.iter().flat_map(|f| &f.values).map(|(value, _)| value.len()).sum();
+    assert!(kept <= 2 * (16 << 10), "{kept}");
+    let (_, cut) = status(&desired, &found(summary), &Since::default(), &FleetReportStatus::default());
+    assert!(cut.iter().any(|c| c.contains("of each of 2 reports")), "{cut:?}");
+}
+
+#[test]
+fn a_report_that_takes_too_many_steps_is_rejected_by_name() {
+    let filter = json!({"fields": [{"name": "app", "path": "$.texts[?search(@, '(a|b)*c$')]"}]});
+    let desired = Desired::sample(filter).unwrap();
+    // A MiB with 345,000 texts is not even parsed. The others are evaluated as far as the steps last.
+    let texts = |n: usize| json!({"texts": vec![""; n]}).to_string();
+    let objects = [object("a.json", texts(345_000)), object("b.json", texts(100_000)), object("c.json", texts(100))];
+    let mut view = View::new(desired.reading.clone(), member());
+    view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 2 << 20).0));
+    let summary = aggregate(&desired, &view, now());
+    assert_eq!((summary.counts.fresh, summary.counts.invalid), (1, 2));
+    let named: Vec<_> = summary.rejected.iter().map(|r| (&*r.key, r.reason)).collect();
+    assert_eq!(named, [("a.json", RejectionReason::TooComplex), ("b.json", RejectionReason::TooComplex)]);
+}
+
+#[test]
+fn the_budget_covers_what_an_entry_takes_beyond_its_body() {
+    // The budget counts the bytes of the key too.
     const KEY: usize = "fleet/i-0123456789abcdef0.json".len();
     let counters = 2 * size_of::<usize>();
     let in_index = size_of::<Arc<Entry>>() + counters + size_of::<Entry>() + KEY.next_multiple_of(16) + 16;
     let in_view = size_of::<(Arc<Entry>, Fact)>();
-    assert!(in_index + in_view <= 200, "{in_index} + {in_view}");
+    assert!((in_index + in_view) as u64 <= OVERHEAD + KEY as u64, "{in_index} + {in_view}");
 }
 
 #[test]
@@ -231,7 +270,7 @@ fn the_status_stays_small_for_any_reports() {
             object(&format!("{}/{id}.json", nasty(n)), if n % 5 == 0 { "bad".into() } else { body.to_string() })
         })
         .collect();
-    let mut view = View::new(desired.reading.clone());
+    let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 1 << 20).0));
     let mut found = found(aggregate(&desired, &view, now()));
     let source = found.sources.remove(0);
@@ -309,7 +348,7 @@ proptest! {
 /// Each collection gives the same result as a first collection of the same objects.
 fn assert_each_collection(buckets: &[Vec<Object>]) {
     let desired = desired();
-    let (mut index, mut view) = (Index::default(), View::new(desired.reading.clone()));
+    let (mut index, mut view) = (Index::default(), View::new(desired.reading.clone(), member()));
     for objects in buckets {
         // Failures leave older content behind, which a first collection does not have.
         let objects: Vec<_> = objects.iter().filter(|o| o.read.is_ok()).cloned().collect();

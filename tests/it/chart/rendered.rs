@@ -4,7 +4,7 @@ use clap::Parser;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::ObjectMeta;
 use muster::{
-    config::{Config, ControllerArgs, Namespaces, SecretName},
+    config::{Config, ControllerArgs, Namespaces, ReportLimits, SecretName},
     lease::LeaseName,
 };
 use muster_world::KubeApi;
@@ -74,6 +74,8 @@ async fn values_reach_the_controller() {
         "leaderElection.leaseName=other",
         "controller.concurrency=3",
         "controller.sweepSeconds=30",
+        "controller.reportMemoryMiB=1024",
+        "controller.reportObjects=2000000",
         "controller.logLevel=info\\,muster=debug",
         r#"controller.env:=[{"name": "AWS_REGION", "value": "eu-west-1"}]"#,
         "image.repository=images.example/muster",
@@ -87,6 +89,7 @@ async fn values_reach_the_controller() {
     assert_eq!(config.lease, Some(LeaseName { namespace: "muster-system".into(), name: "other".into() }));
     assert_eq!(config.concurrency.get(), 3);
     assert_eq!(config.timings.sweep.as_secs(), 30);
+    assert_eq!(config.report_limits, ReportLimits { bytes: 1 << 30, objects: 2_000_000 });
     let container = &the(&documents, "Deployment")["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["image"], "images.example/muster:1.2.3");
     let env = container["env"].as_array().expect("env");

@@ -4,9 +4,12 @@ use kube::{
     Api,
     api::{Patch, PatchParams},
 };
-use muster::crd::{
-    aws_account::AwsAccount,
-    fleet_report::{FleetReport, RejectionReason},
+use muster::{
+    config::{Config, ReportLimits},
+    crd::{
+        aws_account::AwsAccount,
+        fleet_report::{FleetReport, RejectionReason},
+    },
 };
 use muster_sandbox::{Fault, FaultAction, SandboxConfig};
 use serde_json::json;
@@ -15,7 +18,7 @@ use super::{
     bucket, calls, collect_now, collected, condition_of, counts, events, id, message, put, rejected, spec, status,
     wait, with,
 };
-use crate::support::scene::{PATIENCE, REGION, Scene};
+use crate::support::scene::{Controller, PATIENCE, REGION, Scene};
 
 fn refusal(code: &str) -> FaultAction {
     FaultAction::Error { code: code.into(), message: None, status: None }
@@ -160,22 +163,31 @@ async fn without_an_account_or_a_grant_no_calls_are_made() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_exceeds_the_memory_limit_is_not_read() {
+async fn a_bucket_that_exceeds_the_memory_limit_is_read_in_part_and_says_so() {
     let scene = Scene::new().await;
     let prod = bucket(&scene, "prod");
     put(&scene, &prod, 1, "1.0.0");
-    for n in 0..257 {
-        scene.sandbox.s3().put_generated(&prod, &format!("backup/{n}"), "{".into(), 1 << 20).unwrap();
+    for n in 0..20 {
+        scene.sandbox.s3().put_generated(&prod, &format!("backup/{n:02}"), "{".into(), 1 << 20).unwrap();
     }
     scene.create::<FleetReport>("prod", spec(&scene, &["prod"])).await;
-    let _controller = scene.start().await;
+    let report_limits = ReportLimits { bytes: 16 << 20, objects: 1000 };
+    let config = Config { report_limits, ..scene.config() };
+    let _controller = Controller::start(config, scene.connection(), |client| client).await;
     let found = wait(&scene, "prod", "stalled", |r| condition_of(r, "Stalled") == "True/NoSourceCollected").await;
-    assert!(message(&found, "Ready").contains("give the source a longer prefix"), "{}", message(&found, "Ready"));
-    assert_eq!(calls(&scene, "GetObject"), 0);
+    let said = message(&found, "Degraded");
+    assert!(said.contains("9 objects") && said.contains("beginning with \"backup/11\""), "{said}");
+    assert!(said.contains("give the source a longer prefix"), "{said}");
+    assert_eq!(
+        (status(&found).sources[0].objects, condition_of(&found, "Collected")),
+        (21, "False/NoSourceCollected".into())
+    );
+    let read = calls(&scene, "GetObject");
+    assert!(read <= 12, "{read}");
     // With a lower limit for the size of objects, the backups are only named.
     scene.change::<FleetReport>("prod", json!({"spec": {"limits": {"objectSize": "1Ki"}}})).await;
     let found = collected(&scene, "prod").await;
-    assert_eq!((counts(&found), calls(&scene, "GetObject")), ([1, 0, 257, 0, 0, 0], 1));
+    assert_eq!((counts(&found), calls(&scene, "GetObject") - read), ([1, 0, 20, 0, 0, 0], 12 - read));
 }
 
 #[tokio::test]

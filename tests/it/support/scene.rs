@@ -18,7 +18,7 @@ use kube::{
 use muster::{
     aws::Connection,
     clock::Timings,
-    config::{Config, Namespaces, SecretName},
+    config::{Config, Namespaces, ReportLimits, SecretName},
     controller,
     crd::aws_account::AwsAccount,
 };
@@ -191,6 +191,7 @@ impl Scene {
             metrics_addr: ([127, 0, 0, 1], 0).into(),
             concurrency: NonZeroU16::new(4).unwrap(),
             timings: timings(),
+            report_limits: ReportLimits { bytes: 192 << 20, objects: 250_000 },
         }
     }
 
