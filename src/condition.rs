@@ -89,7 +89,7 @@ names! {
         // WorkerFleet
         AllReady, WorkersNotReady, FleetReportNotFound, WorkersMissing, Launching, Terminating, ScalingDown,
         MinimumAvailable, MinimumUnavailable, UpToDate, AmiFound, AmiNotFound, AmiNotAvailable,
-        TemplateUnresolved, CapacityFound, NoCapacity, OrphansFound, NoOrphans, ForeignInstancesFound, TagsLost,
+        TemplateUnresolved, CapacityFound, NoCapacity, OrphansFound, NoOrphans, ForeignInstancesFound, TagsLost, TagsChanged,
         NotAdoptable, TagsRefused, TerminationRefused, Updating, ProgressDeadlineExceeded, AllHealthy,
         SomeUnhealthy, TooManyUnhealthy, ReplacementLimitReached, ClusterNameChanged, NoDataYet,
         // Kinds with parameters

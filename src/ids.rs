@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// The text is not a valid identifier of the type.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -154,25 +156,60 @@ impl Uid {
     }
 }
 
+/// What the tags of an instance say about its launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaunchTags<'a> {
+    pub role: &'a str,
+    pub revision: &'a str,
+    pub indexes: Option<&'a str>,
+}
+
+/// The owner and the nonce of a token: 32 hex digits, a hyphen, and 8 bytes in base64.
+const STEM: usize = 32 + 1 + 11;
+/// The seals follow after a hyphen: of the request, which finds records that an older CRD has pruned...
+const REQUEST_SEAL: usize = 3;
+/// ...and of the tags, which whoever may tag instances must not be able to match by trying. In bytes.
+const TAGS_SEAL: usize = 11;
+
 impl ClientToken {
     /// A token whose prefix proves the owner of the launch. Unlike a tag, a client token cannot be added to an instance
     /// after its launch.
     pub fn new(owner: &Uid, nonce: u64) -> Self {
-        Self(format!("{}-{nonce:016x}", owner.hex()))
+        Self(format!("{}-{}", owner.hex(), BASE64_URL_SAFE_NO_PAD.encode(nonce.to_be_bytes())))
     }
 
-    /// The token with the digest of the request appended.
-    pub fn sealed(&self, digest: &str) -> Self {
-        Self(format!("{}-{digest}", self.0))
+    /// The token that also seals the request and the tags of its instances: 64 characters.
+    pub fn sealed(&self, request: &[u8], tags: LaunchTags<'_>) -> Self {
+        Self(format!("{}-{}{}", self.stem(), digest::<REQUEST_SEAL>(request), self.seal(tags)))
     }
 
-    pub fn is_sealed_with(&self, digest: &str) -> bool {
-        self.0.strip_suffix(digest).is_some_and(|stem| stem.ends_with('-'))
+    pub fn seals_request(&self, request: &[u8]) -> bool {
+        self.0.get(STEM + 1..STEM + 5) == Some(&digest::<REQUEST_SEAL>(request))
+    }
+
+    /// Whether the instances of this launch were launched with these tags.
+    pub fn seals_tags(&self, tags: LaunchTags<'_>) -> bool {
+        self.0.get(STEM + 5..) == Some(&self.seal(tags))
     }
 
     pub fn belongs_to(&self, owner: &Uid) -> bool {
         self.0.strip_prefix(&owner.hex()).is_some_and(|rest| rest.starts_with('-'))
     }
+
+    fn stem(&self) -> &str {
+        self.0.get(..STEM).unwrap_or(&self.0)
+    }
+
+    fn seal(&self, LaunchTags { role, revision, indexes }: LaunchTags<'_>) -> String {
+        // Strings always serialise.
+        let sealed = serde_json::to_vec(&(self.stem(), role, revision, indexes)).unwrap_or_default();
+        digest::<TAGS_SEAL>(&sealed)
+    }
+}
+
+/// The first `N` bytes of the SHA-256, in base64.
+fn digest<const N: usize>(data: &[u8]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(data)[..N])
 }
 
 #[cfg(test)]
@@ -184,9 +221,31 @@ mod tests {
         let ours = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
         let theirs = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5f").unwrap();
         let token = ClientToken::new(&ours, 7);
-        assert_eq!(token.as_str(), "6b4d2a3e9d0c4f6e8f0e1f7a2b3c4d5e-0000000000000007");
+        assert_eq!(token.as_str(), "6b4d2a3e9d0c4f6e8f0e1f7a2b3c4d5e-AAAAAAAAAAc");
         assert!(token.belongs_to(&ours));
         assert!(!token.belongs_to(&theirs));
+    }
+
+    #[test]
+    fn a_client_token_seals_the_request_and_the_tags_of_its_instances() {
+        let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let tags = LaunchTags { role: "main", revision: "web-1", indexes: None };
+        let token = ClientToken::new(&uid, u64::MAX).sealed(b"request", tags);
+        assert_eq!(token.as_str().len(), 64);
+        assert!(token.belongs_to(&uid) && token.seals_request(b"request") && token.seals_tags(tags));
+        assert!(!token.seals_request(b"another"));
+        for other in [
+            LaunchTags { role: "leader", ..tags },
+            LaunchTags { revision: "web-2", ..tags },
+            LaunchTags { indexes: Some("0-4"), ..tags },
+            LaunchTags { indexes: Some(""), ..tags },
+        ] {
+            assert!(!token.seals_tags(other), "{other:?}");
+        }
+        let bare = ClientToken::new(&uid, 7);
+        assert!(!bare.seals_tags(tags) && !bare.seals_request(b"request"), "it seals nothing");
+        let another = ClientToken::new(&uid, 8).sealed(b"request", tags);
+        assert_ne!(token.as_str().get(STEM..), another.as_str().get(STEM..), "no seal fits two tokens");
     }
 
     #[test]

@@ -25,3 +25,27 @@ pub const RESULT_TAG: &str = "muster.dev:result";
 pub fn owner(tags: &BTreeMap<String, String>) -> Option<&str> {
     OWNER_TAGS.iter().find_map(|tag| tags.get(*tag)).map(String::as_str)
 }
+
+/// The value of a tag for a message. Whoever may tag instances writes it, so it is escaped and cut.
+pub fn quoted(value: &str) -> String {
+    const SHOWN: usize = 64;
+    match value.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}...", &value[..end]),
+        None => format!("{value:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_value_is_one_line_of_visible_text() {
+        for (value, expected) in
+            [("main", r#""main""#), ("a\nb\u{1b}[1m\"", r#""a\nb\u{1b}[1m\"""#), ("\u{202e}nope", r#""\u{202e}nope""#)]
+        {
+            assert_eq!(quoted(value), expected);
+        }
+        assert_eq!(quoted(&"é".repeat(65)), format!("\"{}\"...", "é".repeat(64)));
+    }
+}

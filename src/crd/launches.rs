@@ -4,11 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     crd::indexes::Indexes,
-    ids::{ClientToken, ImageId, InstanceId, InstanceType, Role, SubnetId},
+    ids::{ClientToken, ImageId, InstanceId, InstanceType, LaunchTags, Role, SubnetId},
 };
 
 /// A RunInstances call that was made or is about to be made. The record stays until the outcome is certain. Together
@@ -16,7 +15,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LaunchIntent {
-    /// The ClientToken of the call: the uid of the owner, a random number and a digest of the request.
+    /// The ClientToken of the call: the uid of the owner, a random number, and digests of the request and of the tags
+    /// of its instances.
     #[schemars(with = "String", length(max = 64))]
     pub token: ClientToken,
     /// The controller process that recorded the call last.
@@ -78,20 +78,28 @@ fn is_zero(count: &u32) -> bool {
 const TOKEN_MEMORY: SignedDuration = SignedDuration::from_hours(12);
 
 impl LaunchIntent {
-    /// The intent with the digest of its request in the token.
+    /// The intent with the digests of its request and of its tags in the token.
     pub fn sealed(mut self) -> Self {
-        self.token = self.token.sealed(&self.digest());
+        let indexes = self.indexes.as_ref().map(ToString::to_string);
+        self.token = self.token.sealed(&self.request(), self.tags(indexes.as_deref()));
         self
     }
 
-    /// Whether the call can be repeated without launching twice: the record still matches the digest in its token (an
+    /// Whether the call can be repeated without launching twice: the record still matches the digests in its token (an
     /// older CRD may have pruned fields, which would make another request), and EC2 still remembers the token.
     pub fn is_repeatable(&self, now: Timestamp) -> bool {
-        self.token.is_sealed_with(&self.digest()) && now.duration_since(self.started_at.0) < TOKEN_MEMORY
+        let indexes = self.indexes.as_ref().map(ToString::to_string);
+        self.token.seals_request(&self.request())
+            && self.token.seals_tags(self.tags(indexes.as_deref()))
+            && now.duration_since(self.started_at.0) < TOKEN_MEMORY
     }
 
-    /// The digest of the fields that make the request, which never change.
-    fn digest(&self) -> String {
+    fn tags<'a>(&'a self, indexes: Option<&'a str>) -> LaunchTags<'a> {
+        LaunchTags { role: self.role.as_str(), revision: &self.revision, indexes }
+    }
+
+    /// The fields that make the request, which never change.
+    fn request(&self) -> Vec<u8> {
         let Self {
             token: _,
             holder: _,
@@ -110,9 +118,24 @@ impl LaunchIntent {
         } = self;
         let place = (subnet, instance_type, image_id, launch_template_version);
         // Strings and numbers always serialise.
-        let request = serde_json::to_vec(&(role, revision, place, indexes, count, replaces)).unwrap_or_default();
-        hex::encode(&Sha256::digest(request)[..6])
+        serde_json::to_vec(&(role, revision, place, indexes, count, replaces)).unwrap_or_default()
     }
+}
+
+/// An instance that was adopted. Its role and its revision are these, whatever its tags say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Adopted {
+    /// The id of the instance.
+    #[schemars(with = "String", length(max = 19))]
+    pub id: InstanceId,
+    /// The role that the instance has.
+    #[schemars(with = "String", length(max = 63))]
+    pub role: Role,
+    /// The revision that the instance counts as. Absent until the template resolves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub revision: Option<String>,
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //!
 //! An object owns an instance that carries its uid tag *and* was launched with a client token that starts with that
 //! uid, or whose id is recorded as adopted. The token is set only at launch, so it cannot be added later as a tag can.
+//! An instance with this token that still names the object in another tag is owned even if its uid tag was changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     aws::ec2::instance::Instance,
-    ids::{ClientToken, InstanceId, Role, Uid},
+    ids::{InstanceId, Role, Uid},
     tags::{CLUSTER_TAG, OWNER_UID_TAG, REVISION_TAG, ROLE_TAG},
 };
 
@@ -52,10 +53,11 @@ impl Owner {
         if !in_cluster {
             return Ownership::None;
         }
-        let token = ClientToken::try_from(instance.client_token.as_str()).ok();
+        let token = instance.token();
         let launched_by = |uid: &Uid| token.as_ref().is_some_and(|token| token.belongs_to(uid));
         match tag(OWNER_UID_TAG).map(Uid::try_from) {
             Some(Ok(uid)) if uid == self.uid && launched_by(&uid) => Ownership::Owned,
+            _ if names_us && launched_by(&self.uid) => Ownership::Owned,
             Some(Ok(uid)) if uid == self.uid => Ownership::Foreign,
             Some(Ok(uid)) if names_us && launched_by(&uid) => Ownership::Orphan(uid),
             Some(Ok(_) | Err(_)) | None if names_us => Ownership::Foreign,
@@ -87,7 +89,7 @@ impl Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{aws::ec2::instance::InstanceState, tags::FLEET_TAG};
+    use crate::{aws::ec2::instance::InstanceState, ids::ClientToken, tags::FLEET_TAG};
 
     const OURS: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
     const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
@@ -112,6 +114,10 @@ mod tests {
             ("launched by an earlier object of our name", instance("c", "ns/web", EARLIER, Some(EARLIER)), orphan),
             ("the tags of an earlier object", instance("c", "ns/web", EARLIER, None), Ownership::Foreign),
             ("our name and no valid uid", instance("c", "ns/web", "x", None), Ownership::Foreign),
+            ("launched by us, another uid later", instance("c", "ns/web", EARLIER, Some(OURS)), Ownership::Owned),
+            ("launched by us, no valid uid later", instance("c", "ns/web", "x", Some(OURS)), Ownership::Owned),
+            ("launched by us, another name later", instance("c", "ns/db", OURS, Some(OURS)), Ownership::Owned),
+            ("launched by us, released to another", instance("c", "ns/db", EARLIER, Some(OURS)), Ownership::None),
             ("another fleet's", instance("c", "ns/db", EARLIER, Some(EARLIER)), Ownership::None),
             ("another cluster's", instance("d", "ns/web", EARLIER, Some(EARLIER)), Ownership::None),
             ("another cluster's with our uid", instance("d", "ns/web", OURS, Some(OURS)), Ownership::None),

@@ -97,7 +97,7 @@ impl References {
         for object in self.synced(|_| true)?.iter().flat_map(|cache| cache.store.state()) {
             found.uids.extend(object.uid().and_then(|uid| Uid::try_from(uid).ok()));
             let status = object.read().map(|Adopter { status }| status).unwrap_or_default();
-            found.adopted.extend(status.adopted.iter().filter_map(|id| InstanceId::try_from(id.as_str()?).ok()));
+            found.adopted.extend(status.adopted.iter().filter_map(|id| InstanceId::try_from(id["id"].as_str()?).ok()));
         }
         Ok(found)
     }

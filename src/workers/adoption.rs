@@ -21,12 +21,13 @@ use crate::{
         },
     },
     condition::{ConditionType, Reason, Verdict},
-    ids::{InstanceId, Role, Uid, list},
+    crd::launches::Adopted,
+    ids::{InstanceId, Uid, list},
     inventory::ownership::{Owner, Ownership},
     k8s::{live::Live, object::Object},
     reconcile::{Failure, context::Context},
-    tags::{self, CLUSTER_TAG, OWNER_UID_TAG, REVISION_TAG},
-    workers::{launch_spec::revisions::Revisions, ledger::Ledger, observe::instances::ObservedInstances},
+    tags::{self, CLUSTER_TAG, OWNER_UID_TAG},
+    workers::{ledger::Ledger, observe::instances::ObservedInstances},
 };
 
 /// How many instances a message names.
@@ -131,27 +132,24 @@ fn judge(owner: &Owner, instance: Option<&Instance>) -> Result<bool, Refused> {
     Ok(true)
 }
 
-/// Adds missing tags to adopted instances, and returns whether it did. `revision` is the current one of a role.
+/// Gives adopted instances the tags that the record says, and returns whether it did.
 pub async fn tag(
     ctx: &Context,
     session: &Session,
     owner: &Owner,
-    recorded: &BTreeSet<InstanceId>,
+    recorded: &[Adopted],
     instances: &ObservedInstances,
-    (memory, revisions): (&mut AdoptionMemory, &Revisions),
-    revision: impl Fn(&Role) -> Option<String>,
+    memory: &mut AdoptionMemory,
 ) -> bool {
     let (now, timings) = (ctx.clock.monotonic(), &ctx.config.timings);
     let AdoptionMemory { described: _, tagged, tagging_failed } = memory;
     let lag = timings.sweep + timings.describe_grace;
-    tagged.retain(|id, at| recorded.contains(id) && now.saturating_duration_since(*at) < lag);
+    tagged.retain(|_, at| now.saturating_duration_since(*at) < lag);
     let mut lacking: BTreeMap<BTreeMap<String, String>, Vec<InstanceId>> = BTreeMap::new();
-    let instances = instances.shown.values().map(|worker| &worker.instance);
-    for instance in instances.filter(|instance| recorded.contains(&instance.id) && !instance.state.is_over()) {
-        if let Some(tags) = missing_tags(owner, instance, revisions, &revision)
-            && !tagged.contains_key(&instance.id)
-        {
-            lacking.entry(tags).or_default().push(instance.id.clone());
+    for adopted in recorded.iter().filter(|adopted| !tagged.contains_key(&adopted.id)) {
+        let Some(worker) = instances.shown.get(&adopted.id) else { continue };
+        if let Some(tags) = missing_tags(owner, &worker.instance, adopted) {
+            lacking.entry(tags).or_default().push(adopted.id.clone());
         }
     }
     if lacking.is_empty() {
@@ -176,25 +174,19 @@ pub async fn tag(
     tagging_failed.is_none()
 }
 
-/// The tags that an adopted instance lacks, or `None` when it has all of them.
-fn missing_tags(
-    owner: &Owner,
-    instance: &Instance,
-    revisions: &Revisions,
-    revision: impl Fn(&Role) -> Option<String>,
-) -> Option<BTreeMap<String, String>> {
-    let has = |key: &str, value: &str| instance.tags.get(key).is_some_and(|tag| tag == value);
-    let ours = has(CLUSTER_TAG, &owner.cluster) && has(owner.tag, &owner.path());
-    let named = ours && instance.tags.contains_key(OWNER_UID_TAG);
-    if named && revisions.knows(instance.revision()) {
+/// The tags that an adopted instance lacks, or `None` when it has all of them or the record is not complete.
+fn missing_tags(owner: &Owner, instance: &Instance, adopted: &Adopted) -> Option<BTreeMap<String, String>> {
+    let mut tags = owner.tags(&adopted.role, adopted.revision.as_ref()?);
+    if instance.state.is_over() {
         return None;
     }
-    if named && !has(OWNER_UID_TAG, owner.uid.as_str()) {
+    let uid = instance.tags.get(OWNER_UID_TAG).and_then(|uid| Uid::try_from(uid.as_str()).ok());
+    if uid.is_some_and(|uid| instance.token().is_some_and(|token| token.belongs_to(&uid))) {
         // An earlier object of this name launched it: the uid tag stays as its token has it.
-        let revision = revision(&Role::try_from(instance.role()).ok()?)?;
-        return Some(BTreeMap::from([(REVISION_TAG.to_owned(), revision)]));
+        tags.remove(OWNER_UID_TAG);
     }
-    Some(owner.tags(&Role::main(), &revision(&Role::main())?))
+    tags.retain(|key, value| instance.tags.get(key) != Some(value));
+    (!tags.is_empty()).then_some(tags)
 }
 
 impl AdoptionMemory {
@@ -218,8 +210,8 @@ impl AdoptionMemory {
 mod tests {
     use super::*;
     use crate::{
-        ids::ClientToken,
-        tags::{FLEET_TAG, ROLE_TAG},
+        ids::{ClientToken, Role},
+        tags::{FLEET_TAG, REVISION_TAG, ROLE_TAG},
     };
 
     const OURS: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
@@ -264,18 +256,28 @@ mod tests {
     }
 
     #[test]
-    fn adopted_instances_get_the_owners_tags_and_orphans_keep_their_uid() {
-        let revision = |role: &Role| Some(format!("{role}-1"));
-        let missing = |tags: &[(&str, &str)]| {
-            missing_tags(
-                &Owner::sample(OURS),
-                &instance(InstanceState::Running, tags, None),
-                &Revisions::default(),
-                revision,
-            )
+    fn adopted_instances_get_the_tags_of_the_record_and_orphans_keep_their_uid() {
+        let leader = Role::try_from("leader").unwrap();
+        let adopted = |revision: Option<&str>| Adopted {
+            id: InstanceId::try_from("i-00000001").unwrap(),
+            role: leader.clone(),
+            revision: revision.map(str::to_owned),
         };
-        assert_eq!(missing(&[]), Some(Owner::sample(OURS).tags(&Role::main(), "main-1")));
+        let missing = |tags: &[(&str, &str)], token_of, revision| {
+            let instance = instance(InstanceState::Running, tags, token_of);
+            missing_tags(&Owner::sample(OURS), &instance, &adopted(revision))
+        };
+        let ours = Owner::sample(OURS).tags(&leader, "leader-1");
+        assert_eq!(missing(&[], None, None), None, "not before the template resolves");
+        assert_eq!(missing(&[], None, Some("leader-1")), Some(ours.clone()));
+        let mut tagged: Vec<_> = ours.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(missing(&tagged, None, Some("leader-1")), None);
+        tagged.retain(|(key, _)| *key != ROLE_TAG);
+        tagged.push((ROLE_TAG, "nope"));
+        let role = BTreeMap::from([(ROLE_TAG.to_owned(), "leader".to_owned())]);
+        assert_eq!(missing(&tagged, None, Some("leader-1")), Some(role), "somebody changed the role");
         let orphan = [(CLUSTER_TAG, "c"), (FLEET_TAG, "ns/web"), (OWNER_UID_TAG, EARLIER), (ROLE_TAG, "leader")];
-        assert_eq!(missing(&orphan), Some(BTreeMap::from([(REVISION_TAG.to_owned(), "leader-1".to_owned())])));
+        let revision = BTreeMap::from([(REVISION_TAG.to_owned(), "leader-1".to_owned())]);
+        assert_eq!(missing(&orphan, Some(EARLIER), Some("leader-1")), Some(revision));
     }
 }

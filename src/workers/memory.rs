@@ -151,8 +151,9 @@ impl Memory {
                 self.mark_unavailable(&pool, places, &cause, now + timings.capacity_cooldown);
             }
             _ => {
-                self.refused(instance.revision(), &cause, now, timings);
-                self.refusals.entry(instance.revision().into()).and_modify(|refused| refused.after_launch = true);
+                let Some(tags) = instance.launched_as() else { return };
+                self.refused(tags.revision, &cause, now, timings);
+                self.refusals.entry(tags.revision.into()).and_modify(|refused| refused.after_launch = true);
             }
         }
     }
@@ -205,18 +206,26 @@ mod tests {
 
     #[test]
     fn the_launch_delay_grows_while_instances_are_terminated_right_after_launch() {
-        use crate::{aws::ec2::instance::InstanceState, tags::REVISION_TAG};
+        use crate::{
+            aws::ec2::instance::InstanceState,
+            ids::{LaunchTags, Uid},
+            tags::{REVISION_TAG, ROLE_TAG},
+        };
         let (mut memory, timings, mut now) = (Memory::default(), Timings::default(), Instant::now());
         let revisions = BTreeSet::from(["web-1".to_owned()]);
         let pool = Pool {
             subnet: SubnetId::try_from("subnet-0000000a").unwrap(),
             instance_type: InstanceType::try_from("m6i.large").unwrap(),
         };
+        let tags = LaunchTags { role: "main", revision: "web-1", indexes: None };
+        let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
+        let token = ClientToken::new(&uid, 7).sealed(b"", tags);
         let dead = |code: &str| Instance {
+            client_token: token.to_string(),
             subnet: Some(pool.subnet.clone()),
             instance_type: pool.instance_type.to_string(),
             launched_at: Some(Timestamp::UNIX_EPOCH),
-            tags: BTreeMap::from([(REVISION_TAG.into(), "web-1".to_owned())]),
+            tags: BTreeMap::from([(ROLE_TAG.into(), "main".into()), (REVISION_TAG.into(), "web-1".into())]),
             state_reason: code.into(),
             ..Instance::sample(1, InstanceState::Terminated)
         };

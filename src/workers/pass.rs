@@ -8,7 +8,6 @@ use std::{
 use crate::{
     crd::fields::CommonStatus,
     reconcile::Failure,
-    tags::REVISION_TAG,
     workers::{
         kind::{Pass, PassResult, Scope, WorkerKind},
         ledger::Ledger,
@@ -89,7 +88,7 @@ impl<K: WorkerKind> Pass<'_, K> {
     ) -> Result<(Observed, Instant, K::Observation), Failure> {
         let (observed, begun) = observe(self, scope, ledger, not_before).await?;
         let instances = observed.instances.shown.values();
-        let named: BTreeSet<_> = instances.map(|worker| worker.instance.revision().to_owned()).collect();
+        let named: BTreeSet<_> = instances.map(|worker| worker.known.revision.clone()).collect();
         for name in named.iter().filter(|name| !name.is_empty()) {
             self.memory.as_mut().revisions.learn(self.ctx, self.live, name).await?;
         }
@@ -118,8 +117,10 @@ impl<K: WorkerKind> Pass<'_, K> {
         if !instances.unlisted.is_empty() || K::hidden(&found.observation) > 0 {
             return None;
         }
-        let shown = instances.shown.values();
-        let mut named: BTreeSet<String> = shown.filter_map(|m| m.instance.tags.get(REVISION_TAG).cloned()).collect();
+        // An adopted instance has no revision until the template resolves.
+        let adopted = found.ledger.adopted();
+        let shown = instances.shown.values().filter(|worker| !adopted.contains(&worker.instance.id));
+        let mut named: BTreeSet<String> = shown.map(|worker| worker.known.revision.clone()).collect();
         named.extend(found.ledger.revisions());
         // A process that starts now still reads launches whose removal is not stored yet.
         named.extend(K::ledger(&self.live.status()).revisions());

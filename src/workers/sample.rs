@@ -6,8 +6,11 @@ use jiff::Timestamp;
 
 use crate::{
     aws,
-    ids::{InstanceId, SubnetId, Uid, Zone},
-    workers::{observe::observed::Zones, plan::PlanContext},
+    ids::{InstanceId, Role, SubnetId, Uid, Zone},
+    workers::{
+        observe::{instances::Orphan, observed::Zones},
+        plan::PlanContext,
+    },
 };
 
 pub const UID: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
@@ -19,6 +22,11 @@ pub fn uid(text: &str) -> Uid {
 
 pub fn id(n: u32) -> InstanceId {
     InstanceId::try_from(format!("i-{n:08x}")).unwrap()
+}
+
+/// An instance of the role `main` of an earlier object.
+pub fn orphan() -> Orphan {
+    Orphan { uid: uid(EARLIER), role: Some(Role::main()) }
 }
 
 pub fn subnet(name: char) -> SubnetId {

@@ -142,6 +142,17 @@ impl Control {
         })
     }
 
+    /// Removes a tag as DeleteTags does, without a call.
+    pub fn untag_instance(&self, id: &str, tag: &str) -> Result<(), ApiError> {
+        self.on_instance(id, |world, account, region, sequence, now| {
+            let lag = world.describe_lag;
+            if let Some(found) = world.instance_mut(account, region, sequence) {
+                lifecycle::remember(found, lag, now);
+                found.tags.remove(tag);
+            }
+        })
+    }
+
     pub(super) fn on_instance(
         &self,
         id: &str,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::{
     aws::{Class, Error},
-    ids::{InstanceId, MAIN_ROLE, SubnetId},
-    tags::{REVISION_TAG, ROLE_TAG},
+    ids::{ClientToken, InstanceId, LaunchTags, SubnetId},
+    tags::{INDEXES_TAG, REVISION_TAG, ROLE_TAG},
 };
 
 /// A termination within this time is attributed to the launch. It is noticed a little late.
@@ -38,14 +38,25 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// The role of the instance.
-    pub fn role(&self) -> &str {
-        self.tags.get(ROLE_TAG).map_or(MAIN_ROLE, String::as_str)
+    /// The token that it was launched with, if it was launched with one.
+    pub fn token(&self) -> Option<ClientToken> {
+        ClientToken::try_from(self.client_token.as_str()).ok()
     }
 
-    /// The revision that it was launched with; empty if it is not known.
-    pub fn revision(&self) -> &str {
-        self.tags.get(REVISION_TAG).map(String::as_str).unwrap_or_default()
+    /// What its tags say about its launch now. Anyone who may tag instances can change that.
+    pub fn tagged_as(&self) -> LaunchTags<'_> {
+        let tag = |key| self.tags.get(key).map(String::as_str);
+        LaunchTags {
+            role: tag(ROLE_TAG).unwrap_or_default(),
+            revision: tag(REVISION_TAG).unwrap_or_default(),
+            indexes: tag(INDEXES_TAG),
+        }
+    }
+
+    /// What its tags say about its launch, if its token proves that they said the same at its launch.
+    pub fn launched_as(&self) -> Option<LaunchTags<'_>> {
+        let tags = self.tagged_as();
+        self.token().is_some_and(|token| token.seals_tags(tags)).then_some(tags)
     }
 
     /// What its termination says about the next launch. Source: `StateReason` in the EC2 API reference.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     crd::{
         fields::CommonStatus,
-        launches::{Provisioned, Replacements},
+        launches::{Adopted, Provisioned, Replacements},
         worker_fleet::cpu::CpuStatus,
         workers_status::WorkersStatus,
     },
@@ -43,13 +43,8 @@ pub struct WorkerFleetStatus {
     pub selector: String,
     /// The adopted instances: those of an earlier fleet of the same name, and those in `spec.adopt`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        with = "Vec<String>",
-        length(max = 1000),
-        inner(length(max = 19)),
-        extend("x-kubernetes-list-type" = "set")
-    )]
-    pub adopted: Vec<InstanceId>,
+    #[schemars(length(max = 1000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub adopted: Vec<Adopted>,
     /// The largest number of workers that each role has reached. A launch up to this number counts as a replacement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["role"]))]

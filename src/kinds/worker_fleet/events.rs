@@ -90,7 +90,7 @@ pub(super) async fn never_ready(
 /// A user who may read events may not be allowed to read the secrets of the workers.
 fn may_quote(id: &InstanceId, instances: &ObservedInstances, memory: &Memory) -> bool {
     let Some(worker) = instances.shown.get(id) else { return false };
-    match memory.revisions.parameters_of(worker.instance.revision()) {
+    match memory.revisions.parameters_of(&worker.known.revision) {
         None => false,
         Some(None) => true,
         Some(Some(hash)) => memory.parameters.is_plain(hash),

@@ -18,7 +18,7 @@ use crate::{
     workers::{
         adoption::{Candidates, candidates},
         kind::{Pass, WorkerKind},
-        observe::instances::ObservedInstance,
+        observe::instances::{KnownInstance, ObservedInstance},
     },
 };
 
@@ -85,7 +85,9 @@ async fn newcomers(
     };
     let observed = |instance: Instance| {
         let checks_passed = checks.as_ref().is_some_and(|checks| checks.get(&instance.id) == Some(&true));
-        (instance.id.clone(), ObservedInstance { instance, swept: true, checks_passed })
+        // What it is adopted as is in the plan that adopts it.
+        let (known, tampered) = (KnownInstance::default(), None);
+        (instance.id.clone(), ObservedInstance { instance, known, tampered, swept: true, checks_passed })
     };
     Ok(found.into_values().map(observed).collect())
 }

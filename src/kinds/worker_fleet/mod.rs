@@ -77,6 +77,7 @@ impl Object for WorkerFleet {
         COMMON_LISTS,
         LISTS,
         &[
+            StatusList::keyed("adopted", "id"),
             StatusList::keyed("provisioned", "role"),
             StatusList::keyed("replacements", "since"),
             StatusList::keyed("roles", "name"),
@@ -257,10 +258,8 @@ impl WorkerKind for WorkerFleet {
             return false;
         }
         let Pass { ctx, session, owner, memory, .. } = pass;
-        let Memory { adoption, revisions, .. } = &mut memory.workers;
-        let (adopted, instances) = (recorded.adopted(), &found.observed.instances);
-        let revision = |role: &Role| desired.revision(role);
-        adoption::tag(ctx, session, owner, &adopted, instances, (adoption, revisions), revision).await
+        let instances = &found.observed.instances;
+        adoption::tag(ctx, session, owner, &recorded.adopted, instances, &mut memory.workers.adoption).await
     }
 
     fn outcome(pass: &mut Pass<'_, Self>, desired: &Desired, found: &PassResult<Self>) -> Outcome<WorkerFleetStatus> {

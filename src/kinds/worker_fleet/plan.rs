@@ -39,15 +39,21 @@ pub(super) fn plan(
         count(&mut builder);
         return builder.finish(everywhere(Blocker::Suspended));
     }
+    if observed.instances.tampered().any(|(_, tampered)| !tampered.is_identified) {
+        // It may be of any role, so whether any role has too many or too few workers is not known.
+        count(&mut builder);
+        return builder.finish(everywhere(Blocker::TagsChanged));
+    }
     let adopted = builder.ledger.adopted.len();
     builder.adopt(&desired.adopt);
     builder.adopt_ids(&state.adoptable);
-    // The roles of adopted instances are known only after the next observation.
+    builder.date_adopted(|role| desired.revision(role));
+    // The health of adopted instances is known only after the next observation.
     let adopting = builder.ledger.adopted.len() > adopted && desired.roles.len() > 1;
     let mut blockers = end_unhealthy(&mut builder, desired, state).map(everywhere).unwrap_or_default();
     // The workers of removed roles.
-    let is_wanted = |worker: &ObservedInstance| desired.roles.iter().any(|r| r.role.as_str() == worker.instance.role());
-    let strays = builder.workers().filter(|worker| !is_wanted(worker)).map(|worker| worker.instance.id.clone());
+    let is_wanted = |worker: &ObservedInstance| desired.roles.iter().any(|r| r.role == worker.known.role);
+    let strays = builder.expendable().filter(|worker| !is_wanted(worker)).map(|worker| worker.instance.id.clone());
     builder.end(strays.collect(), TerminationReason::ScaleDown);
     for role in &desired.roles {
         let counts = RoleCounts::take(&builder, role, state);
@@ -128,7 +134,7 @@ pub(super) fn failure(
 /// and none is terminated.
 fn end_unhealthy(builder: &mut PlanBuilder<'_, '_>, desired: &Desired, state: &State) -> Option<Blocker> {
     let failure = |worker: &ObservedInstance| failure(worker, state.of(worker), desired.on_stopped);
-    let failed: Vec<_> = builder.workers().filter_map(|w| Some((failure(w)?, w.instance.id.clone()))).collect();
+    let failed: Vec<_> = builder.expendable().filter_map(|w| Some((failure(w)?, w.instance.id.clone()))).collect();
     if failed.is_empty() {
         return None;
     }
@@ -188,5 +194,7 @@ fn launch(
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tampered;
 #[cfg(test)]
 mod tests;

@@ -47,7 +47,7 @@ pub(super) fn worker(n: u32, state: InstanceState) -> ObservedInstance {
         client_token: token(900 + u64::from(n)).to_string(),
         ..Instance::sample(n, state)
     };
-    ObservedInstance { instance, swept: true, checks_passed: true }
+    ObservedInstance::sample(instance)
 }
 
 pub(super) fn launched_with(token: &ClientToken, n: u32) -> ObservedInstance {

@@ -211,7 +211,7 @@ impl View<'_> {
     fn current_revision(&self) -> Option<String> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for worker in counts::workers(&self.observed.instances, self.ledger) {
-            *counts.entry(worker.instance.revision()).or_default() += 1;
+            *counts.entry(worker.known.revision.as_str()).or_default() += 1;
         }
         let newest = self.update_revision();
         let named = counts.into_iter().filter(|(name, _)| !name.is_empty());

@@ -20,7 +20,6 @@ use crate::{
         reader::Cache,
         results::{Judgement, Rejection, Results, Told},
     },
-    tags::INDEXES_TAG,
     workers::{
         ledger::{Ledger, progress::Progress},
         observe::instances::ObservedInstances,
@@ -309,13 +308,13 @@ impl Memory {
     }
 }
 
-/// The index that an instance runs, by its launch. While the launch is on record, the record decides, so a changed tag
-/// has no effect.
+/// The index that an instance runs, by its launch. The record of the launch decides and, once that is gone, the tag if it
+/// is the one of the launch.
 fn index_of(instance: &Instance, ledger: &Ledger) -> Option<u32> {
     let intent = ledger.launches.iter().find(|intent| intent.token.as_str() == instance.client_token);
     let indexes = match intent.and_then(|intent| intent.indexes.clone()) {
         Some(indexes) => indexes,
-        None => instance.tags.get(INDEXES_TAG)?.parse::<Indexes>().ok()?,
+        None => instance.launched_as()?.indexes?.parse::<Indexes>().ok()?,
     };
     indexes.nth(instance.launch_index)
 }

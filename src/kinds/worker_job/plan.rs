@@ -41,7 +41,7 @@ pub(super) fn plan(
         return builder.finish(blockers);
     }
     // A stopped instance does no more work. Its result is in the progress that is recorded with its termination.
-    let stopped = builder.workers().filter(|worker| worker.instance.state == InstanceState::Stopped);
+    let stopped = builder.expendable().filter(|worker| worker.instance.state == InstanceState::Stopped);
     end(&mut builder, stopped, TerminationReason::Stopped);
     end_needless(&mut builder, observation);
     if builder.ledger.progress.finished.is_none() {
@@ -74,7 +74,7 @@ fn end_needless(builder: &mut PlanBuilder<'_, '_>, observation: &JobObservation)
         // Every index has its result, so the remaining workers are about to exit.
         Some(JobOutcome::Complete | JobOutcome::FailedIndexes) | None => false,
     };
-    let needless = builder.workers().filter(|worker| {
+    let needless = builder.expendable().filter(|worker| {
         let id = &worker.instance.id;
         failed || observation.lingering.contains(id) || observation.holders.get(id) == Some(&None)
     });
@@ -94,6 +94,7 @@ fn end_surplus(builder: &mut PlanBuilder<'_, '_>, desired: &Desired, observation
     let mut ranked: Vec<_> = ranked.collect();
     let duplicates = ranked.iter().filter(|(is_duplicate, _, _)| *is_duplicate).count();
     let surplus = ranked.len().saturating_sub(desired.parallelism as usize).max(duplicates);
+    ranked.retain(|(_, _, worker)| worker.tampered.is_none());
     ranked.sort_by_key(|(is_duplicate, index, _)| Reverse((*is_duplicate, *index)));
     end(builder, ranked.into_iter().take(surplus).map(|(_, _, worker)| worker), TerminationReason::ScaleDown);
 }

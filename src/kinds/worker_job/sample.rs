@@ -57,7 +57,7 @@ pub(super) fn world(shown: &[(u32, InstanceState, &str)]) -> (Observed, JobObser
             state_reason: (*reason).into(),
             ..Instance::sample(*n, *state)
         };
-        observed.instances.shown.insert(id(*n), ObservedInstance { instance, swept: true, checks_passed: true });
+        observed.instances.shown.insert(id(*n), ObservedInstance::sample(instance));
         observation.holders.insert(id(*n), Some(*n));
     }
     observation.before.started = Some(at(0));

@@ -19,11 +19,14 @@ use crate::{
     aws::ec2::launch_request::LaunchRequest,
     condition::Reason,
     crd::template::WorkerTemplate,
-    ids::Uid,
+    ids::{Role, Uid},
     k8s::{cluster::Error, live::Live},
     reconcile::{Failure, Kind, context::Context},
-    tags::OWNER_UID_TAG,
-    workers::launch_spec::revision::{Outline, Revision, RevisionContent},
+    tags::{OWNER_UID_TAG, ROLE_TAG},
+    workers::{
+        launch_spec::revision::{Outline, Revision, RevisionContent},
+        observe::instances::KnownInstance,
+    },
 };
 
 /// The stored revisions of one object that this process knows. They are immutable, so they stay valid.
@@ -140,6 +143,15 @@ impl Revisions {
             self.lost.insert(name.into());
         }
         Ok(())
+    }
+
+    /// The launches that the stored revisions describe.
+    pub fn launches(&self) -> Vec<KnownInstance> {
+        let launch = |(name, stored): (&String, &Box<Stored>)| {
+            let role = Role::try_from(stored.request.tags.get(ROLE_TAG)?.as_str()).ok()?;
+            Some(KnownInstance { role, revision: name.clone() })
+        };
+        self.stored.iter().filter_map(launch).collect()
     }
 
     /// Whether `name` is a revision of this object.

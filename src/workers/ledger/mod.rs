@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     aws::Session,
     crd::{
-        launches::{LaunchIntent, Provisioned, Replacements, Termination},
+        launches::{Adopted, LaunchIntent, Provisioned, Replacements, Termination},
         workers_status::WorkersStatus,
     },
     ids::{ClientToken, InstanceId, Role},
@@ -33,7 +33,7 @@ const SPAN: i64 = 600;
 pub struct Ledger {
     pub launches: Vec<LaunchIntent>,
     pub terminations: Vec<Termination>,
-    pub adopted: Vec<InstanceId>,
+    pub adopted: Vec<Adopted>,
     /// The progress of an object with indexes.
     pub progress: Progress,
     pub provisioned: Vec<Provisioned>,
@@ -80,22 +80,24 @@ impl Ledger {
     }
 
     pub fn adopted(&self) -> BTreeSet<InstanceId> {
-        self.adopted.iter().cloned().collect()
+        self.adopted.iter().map(|adopted| adopted.id.clone()).collect()
     }
 
     /// Every id that the ledger names.
     pub fn named(&self) -> BTreeMap<InstanceId, KnownInstance> {
-        let bare = self.victims().into_iter().chain(self.adopted()).map(|id| (id, KnownInstance::default()));
+        let victims = self.victims().into_iter().map(|id| (id, KnownInstance::default()));
+        let adopted = self.adopted.iter().map(|adopted| (adopted.id.clone(), adopted.into()));
         let launched = self.launches.iter().flat_map(|intent| {
             let known = KnownInstance { role: intent.role.clone(), revision: intent.revision.clone() };
             intent.instance_ids.iter().map(move |id| (id.clone(), known.clone()))
         });
-        bare.chain(launched).collect()
+        victims.chain(adopted).chain(launched).collect()
     }
 
-    /// The revisions that open launches name.
+    /// The revisions that open launches and adopted instances name.
     pub fn revisions(&self) -> BTreeSet<String> {
-        self.launches.iter().map(|intent| intent.revision.clone()).collect()
+        let adopted = self.adopted.iter().filter_map(|adopted| adopted.revision.clone());
+        self.launches.iter().map(|intent| intent.revision.clone()).chain(adopted).collect()
     }
 
     /// Records the results of calls.

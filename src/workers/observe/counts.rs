@@ -1,11 +1,10 @@
 //! Which instances count: those that exist, are assumed to exist or are being launched, without victims.
 
 use crate::{
-    crd::launches::LaunchIntent,
-    ids::MAIN_ROLE,
+    crd::launches::{Adopted, LaunchIntent},
     workers::{
         ledger::Ledger,
-        observe::instances::{ObservedInstance, ObservedInstances},
+        observe::instances::{KnownInstance, ObservedInstance, ObservedInstances},
     },
 };
 
@@ -33,16 +32,18 @@ pub fn counted<'a>(instances: &'a ObservedInstances, ledger: &'a Ledger) -> Vec<
     let victims = ledger.victims();
     let mut all: Vec<_> = workers(instances, ledger)
         .map(|worker| {
-            let (role, revision) = (worker.instance.role(), worker.instance.revision());
-            Counted { role, revision, count: 1, seen: Some(worker) }
+            let KnownInstance { role, revision } = &worker.known;
+            Counted { role: role.as_str(), revision, count: 1, seen: Some(worker) }
         })
         .collect();
     let missing_workers = |role: &'a str, revision: &'a str, count| Counted { role, revision, count, seen: None };
     let missing = instances.missing.iter().filter(|(id, _)| !victims.contains(*id));
     all.extend(missing.map(|(_, known)| missing_workers(known.role.as_str(), &known.revision, 1)));
     all.extend(instances.unlisted.iter().map(|(role, count)| missing_workers(role.as_str(), "", *count)));
-    let adopted = ledger.adopted.iter().filter(|id| !instances.knows(id) && !victims.contains(*id));
-    all.extend(adopted.map(|_| missing_workers(MAIN_ROLE, "", 1)));
+    let adopted =
+        ledger.adopted.iter().filter(|adopted| !instances.knows(&adopted.id) && !victims.contains(&adopted.id));
+    let revision = |adopted: &'a Adopted| adopted.revision.as_deref().unwrap_or_default();
+    all.extend(adopted.map(|adopted| missing_workers(adopted.role.as_str(), revision(adopted), 1)));
     let launches = ledger.launches.iter();
     all.extend(launches.map(|i| missing_workers(i.role.as_str(), &i.revision, not_observed(i, instances))));
     all.retain(|counted| counted.count > 0);

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     aws::ec2::instance::Instance,
+    crd::launches::Adopted,
     ids::{ClientToken, InstanceId, Role, Uid},
+    workers::observe::tampered::Tampered,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,12 +23,21 @@ pub struct ObservedInstances {
     /// How many more instances the record of another process counts. They count too.
     pub unlisted: BTreeMap<Role, u32>,
     /// Live instances of an earlier object of the same name.
-    pub orphans: BTreeMap<InstanceId, Uid>,
+    pub orphans: BTreeMap<InstanceId, Orphan>,
     /// Instances with the owner's tags that it did not launch.
     pub foreign: BTreeSet<InstanceId>,
 }
 
-/// What is known of an instance that EC2 does not show.
+/// An instance of an earlier object of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The uid of the earlier object.
+    pub uid: Uid,
+    /// `None` if its tags do not match its launch: then it is not known, and the instance cannot be adopted.
+    pub role: Option<Role>,
+}
+
+/// What an instance was launched or adopted as.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownInstance {
     pub role: Role,
@@ -34,20 +45,33 @@ pub struct KnownInstance {
     pub revision: String,
 }
 
-impl KnownInstance {
-    pub fn of(instance: &Instance) -> Self {
-        let role = Role::try_from(instance.role()).unwrap_or_default();
-        Self { role, revision: instance.revision().into() }
+impl From<&Adopted> for KnownInstance {
+    fn from(adopted: &Adopted) -> Self {
+        Self { role: adopted.role.clone(), revision: adopted.revision.clone().unwrap_or_default() }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedInstance {
     pub instance: Instance,
+    pub known: KnownInstance,
+    /// Its tags do not match its launch. It counts, and it is terminated only with its owner.
+    pub tampered: Option<Tampered>,
     /// The sweep shows it, not only a call by id.
     pub swept: bool,
     /// The system and instance status checks passed. False when they were not requested.
     pub checks_passed: bool,
+}
+
+#[cfg(test)]
+impl ObservedInstance {
+    /// An instance whose tags are true, as a sweep shows it.
+    pub fn sample(instance: Instance) -> Self {
+        let tags = instance.tagged_as();
+        let known =
+            KnownInstance { role: Role::try_from(tags.role).unwrap_or_default(), revision: tags.revision.into() };
+        Self { instance, known, tampered: None, swept: true, checks_passed: true }
+    }
 }
 
 impl ObservedInstances {
@@ -66,8 +90,8 @@ impl ObservedInstances {
 
     /// How many instances of each role exist or may exist.
     pub fn left(&self) -> BTreeMap<&str, u32> {
-        let shown = self.shown.values().map(|worker| &worker.instance).filter(|instance| !instance.state.is_over());
-        let shown = shown.map(|instance| (instance.role(), 1));
+        let shown = self.shown.values().filter(|worker| !worker.instance.state.is_over());
+        let shown = shown.map(|worker| (worker.known.role.as_str(), 1));
         let missing = self.missing.values().map(|known| (known.role.as_str(), 1));
         let unlisted = self.unlisted.iter().map(|(role, count)| (role.as_str(), *count));
         let mut left = BTreeMap::new();
@@ -75,6 +99,12 @@ impl ObservedInstances {
             *left.entry(role).or_default() += count;
         }
         left
+    }
+
+    /// The live instances whose tags do not match their launch.
+    pub fn tampered(&self) -> impl Iterator<Item = (&InstanceId, &Tampered)> {
+        let live = self.shown.iter().filter(|(_, worker)| !worker.instance.state.is_over());
+        live.filter_map(|(id, worker)| Some((id, worker.tampered.as_ref()?)))
     }
 
     pub fn launched_with<'a>(&'a self, token: &'a ClientToken) -> impl Iterator<Item = &'a ObservedInstance> + 'a {

@@ -100,7 +100,7 @@ impl MissingInstances {
         &mut self,
         missing: NotShown,
         mut found: Described,
-        is_owned: impl Fn(&Instance) -> bool,
+        claim: impl Fn(&Instance) -> Option<ObservedInstance>,
         instances: &mut ObservedInstances,
         ledger: &Ledger,
         moment: Moment<'_>,
@@ -108,13 +108,14 @@ impl MissingInstances {
         let mut doubtful = BTreeMap::new();
         for (id, known) in missing.all {
             match found.remove(&id) {
-                Some(Some(instance)) if instance.state.is_over() || !is_owned(&instance) => {
-                    // One that is not owned any more lost its tags.
+                Some(Some(instance)) if instance.state.is_over() => {
                     instances.gone.insert(id);
                 }
-                Some(Some(instance)) => {
-                    instances.shown.insert(id, ObservedInstance { instance, swept: false, checks_passed: false });
-                }
+                Some(Some(instance)) => match claim(&instance) {
+                    Some(worker) => drop(instances.shown.insert(id, worker)),
+                    // It lost its tags.
+                    None => drop(instances.gone.insert(id)),
+                },
                 None if self.over.contains(&id) => {
                     instances.gone.insert(id);
                 }
@@ -166,8 +167,8 @@ impl MissingInstances {
             self.unlisted.clear();
         }
         instances.unlisted.clone_from(&self.unlisted);
-        let alive = instances.shown.values().map(|worker| &worker.instance).filter(|i| !i.state.is_over());
-        let alive = alive.map(|instance| (instance.id.clone(), KnownInstance::of(instance)));
+        let alive = instances.shown.values().filter(|worker| !worker.instance.state.is_over());
+        let alive = alive.map(|worker| (worker.instance.id.clone(), worker.known.clone()));
         self.known = Some(alive.chain(instances.missing.clone()).collect());
     }
 

@@ -2,10 +2,12 @@
 
 pub mod counts;
 pub mod health;
+pub mod identity;
 pub mod instances;
 pub mod losses;
 pub mod missing;
 pub mod observed;
+pub mod tampered;
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -15,10 +17,7 @@ use crate::{
         ec2::{Ec2, instance::Instance},
     },
     crd::template::Placement,
-    inventory::{
-        instances::Snapshot,
-        ownership::{Owner, Ownership},
-    },
+    inventory::ownership::Owner,
     k8s::live::Live,
     reconcile::{Failure, context::Context},
     workers::{
@@ -27,7 +26,8 @@ use crate::{
         ledger::Ledger,
         memory::Memory,
         observe::{
-            instances::{ObservedInstance, ObservedInstances},
+            identity::Identities,
+            instances::ObservedInstances,
             missing::Moment,
             observed::{Observed, Zones},
         },
@@ -48,10 +48,12 @@ pub async fn observe<K: WorkerKind>(
     let now = ctx.clock.monotonic();
     memory.follow(ledger, now);
     let snapshot = ctx.sweeps.instances(session, &owner.cluster, not_before).await?;
-    let mut instances = claim(owner, &snapshot, ledger);
+    let identities = Identities::new(owner, ledger, memory.revisions.launches());
+    let mut instances = ObservedInstances::default();
+    snapshot.naming(owner).values().for_each(|instance| identities.sort(instance, &mut instances));
     let (begun, max_missing) = (snapshot.begun, scope.max_missing);
     let moment = Moment { begun, now, wall: ctx.clock.now(), timings, max_missing };
-    let lost = resolve_missing(&ec2, live, ledger, memory, &mut instances, owner, moment).await?;
+    let lost = resolve_missing(&ec2, live, ledger, memory, &mut instances, &identities, moment).await?;
     let wall = ctx.clock.now();
     lost.iter().for_each(|instance| memory.lost(instance, scope.places, (now, wall), timings));
     if scope.status_checks && !instances.shown.is_empty() {
@@ -79,28 +81,6 @@ pub async fn observe<K: WorkerKind>(
     Ok((Observed { instances, zones, feedback }, begun))
 }
 
-fn claim(owner: &Owner, snapshot: &Snapshot, ledger: &Ledger) -> ObservedInstances {
-    let adopted = ledger.adopted();
-    let mut instances = ObservedInstances::default();
-    for (id, instance) in snapshot.naming(owner) {
-        let over = instance.state.is_over();
-        match owner.claim(&instance, &adopted) {
-            Ownership::Owned => {
-                let instance = Instance::clone(&instance);
-                instances.shown.insert(id, ObservedInstance { instance, swept: true, checks_passed: false });
-            }
-            Ownership::Orphan(uid) if !over => {
-                instances.orphans.insert(id, uid);
-            }
-            Ownership::Foreign if !over => {
-                instances.foreign.insert(id);
-            }
-            Ownership::Orphan(_) | Ownership::Foreign | Ownership::None => {}
-        }
-    }
-    instances
-}
-
 /// Describes known instances by id that the sweep does not show. Returns those that were lost.
 async fn resolve_missing<K: WorkerKind>(
     ec2: &Ec2,
@@ -108,7 +88,7 @@ async fn resolve_missing<K: WorkerKind>(
     ledger: &Ledger,
     memory: &mut Memory,
     instances: &mut ObservedInstances,
-    owner: &Owner,
+    identities: &Identities<'_>,
     moment: Moment<'_>,
 ) -> Result<Vec<Instance>, Failure> {
     let missing = memory.missing.missing(instances, ledger, || K::listed(&live.status()), moment);
@@ -116,7 +96,7 @@ async fn resolve_missing<K: WorkerKind>(
     asked.extend(memory.losses.untagged().cloned());
     let found = ec2.describe_by_id(&Vec::from_iter(asked)).await?;
     let adopted = ledger.adopted();
-    let is_owned = |instance: &Instance| owner.claim(instance, &adopted) == Ownership::Owned;
+    let is_owned = |instance: &Instance| identities.is_owned(instance);
     let is_over = |instance: &&Instance| instance.state.is_over();
     let shown = instances.shown.values().map(|worker| &worker.instance);
     let over = shown.chain(found.values().flatten().filter(|instance| is_owned(instance))).filter(is_over);
@@ -125,7 +105,7 @@ async fn resolve_missing<K: WorkerKind>(
     let untagged = |i: &&Instance| !i.state.is_over() && !adopted.contains(&i.id) && !is_owned(i);
     let untagged = found.values().flatten().filter(untagged).map(|instance| instance.id.clone());
     memory.losses.note_untagged(untagged.collect());
-    memory.missing.conclude(missing, found, is_owned, instances, ledger, moment);
+    memory.missing.conclude(missing, found, |instance| identities.described(instance), instances, ledger, moment);
     Ok(lost)
 }
 

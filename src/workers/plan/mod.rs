@@ -15,7 +15,7 @@ use crate::{
     condition::second,
     crd::{
         indexes::Indexes,
-        launches::{LaunchIntent, Termination, TerminationReason},
+        launches::{Adopted, LaunchIntent, Termination, TerminationReason},
     },
     ids::{ClientToken, InstanceId, Role, SubnetId, Uid, Zone},
     workers::{
@@ -66,6 +66,8 @@ pub enum Action {
 pub enum Blocker {
     Suspended,
     Orphans,
+    /// Tags of an instance were changed, and its role is not known.
+    TagsChanged,
     /// The parameters that workers read are not written.
     Parameters,
     /// The template cannot be resolved.
@@ -110,7 +112,7 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
         let instances = &observed.instances;
         let launches = settle(&mut ledger, instances, &observed.feedback.standing, context.holder, may_send);
         ledger.strike_victims(|id| instances.is_over(id));
-        ledger.adopted.retain(|id| !instances.is_over(id));
+        ledger.adopted.retain(|adopted| !instances.is_over(&adopted.id));
         ledger.forget_replacements(context.now);
         Self { observed, context, ledger, launches, may_send }
     }
@@ -119,20 +121,43 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
         workers(&self.observed.instances, &self.ledger)
     }
 
-    /// Adopts the orphans of these earlier objects.
+    /// The workers that may be terminated while the object exists: those whose tags match their launch.
+    pub fn expendable(&self) -> impl Iterator<Item = &'a ObservedInstance> + use<'a> {
+        self.workers().filter(|worker| worker.tampered.is_none())
+    }
+
+    /// Adopts the orphans of these earlier objects whose roles are known.
     pub fn adopt(&mut self, uids: &BTreeSet<Uid>) {
-        let orphans = self.observed.instances.orphans.iter().filter(|(_, uid)| uids.contains(uid));
-        self.adopt_ids(&orphans.map(|(id, _)| id.clone()).collect());
+        let orphans = self.observed.instances.orphans.iter().filter(|(_, orphan)| uids.contains(&orphan.uid));
+        self.record_adopted(orphans.filter_map(|(id, orphan)| Some((id, orphan.role.as_ref()?))));
     }
 
     pub fn adopt_ids(&mut self, ids: &BTreeSet<InstanceId>) {
+        let main = Role::main();
+        self.record_adopted(ids.iter().map(|id| (id, &main)));
+    }
+
+    fn record_adopted<'i>(&mut self, instances: impl Iterator<Item = (&'i InstanceId, &'i Role)>) {
         let room = MAX_ADOPTED.saturating_sub(self.ledger.adopted.len());
         let known = self.ledger.adopted();
-        self.ledger.adopted.extend(ids.difference(&known).take(room).cloned());
+        let new = instances.filter(|(id, _)| !known.contains(*id)).take(room);
+        let new = new.map(|(id, role)| Adopted { id: id.clone(), role: role.clone(), revision: None });
+        self.ledger.adopted.extend(new);
+    }
+
+    /// Adopted instances count as the current revision of their role at the adoption.
+    pub fn date_adopted(&mut self, current: impl Fn(&Role) -> Option<String>) {
+        for adopted in self.ledger.adopted.iter_mut().filter(|adopted| adopted.revision.is_none()) {
+            adopted.revision = current(&adopted.role);
+        }
     }
 
     /// Chooses victims. From here on they do not count.
     pub fn end(&mut self, mut ids: Vec<InstanceId>, reason: TerminationReason) {
+        if reason != TerminationReason::Deleted {
+            let shown = &self.observed.instances.shown;
+            ids.retain(|id| shown.get(id).is_none_or(|worker| worker.tampered.is_none()));
+        }
         ids.truncate(MAX_OPEN_VICTIMS.saturating_sub(self.ledger.victims().len()));
         if ids.is_empty() {
             return;
@@ -162,7 +187,7 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
     ) -> Result<&'r LaunchSpec, Blocker> {
         let adopted = self.ledger.adopted();
         let orphans = &self.observed.instances.orphans;
-        if orphans.iter().any(|(id, uid)| !ignored.contains(uid) && !adopted.contains(id)) {
+        if orphans.iter().any(|(id, orphan)| !ignored.contains(&orphan.uid) && !adopted.contains(id)) {
             return Err(Blocker::Orphans);
         }
         if parameters.problem.is_some() {
@@ -222,7 +247,7 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
     /// How many workers each zone has, including those that are being launched.
     fn by_zone(&self, role: &Role, zones: &BTreeMap<SubnetId, Zone>) -> BTreeMap<Zone, u32> {
         let mut present: BTreeMap<Zone, u32> = BTreeMap::new();
-        for worker in self.workers().filter(|worker| worker.instance.role() == role.as_str()) {
+        for worker in self.workers().filter(|worker| worker.known.role == *role) {
             if let Ok(zone) = Zone::try_from(worker.instance.zone.as_str()) {
                 *present.entry(zone).or_default() += 1;
             }

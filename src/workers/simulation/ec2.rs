@@ -1,6 +1,6 @@
 //! A small model of EC2: tokens, pools, instances, and how late all of it is shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -12,8 +12,8 @@ use crate::{
     crd::launches::LaunchIntent,
     ids::{ClientToken, InstanceId, Role, SubnetId},
     inventory::ownership::Owner,
-    tags::INDEXES_TAG,
-    workers::{plan::pools::Pool, simulation::history::Fate},
+    tags::{INDEXES_TAG, ROLE_TAG},
+    workers::{observe::instances::KnownInstance, plan::pools::Pool, simulation::history::Fate},
 };
 
 /// EC2 shows what happened after at most so many seconds; the grace is 60.
@@ -27,6 +27,9 @@ const SHUTDOWN: u64 = 20;
 /// A terminated instance is shown for so long.
 const SHOWN_AFTER_END: u64 = 300;
 
+/// A role that nobody launched.
+pub const FORGED: &str = "nope";
+
 /// Codes of EC2's StateReason.
 pub const BY_ITSELF: &str = "Client.InstanceInitiatedShutdown";
 pub const BY_USER: &str = "Client.UserInitiatedShutdown";
@@ -38,6 +41,8 @@ pub struct SimulatedInstance {
     /// Not launched by the object that is simulated.
     pub foreign: bool,
     pub sick: bool,
+    /// Somebody changed its tags: what they were.
+    pub launched_with: Option<BTreeMap<String, String>>,
     launched: u64,
     shown: u64,
     /// Until when nothing is shown of it.
@@ -50,8 +55,8 @@ pub struct SimulatedInstance {
 
 impl SimulatedInstance {
     fn new(instance: Instance, launched: u64, shown: u64) -> Self {
-        let (foreign, sick, dark, outdated, terminated) = (false, false, 0, 0, None);
-        Self { instance, foreign, sick, launched, shown, dark, outdated, terminated }
+        let (foreign, sick, launched_with, dark, outdated, terminated) = (false, false, None, 0, 0, None);
+        Self { instance, foreign, sick, launched_with, launched, shown, dark, outdated, terminated }
     }
 
     pub fn is_live(&self) -> bool {
@@ -72,6 +77,18 @@ impl SimulatedInstance {
             self.instance.state = InstanceState::Stopped;
             self.instance.state_reason = reason.into();
         }
+    }
+
+    fn tamper(&mut self) {
+        if self.launched_with.is_none() {
+            self.launched_with = Some(self.instance.tags.clone());
+            self.instance.tags.insert(ROLE_TAG.into(), FORGED.into());
+        }
+    }
+
+    /// What it was launched as.
+    pub fn role(&self) -> &str {
+        self.launched_with.as_ref().unwrap_or(&self.instance.tags).get(ROLE_TAG).map_or("", String::as_str)
     }
 
     fn is_forgotten(&self, now: u64) -> bool {
@@ -224,6 +241,13 @@ impl Ec2 {
         id
     }
 
+    /// What was launched so far, as the stored revisions tell it.
+    pub fn launches(&self) -> Vec<KnownInstance> {
+        let launches = self.launches.values().map(|(intent, _)| (intent.role.clone(), intent.revision.clone()));
+        let launches = BTreeSet::from_iter(launches);
+        launches.into_iter().map(|(role, revision)| KnownInstance { role, revision }).collect()
+    }
+
     pub fn terminate(&mut self, ids: &[InstanceId], now: u64) {
         self.calls += 1;
         for id in ids {
@@ -275,6 +299,12 @@ impl Ec2 {
         self.harmed |= live.nth(n).map(act).is_some();
     }
 
+    /// Somebody changes the role of the n-th live instance.
+    pub fn tamper(&mut self, n: usize) {
+        let mut live = self.instances.values_mut().filter(|worker| worker.is_live() && !worker.foreign);
+        live.nth(n).into_iter().for_each(SimulatedInstance::tamper);
+    }
+
     /// A user launches an instance with the tags of the object.
     pub fn paste(&mut self, now: u64) {
         let instance = self.next(InstanceState::Running);
@@ -305,6 +335,9 @@ impl Ec2 {
         self.full.clear();
         for worker in self.instances.values_mut() {
             (worker.dark, worker.sick) = (0, false);
+            if let Some(tags) = worker.launched_with.take() {
+                worker.instance.tags = tags;
+            }
             if worker.instance.state.is_stopped() {
                 (worker.instance.state, worker.instance.state_reason) = (InstanceState::Running, String::new());
             }

@@ -41,6 +41,8 @@ pub enum Step<E> {
     Darkness(usize),
     /// Somebody launches an instance by hand with the object's tags on it.
     Paste,
+    /// Somebody changes the role of the n-th live instance.
+    Tamper(usize),
     /// The n-th pool is out of capacity, or has some again.
     Capacity(usize, bool),
     Delete,
@@ -91,7 +93,7 @@ pub fn draw<K: Simulated>(seed: u64) -> HistoryOf<K> {
 }
 
 fn draw_step<K: Simulated>(rng: &mut SmallRng, edits: u32, dark: bool) -> Step<K::Event> {
-    match rng.random_range(0..90 + K::EVENTS) {
+    match rng.random_range(0..91 + K::EVENTS) {
         0..55 => Step::Reconcile {
             stale: rng.random_bool(0.1),
             fates: std::array::from_fn(|_| Fate::draw(rng)),
@@ -110,7 +112,8 @@ fn draw_step<K: Simulated>(rng: &mut SmallRng, edits: u32, dark: bool) -> Step<K
         86 if dark => Step::Darkness(rng.random_range(0..2)),
         86 => Step::Paste,
         87..90 => Step::Capacity(rng.random_range(0..4), rng.random_bool(0.5)),
-        90 if edits == 2 => Step::Delete,
+        90 => Step::Tamper(rng.random_range(0..6)),
+        91 if edits == 2 => Step::Delete,
         _ => K::event(rng, edits),
     }
 }

@@ -55,6 +55,8 @@ pub enum Rule {
     AnsweredIsSeen,
     /// Rule 5: a search settles a launch before the wait is over.
     SearchAtOnce,
+    /// Rule 3: an instance is what its tags say now.
+    TagsAreTrue,
     /// Rule 6: every instance with the tags is owned.
     TagIsEnough,
     /// Rule 7: a missing instance counts as gone.
@@ -79,7 +81,7 @@ pub trait Simulated: Debug + Sized + 'static {
     /// What a reconcile observes beside the instances.
     type Observation: Debug;
 
-    /// Of 90 and so many steps, so many are this kind's own.
+    /// Of 91 and so many steps, so many are this kind's own.
     const EVENTS: u32;
     /// For how many seconds a zone is dark.
     const DARKNESS: u64;

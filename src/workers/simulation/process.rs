@@ -10,7 +10,6 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    aws::ec2::instance::Instance,
     clock::Timings,
     ids::{InstanceId, Zone},
     inventory::ownership::Ownership,
@@ -21,6 +20,7 @@ use crate::{
         ledger::Ledger,
         memory::Memory,
         observe::{
+            identity::Identities,
             instances::{KnownInstance, ObservedInstance, ObservedInstances},
             missing::Moment,
             observed::{LaunchFeedback, Observed, Zones},
@@ -120,20 +120,18 @@ impl<K: Simulated> Process<K> {
         let (now, ec2, ledger) = (world.now, &world.ec2, &read.ledger);
         self.memory.follow(ledger, at(now));
         let owner = K::owner(&read.desired);
+        let identities = Identities::new(owner, ledger, ec2.launches());
         let mut instances = ObservedInstances::default();
         for instance in ec2.sweep(now) {
-            let id = instance.id.clone();
-            match owner.claim(&instance, &BTreeSet::new()) {
-                Ownership::Owned => {}
-                Ownership::Foreign if world.breaks(Rule::TagIsEnough) => {}
-                Ownership::Foreign => {
-                    instances.foreign.insert(id);
-                    continue;
-                }
-                Ownership::Orphan(_) | Ownership::None => continue,
+            let foreign = owner.claim(&instance, &BTreeSet::new()) == Ownership::Foreign;
+            if foreign && world.breaks(Rule::TagIsEnough) || world.breaks(Rule::TagsAreTrue) {
+                instances.shown.insert(instance.id.clone(), ObservedInstance::sample(instance));
+            } else {
+                identities.sort(&instance, &mut instances);
             }
-            let checks_passed = ec2.passes_checks(&id, now);
-            instances.shown.insert(id, ObservedInstance { instance, swept: true, checks_passed });
+        }
+        for (id, worker) in &mut instances.shown {
+            worker.checks_passed = ec2.passes_checks(id, now);
         }
         self.resolve_missing(world, read, &mut instances);
         for intent in ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty()) {
@@ -175,8 +173,14 @@ impl<K: Simulated> Process<K> {
         let moment = Moment { begun: at(now), now: at(now), wall: wall(now), timings: &timings, max_missing };
         let missing = self.memory.missing.missing(instances, &ledger, || K::listed(world, read), moment);
         let found = missing.asked.iter().map(|id| (id.clone(), world.ec2.by_id(id, now))).collect();
-        let owner = K::owner(&read.desired);
-        let is_owned = |instance: &Instance| owner.claim(instance, &BTreeSet::new()) == Ownership::Owned;
-        self.memory.missing.conclude(missing, found, is_owned, instances, &ledger, moment);
+        let identities = Identities::new(K::owner(&read.desired), &ledger, world.ec2.launches());
+        self.memory.missing.conclude(
+            missing,
+            found,
+            |instance| identities.described(instance),
+            instances,
+            &ledger,
+            moment,
+        );
     }
 }

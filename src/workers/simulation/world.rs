@@ -17,7 +17,7 @@ use crate::{
         plan::{Action, PlanContext},
         simulation::{
             Broken, Rule, Simulated,
-            ec2::{BY_USER, Ec2},
+            ec2::{BY_USER, Ec2, FORGED},
             history::{Fate, Stage, Step},
             process::{Object, Process, TIMINGS, Task, at, wall},
         },
@@ -126,6 +126,7 @@ impl<K: Simulated> World<K> {
                 self.ec2.darken(zone, open, self.now, K::DARKNESS);
             }
             Step::Paste => self.ec2.paste(self.now),
+            Step::Tamper(n) => self.ec2.tamper(n),
             Step::Capacity(n, full) => {
                 let places = LaunchSpecs::of(self.object.desired.roles()).places;
                 if let Some(pool) = places.first().and_then(|places| places.pools().nth(n)) {
@@ -286,6 +287,10 @@ impl<K: Simulated> World<K> {
         let mut context = PlanContext { now: wall(self.now), holder: &holder, nonce: &mut draw };
         let next = K::plan(self, process, task, &mut context);
         self.nonce = nonce;
+        let (victims, before) = (next.ledger.victims(), task.ledger.victims());
+        let mut chosen = victims.difference(&before).filter_map(|id| task.observed.instances.shown.get(id));
+        let forged = chosen.find(|worker| worker.instance.tagged_as().role == FORGED && !task.read.deleting);
+        self.violate(forged.map(|worker| format!("{} ends because its tags were changed", worker.instance.id)));
         if next.actions.is_empty() {
             task.ledger = next.ledger;
             task.stage = Stage::Finish;
@@ -361,6 +366,7 @@ impl<K: Simulated> World<K> {
         } else if self.breaks(Rule::NewToken) {
             self.nonce += 1_000_000;
             sent.token = ClientToken::new(&K::owner(desired).uid, self.nonce);
+            sent = sent.sealed();
         } else if self.breaks(Rule::OtherSubnet) {
             let other = if intent.subnet.as_str().ends_with('a') { 'b' } else { 'a' };
             sent.subnet = SubnetId::try_from(format!("subnet-0000000{other}")).unwrap();

@@ -45,6 +45,7 @@ impl Blocked<'_> {
     pub fn placement(&self, so_far: &str, orphans: Verdict, capacity: &Verdict) -> Option<(Reason, String)> {
         match self.blocker? {
             Blocker::Orphans => Some((Reason::OrphansFound, orphans.message)),
+            Blocker::TagsChanged => Some((Reason::TagsChanged, orphans.message)),
             Blocker::NoCapacity => Some((Reason::NoCapacity, format!("{so_far}; {}", capacity.message))),
             Blocker::NoZones => {
                 self.zones_error().map(|error| (advice::reason(error), format!("{so_far}; {}", self.advised(error))))
@@ -73,7 +74,7 @@ impl Blocked<'_> {
 
     /// Whether the user must change something.
     pub fn is_stalled(&self) -> bool {
-        self.blocker == Some(Blocker::Orphans)
+        matches!(self.blocker, Some(Blocker::Orphans | Blocker::TagsChanged))
             || !self.termination_failed.is_empty()
             || self.zones_error().is_some_and(advice::stalls)
             || self.template.is_some_and(Resolved::stalls)

@@ -6,7 +6,11 @@ use crate::{
     aws,
     condition::{ConditionType, Reason, Verdict},
     ids::{InstanceId, Uid, list},
-    workers::{observe::instances::ObservedInstances, plan::pools::Pool},
+    tags::{INDEXES_TAG, REVISION_TAG, ROLE_TAG},
+    workers::{
+        observe::instances::{ObservedInstances, Orphan},
+        plan::pools::Pool,
+    },
 };
 
 /// How many ids or pools a message names.
@@ -51,17 +55,41 @@ pub fn orphans(
     advice: impl FnOnce(&Uid) -> String,
 ) -> Verdict {
     let verdict = |truth: bool, reason, message| Verdict::new(ConditionType::OrphansFound, truth, reason, message);
-    let mut by_uid: BTreeMap<&Uid, Vec<&InstanceId>> = BTreeMap::new();
-    for (id, uid) in instances.orphans.iter().filter(|(id, uid)| !ours.contains(*id) && !settled.contains(*uid)) {
-        by_uid.entry(uid).or_default().push(id);
+    let mut by_uid: BTreeMap<&Uid, Vec<(&InstanceId, &Orphan)>> = BTreeMap::new();
+    let unsettled = |(id, orphan): &(&InstanceId, &Orphan)| !ours.contains(*id) && !settled.contains(&orphan.uid);
+    for (id, orphan) in instances.orphans.iter().filter(unsettled) {
+        by_uid.entry(&orphan.uid).or_default().push((id, orphan));
     }
-    if let Some((uid, ids)) = by_uid.into_iter().next() {
+    if let Some((uid, orphans)) = by_uid.into_iter().next() {
+        let tampered: Vec<_> = orphans.iter().filter(|(_, orphan)| orphan.role.is_none()).map(|(id, _)| id).collect();
+        let restore = match tampered.len() {
+            0 => String::new(),
+            _ => format!(
+                "; the tags {ROLE_TAG}, {REVISION_TAG} or {INDEXES_TAG} of {} are not those of their launch: restore \
+                 them, or these cannot be adopted",
+                list(tampered.into_iter(), NAMED)
+            ),
+        };
         let message = format!(
-            "{} run for an earlier {kind} of this name with uid {uid}, so no worker is launched while they run; {}",
-            list(ids.into_iter(), NAMED),
+            "{} run for an earlier {kind} of this name with uid {uid}, so no worker is launched while they run; {}{restore}",
+            list(orphans.into_iter().map(|(id, _)| id), NAMED),
             advice(uid)
         );
         return verdict(true, Reason::OrphansFound, message);
+    }
+    let tampered: Vec<_> = instances.tampered().collect();
+    if !tampered.is_empty() {
+        let named = list(tampered.iter().map(|(id, tampered)| format!("{id}: {tampered}")), NAMED);
+        let frozen = if tampered.iter().all(|(_, tampered)| tampered.is_identified) {
+            ""
+        } else {
+            "; what some of them were launched as is not known, so no worker is launched"
+        };
+        let message = format!(
+            "Somebody changed tags of workers of this {object}. They still count, and are terminated only with the \
+             {object}{frozen}: restore the tags, and see in CloudTrail who called CreateTags or DeleteTags. {named}"
+        );
+        return verdict(true, Reason::TagsChanged, message);
     }
     if !instances.foreign.is_empty() {
         let message = format!(

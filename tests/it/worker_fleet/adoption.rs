@@ -66,7 +66,7 @@ async fn named_instances_are_planned_then_adopted_and_tagged_as_normal_workers()
 
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/plan-only": null}}})).await;
     let fleet = wait_settled(&scene, "web", 3).await;
-    let adopted: BTreeSet<_> = status(&fleet).adopted.iter().map(ToString::to_string).collect();
+    let adopted: BTreeSet<_> = status(&fleet).adopted.iter().map(|adopted| adopted.id.to_string()).collect();
     assert_eq!(adopted, instances.iter().cloned().collect());
     let tagged = |fleet: &WorkerFleet| {
         status(fleet).instances.iter().filter(|w| instances.contains(&w.id.to_string())).all(|w| !w.revision.is_empty())

@@ -66,7 +66,7 @@ async fn adopted_instances_are_normal_workers() {
     held(&scene).await;
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/adopt": uid}}})).await;
     let fleet = wait_settled(&scene, "web", 3).await;
-    let adopted: BTreeSet<_> = status(&fleet).adopted.iter().map(ToString::to_string).collect();
+    let adopted: BTreeSet<_> = status(&fleet).adopted.iter().map(|adopted| adopted.id.to_string()).collect();
     assert_eq!(adopted, earlier);
     let three = ids(&live(&scene));
     assert!(three.len() == 3 && three.is_superset(&earlier));

@@ -16,7 +16,7 @@ use kube::{
 use muster::{
     clock::Timings,
     crd::worker_fleet::WorkerFleet,
-    ids::{ClientToken, Role, Uid},
+    ids::{ClientToken, LaunchTags, Role, Uid},
     inventory::ownership::Owner,
     workers::launch_spec::{
         resolve::resolution::Resolution,
@@ -181,10 +181,12 @@ impl Scene {
         let (role, template) = (Role::main(), &fleet.spec.template);
         let workers = Workers { owner: &owner, role: &role, template, parameters: None };
         let revision = Revision::new(workers, &Resolution::of_ids(template).unwrap()).unwrap();
+        let tags = LaunchTags { role: role.as_str(), revision: &revision.name, indexes: None };
+        let token = ClientToken::new(&uid, 1).sealed(b"", tags);
         let mut form: Vec<(String, String)> = vec![
             ("ImageId".into(), AMAZON_LINUX_X86_64.into()),
             ("InstanceType".into(), "m6i.large".into()),
-            ("ClientToken".into(), ClientToken::new(&uid, 1).to_string()),
+            ("ClientToken".into(), token.to_string()),
             ("TagSpecification.1.ResourceType".into(), "instance".into()),
         ];
         for (index, (key, value)) in owner.tags(&role, &revision.name).into_iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod documented_script;
 mod faults;
+mod hostile_tags;
 mod killed_at_every_call;
 mod lifecycle;
 mod plan_only;

@@ -27,18 +27,22 @@ pub(in crate::kinds::worker_fleet) fn preview(
     mut assess: impl FnMut(&Observed, &Ledger) -> State,
 ) -> Preview {
     let first = plan(desired, &assess(observed, ledger), observed, ledger, context);
-    let adopted: Vec<_> = first.ledger.adopted.iter().filter(|id| !ledger.adopted.contains(id)).cloned().collect();
+    let known = ledger.adopted();
+    let adopted: Vec<_> = first.ledger.adopted.iter().filter(|adopted| !known.contains(&adopted.id)).cloned().collect();
+    let ids: Vec<_> = adopted.iter().map(|adopted| adopted.id.clone()).collect();
     if adopted.is_empty() {
-        return preview::preview(&adopted, ledger, &first);
+        return preview::preview(&ids, ledger, &first);
     }
     let mut then = observed.clone();
-    for id in &adopted {
-        then.instances.orphans.remove(id);
-        then.instances.shown.extend(newcomers.get(id).map(|newcomer| (id.clone(), newcomer.clone())));
+    for adopted in &adopted {
+        then.instances.orphans.remove(&adopted.id);
+        let newcomer = newcomers.get(&adopted.id).cloned();
+        let newcomer = newcomer.map(|newcomer| ObservedInstance { known: adopted.into(), ..newcomer });
+        then.instances.shown.extend(newcomer.map(|newcomer| (adopted.id.clone(), newcomer)));
     }
     let with_them = Ledger { adopted: first.ledger.adopted, ..ledger.clone() };
     let last = plan(desired, &assess(&then, &with_them), &then, &with_them, context);
-    preview::preview(&adopted, ledger, &last)
+    preview::preview(&ids, ledger, &last)
 }
 
 #[cfg(test)]
@@ -76,7 +80,7 @@ mod tests {
             let mut wanted = desired(2, extra.clone());
             wanted.adopt.insert(uid(EARLIER));
             let mut world = observed(own.iter().map(|n| worker(*n, Running)));
-            world.instances.orphans.extend(orphans.iter().map(|n| (id(*n), uid(EARLIER))));
+            world.instances.orphans.extend(orphans.iter().map(|n| (id(*n), orphan())));
             let named = named.iter().map(|(n, state)| (id(*n), worker(*n, *state)));
             let newcomers: BTreeMap<_, _> =
                 named.clone().chain(orphans.iter().map(|n| (id(*n), worker(*n, Running)))).collect();

@@ -40,10 +40,10 @@ impl<'a> RoleCounts<'a> {
                 counts.current_unavailable += if health.available { 0 } else { group.count };
             }
         }
-        let seen = builder.workers().filter(|worker| worker.instance.role() == role.role.as_str());
+        let seen = builder.workers().filter(|worker| worker.known.role == role.role);
         (counts.seen_outdated, counts.seen_current) = seen
             .map(|worker| (worker, state.of(worker)))
-            .partition(|(worker, _)| state.is_outdated(&role.role, worker.instance.revision()));
+            .partition(|(worker, _)| state.is_outdated(&role.role, &worker.known.revision));
         counts
     }
 
@@ -73,7 +73,9 @@ impl<'a> RoleCounts<'a> {
         let surplus = |workers| {
             let mut workers = sorted(workers);
             // Only observed workers count: a launch that may fail must not cost a running worker.
-            workers.truncate((workers.len() as u32).saturating_sub(role.replicas) as usize);
+            let surplus = (workers.len() as u32).saturating_sub(role.replicas);
+            workers.retain(|(worker, _)| worker.tampered.is_none());
+            workers.truncate(surplus as usize);
             workers
         };
         if !self.is_rolling() || role.resolved.unresolved.is_some() {
@@ -90,6 +92,7 @@ impl<'a> RoleCounts<'a> {
         let surplus = surplus(self.seen_current.clone()).into_iter();
         let surplus = surplus.map(|(worker, health)| (worker, health, u32::from(health.available)));
         let outdated = sorted(self.seen_outdated.clone()).into_iter().map(|(worker, health)| (worker, health, 1));
+        let outdated = outdated.filter(|(worker, _, _)| worker.tampered.is_none());
         let mut chosen = Vec::new();
         for (worker, health, from_room) in surplus.chain(outdated) {
             let from_spare = u32::from(health.available);

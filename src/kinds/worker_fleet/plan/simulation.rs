@@ -36,6 +36,7 @@ fn every_rule_detects_a_violation() {
         Broken::Protocol(Rule::RefusalIsNo),
         Broken::Protocol(Rule::AnsweredIsSeen),
         Broken::Protocol(Rule::SearchAtOnce),
+        Broken::Protocol(Rule::TagsAreTrue),
         Broken::Protocol(Rule::TagIsEnough),
         Broken::Protocol(Rule::MissingIsGone),
         Broken::Protocol(Rule::CountIsForgotten),

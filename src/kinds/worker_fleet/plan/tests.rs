@@ -229,7 +229,7 @@ fn a_stopped_worker_is_replaced_or_ignored() {
 #[test]
 fn orphans_block_launches_until_they_are_adopted_or_ignored() {
     let mut world = running([]);
-    world.instances.orphans.insert(id(8), uid(EARLIER));
+    world.instances.orphans.insert(id(8), orphan());
     let mut wanted = desired(2, json!({}));
     let held = planned(&wanted, &world, &Ledger::default());
     assert_eq!((blocker(&held), held.actions), (Some(Blocker::Orphans), vec![]));
@@ -239,7 +239,7 @@ fn orphans_block_launches_until_they_are_adopted_or_ignored() {
     wanted.ignore.clear();
     wanted.adopt.insert(uid(EARLIER));
     let taken = planned(&wanted, &world, &Ledger::default());
-    assert_eq!(taken.ledger.adopted, [id(8)]);
+    assert_eq!(taken.ledger.adopted(), [id(8)].into());
     assert_eq!(launched(&taken).iter().map(|(_, _, count)| count).sum::<u32>(), 1);
 }
 

@@ -12,12 +12,13 @@ use crate::{
     },
     crd::launches::LaunchIntent,
     ids::InstanceType,
-    kinds::worker_fleet::sample::{EARLIER, at_once, cause, desired, id, intent, launches, observed, subnet, uid},
+    kinds::worker_fleet::sample::{at_once, cause, desired, id, intent, launches, observed, orphan, subnet},
     tags::REVISION_TAG,
     workers::{
         observe::{
             instances::ObservedInstance,
             observed::{LaunchFeedback, Refusal},
+            tampered::Tampered,
         },
         plan::pools::Pool,
     },
@@ -33,7 +34,7 @@ fn world(running: u32, pending: u32) -> Observed {
             tags: BTreeMap::from([(REVISION_TAG.into(), if n <= 2 { "old" } else { "new" }.to_owned())]),
             ..Instance::sample(n, if n <= pending { InstanceState::Pending } else { InstanceState::Running })
         };
-        ObservedInstance { instance, swept: true, checks_passed: true }
+        ObservedInstance::sample(instance)
     }))
 }
 
@@ -96,9 +97,14 @@ fn conditions_state_the_problem_and_what_to_do() {
     let unavailable = BTreeMap::from([(pool, cause(Class::NoCapacity, "InsufficientInstanceCapacity"))]);
     full.feedback = LaunchFeedback { unavailable, ..LaunchFeedback::default() };
     let mut orphaned = world(0, 0);
-    orphaned.instances.orphans.insert(id(9), uid(EARLIER));
+    orphaned.instances.orphans.insert(id(9), orphan());
     let mut foreign = world(1, 0);
     foreign.instances.foreign.insert(id(9));
+    let tampered = |is_identified| {
+        let mut world = world(2, 0);
+        world.instances.shown.get_mut(&id(1)).unwrap().tampered = Some(Tampered::sample(is_identified));
+        world
+    };
     let plan_only = |replicas| Desired { suspended: true, plan_only: true, ..wanted(replicas) };
     let absent = |stalls| AbsentReport { name: "prod".into(), stalls };
     let (two, there) = (wanted(2), world(1, 0));
@@ -123,6 +129,8 @@ fn conditions_state_the_problem_and_what_to_do() {
         ("no report yet", shown_without(Some(&absent(false)), &two, &world(1, 1), &none, None)),
         ("no report", shown_without(Some(&absent(true)), &two, &world(1, 1), &none, None)),
         ("no report, and none is wanted", shown_without(Some(&absent(true)), &wanted(0), &world(0, 0), &none, None)),
+        ("changed tags", shown(&two, &tampered(true), &none, None)),
+        ("changed tags, unknown role", shown(&two, &tampered(false), &none, Some(Blocker::TagsChanged))),
         ("foreign instances", shown(&wanted(1), &foreign, &none, None)),
     ]);
     insta::assert_yaml_snapshot!(cases);

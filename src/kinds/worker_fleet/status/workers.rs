@@ -106,14 +106,14 @@ impl View<'_> {
             let instance = &worker.instance;
             WorkerSummary {
                 id: instance.id.clone(),
-                role: instance.role().into(),
+                role: worker.known.role.to_string(),
                 state: instance.state.as_str().into(),
                 reason: self.reason(worker).unwrap_or_default().into(),
                 ready: health.ready,
                 ready_at: health.ready_at.filter(|at| *at != Timestamp::UNIX_EPOCH).map(|time| Time(second(time))),
                 zone: instance.zone.clone(),
                 instance_type: instance.instance_type.clone(),
-                revision: instance.revision().into(),
+                revision: worker.known.revision.clone(),
                 launched_at: instance.launched_at.map(|time| Time(second(time))),
                 cpu_percent: None,
             }

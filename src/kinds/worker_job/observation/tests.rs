@@ -39,7 +39,7 @@ fn only_an_instance_that_ec2_confirms_as_unknown_counts_as_ended_after_the_grace
 fn a_worker_that_shuts_down_can_write_a_result_until_the_grace_period_ends() {
     let instance = Instance::sample(1, InstanceState::ShuttingDown);
     let id = instance.id.clone();
-    let shown = ObservedInstance { instance, swept: true, checks_passed: false };
+    let shown = ObservedInstance::sample(instance);
     let (mut memory, ledger, before) = (Memory::default(), Ledger::default(), Progress::default());
     let instances = ObservedInstances { shown: [(id.clone(), shown)].into(), ..ObservedInstances::default() };
     assert!(memory.follow(&instances, &ledger, &before).is_empty());
@@ -59,7 +59,7 @@ fn a_worker_that_shuts_down_can_write_a_result_until_the_grace_period_ends() {
 fn an_instance_first_observed_after_its_termination_is_counted() {
     let instance = Instance { client_token: "token".into(), ..Instance::sample(1, InstanceState::Terminated) };
     let id = instance.id.clone();
-    let shown = ObservedInstance { instance, swept: true, checks_passed: false };
+    let shown = ObservedInstance::sample(instance);
     let instances = ObservedInstances { shown: [(id.clone(), shown)].into(), ..ObservedInstances::default() };
     assert_eq!(Memory::default().follow(&instances, &launched(&id), &Progress::default()), [id]);
 }

@@ -9,6 +9,7 @@ use crate::{
     kinds::worker_job::{results::Told, sample::*},
     workers::{
         ledger::progress::Finish,
+        observe::tampered::Tampered,
         parameters::{Held, MAIN, Problem},
         plan::Action,
     },
@@ -203,7 +204,7 @@ fn a_finished_job_does_not_change() {
 #[test]
 fn instances_of_an_earlier_job_block_launches() {
     let (mut observed, observation) = world(&[]);
-    observed.instances.orphans.insert(id(9), uid(EARLIER));
+    observed.instances.orphans.insert(id(9), orphan());
     let mut wanted = desired(json!({}));
     let plan = planned(&wanted, &observed, &observation, 0);
     assert_eq!((plan.actions.len(), plan.blockers[&wanted.role.role]), (0, Blocker::Orphans));
@@ -236,4 +237,19 @@ fn a_long_list_of_finished_indexes_limits_the_open_calls() {
     let plan = planned(&wanted, &observed, &observation, 0);
     assert_eq!(launched(&plan), 200);
     assert_eq!(plan.blockers[&wanted.role.role], Blocker::Busy);
+}
+
+#[test]
+fn workers_whose_tags_were_changed_are_not_terminated_before_the_job_is_deleted() {
+    let (mut observed, mut observation) = world(&[(0, RUNNING, ""), (1, InstanceState::Stopped, ""), (2, RUNNING, "")]);
+    for n in 0..=2 {
+        observed.instances.shown.get_mut(&id(n)).unwrap().tampered = Some(Tampered::sample(true));
+    }
+    observation.holders.insert(id(0), None);
+    let wanted = desired(json!({"parallelism": 1}));
+    let none = Ledger::default();
+    let next = in_context(2_000, |context| plan(&wanted, &observed, &observation, &none, context));
+    assert_eq!(next.actions, []);
+    let ended = in_context(2_000, |context| plan_end(&observed, &none, context));
+    assert_eq!(ended.ledger.victims().len(), 3);
 }

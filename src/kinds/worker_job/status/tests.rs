@@ -47,7 +47,7 @@ fn finished(fields: serde_json::Value, running: u32, outcome: JobOutcome) -> Cas
 #[test]
 fn conditions_state_the_problem_and_what_to_do() {
     let mut orphans = Case::new(json!({}), 0, |_| {});
-    orphans.observed.instances.orphans.insert(id(9), uid(EARLIER));
+    orphans.observed.instances.orphans.insert(id(9), orphan());
     orphans.blocker = Some(Blocker::Orphans);
     let mut rejected = Case::new(json!({}), 1, |_| {});
     rejected.observation.results.reject("nightly/u/7/i-0000000a", &Rejection::WrongIndex(6));

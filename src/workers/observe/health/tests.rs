@@ -11,7 +11,7 @@ fn id(n: u32) -> InstanceId {
 
 fn instances(state: InstanceState, checks_passed: bool) -> ObservedInstances {
     let instance = Instance::sample(1, state);
-    let shown = BTreeMap::from([(id(1), ObservedInstance { instance, swept: true, checks_passed })]);
+    let shown = BTreeMap::from([(id(1), ObservedInstance { checks_passed, ..ObservedInstance::sample(instance) })]);
     ObservedInstances { shown, ..ObservedInstances::default() }
 }
 

@@ -19,14 +19,20 @@ fn observe(
     let max_missing = Share::Number(1);
     let now = begun + Duration::from_millis(if seconds == 0 { 1_500 } else { 100 });
     let moment = Moment { begun, now, wall: Timestamp::UNIX_EPOCH, timings: &timings, max_missing };
-    let observed = |instance| ObservedInstance { instance, swept: true, checks_passed: false };
     let shown = shown.iter().map(|n| worker(*n));
-    let shown = shown.map(|instance| (instance.id.clone(), observed(instance))).collect();
+    let shown = shown.map(|instance| (instance.id.clone(), ObservedInstance::sample(instance))).collect();
     let mut instances = ObservedInstances { shown, ..ObservedInstances::default() };
     let listed = || listed.iter().map(|n| (worker(*n).id, KnownInstance::default())).collect();
     let not_shown = missing.missing(&instances, ledger, listed, moment);
     let described = not_shown.asked.iter().flat_map(answer).collect();
-    missing.conclude(not_shown, described, |_| true, &mut instances, ledger, moment);
+    missing.conclude(
+        not_shown,
+        described,
+        |i| Some(ObservedInstance::sample(i.clone())),
+        &mut instances,
+        ledger,
+        moment,
+    );
     instances
 }
 

@@ -191,9 +191,7 @@ impl Simulated for Fleet {
         let desired = unguarded.as_ref().unwrap_or(&task.read.desired);
         let next = plan(desired, &state, &task.observed, &task.ledger, context);
         let live = task.observed.instances.shown.values().filter(|worker| !worker.instance.state.is_over());
-        let listed = live.map(|worker| {
-            (worker.instance.id.clone(), (KnownInstance::of(&worker.instance), state.of(worker).ready_at))
-        });
+        let listed = live.map(|worker| (worker.instance.id.clone(), (worker.known.clone(), state.of(worker).ready_at)));
         task.listed = listed.take(LISTED as usize).collect();
         let violation = world.judge(task, &state, &next);
         world.violate(violation);
@@ -216,7 +214,7 @@ impl Simulated for Fleet {
         let desired = &world.object.desired;
         let exact = desired.roles.iter().all(|role| {
             let current = desired.revision(&role.role).unwrap_or_default();
-            let right = live().filter(|m| m.instance.role() == role.role.as_str() && m.instance.revision() == current);
+            let right = live().filter(|m| m.role() == role.role.as_str() && m.instance.tagged_as().revision == current);
             right.count() == role.replicas as usize
         });
         exact && live().count() == desired.total() as usize && !world.object.ledger.is_open()

@@ -84,7 +84,7 @@ impl World<Fleet> {
 
     fn too_few(&self, task: &Task<Fleet>, state: &State, next: &Plan) -> Option<String> {
         let available = |role: &Role, ledger: &Ledger| {
-            let of_role = workers(&task.observed.instances, ledger).filter(|w| w.instance.role() == role.as_str());
+            let of_role = workers(&task.observed.instances, ledger).filter(|w| w.known.role == *role);
             of_role.filter(|worker| state.of(worker).available).count() as u32
         };
         let desired = &task.read.desired;
@@ -124,7 +124,7 @@ impl World<Fleet> {
         let victims = self.object.ledger.victims();
         let mut live = BTreeMap::new();
         for worker in self.ec2.own().filter(|w| w.is_live() && !victims.contains(&w.instance.id)) {
-            *live.entry(worker.instance.role()).or_default() += 1;
+            *live.entry(worker.role()).or_default() += 1;
         }
         live
     }
