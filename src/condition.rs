@@ -91,7 +91,8 @@ names! {
         MinimumAvailable, MinimumUnavailable, UpToDate, AmiFound, AmiNotFound, AmiNotAvailable,
         TemplateUnresolved, CapacityFound, NoCapacity, OrphansFound, NoOrphans, ForeignInstancesFound, TagsLost, TagsChanged,
         NotAdoptable, TagsRefused, TerminationRefused, Updating, ProgressDeadlineExceeded, AllHealthy,
-        SomeUnhealthy, TooManyUnhealthy, ReplacementLimitReached, ClusterNameChanged, NoDataYet,
+        SomeUnhealthy, TooManyUnhealthy, ReplacementLimitReached, ClusterNameChanged, RevisionConflict,
+        NoDataYet,
         // Kinds with parameters
         ParametersWritten, NoParameters, ValueMissing, ParameterTaken, StoreChanged,
         // WorkerJob

@@ -19,6 +19,11 @@ pub struct WorkersStatus {
     /// The AWS account and region of the first call. If they change later, no further calls are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws: Option<AwsStatus>,
+    /// The ControllerRevisions of this object and what they hold, recorded before they are made. One that holds anything
+    /// else is not used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub revisions: Vec<RevisionDigest>,
     /// The launches whose outcome is not certain yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["token"]))]
@@ -41,6 +46,18 @@ pub struct WorkersStatus {
     /// True when `instances` lists only some of the workers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub instances_truncated: bool,
+}
+
+/// What a ControllerRevision holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionDigest {
+    /// The name of the ControllerRevision.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The SHA-256 of its data, in hex.
+    #[schemars(length(max = 64))]
+    pub digest: String,
 }
 
 /// A machine image.

@@ -40,6 +40,11 @@ impl Error {
         self.answers(|status| status.reason == "AlreadyExists")
     }
 
+    /// The API server refused what was to be written.
+    pub fn is_invalid(&self) -> bool {
+        self.answers(|status| status.code == 422)
+    }
+
     fn answers(&self, what: impl FnOnce(&Status) -> bool) -> bool {
         matches!(self, Self::Call { source, .. } if matches!(&**source, kube::Error::Api(status) if what(status)))
     }

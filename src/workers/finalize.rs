@@ -40,6 +40,7 @@ pub async fn finalize<K: WorkerKind>(
         }
         Err(error) => return Err(error),
     };
+    memory.as_mut().revisions.follow(&live.status().as_ref().revisions);
     memory.as_mut().revisions.check_cluster(ctx, live).await?;
     let owner = live_owner(ctx, live);
     let revisions = BTreeSet::new();

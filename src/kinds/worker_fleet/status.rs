@@ -27,7 +27,7 @@ use crate::{
     reconcile::Outcome,
     workers::{
         kind::{Pass, PassResult, WorkerKind},
-        launch_spec::{DesiredRole, revisions::LABEL},
+        launch_spec::{DesiredRole, stored::LABEL},
         ledger::{Ledger, MAX_ADOPTED},
         observe::{counts, observed::Observed},
         plan::{Blocker, progress_tracker::ProgressMark},

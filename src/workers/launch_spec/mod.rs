@@ -6,6 +6,7 @@ pub mod revision;
 pub mod revisions;
 #[cfg(test)]
 mod sample;
+pub mod stored;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,7 +1,10 @@
 //! Revisions: immutable launch specs, named by content. Each is stored as a ControllerRevision, like those of
 //! StatefulSets, so its data cannot change.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -114,9 +117,29 @@ impl Revision {
 }
 
 impl RevisionContent {
+    pub fn digest(&self) -> String {
+        // Serializing cannot fail: the keys of all maps are strings.
+        digest(&serde_json::to_value(self).unwrap_or_default())
+    }
+
     pub fn outline(&self) -> Outline {
         Outline { template: self.template.digest(), resolved: self.resolved.clone() }
     }
+}
+
+/// The SHA-256 of the data of a ControllerRevision, in hex. The API server may change the order of keys.
+pub fn digest(data: &Value) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let fields: BTreeMap<_, _> = fields.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();
+                fields.into_iter().collect()
+            }
+            Value::Array(items) => items.iter().map(sorted).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+        }
+    }
+    hex::encode(Sha256::digest(sorted(data).to_string()))
 }
 
 /// A revision without its launch request.
@@ -188,7 +211,7 @@ mod tests {
     }
 
     /// The content for a template with these fields, which resolved to images, groups and versions with the number `n`.
-    fn content(extra: serde_json::Value, n: u32) -> RevisionContent {
+    fn content(extra: Value, n: u32) -> RevisionContent {
         let template = template(extra);
         let base = template.launch_template.as_ref().map(|_| Base {
             id: LaunchTemplateId::try_from("lt-00000001").unwrap(),

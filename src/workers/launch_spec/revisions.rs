@@ -1,33 +1,36 @@
 //! Stores revisions: each is a ControllerRevision, owned by the object whose workers it describes.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use k8s_openapi::{
-    api::apps::v1::ControllerRevision,
-    apimachinery::pkg::{apis::meta::v1::OwnerReference, runtime::RawExtension},
-};
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
-use serde_json::Value;
 
 use crate::{
     aws::ec2::launch_request::LaunchRequest,
     condition::Reason,
-    crd::template::WorkerTemplate,
-    ids::{Role, Uid},
-    k8s::{cluster::Error, live::Live},
+    crd::{template::WorkerTemplate, workers_status::RevisionDigest},
+    ids::Role,
+    k8s::live::Live,
     reconcile::{Failure, Kind, context::Context},
-    tags::{OWNER_UID_TAG, ROLE_TAG},
+    tags::ROLE_TAG,
     workers::{
-        launch_spec::revision::{Outline, Revision, RevisionContent},
+        launch_spec::{
+            revision::{Revision, RevisionContent},
+            stored::{LABEL, Stored, manifest, read},
+        },
         observe::instances::KnownInstance,
     },
 };
+
+/// How many digests a status holds.
+const MAX_RECORDED: usize = 128;
 
 /// The stored revisions of one object that this process knows. They are immutable, so they stay valid.
 #[derive(Debug, Default)]
@@ -39,25 +42,9 @@ pub struct Revisions {
     lost: BTreeSet<String>,
     /// Revisions of this object that a newer version of muster wrote.
     foreign: BTreeSet<String>,
-}
-
-#[derive(Clone, Debug)]
-struct Stored {
-    number: i64,
-    uid: Option<String>,
-    outline: Outline,
-    request: Arc<LaunchRequest>,
-}
-
-impl Stored {
-    /// The name that the cluster had then.
-    fn cluster(&self) -> &str {
-        &self.outline.resolved.cluster
-    }
-
-    fn parameters(&self) -> Option<&str> {
-        self.outline.resolved.parameters.as_ref().map(|parameters| parameters.hash.as_str())
-    }
+    /// The digests in the status. Whoever may write ControllerRevisions can make one with any content, so a stored
+    /// revision is used only if it has this digest.
+    recorded: BTreeMap<String, String>,
 }
 
 impl Revisions {
@@ -79,7 +66,28 @@ impl Revisions {
         }
     }
 
-    /// Stores `wanted` if it is not stored yet. What is stored takes precedence over what would be rendered now.
+    /// The status as stored.
+    pub fn follow(&mut self, recorded: &[RevisionDigest]) {
+        self.recorded = recorded.iter().map(|of| (of.name.clone(), of.digest.clone())).collect();
+    }
+
+    /// What the status must record before `wanted` is used. What is stored and recorded takes precedence over what is
+    /// rendered now; what is stored and not recorded is used only if it is what is rendered now.
+    pub fn unrecorded(&self, wanted: &Revision) -> Result<Option<RevisionDigest>, Failure> {
+        let (name, digest) = (wanted.name.clone(), wanted.content.digest());
+        let recorded = self.recorded.get(&name);
+        if self.is_stored(&name)? {
+            if self.trusted(&name).is_some() {
+                return Ok(None);
+            }
+            if self.stored[&name].digest != digest {
+                return Err(conflict(&name));
+            }
+        }
+        Ok((recorded != Some(&digest)).then_some(RevisionDigest { name, digest }))
+    }
+
+    /// Stores `wanted`, whose digest is recorded, if it is not stored yet.
     pub async fn ensure<K: Kind>(
         &mut self,
         ctx: &Context,
@@ -87,7 +95,6 @@ impl Revisions {
         wanted: &Revision,
         manager: &str,
     ) -> Result<(), Failure> {
-        self.list(ctx, live).await?;
         if self.is_stored(&wanted.name)? {
             return Ok(());
         }
@@ -96,15 +103,30 @@ impl Revisions {
         let operation = format!("write the ControllerRevision {}", wanted.name);
         let params = PatchParams::apply(manager).force();
         let api: Api<ControllerRevision> = live.api(&ctx.cluster);
-        let written = ctx.cluster.call(&operation, api.patch(&wanted.name, &params, &Patch::Apply(&manifest))).await?;
-        self.remember(live, &written);
-        if self.is_stored(&wanted.name)? {
-            return Ok(());
+        match ctx.cluster.call(&operation, api.patch(&wanted.name, &params, &Patch::Apply(&manifest))).await {
+            Ok(written) => self.remember(live, &written),
+            // There is one with other data, which cannot change.
+            Err(error) if error.is_invalid() => return Err(conflict(&wanted.name)),
+            Err(error) => return Err(error.into()),
         }
-        Err(Failure::InvalidSpec(format!(
-            "the ControllerRevision {} was not created by muster for this object: delete it",
-            wanted.name
-        )))
+        self.trusted(&wanted.name).map(drop).ok_or_else(|| conflict(&wanted.name))
+    }
+
+    /// The stored revision of this name, if it holds what muster stored.
+    fn trusted(&self, name: &str) -> Option<&Stored> {
+        let stored = self.stored.get(name)?;
+        (self.recorded.get(name) == Some(&stored.digest)).then_some(stored)
+    }
+
+    /// The digests of the revisions that are stored or `named`, for the status. If they are too many, the newest.
+    pub fn kept(&self, recorded: Vec<RevisionDigest>, named: &BTreeSet<String>) -> Vec<RevisionDigest> {
+        let is_named = |of: &RevisionDigest| named.contains(&of.name);
+        let number = |of: &RevisionDigest| self.stored.get(&of.name).map(|stored| stored.number);
+        let mut kept: Vec<_> = recorded.into_iter().filter(|of| is_named(of) || number(of).is_some()).collect();
+        kept.sort_by_key(|of| Reverse((is_named(of), number(of))));
+        kept.truncate(MAX_RECORDED);
+        kept.sort_by(|a, b| a.name.cmp(&b.name));
+        kept
     }
 
     /// Whether a revision of this object is stored. It is an error if this version of muster cannot read it.
@@ -121,7 +143,7 @@ impl Revisions {
         })
     }
 
-    /// The stored content of a revision. `None` if it is deleted.
+    /// The stored content of a revision. `None` if it is deleted or is not what muster stored.
     pub async fn find<K: Kind>(
         &mut self,
         ctx: &Context,
@@ -134,13 +156,16 @@ impl Revisions {
             let found = ctx.cluster.find(&api, name).await?;
             found.iter().for_each(|revision| self.remember(live, revision));
         }
-        Ok(self.stored.get(name).map(|stored| stored.request.clone()))
+        Ok(self.trusted(name).map(|stored| stored.request.clone()))
     }
 
     /// Reads a revision that an instance names, if this process does not know it yet.
     pub async fn learn<K: Kind>(&mut self, ctx: &Context, live: &Live<K>, name: &str) -> Result<(), Failure> {
-        if !self.lost.contains(name) && self.find(ctx, live, name).await?.is_none() {
-            self.lost.insert(name.into());
+        if !self.lost.contains(name) && !self.stored.contains_key(name) {
+            self.find(ctx, live, name).await?;
+            if !self.stored.contains_key(name) {
+                self.lost.insert(name.into());
+            }
         }
         Ok(())
     }
@@ -169,12 +194,12 @@ impl Revisions {
 
     /// The hash of the revision's parameters, if it has any. `None` if the revision is not known.
     pub fn parameters_of(&self, name: &str) -> Option<Option<&str>> {
-        self.stored.get(name).map(|stored| stored.parameters())
+        self.trusted(name).map(|stored| stored.parameters())
     }
 
     /// The hashes of the parameters of these revisions. `None` if not all of the revisions are known.
     pub fn parameters(&self, named: &BTreeSet<String>) -> Option<BTreeSet<String>> {
-        let stored: Option<Vec<_>> = named.iter().map(|name| self.stored.get(name)).collect();
+        let stored: Option<Vec<_>> = named.iter().map(|name| self.trusted(name)).collect();
         Some(stored?.into_iter().filter_map(|stored| stored.parameters()).map(str::to_owned).collect())
     }
 
@@ -242,55 +267,27 @@ impl Revisions {
     }
 }
 
-/// The label of an object's revisions. Its value is the uid of the object.
-pub const LABEL: &str = "muster.dev/owner-uid";
-
-/// `None` if it is not of this object; an error if this version does not understand its content.
-fn read(uid: &Uid, revision: &ControllerRevision) -> Option<Result<Stored, serde_json::Error>> {
-    let ours = |tag: Option<&str>| tag == Some(uid.as_str());
-    let owned = revision.owner_references().iter().any(|owner| ours(Some(&owner.uid)));
-    let Value::Object(request) = &revision.data.0["request"] else { return None };
-    if !owned || !ours(request.get("tags").and_then(|tags| tags[OWNER_UID_TAG].as_str())) {
-        return None;
+fn conflict(name: &str) -> Failure {
+    Failure::Refused {
+        reason: Reason::RevisionConflict,
+        message: format!(
+            "the ControllerRevision {name} is not the one that muster stored or would store for this object, so nothing \
+             is launched from it: delete it (kubectl delete controllerrevision {name}), and find out who made it"
+        ),
     }
-    let content = serde_json::from_value::<RevisionContent>(revision.data.0.clone());
-    Some(content.map(|content| Stored {
-        number: revision.revision.unwrap_or_default(),
-        uid: revision.uid(),
-        outline: content.outline(),
-        request: Arc::new(content.request),
-    }))
-}
-
-fn manifest<K: Kind>(live: &Live<K>, revision: &Revision, number: i64) -> Result<ControllerRevision, Failure> {
-    let owner = OwnerReference {
-        api_version: K::api_version(&()).into_owned(),
-        kind: K::NAME.into(),
-        name: live.name().into(),
-        uid: live.uid().to_string(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    };
-    let content = serde_json::to_value(&revision.content).map_err(|source| Error::Shape { source })?;
-    Ok(ControllerRevision {
-        metadata: ObjectMeta {
-            name: Some(revision.name.clone()),
-            namespace: Some(live.namespace().into()),
-            labels: Some(BTreeMap::from([(LABEL.into(), live.uid().to_string())])),
-            owner_references: Some(vec![owner]),
-            ..ObjectMeta::default()
-        },
-        data: RawExtension(content),
-        revision: Some(number),
-    })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use k8s_openapi::apimachinery::pkg::{apis::meta::v1::OwnerReference, runtime::RawExtension};
+    use kube::api::ObjectMeta;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::workers::launch_spec::sample::{ANOTHER, UID, revision};
+    use crate::{
+        ids::Uid,
+        workers::launch_spec::sample::{ANOTHER, UID, revision},
+    };
 
     fn stored(owner: &str, revision: &Revision, change: impl Fn(&mut Value)) -> ControllerRevision {
         let mut data = serde_json::to_value(&revision.content).unwrap();
@@ -340,12 +337,45 @@ mod tests {
         let stored = [("e", 1), ("d", 2), ("c", 3), ("b", 4), ("a", 5)];
         let stored = stored.map(|(name, number)| {
             let (outline, request) = (content.outline(), Arc::new(content.request.clone()));
-            (name.into(), Box::new(Stored { number, uid: None, outline, request }))
+            (name.into(), Box::new(Stored { number, uid: None, digest: String::new(), outline, request }))
         });
         let revisions = Revisions { listed: true, stored: BTreeMap::from(stored), ..Revisions::default() };
         let named = BTreeSet::from(["a".to_owned(), "d".to_owned()]);
         for (limit, expected) in [(0, &["e", "c", "b"][..]), (1, &["e", "c"]), (3, &[]), (9, &[])] {
             assert_eq!(revisions.prunable(&named, limit), expected, "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_stored_revision_is_used_only_if_its_digest_is_recorded_or_it_is_what_is_rendered_now() {
+        let wanted = revision(json!({}));
+        let name = wanted.name.clone();
+        let granted = |_: &mut Value| {};
+        let forged = |data: &mut Value| data["request"]["instanceProfile"] = "admin".into();
+        let digest = |change: &dyn Fn(&mut Value)| {
+            read(&Uid::try_from(UID).unwrap(), &stored(UID, &wanted, change)).unwrap().unwrap().digest
+        };
+        let (today, other) = (digest(&granted), digest(&forged));
+        assert_eq!(today, wanted.content.digest());
+        assert_ne!(today, other);
+        let to_record = Ok(Some(today.clone()));
+        for (case, kept, recorded, expected) in [
+            ("nothing is stored", None, None, to_record.clone()),
+            ("recorded, not stored yet", None, Some(&today), Ok(None)),
+            ("stored and recorded", Some(&granted as &dyn Fn(&mut Value)), Some(&today), Ok(None)),
+            ("stored, and the status was lost", Some(&granted), None, to_record),
+            ("an earlier version of muster rendered it in another way", Some(&forged), Some(&other), Ok(None)),
+            ("somebody made it before muster", Some(&forged), None, Err(())),
+            ("somebody made it anew", Some(&forged), Some(&today), Err(())),
+        ] {
+            let mut revisions = Revisions { listed: true, ..Revisions::default() };
+            let kept = kept.map(|change| read(&Uid::try_from(UID).unwrap(), &stored(UID, &wanted, change)));
+            revisions.stored.extend(kept.map(|kept| (name.clone(), Box::new(kept.unwrap().unwrap()))));
+            revisions.recorded.extend(recorded.map(|digest| (name.clone(), digest.clone())));
+            let unrecorded = revisions.unrecorded(&wanted).map(|of| of.map(|of| of.digest)).map_err(drop);
+            assert_eq!(unrecorded, expected, "{case}");
+            let is_used = revisions.trusted(&name).is_some();
+            assert_eq!(is_used, expected == Ok(None) && !revisions.stored.is_empty(), "{case}");
         }
     }
 }

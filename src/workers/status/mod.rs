@@ -8,6 +8,7 @@ use crate::k8s::object::StatusList;
 
 /// The lists of objects in [`crate::crd::workers_status::WorkersStatus`].
 pub const LISTS: &[StatusList] = &[
+    StatusList::keyed("revisions", "name"),
     StatusList::keyed("launches", "token"),
     StatusList::keyed("terminations", "reason"),
     StatusList::keyed("hashes", "name"),

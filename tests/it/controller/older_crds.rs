@@ -59,7 +59,7 @@ async fn fleet_without(path: &'static str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_launch_that_is_not_recorded_completely_is_never_sent() {
-    let paths = ["launches", "launches/role", "provisioned/existing"];
+    let paths = ["launches", "launches/role", "provisioned/existing", "revisions"];
     future::join_all(paths.map(|path| fleet_without(path).boxed_local())).await;
 }
 

@@ -1,5 +1,6 @@
 //! Every setting of a worker template, from the API server to EC2.
 
+mod forged_revision;
 mod image;
 mod launch_template;
 mod placement;
