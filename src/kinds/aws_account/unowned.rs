@@ -12,11 +12,11 @@ use crate::{
     config::Namespaces,
     crd::aws_account::AwsAccount,
     error_chain::Chain,
-    ids::{AccountId, Region, list},
+    ids::{AccountId, InstanceId, Region, list},
     inventory::instances::Snapshot,
     kinds::aws_account::identity::{OWN_SESSION, PROOF_PERIOD_IN_SWEEPS},
     reconcile::context::Context,
-    tags::owner,
+    tags::{owner, quoted},
 };
 
 /// How many instances a message names.
@@ -49,10 +49,13 @@ pub(super) async fn verdict(
     for (region, snapshot) in &snapshots {
         for (uid, instances) in snapshot.owners().filter(|(uid, _)| !known.uids.contains(uid)) {
             let live = instances.iter().filter(|m| !m.state.is_over() && !known.adopted.contains(&m.id));
-            let ours = live.filter_map(|worker| Some((worker, owner(&worker.tags)?)));
+            // Anyone who may tag instances can give one the tags, but not the token of a launch by muster.
+            let launched = live.filter(|m| m.token().is_some_and(|token| token.belongs_to(&uid)));
+            let ours = launched.filter_map(|worker| Some((worker, owner(&worker.tags)?)));
             let ours = ours.filter(|(_, owner)| is_watched(&ctx.config.namespaces, owner));
-            unowned
-                .extend(ours.map(|(worker, owner)| format!("{} in {region} (of {owner} with uid {uid})", worker.id)));
+            let named =
+                |id: &InstanceId, owner: &str| format!("{id} in {region} (of {} with uid {uid})", quoted(owner));
+            unowned.extend(ours.map(|(worker, owner)| named(&worker.id, owner)));
         }
     }
     if unowned.is_empty() {

@@ -5,6 +5,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use muster::crd::{aws_account::AwsAccount, worker_fleet::WorkerFleet};
+use muster_sandbox::AMAZON_LINUX_X86_64;
 use serde_json::json;
 
 use super::{is, message, wait};
@@ -23,7 +24,19 @@ async fn instances_without_an_owner_are_reported_and_not_changed() {
         wait_settled(&scene, fleet, 1).await;
     }
     let path = format!("{}/web", scene.namespace);
-    let left = live(&scene).into_iter().find(|worker| worker.tags["muster.dev:fleet"] == path).unwrap().id;
+    let left = live(&scene).into_iter().find(|worker| worker.tags["muster.dev:fleet"] == path).unwrap();
+    // Its tags on an instance of somebody else do not make muster advise to terminate that.
+    let subnet = scene.sandbox.subnets(&scene.account, REGION).remove(0).id;
+    let request = [
+        ("ImageId", AMAZON_LINUX_X86_64),
+        ("InstanceType", "m6i.large"),
+        ("MinCount", "1"),
+        ("MaxCount", "1"),
+        ("SubnetId", &subnet),
+    ];
+    let anothers = scene.sandbox.launch(&scene.account, REGION, &request).unwrap().remove(0);
+    scene.sandbox.tag_instance(&anothers, &left.tags).unwrap();
+    let left = left.id;
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}})).await;
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
     scene.wait_gone::<WorkerFleet>("web").await;
@@ -35,8 +48,12 @@ async fn instances_without_an_owner_are_reported_and_not_changed() {
     reconcile("now").await;
     let told = wait(&scene, "the instance", |a| is(a, "OrphansFound", "True", "OrphansFound")).await;
     let told = message(&told, "OrphansFound");
-    assert!(told.contains(&format!("{left} in {REGION} (of {path} with uid ")) && !told.contains("/other"), "{told}");
-    assert_eq!(live(&scene).len(), 2);
+    assert!(!told.contains(&anothers), "{told}");
+    assert!(
+        told.contains(&format!("{left} in {REGION} (of \"{path}\" with uid ")) && !told.contains("/other"),
+        "{told}"
+    );
+    assert_eq!(live(&scene).len(), 3);
 
     // No object uses the region any more, and the condition is updated all the same.
     scene.api::<WorkerFleet>().delete("other", &DeleteParams::default()).await.unwrap();
@@ -63,7 +80,7 @@ async fn instances_of_a_removed_object_are_found_after_a_start_and_can_be_adopte
     let told = wait(&scene, "the instance", |a| is(a, "OrphansFound", "True", "OrphansFound")).await;
     let told = message(&told, "OrphansFound");
     let path = format!("{}/web", scene.namespace);
-    assert!(told.contains(&format!("{left} in {REGION} (of {path} with uid {uid})")), "{told}");
+    assert!(told.contains(&format!("{left} in {REGION} (of \"{path}\" with uid {uid})")), "{told}");
     assert!(told.contains("muster.dev/adopt=<uid>"), "{told}");
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/adopt": uid}}})).await;
