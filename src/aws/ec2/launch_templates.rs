@@ -1,7 +1,6 @@
 //! Launch templates.
 
 use aws_sdk_ec2::types::{LaunchTemplateVersion, MarketType};
-use base64::{Engine, prelude::BASE64_STANDARD};
 
 use crate::{
     aws::{Error, ec2::Ec2},
@@ -22,8 +21,7 @@ pub struct TemplateRow {
     /// The zone of its instances, if it sets one.
     pub zone: Option<Zone>,
     pub spot: bool,
-    /// Decoded, if it is text.
-    pub user_data: Option<String>,
+    pub has_user_data: bool,
 }
 
 /// The first network interface.
@@ -67,7 +65,6 @@ fn row(version: &LaunchTemplateVersion) -> Result<TemplateRow, Error> {
     });
     let market = data.instance_market_options().and_then(|options| options.market_type());
     let zone = data.placement().and_then(|placement| placement.availability_zone());
-    let decoded = |text: &str| BASE64_STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(TemplateRow {
         id: LaunchTemplateId::try_from(version.launch_template_id().unwrap_or_default()).map_err(bad)?,
         version: version.version_number().ok_or_else(|| Error::garbled(OPERATION, "a version without a number"))?,
@@ -80,6 +77,6 @@ fn row(version: &LaunchTemplateVersion) -> Result<TemplateRow, Error> {
         interface: interface.transpose().map_err(bad)?,
         zone: zone.map(Zone::try_from).transpose().map_err(bad)?,
         spot: market == Some(&MarketType::Spot),
-        user_data: data.user_data().and_then(decoded),
+        has_user_data: data.user_data().is_some_and(|text| !text.is_empty()),
     })
 }

@@ -23,6 +23,12 @@ pub enum Unrenderable {
         of_which(*.added)
     )]
     UserDataTooLong { size: usize, added: usize },
+    #[error(
+        "the launch template has user data, and with spec.parameters muster would have to copy it into a \
+         ControllerRevision, where others may read it: set template.userData to the text that workers run, or use a \
+         launch template without user data"
+    )]
+    UserDataOfLaunchTemplate,
     #[error(transparent)]
     UserDataUncombinable(#[from] Uncombinable),
     #[error("template.blockDeviceMappings: {0:?} is not a valid size: use whole GiB, like 100Gi")]
@@ -187,7 +193,7 @@ mod tests {
             id: LaunchTemplateId::try_from("lt-00000001").unwrap(),
             version: 7,
             interface: Some(interface),
-            user_data: None,
+            has_user_data: true,
         };
         let resolution = Resolution { base: Some(base), ..Resolution::of_ids(&template).unwrap() };
         template.subnets = None;

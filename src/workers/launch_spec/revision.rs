@@ -102,9 +102,11 @@ impl Revision {
         let name = name(workers, &resolved);
         let user_data = match parameters {
             Some(parameters) => {
-                // The user data of the launch template is kept: the part that fetches the parameters goes before it.
-                let of_base = resolution.base.as_ref().and_then(|base| base.user_data.as_deref());
-                let own = resolution.user_data.as_deref().or(of_base);
+                let own = resolution.user_data.as_deref();
+                // The part that fetches the parameters replaces it in the request, and combining both would store it.
+                if own.is_none() && resolution.base.as_ref().is_some_and(|base| base.has_user_data) {
+                    return Err(Unrenderable::UserDataOfLaunchTemplate);
+                }
                 let text = compose(parameters, own)?;
                 check_size(&text, text.len() - own.map_or(0, str::len))?;
                 Some(text)
@@ -185,9 +187,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::workers::launch_spec::{
-        resolve::resolution::{Base, Image},
-        sample::{ANOTHER, UID, revision, revision_of, template},
+    use crate::{
+        ids::Region,
+        workers::{
+            launch_spec::{
+                resolve::resolution::{Base, Image},
+                sample::{ANOTHER, UID, revision, revision_of, template},
+            },
+            parameters::ParametersPlace,
+        },
     };
 
     #[test]
@@ -217,7 +225,7 @@ mod tests {
             id: LaunchTemplateId::try_from("lt-00000001").unwrap(),
             version: n.into(),
             interface: None,
-            user_data: None,
+            has_user_data: false,
         });
         let resolution = Resolution {
             image: Image { id: ImageId::try_from(format!("ami-{n:08x}")).unwrap(), name: None, deprecated: false },
@@ -230,6 +238,29 @@ mod tests {
         };
         let (owner, role) = (&Owner::sample(UID), &Role::main());
         Revision::new(Workers { owner, role, template: &template, parameters: None }, &resolution).unwrap().content
+    }
+
+    #[test]
+    fn user_data_of_a_launch_template_is_never_stored() {
+        let parameters = ParametersRef {
+            place: ParametersPlace::ParameterStore { path: "/app".into() },
+            region: Region::try_from("eu-west-1").unwrap(),
+            hash: "1".into(),
+            on_change: OnChange::Keep,
+        };
+        let template = template(json!({"launchTemplate": {"name": "web"}}));
+        let rendered = |parameters: Option<&ParametersRef>, own: Option<&str>| {
+            let id = LaunchTemplateId::try_from("lt-00000001").unwrap();
+            let base = Base { id, version: 1, interface: None, has_user_data: true };
+            let user_data = own.map(str::to_owned);
+            let resolution = Resolution { base: Some(base), user_data, ..Resolution::of_ids(&template).unwrap() };
+            let (owner, role) = (&Owner::sample(UID), &Role::main());
+            let revision = Revision::new(Workers { owner, role, template: &template, parameters }, &resolution)?;
+            Ok::<_, Unrenderable>(revision.content.request.user_data.is_some())
+        };
+        assert_eq!(rendered(None, None), Ok(false), "EC2 takes it from the launch template");
+        assert_eq!(rendered(Some(&parameters), None), Err(Unrenderable::UserDataOfLaunchTemplate));
+        assert_eq!(rendered(Some(&parameters), Some("#!/bin/sh\n")), Ok(true));
     }
 
     #[test]

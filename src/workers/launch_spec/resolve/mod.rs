@@ -70,7 +70,7 @@ pub async fn resolve(
             id: row.id,
             version: row.version,
             interface: row.interface,
-            user_data: row.user_data,
+            has_user_data: row.has_user_data,
         }),
         instance_types,
         subnets: subnets.ids,

@@ -39,8 +39,8 @@ pub struct Base {
     pub version: i64,
     /// Its first network interface, if it has any.
     pub interface: Option<InterfaceRow>,
-    /// Its user data, if that is text.
-    pub user_data: Option<String>,
+    /// Whether it has user data. The text is not read: it may hold secrets.
+    pub has_user_data: bool,
 }
 
 impl Resolution {
