@@ -69,10 +69,10 @@ async fn workers_with_a_changed_role_survive_scaling_and_an_update_and_end_with_
     scene.create::<WorkerFleet>("web", spec(&scene, 3, json!({}))).await;
     wait_settled(&scene, "web", 3).await;
     let first = ids(&live(&scene));
-    tag_all(&scene, "muster.dev:role", "nope\u{1b}[31m\n");
+    tag_all(&scene, "muster.dev:role", "nope\u{202e}\n");
     let fleet = scene.wait::<WorkerFleet>("web", "a warning", |fleet| told(fleet).is_some()).await;
     let message = told(&fleet).unwrap();
-    assert!(message.contains(r#"muster.dev:role is "nope\u{1b}[31m\n" (launched with "main")"#), "{message}");
+    assert!(message.contains(r#"muster.dev:role is "nope\u{202e}\n" (launched with "main")"#), "{message}");
     assert!(first.iter().all(|id| message.contains(id)) && message.contains("restore the tags"), "{message}");
 
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 4}})).await;
