@@ -37,7 +37,7 @@ const VALUE: usize = 96;
 const INSTANCE: usize = 64;
 const KEY: usize = 192;
 const MESSAGE: usize = 200;
-const ERROR: usize = 400;
+const ERROR: usize = 320;
 
 /// The sources and the summary of their reports.
 #[derive(Clone, Debug)]
