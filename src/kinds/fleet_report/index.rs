@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::{
     aws::s3::{Listed, Read},
@@ -36,6 +37,8 @@ pub(super) enum Content {
     Beyond(u64),
     /// The object holds the parameters of workers, and was not read.
     Parameters,
+    /// The object does not start as a JSON object does, so no FleetReport needs its body.
+    NotAnObject,
     /// The object could not be read yet.
     Never,
 }
@@ -73,7 +76,7 @@ impl Entry {
         self.tag != listed.tag
             || self.fault.is_some()
             || match self.content {
-                Content::Body(_) | Content::Parameters => false,
+                Content::Body(_) | Content::Parameters | Content::NotAnObject => false,
                 Content::Beyond(read) => read < limit,
                 Content::Never => true,
             }
@@ -130,7 +133,8 @@ impl Index {
         let mut fetch = Vec::new();
         for (place, object) in page.iter().enumerate() {
             let entry = seek(&mut known, &object.key);
-            if object.size <= limit && entry.is_none_or(|e| e.outdated(object, limit)) {
+            let wanted = object.size <= limit && !names_parameters(&object.key);
+            if wanted && entry.is_none_or(|e| e.outdated(object, limit)) {
                 fetch.push(place);
             }
         }
@@ -224,6 +228,22 @@ impl Index {
     }
 }
 
+/// Whether it is the key of a document with parameters, `<uid>/<role>/<hash>.json`, which has no metadata if an earlier
+/// version wrote it.
+fn names_parameters(key: &str) -> bool {
+    let mut parts = key.rsplit('/');
+    let hash = parts.next().and_then(|file| file.strip_suffix(".json"));
+    let uid = parts.nth(1);
+    hash.is_some_and(|hash| hash.len() >= 32 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        && uid.is_some_and(|uid| uid.len() == 36 && Uuid::try_parse(uid).is_ok())
+}
+
+/// A byte order mark is rejected with a message of its own.
+fn starts_as_object(body: &[u8]) -> bool {
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    body.trim_ascii_start().first() == Some(&b'{')
+}
+
 fn entry(
     before: Option<&Arc<Entry>>,
     mut listed: Listed,
@@ -233,15 +253,19 @@ fn entry(
 ) -> Option<Arc<Entry>> {
     let room = |key: &str, content: &Content| match content {
         Content::Body(_) => None,
-        Content::Beyond(_) | Content::Parameters | Content::Never => members.take(cost(key, 0), true),
+        Content::Beyond(_) | Content::Parameters | Content::NotAnObject | Content::Never => {
+            members.take(cost(key, 0), true)
+        }
     };
     let (tag, content, fault) = match (fetched, before) {
         (Some(Ok(Read::Gone)), _) => return None,
         (Some(Ok(Read::Body { body, tag, stored })), _) => {
             // The object may have been written again since it was listed, so the time of the read counts.
             listed.stored = stored.unwrap_or(listed.stored);
-            (tag.unwrap_or(listed.tag), Content::Body(body), None)
+            let content = if starts_as_object(&body) { Content::Body(body) } else { Content::NotAnObject };
+            (tag.unwrap_or(listed.tag), content, None)
         }
+        (None, _) if names_parameters(&listed.key) => (listed.tag, Content::Parameters, None),
         (Some(Ok(Read::Parameters)), _) => (listed.tag, Content::Parameters, None),
         // The known content is old, so its time does not change.
         (Some(Err(fault)), Some(before)) => {

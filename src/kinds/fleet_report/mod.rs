@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! S3 ──► collector (LIST, GET what changed) ──► index ──► view (the values of each report) ──► aggregate ──► status
-//!        one for each account, bucket, prefix             one for each FleetReport              pure          pure
+//!        one for each identity, bucket, prefix            one for each FleetReport              pure          pure
 //! ```
 //!
 //! Nothing outside of Kubernetes is changed, so there is no plan and nothing to apply.

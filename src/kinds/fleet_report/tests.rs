@@ -198,7 +198,7 @@ fn unreadable_objects_are_retried_and_their_earlier_content_is_kept() {
 
 #[test]
 fn an_object_that_is_too_large_is_not_read_until_the_limit_is_raised() {
-    let large = object("i-1.json", "x".repeat(50));
+    let large = object("i-1.json", "{".repeat(50));
     let (index, read) = collect(&Index::default(), std::slice::from_ref(&large), 49);
     assert!(read.is_empty() && matches!(index.entries()[0].content, Content::Beyond(49)));
     assert!(collect(&index, std::slice::from_ref(&large), 49).1.is_empty());
@@ -210,6 +210,20 @@ fn an_object_that_is_too_large_is_not_read_until_the_limit_is_raised() {
     let (index, _) = collect(&Index::default(), std::slice::from_ref(&liar), 49);
     assert!(collect(&index, std::slice::from_ref(&liar), 49).1.is_empty());
     assert_eq!(collect(&index, std::slice::from_ref(&liar), 50).1.len(), 1);
+}
+
+#[test]
+fn objects_that_cannot_be_reports_are_not_held() {
+    let key = "app/6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e/main/0123456789abcdef0123456789abcdef.json";
+    let secret = object(key, r#"{"password": "hunter2"}"#);
+    let objects = [secret, object("backup.gz", "\u{1f}x".repeat(1000)), report("i-1", "1.1.0", "web-1")];
+    let (index, read) = collect(&Index::default(), &objects, LIMIT);
+    assert_eq!(read, ["backup.gz", "i-1.json"], "parameters of an earlier version have no metadata, but their key");
+    let bodies = index.entries().iter().filter(|e| matches!(e.content, Content::Body(_))).count();
+    assert_eq!((bodies, collect(&index, &objects, LIMIT).1), (1, vec![]));
+    let summary = summary(&desired(), &objects);
+    let named: Vec<_> = summary.rejected.iter().map(|r| (&*r.key, r.reason)).collect();
+    assert_eq!(named, [(key, RejectionReason::ParametersDocument), ("backup.gz", RejectionReason::NotJson)]);
 }
 
 #[test]

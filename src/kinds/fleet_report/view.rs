@@ -200,6 +200,10 @@ impl View {
                 RejectionReason::ParametersDocument,
                 "it holds parameters that muster wrote for workers; give the source a prefix with reports only",
             )),
+            Content::NotAnObject => Err(Rejection::new(
+                RejectionReason::NotJson,
+                "it is not one JSON object: it does not start with a brace",
+            )),
             Content::Never => Err(Rejection::new(
                 RejectionReason::Unreadable,
                 entry.fault.as_deref().unwrap_or("the object was not read yet"),
