@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use s3s::dto::{ETagCondition, GetObjectOutput, HeadObjectOutput, StreamingBlob, Timestamp};
+use s3s::dto::{ETagCondition, GetObjectOutput, HeadObjectOutput, StorageClass, StreamingBlob, Timestamp};
 use s3s::{S3Error, S3Result, s3_error};
 
 use super::checksum;
@@ -74,6 +74,14 @@ fn not_modified(object: &Object) -> S3Error {
     error
 }
 
+/// An archived object is listed and described, but not read.
+pub(super) fn check_class(object: &Object) -> S3Result<()> {
+    match object.is_archived() {
+        true => Err(s3_error!(InvalidObjectState, "The operation is not valid for the object's storage class")),
+        false => Ok(()),
+    }
+}
+
 /// The bytes to send, and the Content-Range if not all were asked for.
 pub(super) struct Part {
     pub(super) range: Range<u64>,
@@ -116,6 +124,7 @@ pub(super) fn head_output(object: &Object) -> HeadObjectOutput {
         e_tag: Some(strong(&object.etag)),
         last_modified: Some(timestamp(object.last_modified)),
         metadata: (!headers.metadata.is_empty()).then(|| headers.metadata.into_iter().collect()),
+        storage_class: object.storage_class().map(|class| StorageClass::from(class.to_owned())),
         ..HeadObjectOutput::default()
     }
 }

@@ -95,6 +95,7 @@ impl S3 for Service {
             cache_control: input.cache_control,
             metadata: input.metadata.unwrap_or_default().into_iter().collect(),
             checksum,
+            storage_class: input.storage_class.map(|class| class.as_str().to_owned()),
         };
         let conditions =
             Conditions { if_match: input.if_match.map(as_match), if_none_match: input.if_none_match.map(as_match) };
@@ -117,6 +118,7 @@ impl S3 for Service {
             if_unmodified_since: input.if_unmodified_since,
         }
         .check(&object)?;
+        read::check_class(&object)?;
         let part = read::part(input.range, object.content.size())?;
         let blob = StreamingBlob::wrap(object.content.stream(part.range.clone()));
         Ok(S3Response::new(read::get_output(&object, &part, blob, input.checksum_mode.is_some())))
@@ -186,6 +188,7 @@ impl S3 for Service {
             if_unmodified_since: input.copy_source_if_unmodified_since,
         }
         .check_copy(&source)?;
+        read::check_class(&source)?;
         let replace =
             input.metadata_directive.is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
         if !replace && **from_bucket == *input.bucket && **from_key == *input.key {
@@ -202,10 +205,14 @@ impl S3 for Service {
                 cache_control: input.cache_control,
                 metadata: input.metadata.unwrap_or_default().into_iter().collect::<BTreeMap<_, _>>(),
                 checksum: None,
+                storage_class: None,
             }
         } else {
             source.headers.map(|headers| (*headers).clone()).unwrap_or_default()
         };
+        // A copy has the class of the request, not that of its source.
+        let headers =
+            ObjectHeaders { storage_class: input.storage_class.map(|class| class.as_str().to_owned()), ..headers };
         let none = Conditions::default();
         let copy = self.state.put_object(&caller, &input.bucket, &input.key, source.content, headers, &none)?;
         Ok(S3Response::new(CopyObjectOutput {
@@ -292,7 +299,10 @@ fn listed(key: String, object: &Object, owner: &Option<Owner>) -> ListedObject {
         last_modified: Some(timestamp(object.last_modified)),
         owner: owner.clone(),
         size: Some(object.content.size() as i64),
-        storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
+        storage_class: Some(match object.storage_class() {
+            Some(class) => ObjectStorageClass::from(class.to_owned()),
+            None => ObjectStorageClass::from_static(ObjectStorageClass::STANDARD),
+        }),
         ..ListedObject::default()
     }
 }

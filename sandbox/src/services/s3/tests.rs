@@ -6,6 +6,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, ChecksumAlgorithm, CreateBucketConfiguration, Delete, EncodingType, ObjectIdentifier,
+    StorageClass,
 };
 
 use crate::state::s3::Access;
@@ -185,6 +186,27 @@ async fn keys_that_xml_cannot_hold_are_listed_only_with_an_encoding() {
     assert!(listing().send().await.is_err());
     let page = listing().encoding_type(EncodingType::Url).send().await.unwrap();
     assert_eq!(page.contents().iter().filter_map(|o| o.key()).collect::<Vec<_>>(), ["a%01b", "c+d%2Be"]);
+}
+
+#[tokio::test]
+async fn an_archived_object_is_listed_and_cannot_be_read() {
+    let (_sandbox, client) = start().await;
+    for (key, class) in [("cold", StorageClass::Glacier), ("warm", StorageClass::StandardIa)] {
+        let put = client.put_object().bucket("reports").key(key).storage_class(class);
+        put.body(ByteStream::from_static(b"x")).send().await.unwrap();
+    }
+    let listed = client.list_objects_v2().bucket("reports").send().await.unwrap();
+    let classes: Vec<_> = listed.contents().iter().map(|o| o.storage_class().unwrap().as_str()).collect();
+    assert_eq!(classes, ["GLACIER", "STANDARD_IA"]);
+    let head = client.head_object().bucket("reports").key("cold").send().await.unwrap();
+    assert_eq!(head.storage_class(), Some(&StorageClass::Glacier));
+    assert_eq!(code(client.get_object().bucket("reports").key("cold").send().await), "InvalidObjectState");
+    assert_eq!(text(&client, "warm").await, "x");
+    let copy = || client.copy_object().bucket("reports").key("copy");
+    assert_eq!(code(copy().copy_source("reports/cold").send().await), "InvalidObjectState");
+    copy().copy_source("reports/warm").send().await.unwrap();
+    let copied = client.head_object().bucket("reports").key("copy").send().await.unwrap();
+    assert_eq!(copied.storage_class(), None);
 }
 
 #[tokio::test]

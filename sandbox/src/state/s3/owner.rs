@@ -40,6 +40,22 @@ impl S3State {
         })
     }
 
+    /// Puts an object of another storage class than `STANDARD`.
+    pub fn put_in_class(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: impl Into<Bytes>,
+        class: &str,
+    ) -> Result<Object, StoreError> {
+        let headers = ObjectHeaders { storage_class: Some(class.to_owned()), ..ObjectHeaders::default() };
+        let object = self.new_object(Content::Bytes(body.into()), headers);
+        self.with_owner(bucket, |bucket| {
+            bucket.objects.insert(key.to_owned(), object.clone());
+            Ok(object)
+        })
+    }
+
     /// Puts an object of `size` bytes that starts with `head` and goes on with `x`, and that takes no memory.
     pub fn put_generated(&self, bucket: &str, key: &str, head: Bytes, size: u64) -> Result<Object, StoreError> {
         let object = self.new_object(Content::Generated { head, size }, ObjectHeaders::default());

@@ -80,6 +80,18 @@ pub struct Object {
     pub headers: Option<Arc<ObjectHeaders>>,
 }
 
+impl Object {
+    /// The storage class, unless it is `STANDARD`.
+    pub fn storage_class(&self) -> Option<&str> {
+        self.headers.as_ref()?.storage_class.as_deref().filter(|class| *class != "STANDARD")
+    }
+
+    /// Whether it must be restored before it can be read. It is listed all the same.
+    pub fn is_archived(&self) -> bool {
+        matches!(self.storage_class(), Some("GLACIER" | "DEEP_ARCHIVE"))
+    }
+}
+
 /// What came with a put and goes back with a get.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObjectHeaders {
@@ -89,6 +101,8 @@ pub struct ObjectHeaders {
     pub metadata: BTreeMap<String, String>,
     /// The checksum that the writer sent.
     pub checksum: Option<Sum>,
+    /// None is `STANDARD`.
+    pub storage_class: Option<String>,
 }
 
 impl ObjectHeaders {
