@@ -27,17 +27,17 @@ use crate::{
 };
 
 // With texts of the maximum length, all lists together are smaller than 56 KiB, which leaves room for conditions. The
-// CRD has the same bounds.
+// CRD has no lower bounds.
 const VERSIONS: usize = 80;
 const GROUPS: usize = 40;
 const OUTLIERS: usize = 40;
 const REJECTED: usize = 16;
 /// In bytes, as JSON.
-const VALUE: usize = 96;
+const VALUE: usize = 92;
 const INSTANCE: usize = 64;
-const KEY: usize = 192;
-const MESSAGE: usize = 200;
-const ERROR: usize = 320;
+const KEY: usize = 176;
+const MESSAGE: usize = 180;
+const ERROR: usize = 400;
 
 /// The sources and the summary of their reports.
 #[derive(Clone, Debug)]

@@ -3,12 +3,17 @@
 use crate::{
     condition::{ConditionType, Reason, Truth, Verdict},
     crd::workers_status::AmiStatus,
+    text::visible,
     workers::launch_spec::{Resolved, resolve::resolution::Image},
 };
 
+/// The longest name that EC2 allows.
+const NAME_LIMIT: usize = 128;
+
 impl From<&Image> for AmiStatus {
     fn from(image: &Image) -> Self {
-        Self { id: image.id.clone(), name: image.name.clone(), deprecated: image.deprecated }
+        let name = image.name.as_deref().map(|name| visible(name, NAME_LIMIT));
+        Self { id: image.id.clone(), name, deprecated: image.deprecated }
     }
 }
 

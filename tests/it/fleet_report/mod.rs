@@ -5,6 +5,7 @@ mod collection;
 mod failures;
 mod hostile_objects;
 mod walls;
+mod worker_text;
 
 use bytes::Bytes;
 use k8s_openapi::api::events::v1::Event;
