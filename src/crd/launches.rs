@@ -56,7 +56,7 @@ pub struct LaunchIntent {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(with = "i32", range(min = 0, max = 100))]
     pub replaces: u32,
-    /// The instance ids in the response. Absent while there is no response.
+    /// The instance ids in the response, in the order of AmiLaunchIndex. Absent while there is no response.
     #[serde(rename = "instanceIDs", default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         with = "Vec<String>",

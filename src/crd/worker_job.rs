@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     crd::{
         fields::{AwsRef, CommonStatus, number},
-        indexes::Indexes,
+        indexes::{Indexes, MAX_INDEXES},
         parameters::Parameters,
         template::WorkerTemplate,
         workers_status::WorkersStatus,
@@ -18,6 +18,8 @@ use crate::{
 
 /// How many workers the status lists.
 pub const MAX_LISTED: u32 = 400;
+/// Four characters for each index.
+const MAX_SEALED: u32 = 4 * MAX_INDEXES;
 /// The most that `backoffLimitPerIndex` can be.
 const MAX_BACKOFF: u32 = 100;
 
@@ -199,10 +201,6 @@ pub struct WorkerJobStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["count"])
     )]
     pub index_failures: Vec<IndexFailures>,
-    /// True once a worker has written a result under the index of another worker. From then on, a result counts only if
-    /// its worker is known to have run that index.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub misplaced_results: bool,
     /// When the job started, or resumed after `suspend` was true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
@@ -220,6 +218,11 @@ pub struct WorkerJobStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_LISTED), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub instances: Vec<Holder>,
+    /// The workers whose result is awaited and that `instances` does not list. For each index that is not final, in
+    /// order: four characters of a digest of the instance id, or a dot. A result counts only if its worker is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = MAX_SEALED))]
+    pub unlisted_workers: String,
 }
 
 impl AsMut<CommonStatus> for WorkerJobStatus {

@@ -160,6 +160,20 @@ impl Ec2 {
         Ok(described)
     }
 
+    /// Those of the instances with these ids that exist, in any state. Unlike [`Ec2::describe_by_id`], it does not tell an
+    /// unknown id from one that EC2 does not show now, and any id costs the same.
+    pub async fn find_by_id(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, Error> {
+        let mut found = Vec::new();
+        for ids in ids.chunks(FILTER_VALUES) {
+            let _permit = self.session.turn(DESCRIBE, 1, Clock.monotonic() + LONGEST_WAIT).await?;
+            let values = ids.iter().map(ToString::to_string).collect();
+            found.extend(
+                self.describe(vec![Filter::builder().name("instance-id").set_values(Some(values)).build()]).await?,
+            );
+        }
+        Ok(found)
+    }
+
     /// All instances that were launched with one of these tokens, in any state.
     pub async fn find_by_token(&self, tokens: &[ClientToken]) -> Result<Vec<Instance>, Error> {
         let mut found = Vec::new();

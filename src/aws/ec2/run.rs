@@ -75,7 +75,9 @@ impl Ec2 {
         };
         let answer =
             within(OPERATION, budget, Box::pin(call.send())).await?.map_err(|e| Error::from_sdk(OPERATION, &e))?;
-        answer.instances().iter().map(|row| id(OPERATION, row.instance_id())).collect()
+        let mut rows: Vec<_> = answer.instances().iter().collect();
+        rows.sort_by_key(|row| row.ami_launch_index());
+        rows.into_iter().map(|row| id(OPERATION, row.instance_id())).collect()
     }
 }
 

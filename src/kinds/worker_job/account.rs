@@ -15,7 +15,7 @@ use crate::{
         results::Told,
     },
     workers::{
-        ledger::progress::{Finish, Progress},
+        ledger::progress::{Finish, Progress, Seal},
         observe::instances::ObservedInstances,
     },
 };
@@ -24,6 +24,8 @@ use crate::{
 const ROOM: usize = 20_000;
 /// `{"id":"i-0123456789abcdef0","index":9999},`
 const HOLDER: usize = 44;
+/// So many are listed in any case: if EC2 shows none of them either, the cause is not the instances.
+const LISTED_AT_LEAST: usize = 20;
 
 /// The instance was shut down from inside (EC2, `StateReason`).
 const SHUT_ITSELF_DOWN: &str = "Client.InstanceInitiatedShutdown";
@@ -40,9 +42,8 @@ pub(super) fn account(
     now: Timestamp,
 ) -> Progress {
     let mut progress = observation.before.clone();
-    list_holders(&mut progress, observation);
-    progress.misplaced |= observation.misplaced;
     if progress.finished.is_some() {
+        list_holders(&mut progress, observation);
         return progress;
     }
     progress.started = match progress.started {
@@ -69,16 +70,34 @@ pub(super) fn account(
         !completed.contains(*index) && !failed.contains(*index)
     });
     progress.finished = outcome(desired, &progress, now).map(|outcome| Finish { outcome, at: second(now) });
+    list_holders(&mut progress, observation);
     progress
 }
 
-/// Lists the holders of indexes, as many as there is room for.
+/// Lists the holders of indexes, as many as there is room for, and seals the others. The instance that was sealed for an
+/// index stays so until its end is accounted for, the index is final, or another instance runs it.
 fn list_holders(progress: &mut Progress, observation: &JobObservation) {
+    let JobObservation { holders, ends, results, hidden, .. } = observation;
+    let seal = |(id, index): (&InstanceId, &Option<u32>)| index.map(|index| (index, Seal::new(index, id)));
+    let is_held = |index: &u32| results.held().contains(index);
+    let ended: BTreeMap<u32, Seal> = ends.iter().filter_map(|end| seal((&end.id, &end.index))).collect();
+    progress.sealed.retain(|index, seal| is_held(index) || ended.get(index) != Some(seal));
+    progress.sealed.extend(ended.into_iter().filter(|(index, _)| is_held(index)));
+    // The size as if all were sealed.
+    let sealed = progress.sealed.clone();
+    progress.sealed.extend(holders.iter().filter_map(seal));
     let room = ROOM.saturating_sub(progress.size()) / HOLDER;
-    let listed = room.min(MAX_LISTED as usize).min(observation.holders.len());
-    progress.holders = observation.holders.iter().take(listed).map(|(id, index)| (id.clone(), *index)).collect();
-    let unlisted = u32::try_from(observation.holders.len() - listed).unwrap_or(u32::MAX);
-    progress.unlisted = unlisted.saturating_add(observation.hidden);
+    let listed = room.clamp(LISTED_AT_LEAST, MAX_LISTED as usize).min(holders.len());
+    progress.sealed = sealed;
+    progress.holders = holders.iter().take(listed).map(|(id, index)| (id.clone(), *index)).collect();
+    for index in progress.holders.values().flatten().filter(|index| !is_held(index)) {
+        progress.sealed.remove(index);
+    }
+    progress.sealed.extend(holders.iter().skip(listed).filter_map(seal));
+    let Progress { completed, failed, finished, sealed, .. } = progress;
+    sealed.retain(|index, _| finished.is_none() && !completed.contains(*index) && !failed.contains(*index));
+    let unlisted = u32::try_from(holders.len() - listed).unwrap_or(u32::MAX);
+    progress.unlisted = unlisted.saturating_add(*hidden);
 }
 
 fn successes(desired: &Desired, instances: &ObservedInstances, observation: &JobObservation) -> BTreeSet<u32> {
@@ -117,9 +136,12 @@ fn failures(observation: &JobObservation) -> BTreeMap<u32, u32> {
 
 /// Whether the end of an instance is a failure of its index, rather than caused by EC2 or a user.
 fn counts(end: &End, observation: &JobObservation) -> bool {
-    match end.index.and_then(|index| observation.results.of(index, &end.id)) {
+    let results = &observation.results;
+    match end.index.and_then(|index| results.of(index, &end.id)) {
         Some(Told::Failed) => true,
         Some(Told::Succeeded) => false,
+        // Its result says whether it failed, once it can be read.
+        None if end.index.is_some_and(|index| results.held().contains(&index)) => false,
         None => end.reason == SHUT_ITSELF_DOWN || CANNOT_START.contains(&end.reason.as_str()),
     }
 }

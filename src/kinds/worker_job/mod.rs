@@ -11,10 +11,12 @@
 //! ```
 //!
 //! Completed and failed indexes and the counts of failures are in the status, written before their instances are
-//! terminated. Which instance holds which index follows from EC2.
+//! terminated. Which instance holds which index follows from EC2, and is in the status until its end is accounted for: a
+//! result counts only of an instance that was launched for its index.
 
 mod account;
 mod desired;
+mod launched;
 mod observation;
 mod plan;
 mod reader;
@@ -45,6 +47,7 @@ use crate::{
     },
     kinds::worker_job::{
         desired::{Desired, ResultsFrom, results_from},
+        launched::Launched,
         observation::JobObservation,
         plan::{has_ended, plan, plan_end},
         record::{progress_of, with_progress},
@@ -60,7 +63,7 @@ use crate::{
         memory::Memory,
         observe::{
             instances::{KnownInstance, ObservedInstances},
-            owner,
+            live_owner, owner,
         },
         parameters::Synced,
         plan::{Plan, PlanContext, preview},
@@ -220,12 +223,22 @@ impl WorkerKind for WorkerJob {
         let needed = observation.before.finished.is_none() && !live.is_being_deleted();
         let spec = &live.object().spec;
         if let (Ok(ResultsFrom::S3(at)), true) = (results_from(spec), needed) {
-            let job = (live.uid(), u32::try_from(spec.completions).unwrap_or_default());
-            match reader::read(ctx, session, &at, job, &observation.before, &mut memory.read).await {
-                Ok(results) => {
-                    let folder = folder(at.prefix.as_deref(), live.uid());
-                    observation::Memory::judge(&mut observation, (instances, ledger), &folder, results);
+            let folder = folder(at.prefix.as_deref(), live.uid());
+            let job = (folder.as_str(), u32::try_from(spec.completions).unwrap_or_default());
+            let read = async |memory: &mut observation::Memory| {
+                let launched = Launched::new(&observation, instances, ledger, &memory.proven);
+                reader::read(ctx, session, &at, job, &launched, &mut memory.read).await
+            };
+            let mut results = read(memory).await;
+            let unproven = results.as_ref().map(|results| memory.unproven(&results.unknown)).unwrap_or_default();
+            if !unproven.is_empty() {
+                let found = Ec2::new(session).find_by_id(&unproven).await?;
+                if memory.prove(unproven, &found, &live_owner(ctx, live), ledger) {
+                    results = read(memory).await;
                 }
+            }
+            match results {
+                Ok(results) => observation.take(results),
                 Err(error) => memory.cannot_read(&mut observation, error),
             }
         }

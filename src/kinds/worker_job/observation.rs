@@ -16,9 +16,10 @@ use crate::{
     clock::Timings,
     crd::{indexes::Indexes, launches::LaunchIntent},
     ids::InstanceId,
+    inventory::ownership::{Owner, Ownership},
     kinds::worker_job::{
         reader::Cache,
-        results::{Judgement, Rejection, Results, Told},
+        results::{Results, UNKNOWN},
     },
     workers::{
         ledger::{Ledger, progress::Progress},
@@ -44,8 +45,6 @@ pub struct JobObservation {
     pub(super) lingering: BTreeSet<InstanceId>,
     /// Indexes that wait before they are run again.
     pub(super) resting: BTreeSet<u32>,
-    /// An instance wrote a result at an index that is not its own.
-    pub(super) misplaced: bool,
     /// The number of instances that were on record when this process started and that it has not seen.
     pub(super) hidden: u32,
 }
@@ -81,6 +80,9 @@ pub(super) struct Memory {
     beginning: Option<Beginning>,
     /// The results that were read, by key.
     pub(super) read: Cache,
+    /// The indexes of instances that only keys of results named, by EC2's answer for their ids; `None` if they are not of
+    /// this job.
+    pub(super) proven: BTreeMap<InstanceId, Option<u32>>,
 }
 
 /// The instances on record when this process started.
@@ -99,6 +101,20 @@ struct Beginning {
 struct Rest {
     until: Instant,
     wait: Duration,
+}
+
+impl JobObservation {
+    /// Adds the results that count. A sealed instance that holds its index no more has ended, and its end is accounted for
+    /// with its result.
+    pub(super) fn take(&mut self, results: Results) {
+        let is_open = |id: &InstanceId| self.holders.contains_key(id) || self.ends.iter().any(|end| &end.id == id);
+        let sealed = results.all().map(|(key, _)| key).filter(|key| self.before.is_sealed(key.index, &key.instance));
+        let ended = sealed.filter(|key| !is_open(&key.instance));
+        let ended = ended.map(|key| End { id: key.instance, index: Some(key.index), reason: String::new() });
+        let ended: Vec<_> = ended.collect();
+        self.ends.extend(ended);
+        self.results = results;
+    }
 }
 
 impl Memory {
@@ -177,7 +193,7 @@ impl Memory {
         let mut holders = self.holders.clone();
         let mut ends = Vec::new();
         for id in asked {
-            let known = holders.get(id).copied().flatten();
+            let known = holders.get(id).copied().flatten().or_else(|| ledger.index_of_launched(id));
             match described.get(id) {
                 Some(Some(instance)) if instance.state != InstanceState::Terminated || may_be_named(instance) => {
                     holders.insert(id.clone(), known.or_else(|| index_of(instance, ledger)));
@@ -205,39 +221,24 @@ impl Memory {
         JobObservation { before, holders, ends, launching, ..JobObservation::default() }
     }
 
-    /// Which results count. Of an instance whose index EC2 or the record states: the result at that index. Of an
-    /// instance that is unknown, because it ended long ago or the status was lost: the only result that it wrote,
-    /// unless an instance of this job has written at an index that was not its own.
-    pub(super) fn judge(
-        observation: &mut JobObservation,
-        (instances, ledger): (&ObservedInstances, &Ledger),
-        folder: &str,
-        results: Results,
-    ) {
-        let shown = instances.shown.iter();
-        let shown = shown.filter_map(|(id, worker)| Some((id, Some(index_of(&worker.instance, ledger)?))));
-        let ended = observation.ends.iter().filter_map(|end| Some((&end.id, Some(end.index?))));
-        let known: BTreeMap<&InstanceId, Option<u32>> =
-            shown.chain(observation.holders.iter().map(|(id, index)| (id, *index))).chain(ended).collect();
-        let mut misplaced = false;
-        observation.results = results.only(folder, |index, instance, told, places| match known.get(instance) {
-            Some(Some(own)) if *own == index => Judgement::Counts,
-            Some(Some(own)) => {
-                misplaced = true;
-                Judgement::Rejected(Rejection::AnotherIndexIsItsOwn(*own))
-            }
-            // Its index will be known.
-            Some(None) => Judgement::Ignored,
-            None if !observation.launching.is_empty() => Judgement::Ignored,
-            None if places > 1 => Judgement::Rejected(Rejection::SeveralIndexes),
-            None if observation.before.misplaced => match told {
-                Told::Succeeded => Judgement::Rejected(Rejection::NotKnown),
-                // Accounted for when it ended.
-                Told::Failed => Judgement::Ignored,
-            },
-            None => Judgement::Counts,
-        });
-        observation.misplaced = misplaced;
+    /// The instances that only keys of results name and that EC2 was not asked about, unless these were too many already.
+    /// A record that was lost or is older than its instances does not know them.
+    pub(super) fn unproven(&self, named: &BTreeSet<InstanceId>) -> Vec<InstanceId> {
+        let room = UNKNOWN.saturating_sub(self.proven.len());
+        named.iter().filter(|id| !self.proven.contains_key(*id)).take(room).cloned().collect()
+    }
+
+    /// Takes in EC2's answer for the ids that [`Memory::unproven`] returned. Returns whether one is of `owner`.
+    pub(super) fn prove(&mut self, asked: Vec<InstanceId>, found: &[Instance], owner: &Owner, ledger: &Ledger) -> bool {
+        let index = |id: &InstanceId| {
+            let instance = found.iter().find(|instance| &instance.id == id)?;
+            let owned = owner.claim(instance, &BTreeSet::new()) == Ownership::Owned;
+            owned.then(|| index_of(instance, ledger)).flatten()
+        };
+        let answers: Vec<_> = asked.into_iter().map(|id| (index(&id), id)).collect();
+        let any = answers.iter().any(|(index, _)| index.is_some());
+        self.proven.extend(answers.into_iter().map(|(index, id)| (id, index)));
+        any
     }
 
     /// Without results the state of an index is unknown, so ended instances keep holding theirs. Deadlines and the
@@ -310,7 +311,7 @@ impl Memory {
 
 /// The index that an instance runs, by its launch. The record of the launch decides and, once that is gone, the tag if it
 /// is the one of the launch.
-fn index_of(instance: &Instance, ledger: &Ledger) -> Option<u32> {
+pub(super) fn index_of(instance: &Instance, ledger: &Ledger) -> Option<u32> {
     let intent = ledger.launches.iter().find(|intent| intent.token.as_str() == instance.client_token);
     let indexes = match intent.and_then(|intent| intent.indexes.clone()) {
         Some(indexes) => indexes,

@@ -17,12 +17,21 @@ use crate::{
     },
 };
 
-/// A status stays below 64 KiB: if the progress takes more bytes than this, fewer calls may be open at once.
-const LARGE: usize = 30_000;
+/// A status stays below 64 KiB, so the progress and all that is open may take this many bytes.
+const ROOM: usize = 58_000;
+/// The bytes of one launched instance and of one victim, and of the holder that is listed besides: their ids.
+const OPEN: usize = 80;
+/// The bytes of an index that is run: the digest of its worker's id, and the index in a list if it fails.
+const RUN: usize = 9;
 
 /// The maximum number of launched instances, and of victims, that may be unsettled at once.
-fn open_at_once(progress: &Progress) -> usize {
-    if progress.size() < LARGE { 500 } else { 200 }
+pub(super) fn open_at_once(progress: &Progress) -> usize {
+    (ROOM.saturating_sub(progress.size()) / OPEN).clamp(50, 500)
+}
+
+/// How many more indexes the record has room for.
+fn room_for(progress: &Progress) -> usize {
+    ROOM.saturating_sub(progress.size()) / RUN
 }
 
 /// The next steps towards a result for each index.
@@ -121,7 +130,8 @@ fn launch(builder: &mut PlanBuilder<'_, '_>, desired: &Desired, observation: &Jo
     }
     let launch_spec = builder.launch_spec(&desired.role, &desired.parameters, &desired.ignore)?;
     let open: usize = builder.ledger.launches.iter().map(|intent| intent.count as usize).sum();
-    let room = open_at_once(&builder.ledger.progress).saturating_sub(open);
+    let progress = &builder.ledger.progress;
+    let room = open_at_once(progress).saturating_sub(open).min(room_for(progress));
     let indexes = &free[..wanted.min(room)];
     if indexes.is_empty() {
         return Err(Blocker::Busy);
@@ -132,12 +142,12 @@ fn launch(builder: &mut PlanBuilder<'_, '_>, desired: &Desired, observation: &Jo
 }
 
 /// The indexes that may be run now, in order: not final, and not held by an instance that is shown, missing, launching
-/// or shutting down. `None` while the index of an instance is unknown.
+/// or shutting down, nor by a result that cannot be read. `None` while the index of an instance is unknown.
 fn free(desired: &Desired, observation: &JobObservation, ledger: &Ledger) -> Option<Vec<u32>> {
     if observation.hidden > 0 || observation.unread.is_some() {
         return None;
     }
-    let mut taken: BTreeSet<u32> = observation.resting.clone();
+    let mut taken: BTreeSet<u32> = &observation.resting | observation.results.held();
     for index in observation.holders.values() {
         taken.insert((*index)?);
     }

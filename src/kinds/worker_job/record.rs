@@ -26,16 +26,17 @@ pub(super) fn progress_of(status: &WorkerJobStatus) -> Progress {
         (holder.id.clone(), index)
     });
     let finished = status.outcome.zip(status.completion_time.as_ref());
-    Progress {
+    let progress = Progress {
         completed: status.completed_indexes.clone(),
         failed: status.failed_indexes.clone(),
         failures: failures.filter(|(_, count)| *count > 0).collect(),
         unlisted: count(status.workers.instances_total).saturating_sub(status.instances.len() as u32),
         holders: holders.collect(),
-        misplaced: status.misplaced_results,
+        sealed: BTreeMap::new(),
         started: status.start_time.as_ref().map(|time| time.0),
         finished: finished.map(|(outcome, at)| Finish { outcome, at: at.0 }),
-    }
+    };
+    progress.with_sealed_text(&status.unlisted_workers)
 }
 
 pub(super) fn with_progress(mut status: WorkerJobStatus, progress: &Progress) -> WorkerJobStatus {
@@ -55,7 +56,7 @@ pub(super) fn with_progress(mut status: WorkerJobStatus, progress: &Progress) ->
         failed_indexes: progress.failed.clone(),
         index_failures: failures.collect(),
         instances: holders.collect(),
-        misplaced_results: progress.misplaced,
+        unlisted_workers: progress.sealed_text(),
         start_time: progress.started.map(Time),
         completion_time: progress.finished.map(|finish| Time(finish.at)),
         duration: duration.map(|span| human(span.unsigned_abs())),
@@ -82,6 +83,7 @@ mod tests {
     use crate::{
         crd::worker_job::JobOutcome,
         kinds::worker_job::sample::{at, id},
+        workers::ledger::progress::Seal,
     };
 
     #[test]
@@ -92,7 +94,7 @@ mod tests {
             failures: [(3, 1), (5, 2), (6, 1)].into(),
             holders: [(id(7), Some(3)), (id(8), None)].into(),
             unlisted: 5,
-            misplaced: true,
+            sealed: [(4, Seal::new(4, &id(9))), (8, Seal::new(8, &id(10)))].into(),
             started: Some(at(10)),
             finished: Some(Finish { outcome: JobOutcome::FailedIndexes, at: at(100) }),
         };
@@ -100,10 +102,21 @@ mod tests {
         assert_eq!(progress_of(&status), progress);
         let stored = serde_json::to_value(&status).unwrap();
         assert_eq!(stored["completedIndexes"], "0-2,7");
+        // Of the indexes 3 to 6 and 8.
+        let [fourth, eighth] = [4, 8].map(|index| progress.sealed[&index]);
+        assert_eq!(stored["unlistedWorkers"], format!(".{fourth}..{eighth}"));
         assert_eq!(stored["indexFailures"], json!([{"count": 1, "indexes": "3,6"}, {"count": 2, "indexes": "5"}]));
         assert_eq!(progress_of(&serde_json::from_value(stored).unwrap()), progress);
         assert_eq!((status.workers.instances_total, status.workers.instances_truncated), (7, true));
         assert_eq!((status.succeeded, status.failed, status.duration.as_deref()), (4, 1, Some("1m30s")));
+    }
+
+    #[test]
+    fn a_changed_record_of_workers_never_panics() {
+        for text in ["", ".", "....", "abc", "abcd", "äbcd", "!!!!", "abcdé", ".abcd.", "abcde"] {
+            let status = WorkerJobStatus { unlisted_workers: text.into(), ..WorkerJobStatus::default() };
+            assert!(progress_of(&status).sealed.len() <= 1, "{text}");
+        }
     }
 
     #[test]

@@ -1,16 +1,28 @@
-//! What workers write about their indexes. Results are not trusted: one counts only below the job's own uid, and only
-//! if its body has the index that its key has.
+//! What workers write about their indexes. Results are not trusted: one counts only below the job's own uid, if the
+//! instance in its key was launched for the index in its key, and if its body has that index too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::Deserialize;
 
-use crate::ids::{InstanceId, Uid};
+use crate::{
+    ids::{InstanceId, Uid},
+    text::visible,
+};
 
 /// A result is two numbers; a larger object is not a result.
 pub(super) const SIZE_LIMIT: u64 = 4096;
 /// The maximum number of rejected objects that are remembered by name.
 const NAMED: usize = 100;
+/// The maximum number of instances that only keys name and that are remembered.
+pub(super) const UNKNOWN: usize = 1000;
+/// How much of a key is shown, in bytes: a prefix, a uid, an index and an instance id, and more.
+const KEY_LIMIT: usize = 200;
+/// How much of the reason is shown, in bytes: an error of AWS, and what to do.
+const WHY_LIMIT: usize = 600;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
@@ -25,57 +37,69 @@ pub(super) struct ResultKey {
     pub instance: InstanceId,
 }
 
+impl fmt::Display for ResultKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.instance)
+    }
+}
+
+/// The results that count, and the objects that do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Results {
     told: BTreeMap<u32, BTreeMap<InstanceId, Told>>,
-    /// The indexes at which each instance wrote results, including final indexes.
-    places: BTreeMap<InstanceId, BTreeSet<u32>>,
+    held: BTreeSet<u32>,
+    /// Why the first of these are held, and why others are rejected. Many of the latter must not hide the former.
+    refused: BTreeSet<String>,
     rejected: BTreeSet<String>,
     pub rejected_total: usize,
+    /// Some of the instances that are not known to have been launched.
+    pub unknown: BTreeSet<InstanceId>,
+    /// There are more objects than were looked at.
+    pub crowded: bool,
 }
 
 impl Results {
-    /// Records that a result exists at `place`, whatever its content.
-    pub(super) fn note(&mut self, place: &ResultKey) {
-        self.places.entry(place.instance.clone()).or_default().insert(place.index);
+    pub(super) fn insert(&mut self, key: ResultKey, told: Told) {
+        self.told.entry(key.index).or_default().insert(key.instance, told);
     }
 
-    pub(super) fn insert(&mut self, place: ResultKey, told: Told) {
-        self.note(&place);
-        self.told.entry(place.index).or_default().insert(place.instance, told);
+    /// Records that the result of `index` may exist at `key` and cannot be read.
+    pub(super) fn hold(&mut self, index: u32, key: &str, why: &Rejection) {
+        self.held.insert(index);
+        self.rejected_total += 1;
+        name(&mut self.refused, key, why);
     }
 
     /// Records an object that is not counted, and why.
     pub(super) fn reject(&mut self, key: &str, why: &Rejection) {
         self.rejected_total += 1;
-        if self.rejected.len() < NAMED {
-            self.rejected.insert(format!("{key}: {why}"));
+        name(&mut self.rejected, key, why);
+    }
+
+    /// Records that the instance of `key` is not known.
+    pub(super) fn miss(&mut self, key: ResultKey) {
+        if self.unknown.len() < UNKNOWN {
+            self.unknown.insert(key.instance);
         }
     }
 
     pub(super) fn rejected(&self) -> impl Iterator<Item = &str> {
-        self.rejected.iter().map(String::as_str)
+        self.refused.iter().chain(&self.rejected).map(String::as_str)
     }
 
     pub(super) fn of(&self, index: u32, instance: &InstanceId) -> Option<Told> {
         self.told.get(&index)?.get(instance).copied()
     }
 
-    /// The results that count according to `judge`: of an index and an instance, what was told, and at how many indexes
-    /// the same instance wrote a result.
-    pub(super) fn only(self, folder: &str, mut judge: impl FnMut(u32, &InstanceId, Told, usize) -> Judgement) -> Self {
-        let mut passed = Self { told: BTreeMap::new(), ..self };
-        for (index, instances) in self.told {
-            for (instance, told) in instances {
-                let places = passed.places.get(&instance).map_or(0, BTreeSet::len);
-                match judge(index, &instance, told, places) {
-                    Judgement::Counts => passed.insert(ResultKey { index, instance }, told),
-                    Judgement::Ignored => {}
-                    Judgement::Rejected(why) => passed.reject(&format!("{folder}{index}/{instance}"), &why),
-                }
-            }
-        }
-        passed
+    /// The indexes whose result may exist and cannot be read: they are neither counted nor run again.
+    pub(super) fn held(&self) -> &BTreeSet<u32> {
+        &self.held
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (ResultKey, Told)> {
+        self.told.iter().flat_map(|(index, told)| {
+            told.iter().map(|(instance, told)| (ResultKey { index: *index, instance: instance.clone() }, *told))
+        })
     }
 
     pub(super) fn succeeded(&self) -> impl Iterator<Item = u32> {
@@ -91,14 +115,10 @@ impl Results {
     }
 }
 
-/// Whether a result counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Judgement {
-    Counts,
-    /// It does not count now, and is not reported.
-    Ignored,
-    /// It does not count, and is reported.
-    Rejected(Rejection),
+fn name(objects: &mut BTreeSet<String>, key: &str, why: &Rejection) {
+    if objects.len() < NAMED {
+        objects.insert(format!("{}: {}", visible(key, KEY_LIMIT), visible(&why.to_string(), WHY_LIMIT)));
+    }
 }
 
 /// Why an object below a job's prefix does not count.
@@ -116,10 +136,14 @@ pub(super) enum Rejection {
     WrongIndex(i64),
     #[error("this instance was launched for index {0}")]
     AnotherIndexIsItsOwn(u32),
-    #[error("this instance wrote results at several indexes")]
-    SeveralIndexes,
     #[error("this instance is not known to have been launched for this index")]
     NotKnown,
+    #[error("it cannot be read, so its index waits; {0}; or delete the object, and the index runs again")]
+    Refused(String),
+    #[error(
+        "there are too many objects to find the result of this index, so it waits; delete those that are no results"
+    )]
+    Crowded,
 }
 
 /// The folder of one job's results. The uid separates jobs of the same name, including a re-created one.
@@ -204,5 +228,15 @@ mod tests {
         let mut results = Results::default();
         (0..1000).for_each(|n| results.reject(&format!("{n}"), &Rejection::NotAPlace));
         assert_eq!((results.rejected().count(), results.rejected_total), (NAMED, 1000));
+    }
+
+    #[test]
+    fn the_key_of_a_rejected_object_is_escaped_and_cut() {
+        let mut results = Results::default();
+        results.reject("nightly/\u{1b}[2J\n\u{202e}7", &Rejection::NotAPlace);
+        results.reject(&"x".repeat(1000), &Rejection::NotAPlace);
+        let named: Vec<_> = results.rejected().collect();
+        assert!(named[0].starts_with(r"nightly/\u{1b}[2J\n\u{202e}7: the key"), "{named:?}");
+        assert!(named[1].starts_with("xxx") && named[1].len() < 300, "{named:?}");
     }
 }

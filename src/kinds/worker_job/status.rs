@@ -60,7 +60,7 @@ impl View<'_> {
             && all_known
             && self.termination_failed.is_empty();
         let active = self.active();
-        let full = active >= self.desired.parallelism || self.open_indexes() <= active;
+        let full = active >= self.desired.parallelism || self.open_indexes() <= active + self.held();
         done && (self.progress().finished.is_some() && active == 0 || full && resting.is_empty())
     }
 
@@ -68,6 +68,12 @@ impl View<'_> {
     fn open_indexes(&self) -> u32 {
         let Progress { completed, failed, .. } = self.progress();
         self.desired.completions.saturating_sub(completed.len() + failed.len())
+    }
+
+    /// The number of those that wait until their result can be read.
+    fn held(&self) -> u32 {
+        let held = self.observation.results.held().iter();
+        held.filter(|index| !self.progress().is_final(**index)).count() as u32
     }
 
     /// `before` with everything that this view knows, except the record and the conditions.
@@ -100,7 +106,10 @@ impl View<'_> {
             self.desired.completions,
             self.active(),
             self.missing()
-        )
+        ) + &match self.held() {
+            0 => String::new(),
+            n => format!("; {n} wait for a result that cannot be read, see Degraded"),
+        }
     }
 
     /// The workers that EC2 no longer shows. Workers of an open launch are expected to be missing at first.
@@ -169,7 +178,10 @@ impl View<'_> {
     fn is_stalled(&self) -> bool {
         match self.progress().finished {
             Some(Finish { outcome, .. }) => outcome != JobOutcome::Complete || !self.termination_failed.is_empty(),
-            None => self.blocked().is_stalled() || self.observation.unread.as_ref().is_some_and(advice::stalls),
+            None => {
+                let only_held = self.held() > 0 && self.active() == 0 && self.open_indexes() <= self.held();
+                only_held || self.blocked().is_stalled() || self.observation.unread.as_ref().is_some_and(advice::stalls)
+            }
         }
     }
 
@@ -218,8 +230,9 @@ impl View<'_> {
             0 => say(false, Reason::ResultsReadable, "All result objects are valid.".into()),
             total => {
                 let named: Vec<_> = results.rejected().take(conditions::NAMED).collect();
-                let message =
-                    format!("these objects are not counted: {}{}", named.join("; "), conditions::and_more(total));
+                let others = if results.crowded { "; there are more objects than are looked at" } else { "" };
+                let more = conditions::and_more(total);
+                let message = format!("these objects are not counted: {}{more}{others}", named.join("; "));
                 say(true, Reason::SomeObjectsUnreadable, message)
             }
         }

@@ -75,6 +75,15 @@ impl Ledger {
         self.launches.iter().find(|intent| &intent.token == token)
     }
 
+    /// The index of an instance of an open launch, whose ids are in the order of the launch indexes. `None` if some of the
+    /// ids are missing, because the order says nothing then.
+    pub fn index_of_launched(&self, id: &InstanceId) -> Option<u32> {
+        let place = |intent: &LaunchIntent| intent.instance_ids.iter().position(|launched| launched == id);
+        let (intent, place) = self.launches.iter().find_map(|intent| Some((intent, place(intent)?)))?;
+        let is_whole = intent.instance_ids.len() == intent.count as usize;
+        intent.indexes.as_ref().filter(|_| is_whole)?.nth(u32::try_from(place).ok()?)
+    }
+
     pub fn victims(&self) -> BTreeSet<InstanceId> {
         self.terminations.iter().flat_map(|t| t.instance_ids.iter().cloned()).collect()
     }

@@ -73,8 +73,9 @@ pub async fn observe<K: WorkerKind>(
     let found = if due.is_empty() { Vec::new() } else { ec2.find_by_token(&due).await? };
     for token in due {
         // Instances that are over were launched too: what replaces them counts as a replacement.
-        let of_token = found.iter().filter(|instance| instance.client_token == token.as_str());
-        memory.found(&token, of_token.map(|instance| instance.id.clone()).collect());
+        let mut of_token: Vec<_> = found.iter().filter(|instance| instance.client_token == token.as_str()).collect();
+        of_token.sort_by_key(|instance| instance.launch_index);
+        memory.found(&token, of_token.into_iter().map(|instance| instance.id.clone()).collect());
     }
     let zones = zones(ctx, session, memory, scope.places).await;
     let feedback = memory.feedback(scope.revisions, now, timings);

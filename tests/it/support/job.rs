@@ -48,6 +48,8 @@ pub(crate) enum Deed {
     Exits(i32),
     /// Writes exit code 0 for each index below this and shuts down.
     ClaimsAll(u32),
+    /// Writes this exit code into an archive, from which S3 does not read, and shuts down.
+    Archives(i32),
     /// Writes this exit code and stays.
     ExitsAndStays(i32),
     /// Shuts down without writing a result.
@@ -143,6 +145,12 @@ fn act(control: &Control, bucket: &str, instance: &Instance, deed: Deed) {
     match deed {
         Deed::Exits(code) => {
             write(code);
+            control.shut_down_from_inside(&instance.id).unwrap();
+        }
+        Deed::Archives(code) => {
+            let index = index(instance);
+            let body = json!({"index": index, "exitCode": code}).to_string();
+            control.s3().put_in_class(bucket, &key_of(instance, index), body, "GLACIER").unwrap();
             control.shut_down_from_inside(&instance.id).unwrap();
         }
         Deed::ClaimsAll(indexes) => {

@@ -66,7 +66,7 @@ async fn a_result_for_another_index_does_not_count_after_its_instance_is_gone() 
     };
     let told = |job: &WorkerJob| is(job, "Degraded", "True", "SomeObjectsUnreadable");
     let job = scene.wait::<WorkerJob>("work", "the second at work", |job| second(job) && told(job)).await;
-    assert_eq!((lists(&job).0.as_str(), status(&job).misplaced_results), ("0", true));
+    assert_eq!(lists(&job).0, "0");
     controller.kill().await;
     // EC2 no longer returns the instance whose result must not count.
     let gone = scene.sandbox.instances_of(&scene.account).into_iter().find(|instance| index(instance) == 0).unwrap();

@@ -3,7 +3,16 @@
 use serde_json::json;
 
 use super::*;
-use crate::kinds::worker_job::sample::{self, ITSELF, at, desired, id, result, world};
+use crate::{
+    crd::worker_job::WorkerJobStatus,
+    kinds::worker_job::{
+        launched::{Judgement, Launched},
+        record::{progress_of, with_progress},
+        results::{Rejection, ResultKey, Results},
+        sample::{self, ITSELF, at, desired, id, result, world},
+    },
+    workers::ledger::Ledger,
+};
 
 fn ended(index: u32, reason: &str) -> JobObservation {
     JobObservation { ends: vec![sample::ended(9, index, reason)], ..world(&[]).1 }
@@ -117,4 +126,57 @@ fn only_a_worker_that_shut_itself_down_has_succeeded() {
     }
     let now = account(&wanted, &ObservedInstances::default(), &ended(3, ITSELF), at(1));
     assert_eq!(now.completed.to_string(), "3", "an instance whose shutdown behavior was set to terminate");
+}
+
+#[test]
+fn every_worker_is_known_by_the_record_alone() {
+    let all: Vec<_> = (0..1000).map(|n| (id(n), n)).collect();
+    let (_, mut observation) = world(&[]);
+    observation.holders = all.iter().map(|(id, index)| (id.clone(), Some(*index))).collect();
+    let wanted = desired(json!({"completions": 1000, "parallelism": 1000}));
+    let next = |observation: &JobObservation| {
+        let progress = account(&wanted, &ObservedInstances::default(), observation, at(1));
+        progress_of(&with_progress(WorkerJobStatus::default(), &progress))
+    };
+    let before = next(&observation);
+    assert!(before.holders.len() > 100 && before.unlisted > 500, "{} listed", before.holders.len());
+    // Another process, to which EC2 shows none of them.
+    let (_, mut later) = world(&[]);
+    later.holders.clone_from(&before.holders);
+    later.before = before;
+    later.hidden = 600;
+    let launched = Launched::new(&later, &ObservedInstances::default(), &Ledger::default(), &BTreeMap::new());
+    for (id, index) in &all {
+        let key = |index| ResultKey { index, instance: id.clone() };
+        assert_eq!(launched.judge(&key(*index)), Judgement::Counts, "{id}");
+        assert_ne!(launched.judge(&key((index + 1) % 1000)), Judgement::Counts, "{id}");
+    }
+    let carried = next(&later);
+    assert_eq!(carried.sealed, later.before.sealed, "as long as nothing is known of them");
+
+    // The results of some of the unlisted ones arrive.
+    let mut sealed = all.iter().filter(|(id, _)| !carried.holders.contains_key(id));
+    let [(succeeded, s), (failed, f), (held, h), (replaced, r)] = [(); 4].map(|()| sealed.next().unwrap());
+    let mut results = Results::default();
+    results.insert(ResultKey { index: *s, instance: succeeded.clone() }, Told::Succeeded);
+    results.insert(ResultKey { index: *f, instance: failed.clone() }, Told::Failed);
+    results.hold(*h, "", &Rejection::Crowded);
+    later.holders.insert(id(2000), Some(*r));
+    later.take(results);
+    let after = next(&later);
+    assert_eq!((after.completed.iter().collect::<Vec<_>>(), after.failures.clone()), (vec![*s], [(*f, 1)].into()));
+    assert_eq!(next(&later), after, "calculated again from the same observation");
+    let known = |id: &InstanceId, index: u32| after.is_sealed(index, id) || after.holders.contains_key(id);
+    assert!(!known(succeeded, *s) && !known(failed, *f), "accounted for");
+    assert!(known(held, *h), "not yet");
+    assert!(!known(replaced, *r) && known(&id(2000), *r));
+}
+
+#[test]
+fn an_end_whose_result_cannot_be_read_does_not_count_and_is_remembered() {
+    let mut observation = ended(2, ITSELF);
+    observation.results.hold(2, "", &Rejection::Crowded);
+    let now = progress(&observation);
+    assert!(now.failures.is_empty() && now.completed.is_empty());
+    assert!(now.is_sealed(2, &id(9)));
 }

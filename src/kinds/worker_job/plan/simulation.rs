@@ -33,6 +33,7 @@ fn each_rule_detects_a_violation() {
         Broken::Own(Own::EveryEndCounts),
         Broken::Own(Own::UnreadIsNone),
         Broken::Own(Own::AnyPlaceCounts),
+        Broken::Own(Own::ArchivedIsNone),
         Broken::Own(Own::NobodyListed),
     ]);
 }

@@ -7,7 +7,12 @@ use super::*;
 use crate::{
     condition,
     crd::launches::{Termination, TerminationReason},
-    kinds::worker_job::{plan::plan, record::with_progress, results::Rejection, sample::*},
+    kinds::worker_job::{
+        plan::{open_at_once, plan},
+        record::with_progress,
+        results::Rejection,
+        sample::*,
+    },
 };
 
 struct Case {
@@ -51,6 +56,10 @@ fn conditions_state_the_problem_and_what_to_do() {
     orphans.blocker = Some(Blocker::Orphans);
     let mut rejected = Case::new(json!({}), 1, |_| {});
     rejected.observation.results.reject("nightly/u/7/i-0000000a", &Rejection::WrongIndex(6));
+    let mut held = Case::new(json!({}), 1, |_| {});
+    held.observation.results.reject("nightly/u/0/i-0000000a", &Rejection::NotKnown);
+    let why = Rejection::Refused("s3:GetObject failed: InvalidObjectState: no; make the object readable".into());
+    held.observation.results.hold(3, "nightly/u/3/i-0000000a", &why);
     let cases = [
         ("1 running", Case::new(json!({}), 2, |progress| progress.completed = [0].into_iter().collect())),
         ("2 complete", finished(json!({}), 0, JobOutcome::Complete)),
@@ -60,6 +69,7 @@ fn conditions_state_the_problem_and_what_to_do() {
         ("6 suspended", Case::new(json!({"suspend": true}), 1, |_| {})),
         ("7 orphans", orphans),
         ("8 a rejected object", rejected),
+        ("9 a held index", held),
     ];
     let told: BTreeMap<_, _> = cases.into_iter().map(|(name, case)| (name, case.conditions())).collect();
     insta::assert_yaml_snapshot!(told);
@@ -91,7 +101,7 @@ fn largest(done: u32) -> usize {
         holder: HOLDER.into(),
         reason: TerminationReason::Finished,
         started_at: Time(at(1)),
-        instance_ids: (0..200).map(long).collect(),
+        instance_ids: (0..open_at_once(&ledger.progress) as u32).map(long).collect(),
     }];
     let mut status = with_progress(WorkerJobStatus::default(), &ledger.progress);
     (status.workers.launches, status.workers.terminations) = (ledger.launches, ledger.terminations);

@@ -18,9 +18,10 @@ use crate::{
     inventory::ownership::Owner,
     kinds::worker_job::{
         desired::Desired,
+        launched::{Judgement, Launched},
         observation::{JobObservation, Memory},
         plan::{has_ended, plan, plan_end},
-        results::{ResultKey, Results, Told},
+        results::{Rejection, ResultKey, Results, Told},
         sample::desired,
     },
     tags::INDEXES_TAG,
@@ -47,6 +48,8 @@ pub(super) struct Job {
     results: Results,
     /// Until when the results cannot be read.
     unreadable: u64,
+    /// Until when the results of one index cannot be read.
+    archived: (u32, u64),
     /// What really happened to each index.
     succeeded: BTreeSet<u32>,
     failures: BTreeMap<u32, u32>,
@@ -68,6 +71,10 @@ pub(super) enum Event {
     Works(usize, Option<Told>, bool),
     /// It reports a success of another index.
     ClaimsAnother(usize),
+    /// It reports a success of an index in the name of an instance that never was.
+    Forges(u32),
+    /// The results of an index are listed and cannot be read for a while.
+    Archives(u32),
     /// The results cannot be read for a while.
     Unreadable,
 }
@@ -86,6 +93,8 @@ pub(super) enum Rule {
     UnreadIsNone,
     /// A result counts at any key.
     AnyPlaceCounts,
+    /// A result that cannot be read counts as absent.
+    ArchivedIsNone,
     /// A new process counts only the instances that it observes.
     NobodyListed,
 }
@@ -117,10 +126,13 @@ impl Simulated for Job {
     fn event(rng: &mut SmallRng, _: u32) -> Step<Event> {
         let n = rng.random_range(0..3);
         let told = pick(rng, &[Some(Told::Succeeded), Some(Told::Failed), None]);
-        match rng.random_range(0..14) {
+        let index = rng.random_range(0..COMPLETIONS);
+        match rng.random_range(0..16) {
             0..8 => Step::Event(Event::Works(n, told, told.is_some() && rng.random_bool(0.3))),
             8 => Step::Event(Event::ClaimsAnother(n)),
             9..11 => Step::Event(Event::Unreadable),
+            11 => Step::Event(Event::Forges(index)),
+            12 => Step::Event(Event::Archives(index)),
             _ => Step::Darkness(n % 2),
         }
     }
@@ -151,14 +163,16 @@ impl Simulated for Job {
         match event {
             Event::Works(n, told, stays) => world.work(n, told, stays),
             Event::ClaimsAnother(n) => {
-                // Nobody knows the index of a worker that was never seen.
-                let holders = &world.object.ledger.progress.holders;
-                let seen = world.running(n).filter(|(index, id)| holders.get(id) == Some(&Some(*index)));
-                if let Some((index, instance)) = seen.filter(|_| world.spec == Spec::S3) {
+                if let Some((index, instance)) = world.running(n).filter(|_| world.spec == Spec::S3) {
                     let index = (index + 1) % COMPLETIONS;
                     world.own.results.insert(ResultKey { index, instance }, Told::Succeeded);
                 }
             }
+            Event::Forges(index) => {
+                let key = ResultKey { index, instance: InstanceId::try_from("i-ffffffff").unwrap() };
+                world.own.results.insert(key, Told::Succeeded);
+            }
+            Event::Archives(index) => world.own.archived = (index, world.now + 3000),
             Event::Unreadable => world.own.unreadable = world.now + 100,
         }
     }
@@ -203,7 +217,17 @@ impl Simulated for Job {
             } else if broken == Some(Rule::AnyPlaceCounts) {
                 observation.results = results;
             } else {
-                Memory::judge(&mut observation, (instances, ledger), "", results);
+                let launched = Launched::new(&observation, instances, ledger, &BTreeMap::new());
+                let mut counted = Results::default();
+                let (archived, until) = world.own.archived;
+                for (key, told) in results.all().filter(|(key, _)| launched.judge(key) == Judgement::Counts) {
+                    match key.index == archived && now < until {
+                        true if broken == Some(Rule::ArchivedIsNone) => {}
+                        true => counted.hold(archived, "", &Rejection::Refused(String::new())),
+                        false => counted.insert(key, told),
+                    }
+                }
+                observation.take(counted);
             }
         }
         memory.miss(&mut observation, (instances, ledger), (at(now), &TIMINGS));
