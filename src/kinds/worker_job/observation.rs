@@ -17,10 +17,7 @@ use crate::{
     crd::{indexes::Indexes, launches::LaunchIntent},
     ids::InstanceId,
     inventory::ownership::{Owner, Ownership},
-    kinds::worker_job::{
-        reader::Cache,
-        results::{Results, UNKNOWN},
-    },
+    kinds::worker_job::results::{Cache, Results, UNKNOWN},
     workers::{
         ledger::{Ledger, progress::Progress},
         observe::instances::ObservedInstances,

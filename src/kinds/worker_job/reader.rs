@@ -3,7 +3,7 @@
 //! Workers may write any number of objects under any keys. So the listing is bounded, keys are judged by their names, and
 //! if there are more than the listing shows, the results of the known instances are read by their keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -16,7 +16,7 @@ use crate::{
     crd::worker_job::S3Result,
     kinds::worker_job::{
         launched::{Judgement, Launched},
-        results::{Rejection, ResultKey, Results, SIZE_LIMIT, Told, place, told},
+        results::{Cache, Content, Rejection, ResultKey, Results, SIZE_LIMIT, place, told},
     },
     reconcile::context::Context,
 };
@@ -25,10 +25,6 @@ use crate::{
 const CONCURRENCY: usize = 16;
 /// The maximum number of pages of the listing, 1,000 objects each: twice what the largest job writes without retries.
 const PAGES: usize = 20;
-
-/// What was read, with the tag of its content.
-type Content = (u64, Result<Told, Rejection>);
-pub(super) type Cache = BTreeMap<ResultKey, Content>;
 
 /// The results in one folder.
 struct Reader<'a> {

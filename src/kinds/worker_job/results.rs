@@ -43,6 +43,10 @@ impl fmt::Display for ResultKey {
     }
 }
 
+/// What was read, with the tag of its content.
+pub(super) type Content = (u64, Result<Told, Rejection>);
+pub(super) type Cache = BTreeMap<ResultKey, Content>;
+
 /// The results that count, and the objects that do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Results {
