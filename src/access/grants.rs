@@ -1,11 +1,17 @@
 //! Checks requests against the grants of an AwsAccount. Pure.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use crate::crd::{
-    aws_account::{BucketUse, Grant, NamespaceGrant},
-    parameters::{Parameters, Store},
-    template::WorkerTemplate,
+use crate::{
+    aws::ec2::launch_request::LaunchRequest,
+    crd::{
+        aws_account::{AwsAccountSpec, BucketGrant, BucketUse, Grant, NamespaceGrant},
+        launches::LaunchIntent,
+        parameters::{Parameters, Store},
+        template::WorkerTemplate,
+    },
+    ids::LaunchTemplateId,
+    inventory::ownership::TargetTags,
 };
 
 /// A namespace and its labels.
@@ -19,8 +25,12 @@ pub struct Namespace<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Claim {
     InstanceProfile(String),
-    /// By name or by id, as in the spec.
+    /// By name or by id, as a spec names it. A grant that names it the other way covers it only once it is resolved.
     LaunchTemplate(String),
+    ResolvedTemplate {
+        id: LaunchTemplateId,
+        name: Option<String>,
+    },
     Subnet(String),
     SecurityGroup(String),
     KeyName(String),
@@ -70,6 +80,33 @@ impl Claim {
             .chain(groups.map(Self::SecurityGroup))
     }
 
+    /// What a call sends that launches `intent` with `request`.
+    pub fn of_launch(intent: &LaunchIntent, request: &LaunchRequest) -> Vec<Self> {
+        let LaunchRequest {
+            launch_template_id,
+            key_name,
+            instance_profile,
+            network: _,
+            security_groups,
+            associate_public_ip_address: _,
+            devices,
+            metadata: _,
+            spot: _,
+            user_data: _,
+            shutdown_behavior: _,
+            tags: _,
+        } = request;
+        let base = launch_template_id.iter().map(|id| Self::ResolvedTemplate { id: id.clone(), name: None });
+        let keys = devices.iter().filter_map(|device| device.kms_key_id.clone());
+        let claims = base
+            .chain(instance_profile.iter().cloned().map(Self::InstanceProfile))
+            .chain(key_name.iter().cloned().map(Self::KeyName))
+            .chain(keys.map(Self::KmsKey))
+            .chain([Self::Subnet(intent.subnet.to_string())])
+            .chain(security_groups.iter().map(|id| Self::SecurityGroup(id.to_string())));
+        claims.collect()
+    }
+
     /// The store of `parameters`.
     pub fn of_parameters(parameters: &Parameters) -> impl Iterator<Item = Self> + '_ {
         let Store { s3, parameter_store } = &parameters.store;
@@ -88,18 +125,29 @@ impl Claim {
     fn is_granted_by(&self, grant: &Grant) -> bool {
         match self {
             Self::InstanceProfile(profile) => listed(&grant.instance_profiles, profile),
-            Self::LaunchTemplate(template) => listed(&grant.launch_templates, template),
+            Self::LaunchTemplate(template) => {
+                let is_id = |text: &str| LaunchTemplateId::try_from(text).is_ok();
+                let other_form = |item: &String| is_id(item) != is_id(template);
+                listed(&grant.launch_templates, template) || grant.launch_templates.iter().any(other_form)
+            }
+            Self::ResolvedTemplate { id, name } => {
+                let names = [Some(id.as_str()), name.as_deref()];
+                names.into_iter().flatten().any(|name| listed(&grant.launch_templates, name))
+            }
             Self::Subnet(id) => listed(&grant.subnets, id),
             Self::SecurityGroup(id) => listed(&grant.security_groups, id),
             Self::KeyName(name) => listed(&grant.key_names, name),
             Self::KmsKey(key) => listed(&grant.kms_keys, key),
-            Self::Bucket { name, prefix, used_for } => grant.buckets.iter().any(|bucket| {
-                (bucket.name == "*" || bucket.name == *name)
-                    && prefix.starts_with(&bucket.prefix)
-                    && bucket.uses.contains(used_for)
-            }),
+            Self::Bucket { .. } => grant.buckets.iter().any(|bucket| self.is_covered_by(bucket)),
             Self::ParameterPath(path) => covers_path(&grant.parameter_paths, path),
         }
+    }
+
+    fn is_covered_by(&self, bucket: &BucketGrant) -> bool {
+        let Self::Bucket { name, prefix, used_for } = self else { return false };
+        (bucket.name == "*" || bucket.name == *name)
+            && prefix.starts_with(&bucket.prefix)
+            && bucket.uses.contains(used_for)
     }
 
     /// The field of a grant that lists what this is, and the item to add to it.
@@ -107,6 +155,7 @@ impl Claim {
         match self {
             Self::InstanceProfile(profile) => ("instanceProfiles", profile.clone()),
             Self::LaunchTemplate(template) => ("launchTemplates", template.clone()),
+            Self::ResolvedTemplate { id, name } => ("launchTemplates", name.clone().unwrap_or_else(|| id.to_string())),
             Self::Subnet(id) => ("subnets", id.clone()),
             Self::SecurityGroup(id) => ("securityGroups", id.clone()),
             Self::KeyName(name) => ("keyNames", name.clone()),
@@ -128,6 +177,8 @@ impl fmt::Display for Claim {
         match self {
             Self::InstanceProfile(profile) => write!(f, "instance profile {profile}"),
             Self::LaunchTemplate(template) => write!(f, "launch template {template}"),
+            Self::ResolvedTemplate { id, name: None } => write!(f, "launch template {id}"),
+            Self::ResolvedTemplate { id, name: Some(name) } => write!(f, "launch template {name} ({id})"),
             Self::Subnet(id) => write!(f, "subnet {id}"),
             Self::SecurityGroup(id) => write!(f, "security group {id}"),
             Self::KeyName(name) => write!(f, "key pair {name}"),
@@ -143,13 +194,66 @@ impl fmt::Display for Claim {
     }
 }
 
+/// What the grants of an AwsAccount, as they are now, let a kind do in a namespace.
+#[derive(Clone, Debug)]
+pub struct Permits<'a> {
+    pub account: &'a str,
+    pub spec: Arc<AwsAccountSpec>,
+    pub kind: &'static str,
+    pub namespace: Namespace<'a>,
+}
+
+impl Permits<'_> {
+    /// See [`check`].
+    ///
+    /// # Errors
+    /// What is not granted, with the line to add.
+    pub fn check(&self, claims: &[Claim]) -> Result<(), String> {
+        let Self { account, spec, kind, namespace } = self;
+        check(&spec.grants, kind, namespace, claims).map_err(|ungranted| format!("AwsAccount {account} {ungranted}"))
+    }
+
+    /// Checks what a search found. `what` are subnets or security groups.
+    ///
+    /// # Errors
+    /// How many are not granted. Not which: whoever searches may not be allowed to know them.
+    pub fn check_found(&self, what: Found, claims: &[Claim]) -> Result<(), String> {
+        let Self { account, spec, kind, namespace } = self;
+        let ours: Vec<_> = ours(&spec.grants, kind, namespace).collect();
+        let missing = claims.iter().filter(|claim| !ours.iter().any(|grant| claim.is_granted_by(grant))).count();
+        if missing == 0 {
+            return Ok(());
+        }
+        let (all, name) = (claims.len(), namespace.name);
+        let (what, field) = match what {
+            Found::Subnets => ("subnets", "subnets"),
+            Found::SecurityGroups => ("security groups", "securityGroups"),
+        };
+        Err(format!(
+            "it selects {all} {what}, and AwsAccount {account} does not grant {missing} of them to namespace {name}; \
+             select only granted ones, or add their ids to {field} of the grant for {kind}: {field}: [<id>]"
+        ))
+    }
+
+    pub fn target_tags(&self) -> TargetTags {
+        let grants = ours(&self.spec.grants, self.kind, &self.namespace).map(|grant| &grant.target_tags);
+        TargetTags(grants.filter(|tags| !tags.is_empty()).cloned().collect())
+    }
+}
+
+/// What tags select.
+#[derive(Clone, Copy, Debug)]
+pub enum Found {
+    Subnets,
+    SecurityGroups,
+}
+
 /// Checks that `grants` allow `kind` in `namespace` to use all of `claims`.
 ///
 /// # Errors
 /// The missing grant, with the lines to add to `spec.grants`.
 pub fn check(grants: &[Grant], kind: &str, namespace: &Namespace<'_>, claims: &[Claim]) -> Result<(), String> {
-    let ours: Vec<&Grant> =
-        grants.iter().filter(|g| covers(&g.namespaces, namespace) && listed(&g.kinds, kind)).collect();
+    let ours: Vec<&Grant> = ours(grants, kind, namespace).collect();
     let name = namespace.name;
     if ours.is_empty() {
         return Err(format!(
@@ -167,6 +271,10 @@ pub fn check(grants: &[Grant], kind: &str, namespace: &Namespace<'_>, claims: &[
             ))
         }
     }
+}
+
+fn ours<'a>(grants: &'a [Grant], kind: &'a str, namespace: &'a Namespace<'_>) -> impl Iterator<Item = &'a Grant> {
+    grants.iter().filter(move |grant| covers(&grant.namespaces, namespace) && listed(&grant.kinds, kind))
 }
 
 fn listed(list: &[String], value: &str) -> bool {

@@ -20,7 +20,7 @@ use kube::{
     },
 };
 
-pub use crate::access::grants::Claim;
+pub use crate::access::grants::{Claim, Permits};
 use crate::{
     aws::{Aws, IamRole, RoleSession, Session},
     condition::Reason,
@@ -49,7 +49,7 @@ pub struct Accounts {
 #[derive(Clone, Debug)]
 struct KnownAccount {
     uid: Option<String>,
-    spec: AwsAccountSpec,
+    spec: Arc<AwsAccountSpec>,
     state: State,
 }
 
@@ -90,7 +90,7 @@ impl Accounts {
     }
 
     pub fn set(&self, account: &AwsAccount, state: State) {
-        let entry = KnownAccount { uid: account.uid(), spec: account.spec.clone(), state };
+        let entry = KnownAccount { uid: account.uid(), spec: Arc::new(account.spec.clone()), state };
         let before = self.lock().insert(account.name_any(), entry.clone());
         if before.is_none_or(|before| before.spec != entry.spec || before.state != entry.state) {
             self.changes.tell(&account.name_any());
@@ -103,11 +103,11 @@ impl Accounts {
         let name = account.name_any();
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(&name) else { return };
-        let (old, new) = (&entry.spec, &account.spec);
+        let (old, new) = (&*entry.spec, &account.spec);
         if entry.uid != account.uid() || (&old.role_arn, &old.external_id) != (&new.role_arn, &new.external_id) {
             entries.remove(&name);
         } else if old != new {
-            entry.spec = new.clone();
+            entry.spec = Arc::new(new.clone());
         } else {
             return;
         }
@@ -139,6 +139,16 @@ impl Accounts {
     fn namespace<'a>(&self, name: &'a str) -> grants::Namespace<'a> {
         let found = self.namespaces.get().and_then(|store| store.get(&ObjectRef::new(name)));
         grants::Namespace { name, labels: found.map(|n| n.labels().clone()).unwrap_or_default() }
+    }
+
+    /// What `live` may use of `account`, by the grants as they are now.
+    ///
+    /// # Errors
+    /// The AwsAccount was removed since the session was made.
+    pub fn permits<'a, K: Object>(&self, live: &'a Live<K>, account: &'a str) -> Result<Permits<'a>, NoSession> {
+        let spec = self.lock().get(account).map(|entry| entry.spec.clone());
+        let spec = spec.ok_or_else(|| NoSession::NotYet(format!("AwsAccount {account}")))?;
+        Ok(Permits { account, spec, kind: K::NAME, namespace: self.namespace(live.namespace()) })
     }
 
     /// The session for `live`. Without an account and a grant, no call is made. `pinned` is `status.aws` of the object:
@@ -181,8 +191,9 @@ impl Accounts {
         {
             return Err(NoSession::NotYet(format!("Namespace {namespace}")));
         }
-        grants::check(&spec.grants, K::NAME, &self.namespace(namespace), claims)
-            .map_err(|ungranted| refused(Reason::NotGranted, format!("AwsAccount {name} {ungranted}")))?;
+        let permits =
+            Permits { account: name, spec: spec.clone(), kind: K::NAME, namespace: self.namespace(namespace) };
+        permits.check(claims).map_err(|ungranted| refused(Reason::NotGranted, ungranted))?;
         // Suspending an account stops calls, and skips no check: what is not granted is not shown either.
         if spec.suspend {
             return Err(not_ready(format!("AwsAccount {name} is suspended (spec.suspend)")));

@@ -70,7 +70,8 @@ pub struct ParameterStore {
         }])
     )]
     pub path: String,
-    /// The KMS key for `secure` values: id, alias or ARN. Default: the default key of the AWS account.
+    /// The KMS key for `secure` values: id, alias or ARN. The AwsAccount must grant it, written in the same way.
+    /// Default: the default key of the AWS account.
     #[serde(rename = "kmsKeyID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub kms_key_id: Option<String>,

@@ -40,6 +40,17 @@ impl Owner {
         ])
     }
 
+    /// Whether the instance is the owner's only because it is recorded as adopted, and no grant covers it. Whoever may
+    /// write the status can add ids to the record, so the record alone permits no write.
+    pub fn is_withheld(&self, instance: &Instance, adopted: &BTreeSet<InstanceId>, targets: &TargetTags) -> bool {
+        adopted.contains(&instance.id)
+            && self.claim(instance, adopted) == Ownership::Owned
+            && match self.claim(instance, &BTreeSet::new()) {
+                Ownership::Owned | Ownership::Orphan(_) => false,
+                Ownership::Foreign | Ownership::None => !targets.cover(instance),
+            }
+    }
+
     pub fn claim(&self, instance: &Instance, adopted: &BTreeSet<InstanceId>) -> Ownership {
         let tag = |key| instance.tags.get(key).map(String::as_str);
         let in_cluster = tag(CLUSTER_TAG) == Some(self.cluster.as_str());
@@ -63,6 +74,18 @@ impl Owner {
             Some(Ok(_) | Err(_)) | None if names_us => Ownership::Foreign,
             Some(Ok(_) | Err(_)) | None => Ownership::None,
         }
+    }
+}
+
+/// The tags of instances that grants let an owner adopt. Each entry holds the tags of one grant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetTags(pub Vec<BTreeMap<String, String>>);
+
+impl TargetTags {
+    /// Whether the instance has all tags of one grant.
+    pub fn cover(&self, instance: &Instance) -> bool {
+        let has = |(key, value): (&String, &String)| instance.tags.get(key) == Some(value);
+        self.0.iter().any(|tags| !tags.is_empty() && tags.iter().all(has))
     }
 }
 
@@ -123,6 +146,40 @@ mod tests {
             ("another cluster's with our uid", instance("d", "ns/web", OURS, Some(OURS)), Ownership::None),
         ] {
             assert_eq!(Owner::sample(OURS).claim(&worker, &BTreeSet::new()), claim, "{case}");
+        }
+    }
+
+    #[test]
+    fn an_instance_that_is_only_recorded_as_adopted_is_withheld_without_a_grant_that_covers_it() {
+        let targets = |tags: &[(&str, &str)]| {
+            TargetTags(vec![tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()])
+        };
+        let tagged = |mut worker: Instance| {
+            worker.tags.extend([("team".to_owned(), "ml".to_owned()), ("tier".to_owned(), "web".to_owned())]);
+            worker
+        };
+        let (team, both) = ([("team", "ml")], [("team", "ml"), ("tier", "web")]);
+        let bare = Instance { tags: BTreeMap::new(), ..instance("", "", "", None) };
+        for (case, worker, targets, withheld) in [
+            ("granted", tagged(bare.clone()), targets(&team), false),
+            ("granted by two tags", tagged(bare.clone()), targets(&both), false),
+            ("another value", tagged(bare.clone()), targets(&[("team", "web")]), true),
+            ("one of two tags", tagged(bare.clone()), targets(&[("team", "ml"), ("a", "b")]), true),
+            ("without the tag", bare.clone(), targets(&team), true),
+            ("no grant", tagged(bare.clone()), TargetTags::default(), true),
+            ("an empty entry", tagged(bare), targets(&[]), true),
+            ("tagged by us, no grant", instance("c", "ns/web", OURS, None), TargetTags::default(), true),
+            ("launched by us", instance("c", "ns/web", OURS, Some(OURS)), TargetTags::default(), false),
+            (
+                "launched by an earlier one",
+                instance("c", "ns/web", EARLIER, Some(EARLIER)),
+                TargetTags::default(),
+                false,
+            ),
+        ] {
+            let adopted = BTreeSet::from([worker.id.clone()]);
+            assert_eq!(Owner::sample(OURS).is_withheld(&worker, &adopted, &targets), withheld, "{case}");
+            assert!(!Owner::sample(OURS).is_withheld(&worker, &BTreeSet::new(), &targets), "{case}, not recorded");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Adopts instances: those that a spec names by id, and those of an earlier object of the same name.
 //!
 //! ```text
-//!   named ──► described by id ──► recorded as adopted ──► tagged as the owner's ──► in the shared sweep
+//!   named ──► described by id, granted by tags ──► recorded as adopted ──► tagged as the owner's ──► in the sweep
 //!                   └──► refused: reported with the reason
 //! ```
 //!
@@ -23,10 +23,10 @@ use crate::{
     condition::{ConditionType, Reason, Verdict},
     crd::launches::Adopted,
     ids::{InstanceId, Uid, list},
-    inventory::ownership::{Owner, Ownership},
+    inventory::ownership::{Owner, Ownership, TargetTags},
     k8s::{live::Live, object::Object},
     reconcile::{Failure, context::Context},
-    tags::{self, CLUSTER_TAG, OWNER_UID_TAG},
+    tags::{CLUSTER_TAG, OWNER_TAGS, OWNER_UID_TAG, quoted},
     workers::{ledger::Ledger, observe::instances::ObservedInstances},
 };
 
@@ -46,6 +46,7 @@ pub struct AdoptionMemory {
 struct DescribedCandidates {
     generation: i64,
     requested_at: Option<String>,
+    granted: TargetTags,
     at: Instant,
     found: Candidates,
 }
@@ -60,8 +61,9 @@ pub struct Candidates {
 /// Why an instance cannot be adopted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Refused {
-    #[error("is not in this account and region")]
-    Unknown,
+    /// It does not exist, or no grant covers it: whoever asks must not learn which.
+    #[error("is no instance that a grant of AwsAccount {0} covers")]
+    NotGranted(String),
     #[error("is {}", .0.as_str())]
     Over(InstanceState),
     #[error(
@@ -69,16 +71,17 @@ enum Refused {
          instances"
     )]
     Earlier(Uid),
-    #[error("belongs to {owner} of cluster {cluster}")]
-    Another { owner: String, cluster: String },
+    #[error("belongs to another owner, which the tags {0} name")]
+    Another(String),
 }
 
-/// Describes the instances of `wanted` that are not recorded yet: once for each change of the spec, request and sweep.
+/// Describes the instances of `wanted` that are not recorded yet: once for each change of the spec, the grants, request
+/// and sweep. Without a grant of `account` by tags, no call is made.
 pub async fn candidates<K: Object>(
     ctx: &Context,
     session: &Session,
     live: &Live<K>,
-    owner: &Owner,
+    (owner, account): (&Owner, &str),
     (wanted, ledger): (&BTreeSet<InstanceId>, &Ledger),
     memory: &mut AdoptionMemory,
 ) -> Result<Candidates, Failure> {
@@ -90,9 +93,10 @@ pub async fn candidates<K: Object>(
         return Ok(Candidates::default());
     }
     let (now, generation, requested_at) = (ctx.clock.monotonic(), live.generation(), live.requested_at());
+    let granted = ctx.accounts.permits(live, account)?.target_tags();
     let period = ctx.config.timings.sweep.mul_f64(0.9);
     if let Some(last) = &mut memory.described
-        && (last.generation, &last.requested_at) == (generation, &requested_at)
+        && (last.generation, &last.requested_at, &last.granted) == (generation, &requested_at, &granted)
         && now.saturating_duration_since(last.at) < period
     {
         // An instance that is recorded now must not be adopted again from an older answer.
@@ -100,36 +104,51 @@ pub async fn candidates<K: Object>(
         return Ok(last.found.clone());
     }
     let mut found = Candidates::default();
-    for (id, instance) in Ec2::new(session).describe_by_id(&unrecorded).await? {
-        match judge(owner, instance.as_ref()) {
-            Ok(true) => found.adoptable.extend(instance.map(|instance| (id, instance))),
-            Ok(false) => {}
-            Err(refused) => {
+    let mut described =
+        if granted.0.is_empty() { BTreeMap::new() } else { Ec2::new(session).describe_by_id(&unrecorded).await? };
+    for id in unrecorded {
+        let instance = described.remove(&id).flatten();
+        match judge(owner, instance.as_ref(), &granted) {
+            Some(Ok(true)) => found.adoptable.extend(instance.map(|instance| (id, instance))),
+            Some(Ok(false)) => {}
+            Some(Err(refused)) => {
                 found.refused.insert(id, refused);
+            }
+            None => {
+                found.refused.insert(id, Refused::NotGranted(account.to_owned()));
             }
         }
     }
-    memory.described = Some(DescribedCandidates { generation, requested_at, at: now, found: found.clone() });
+    memory.described = Some(DescribedCandidates { generation, requested_at, granted, at: now, found: found.clone() });
     Ok(found)
 }
 
-/// Whether to adopt an instance: false for one that the owner already owns.
-fn judge(owner: &Owner, instance: Option<&Instance>) -> Result<bool, Refused> {
-    let instance = instance.ok_or(Refused::Unknown)?;
-    if instance.state.is_over() {
-        return Err(Refused::Over(instance.state));
-    }
+/// Whether to adopt an instance: false for one that the owner already owns, `None` for one that is not granted.
+fn judge(owner: &Owner, instance: Option<&Instance>, granted: &TargetTags) -> Option<Result<bool, Refused>> {
+    let instance = instance?;
     match owner.claim(instance, &BTreeSet::new()) {
-        Ownership::Owned => return Ok(false),
-        Ownership::Orphan(uid) => return Err(Refused::Earlier(uid)),
+        Ownership::Owned => return Some(Ok(false)),
+        Ownership::Orphan(uid) => return Some(Err(Refused::Earlier(uid))),
         Ownership::Foreign | Ownership::None => {}
     }
-    let tag = |key: &str| instance.tags.get(key).cloned();
-    if tag(OWNER_UID_TAG).is_some_and(|uid| uid != owner.uid.as_str()) {
-        let owner = tags::owner(&instance.tags).unwrap_or_default().to_owned();
-        return Err(Refused::Another { owner, cluster: tag(CLUSTER_TAG).unwrap_or_default() });
+    if !granted.cover(instance) {
+        return None;
     }
-    Ok(true)
+    let (path, uid) = (owner.path(), owner.uid.as_str());
+    let own = [(CLUSTER_TAG, owner.cluster.as_str()), (owner.tag, &path), (OWNER_UID_TAG, uid)];
+    let is_own = |key: &str, value: &str| own.contains(&(key, value));
+    let owners = OWNER_TAGS.iter().chain([&CLUSTER_TAG, &OWNER_UID_TAG]);
+    let owners = owners.filter_map(|key| Some((*key, instance.tags.get(*key)?)));
+    let others: Vec<_> = owners.filter(|(key, value)| !is_own(key, value)).collect();
+    Some(if instance.state.is_over() {
+        Err(Refused::Over(instance.state))
+    } else if others.is_empty() {
+        Ok(true)
+    } else {
+        Err(Refused::Another(
+            others.iter().map(|(key, value)| format!("{key}={}", quoted(value))).collect::<Vec<_>>().join(", "),
+        ))
+    })
 }
 
 /// Gives adopted instances the tags that the record says, and returns whether it did.
@@ -189,15 +208,34 @@ fn missing_tags(owner: &Owner, instance: &Instance, adopted: &Adopted) -> Option
     (!tags.is_empty()).then_some(tags)
 }
 
+/// What to add to an AwsAccount.
+const GRANT: &str =
+    "add tags that they have to the grant for WorkerFleet, like targetTags: {team: ml}, if they may be adopted";
+
+/// Adopted instances that no grant of `account` covers any more.
+pub fn withheld_message(withheld: &BTreeSet<InstanceId>, account: &str) -> String {
+    format!(
+        "{} are recorded as adopted, and no grant of AwsAccount {account} covers them: they count as workers, and \
+         muster neither tags nor terminates them; {GRANT}",
+        list(withheld.iter(), NAMED)
+    )
+}
+
 impl AdoptionMemory {
-    /// Why instances are not adopted or not tagged; `None` when all are.
-    pub fn verdict(&self) -> Option<Verdict> {
-        let refused = self.described.iter().flat_map(|last| &last.found.refused);
-        let refused: Vec<_> = refused.map(|(id, why)| format!("{id} {why}")).collect();
+    /// Why instances are not adopted, not changed or not tagged; `None` when all are. `withheld` are recorded, and no
+    /// grant of `account` covers them.
+    pub fn verdict(&self, withheld: &BTreeSet<InstanceId>, account: &str) -> Option<Verdict> {
+        let refused: Vec<_> = self.described.iter().flat_map(|last| &last.found.refused).collect();
         let verdict = |reason, message| Some(Verdict::new(ConditionType::AdoptionBlocked, true, reason, message));
+        if !withheld.is_empty() {
+            return verdict(Reason::NotAdoptable, withheld_message(withheld, account));
+        }
         if !refused.is_empty() {
+            let ungranted = refused.iter().any(|(_, why)| matches!(why, Refused::NotGranted(_)));
+            let grant = if ungranted { format!(", or {GRANT}") } else { String::new() };
+            let refused: Vec<_> = refused.iter().map(|(id, why)| format!("{id} {why}")).collect();
             let named = list(refused.iter(), NAMED);
-            return verdict(Reason::NotAdoptable, format!("not adopted: {named}; remove them from spec.adopt"));
+            return verdict(Reason::NotAdoptable, format!("not adopted: {named}; remove them from spec.adopt{grant}"));
         }
         let (_, error) = self.tagging_failed.as_ref()?;
         let advice = advice::advice(error, &advice::Remedy::default());
@@ -211,7 +249,7 @@ mod tests {
     use super::*;
     use crate::{
         ids::{ClientToken, Role},
-        tags::{FLEET_TAG, REVISION_TAG, ROLE_TAG},
+        tags::{FLEET_TAG, JOB_TAG, REVISION_TAG, ROLE_TAG},
     };
 
     const OURS: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
@@ -229,29 +267,48 @@ mod tests {
     #[test]
     fn a_running_instance_without_another_owner_can_be_adopted() {
         let tags = |path, uid| [(CLUSTER_TAG, "c"), (FLEET_TAG, path), (OWNER_UID_TAG, uid)];
-        let another = Refused::Another { owner: "ns/db".into(), cluster: "c".into() };
+        let uid = format!("{OWNER_UID_TAG}={EARLIER:?}");
+        let another = Refused::Another(format!("{FLEET_TAG}=\"ns/db\", {uid}"));
         let running = InstanceState::Running;
+        let granted = TargetTags(vec![BTreeMap::from([("team".to_owned(), "ml".to_owned())])]);
         for (case, worker, judged) in [
-            ("not there", None, Err(Refused::Unknown)),
-            ("without tags", Some(instance(running, &[], None)), Ok(true)),
-            ("stopped", Some(instance(InstanceState::Stopped, &[], None)), Ok(true)),
+            ("without tags", instance(running, &[], None), Ok(true)),
+            ("stopped", instance(InstanceState::Stopped, &[], None), Ok(true)),
+            ("over", instance(InstanceState::Terminated, &[], None), Err(Refused::Over(InstanceState::Terminated))),
+            ("launched by us", instance(running, &tags("ns/web", OURS), Some(OURS)), Ok(false)),
+            ("adopted before the status was lost", instance(running, &tags("ns/web", OURS), None), Ok(true)),
+            ("an earlier object's without its tags", instance(running, &[], Some(EARLIER)), Ok(true)),
             (
-                "over",
-                Some(instance(InstanceState::Terminated, &[], None)),
-                Err(Refused::Over(InstanceState::Terminated)),
+                "another's by name",
+                instance(running, &[(CLUSTER_TAG, "c"), (FLEET_TAG, "ns/db")], None),
+                Err(Refused::Another(format!("{FLEET_TAG}=\"ns/db\""))),
             ),
-            ("launched by us", Some(instance(running, &tags("ns/web", OURS), Some(OURS))), Ok(false)),
-            ("adopted before the status was lost", Some(instance(running, &tags("ns/web", OURS), None)), Ok(true)),
-            ("an earlier object's without its tags", Some(instance(running, &[], Some(EARLIER))), Ok(true)),
-            ("another's", Some(instance(running, &tags("ns/db", EARLIER), Some(EARLIER))), Err(another.clone())),
-            ("adopted by another", Some(instance(running, &tags("ns/db", EARLIER), None)), Err(another)),
+            (
+                "a job's of the same name",
+                instance(running, &[(CLUSTER_TAG, "c"), (JOB_TAG, "ns/web")], None),
+                Err(Refused::Another(format!("{JOB_TAG}=\"ns/web\""))),
+            ),
+            (
+                "another cluster's",
+                instance(running, &[(CLUSTER_TAG, "d"), (FLEET_TAG, "ns/web")], None),
+                Err(Refused::Another(format!("{CLUSTER_TAG}=\"d\""))),
+            ),
+            ("another's", instance(running, &tags("ns/db", EARLIER), Some(EARLIER)), Err(another.clone())),
+            ("adopted by another", instance(running, &tags("ns/db", EARLIER), None), Err(another)),
             (
                 "an earlier object's",
-                Some(instance(running, &tags("ns/web", EARLIER), Some(EARLIER))),
+                instance(running, &tags("ns/web", EARLIER), Some(EARLIER)),
                 Err(Refused::Earlier(Uid::try_from(EARLIER).unwrap())),
             ),
         ] {
-            assert_eq!(judge(&Owner::sample(OURS), worker.as_ref()), judged, "{case}");
+            let mut worker: Instance = worker;
+            let already_ours = matches!(judged, Ok(false) | Err(Refused::Earlier(_)));
+            let ungranted = already_ours.then(|| judged.clone());
+            assert_eq!(judge(&Owner::sample(OURS), Some(&worker), &granted), ungranted, "{case}, without the tag");
+            worker.tags.insert("team".into(), "ml".into());
+            assert_eq!(judge(&Owner::sample(OURS), Some(&worker), &granted), Some(judged), "{case}");
+            let none = TargetTags::default();
+            assert_eq!(judge(&Owner::sample(OURS), Some(&worker), &none), ungranted, "{case}, without a grant");
         }
     }
 

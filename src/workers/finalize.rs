@@ -9,6 +9,7 @@ use crate::{
     k8s::live::Live,
     reconcile::{Failure, Finalized, Outcome, context::Context, escape},
     workers::{
+        adoption::withheld_message,
         kind::{Pass, PassResult, Scope, WorkerKind},
         ledger::Ledger,
         observe::{instances::ObservedInstances, live_owner, observed::Observed},
@@ -68,7 +69,11 @@ fn waiting<K: WorkerKind>(pass: &mut Pass<'_, K>, found: &PassResult<K>) -> Outc
         Some(message) => (ConditionType::Stalled, Reason::DeletionBlocked, format!("{message}{}", escape())),
         None => {
             let mut message = format!("{victims} workers are terminating, {launches} launches are being settled");
-            let ObservedInstances { overdue, unlisted, .. } = &found.observed.instances;
+            let ObservedInstances { overdue, unlisted, withheld, .. } = &found.observed.instances;
+            if !withheld.is_empty() {
+                let account = &pass.live.object().workers_spec().aws.account_ref.name;
+                message.push_str(&format!("; {}{}", withheld_message(withheld, account), escape()));
+            }
             let hidden = overdue.len() + (unlisted.values().sum::<u32>() + K::hidden(&found.observation)) as usize;
             if hidden > 0 {
                 let named =

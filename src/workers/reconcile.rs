@@ -38,7 +38,7 @@ pub async fn reconcile<K: WorkerKind>(
     let mut desired = K::desired(live, owner.clone(), synced)?;
 
     let mut pass = Pass { ctx, session: &session, owner: &owner, live, memory };
-    resolve(&mut pass, &mut desired).await?;
+    resolve(&mut pass, &mut desired, &aws.account_ref.name).await?;
     let inputs = K::look_up(&mut pass, shared, &desired).await?;
     let recorded = K::ledger(&pass.live.status());
     let launch_specs = LaunchSpecs::of(desired.roles());
@@ -67,7 +67,11 @@ pub async fn reconcile<K: WorkerKind>(
 }
 
 /// Resolves the template of each role, and stores the resulting revisions.
-async fn resolve<K: WorkerKind>(pass: &mut Pass<'_, K>, desired: &mut K::Desired) -> Result<(), Failure> {
+async fn resolve<K: WorkerKind>(
+    pass: &mut Pass<'_, K>,
+    desired: &mut K::Desired,
+    account: &str,
+) -> Result<(), Failure> {
     let not_before = pass.live.is_reconcile_requested().then(|| pass.ctx.clock.monotonic());
     for at in 0..desired.roles().len() {
         let role = &desired.roles()[at];
@@ -79,8 +83,10 @@ async fn resolve<K: WorkerKind>(pass: &mut Pass<'_, K>, desired: &mut K::Desired
             parameters,
         };
         let Memory { launch_specs, zones, revisions, .. } = pass.memory.as_mut();
+        let permits = pass.ctx.accounts.permits(pass.live, account)?;
+        let access = (pass.session, &permits);
         let mut resolved =
-            launch_spec::resolved(pass.ctx, pass.session, workers, not_before, (launch_specs, zones), revisions).await;
+            launch_spec::resolved(pass.ctx, access, workers, not_before, (launch_specs, zones), revisions).await;
         if let Some(launch_spec) = &mut resolved.launch_spec {
             desired.adjust(&mut launch_spec.revision);
         }

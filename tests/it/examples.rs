@@ -99,6 +99,7 @@ fn manifest(folder: &str, file: &str) -> Value {
 async fn a_service_on_spot_uses_the_next_type_and_replaces_interrupted_instances() {
     let example = Example::begin("spot").await;
     let (scene, region) = (&example.scene, &example.region);
+    let mut granted = Vec::new();
     for (zone, cidr) in [("a", "172.31.96.0/24"), ("b", "172.31.97.0/24")] {
         let subnet = SubnetSpec {
             account: scene.account.clone(),
@@ -108,7 +109,7 @@ async fn a_service_on_spot_uses_the_next_type_and_replaces_interrupted_instances
             cidr: cidr.into(),
             tags: [("tier".to_owned(), "workers".to_owned())].into(),
         };
-        scene.sandbox.add_subnet(subnet).unwrap();
+        granted.push(scene.sandbox.add_subnet(subnet).unwrap().id);
         scene.sandbox.set_capacity(CapacitySpec {
             account: Some(scene.account.clone()),
             zone: format!("{region}{zone}"),
@@ -117,6 +118,10 @@ async fn a_service_on_spot_uses_the_next_type_and_replaces_interrupted_instances
             limit: Some(0),
         });
     }
+    let mut account = manifest("spot", "10-account.yaml")["spec"].clone();
+    account["grants"][0]["namespaces"]["names"] = json!([scene.namespace]);
+    account["grants"][0]["subnets"] = json!(granted);
+    scene.change_account(json!({"spec": account})).await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("crawler", example.spec("20-fleet.yaml")).await;
     let told = |fleet: &WorkerFleet| {

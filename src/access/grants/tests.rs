@@ -46,8 +46,8 @@ fn every_resource_that_is_used_must_be_granted() {
     assert!(refused.contains("instanceProfiles: [admin]"), "{refused}");
     let based_on = |name: &str| [Claim::LaunchTemplate(name.into())];
     assert!(check(&grants, "WorkerFleet", &namespace("ml"), &based_on("web")).is_ok());
-    let refused = check(&grants, "WorkerFleet", &namespace("ml"), &based_on("lt-00000001")).unwrap_err();
-    assert!(refused.contains("launchTemplates: [lt-00000001]"), "{refused}");
+    let refused = check(&grants, "WorkerFleet", &namespace("ml"), &based_on("db")).unwrap_err();
+    assert!(refused.contains("launchTemplates: [db]"), "{refused}");
 }
 
 #[test]
@@ -149,4 +149,47 @@ fn a_bucket_is_granted_by_name_prefix_and_use() {
             Some(line) => assert!(checked.as_ref().unwrap_err().ends_with(line), "{claim:?}: {checked:?}"),
         }
     }
+}
+
+#[test]
+fn a_launch_template_is_granted_by_its_name_or_its_id() {
+    let id = |id: &str| LaunchTemplateId::try_from(id).unwrap();
+    let resolved = || Claim::ResolvedTemplate { id: id("lt-00000001"), name: Some("web".into()) };
+    let unnamed = || Claim::ResolvedTemplate { id: id("lt-00000001"), name: None };
+    let named = |reference: &str| Claim::LaunchTemplate(reference.into());
+    for (granted, claim, expected) in [
+        ("web", resolved(), true),
+        ("lt-00000001", resolved(), true),
+        ("*", resolved(), true),
+        ("db", resolved(), false),
+        ("lt-00000002", resolved(), false),
+        ("web", unnamed(), false),
+        ("lt-00000001", unnamed(), true),
+        ("web", named("web"), true),
+        ("db", named("web"), false),
+        ("lt-00000002", named("lt-00000001"), false),
+        // Only the resolved launch template shows whether it is this one.
+        ("lt-00000001", named("web"), true),
+        ("web", named("lt-00000001"), true),
+    ] {
+        let grants = listing(json!({"launchTemplates": [granted]}));
+        let checked = check(&grants, "WorkerFleet", &namespace("ml"), std::slice::from_ref(&claim));
+        assert_eq!(checked.is_ok(), expected, "{granted} {claim:?}");
+    }
+}
+
+#[test]
+fn a_refusal_of_what_tags_select_says_how_many_and_not_which() {
+    let [grant] = listing(json!({"subnets": ["subnet-0000000a"], "securityGroups": ["sg-00000001"]}));
+    let spec =
+        AwsAccountSpec { role_arn: None, external_id: None, regions: vec![], grants: vec![grant], suspend: false };
+    let permits = Permits { account: "default", spec: Arc::new(spec), kind: "WorkerFleet", namespace: namespace("ml") };
+    let subnets = |ids: &[&str]| ids.iter().map(|id| Claim::Subnet((*id).into())).collect::<Vec<_>>();
+    assert_eq!(permits.check_found(Found::Subnets, &subnets(&["subnet-0000000a"])), Ok(()));
+    let found = subnets(&["subnet-0000000a", "subnet-0000000b", "subnet-0000000c"]);
+    let refused = permits.check_found(Found::Subnets, &found).unwrap_err();
+    assert!(refused.contains("selects 3 subnets, and AwsAccount default does not grant 2 of them"), "{refused}");
+    assert!(refused.ends_with("subnets: [<id>]") && !refused.contains("subnet-0"), "{refused}");
+    let refused = permits.check_found(Found::SecurityGroups, &[Claim::SecurityGroup("sg-00000002".into())]);
+    assert!(refused.unwrap_err().ends_with("securityGroups: [<id>]"));
 }

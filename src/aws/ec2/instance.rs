@@ -27,7 +27,7 @@ pub struct Instance {
     pub launched_at: Option<Timestamp>,
     /// The client token of the launch, which may have been sent by others.
     pub client_token: String,
-    /// The tags that start with `muster.dev:`.
+    /// The tags that start with `muster.dev:`; all tags if its token does not prove who launched it.
     pub tags: BTreeMap<String, String>,
     /// Its position among the instances of the same call, counted from 0.
     pub launch_index: u32,

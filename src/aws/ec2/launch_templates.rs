@@ -14,6 +14,7 @@ const OPERATION: &str = "ec2:DescribeLaunchTemplateVersions";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateRow {
     pub id: LaunchTemplateId,
+    pub name: Option<String>,
     pub version: i64,
     pub image: Option<ImageId>,
     pub instance_type: Option<InstanceType>,
@@ -67,6 +68,7 @@ fn row(version: &LaunchTemplateVersion) -> Result<TemplateRow, Error> {
     let zone = data.placement().and_then(|placement| placement.availability_zone());
     Ok(TemplateRow {
         id: LaunchTemplateId::try_from(version.launch_template_id().unwrap_or_default()).map_err(bad)?,
+        name: version.launch_template_name().map(str::to_owned),
         version: version.version_number().ok_or_else(|| Error::garbled(OPERATION, "a version without a number"))?,
         image: data.image_id().map(ImageId::try_from).transpose().map_err(bad)?,
         instance_type: data

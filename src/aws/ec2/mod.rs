@@ -34,8 +34,8 @@ use crate::{
     },
     clock::Clock,
     crd::launches::Termination,
-    ids::{ClientToken, InstanceId, SubnetId},
-    tags::{CLUSTER_TAG, TAG_PREFIX},
+    ids::{ClientToken, InstanceId, SubnetId, Uid},
+    tags::{CLUSTER_TAG, OWNER_UID_TAG, TAG_PREFIX},
     write_ahead::Acknowledged,
 };
 
@@ -238,8 +238,13 @@ fn id(operation: &'static str, text: Option<&str>) -> Result<InstanceId, Error> 
 
 /// `None` for a row without a valid id or state, which EC2 does not send.
 fn instance(row: &aws_sdk_ec2::types::Instance) -> Option<Instance> {
-    let ours = |tag: &Tag| {
-        let key = tag.key().filter(|key| key.starts_with(TAG_PREFIX))?;
+    let token = row.client_token().and_then(|token| ClientToken::try_from(token).ok());
+    let owner = row.tags().iter().find(|tag| tag.key() == Some(OWNER_UID_TAG));
+    let owner = owner.and_then(|tag| Uid::try_from(tag.value()?).ok());
+    // Whether others may be adopted depends on all of their tags.
+    let is_proven = token.zip(owner).is_some_and(|(token, owner)| token.belongs_to(&owner));
+    let wanted = |tag: &Tag| {
+        let key = tag.key().filter(|key| !is_proven || key.starts_with(TAG_PREFIX))?;
         Some((key.to_owned(), tag.value().unwrap_or_default().to_owned()))
     };
     Some(Instance {
@@ -253,7 +258,7 @@ fn instance(row: &aws_sdk_ec2::types::Instance) -> Option<Instance> {
         state_reason_message: row.state_reason().and_then(|reason| reason.message()).unwrap_or_default().into(),
         launched_at: row.launch_time().and_then(|t| Timestamp::from_second(t.secs()).ok()),
         client_token: row.client_token().unwrap_or_default().into(),
-        tags: row.tags().iter().filter_map(ours).collect(),
+        tags: row.tags().iter().filter_map(wanted).collect(),
     })
 }
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::crd::parameters::OnChange;
 
-/// A launch template of EC2: exactly one of `name` and `id`. The AwsAccount must grant it to this namespace by the same
-/// name or id.
+/// A launch template of EC2: exactly one of `name` and `id`. The AwsAccount must grant it to this namespace, by its name
+/// or its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
@@ -43,7 +43,7 @@ pub struct LaunchTemplate {
 }
 
 impl LaunchTemplate {
-    /// The name or id, as a grant names it.
+    /// The name or id, as the spec has it.
     pub fn reference(&self) -> &str {
         self.name.as_deref().or(self.id.as_deref()).unwrap_or_default()
     }

@@ -49,7 +49,8 @@ pub struct Ebs {
     /// Whether the volume is encrypted. Default: the setting of the AWS account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypted: Option<bool>,
-    /// The KMS key to encrypt with: id, alias or ARN. Default: the default key of the AWS account.
+    /// The KMS key to encrypt with: id, alias or ARN. The AwsAccount must grant it, written in the same way. Default:
+    /// the default key of the AWS account.
     #[serde(rename = "kmsKeyID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub kms_key_id: Option<String>,

@@ -75,7 +75,7 @@ pub struct WorkerTemplate {
     /// two minutes' notice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_type: Option<CapacityType>,
-    /// The name of the EC2 key pair for SSH. Default: none.
+    /// The name of the EC2 key pair for SSH. The AwsAccount must grant it to this namespace. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub key_name: Option<String>,
@@ -86,15 +86,16 @@ pub struct WorkerTemplate {
         "message": "write the name of the instance profile, not its ARN or path",
     }]))]
     pub instance_profile: Option<String>,
-    /// The subnets to launch into. Default: the subnet of the launch template, or, if it has none, the default subnets
-    /// of the region.
+    /// The subnets to launch into. The AwsAccount must grant all of them to this namespace. Default: the subnet of the
+    /// launch template, or, if it has none, the default subnets of the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnets: Option<Subnets>,
     /// How workers are placed: `Spread` (the default) distributes them evenly over the zones of the subnets; `Ordered`
     /// uses the first subnet, and the next one when EC2 has no capacity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
-    /// The security groups. Default: the default security group of the VPC.
+    /// The security groups. The AwsAccount must grant all of them to this namespace. Default: the default security group
+    /// of the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_groups: Option<SecurityGroups>,
     /// Whether each worker gets a public IPv4 address. Default: the setting of the subnet.

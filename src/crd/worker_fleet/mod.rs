@@ -106,7 +106,8 @@ pub struct WorkerFleetSpec {
     #[schemars(schema_with = "share_schema")]
     pub max_unhealthy: Option<IntOrString>,
     /// Instances that were launched by other means and are adopted, unchanged, as workers of the role `main`. Later
-    /// changes of the template replace them.
+    /// changes of the template replace them. The AwsAccount must grant them to this namespace by their tags
+    /// (`targetTags`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adopt>,
     /// What happens to the workers when this object is deleted: `Terminate` terminates them; `Retain` keeps them

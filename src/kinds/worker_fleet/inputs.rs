@@ -43,8 +43,9 @@ pub(super) async fn look_up(
 ) -> Result<Inputs, Failure> {
     let ledger = WorkerFleet::ledger(&pass.live.status());
     let memory = &mut pass.memory.workers.adoption;
-    let candidates =
-        candidates(pass.ctx, pass.session, pass.live, pass.owner, (&desired.adopt_ids, &ledger), memory).await?;
+    let account = pass.live.object().spec.aws.account_ref.name.clone();
+    let wanted = (&desired.adopt_ids, &ledger);
+    let candidates = candidates(pass.ctx, pass.session, pass.live, (pass.owner, &account), wanted, memory).await?;
     let newcomers = newcomers(pass, desired, &candidates).await?;
     let cpu = cpu::observe(pass, series, &ledger.adopted(), desired.cpu).await;
     let status = pass.live.status();

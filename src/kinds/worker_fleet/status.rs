@@ -74,7 +74,8 @@ pub(super) fn outcome(
     let mut status = WorkerFleet::with_ledger(status, pass.session, &observed.instances, ledger.clone());
     let mut verdicts = view.verdicts();
     verdicts.extend(cpu.and_then(Cpu::verdict));
-    verdicts.extend(pass.memory.workers.adoption.verdict());
+    let account = &pass.live.object().spec.aws.account_ref.name;
+    verdicts.extend(pass.memory.workers.adoption.verdict(&found.observed.instances.withheld, account));
     pass.rest(at_rest, found.moved);
     status.workers.plan = assessment.and_then(|assessment| assessment.preview.clone());
     let next = assessment.and_then(|assessment| assessment.next);

@@ -14,11 +14,13 @@ use crate::{
         ec2::{Ec2, launch_request::LaunchRequest},
     },
     clock::Timings,
+    condition::Reason,
     crd::launches::LaunchIntent,
     ids::{ClientToken, InstanceId},
     reconcile::Failure,
     workers::{
         kind::{Pass, WorkerKind, not_stored},
+        launch_spec::granted,
         ledger::{Ledger, Settlement},
         memory::Memory,
         observe::instances::ObservedInstances,
@@ -44,6 +46,7 @@ impl<K: WorkerKind> Pass<'_, K> {
         ledger: &Ledger,
         plan: Plan,
     ) -> Result<(Ledger, Option<Duration>), Failure> {
+        self.check_granted(&plan).await?;
         let (plan, _permits, mut wait) = self.admit(plan, ledger);
         let Pass { ctx, session, owner: _, live, memory } = self;
         let memory: &mut Memory = memory.as_mut();
@@ -101,6 +104,23 @@ impl<K: WorkerKind> Pass<'_, K> {
             wait = wait.max(Some(self.ctx.config.timings.progress));
         }
         Ok((ledger, wait))
+    }
+
+    /// Checks what the new launches send. Launches that are repeated were checked when they were observed.
+    async fn check_granted(&mut self, plan: &Plan) -> Result<(), Failure> {
+        let Pass { ctx, session, owner: _, live, memory } = self;
+        let memory: &mut Memory = memory.as_mut();
+        let permits = ctx.accounts.permits(live, &live.object().workers_spec().aws.account_ref.name)?;
+        for action in &plan.actions {
+            let Action::Launch(intent) = action else { continue };
+            let request = memory.revisions.find(ctx, live, &intent.revision).await?;
+            let Some(request) = request.filter(|_| intent.attempts == 1) else { continue };
+            granted::check(ctx, session, &permits, intent, &request).await?.map_err(|ungranted| Failure::Refused {
+                reason: Reason::NotGranted,
+                message: format!("the ControllerRevision {} cannot be used: {ungranted}", intent.revision),
+            })?;
+        }
+        Ok(())
     }
 
     /// Takes permits before anything is recorded, so that nothing waits between the record and the call. An action

@@ -1,5 +1,6 @@
 //! The launch specs of new workers: the template of a role, resolved and rendered.
 
+pub mod granted;
 pub mod render;
 pub mod resolve;
 pub mod revision;
@@ -14,6 +15,7 @@ use std::{
 };
 
 use crate::{
+    access::Permits,
     aws::Session,
     crd::template::WorkerTemplate,
     ids::{Role, SubnetId, Zone},
@@ -160,14 +162,14 @@ pub struct Remembered {
 /// Resolves and renders the template of a role. Answers of AWS from before `not_before` are not used.
 pub async fn resolved(
     ctx: &Context,
-    session: &Session,
+    (session, permits): (&Session, &Permits<'_>),
     workers: Workers<'_>,
     not_before: Option<Instant>,
     (remembered, zones): (&mut BTreeMap<Role, Remembered>, &mut BTreeMap<SubnetId, Zone>),
     revisions: &Revisions,
 ) -> Resolved {
-    let Workers { owner, role, template, .. } = workers;
-    let resolution = resolve(ctx, session, &owner.namespace, template, not_before).await;
+    let Workers { role, template, .. } = workers;
+    let resolution = resolve(ctx, session, permits, template, not_before).await;
     let now = ctx.clock.monotonic();
     let remembered = remembered.entry(role.clone()).or_default();
     let unresolved = match resolution.map(|resolution| (LaunchSpec::new(workers, &resolution), resolution)) {

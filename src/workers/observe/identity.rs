@@ -7,7 +7,7 @@ use crate::{
     aws::ec2::instance::Instance,
     crd::launches::Adopted,
     ids::{InstanceId, LaunchTags, Role},
-    inventory::ownership::{Owner, Ownership},
+    inventory::ownership::{Owner, Ownership, TargetTags},
     tags::{INDEXES_TAG, OWNER_UID_TAG, REVISION_TAG, ROLE_TAG},
     workers::{
         ledger::Ledger,
@@ -27,18 +27,34 @@ pub struct Identities<'a> {
     adopted_ids: BTreeSet<InstanceId>,
     /// The stored revisions, each with its role.
     stored: Vec<KnownInstance>,
+    /// The tags of the instances that grants let the owner adopt.
+    granted: TargetTags,
 }
 
 impl<'a> Identities<'a> {
     pub fn new(owner: &'a Owner, ledger: &'a Ledger, stored: Vec<KnownInstance>) -> Self {
         let adopted = ledger.adopted.iter().map(|adopted| (&adopted.id, adopted)).collect();
-        Self { owner, ledger, adopted, adopted_ids: ledger.adopted(), stored }
+        let granted = TargetTags::default();
+        Self { owner, ledger, adopted, adopted_ids: ledger.adopted(), stored, granted }
+    }
+
+    /// Lets the owner keep what it has adopted, as far as `granted` covers it.
+    pub fn granting(self, granted: TargetTags) -> Self {
+        Self { granted, ..self }
+    }
+
+    /// Whether the instance is recorded as adopted, and neither its launch nor a grant proves that it may be.
+    pub fn is_withheld(&self, instance: &Instance) -> bool {
+        !instance.state.is_over() && self.owner.is_withheld(instance, &self.adopted_ids, &self.granted)
     }
 
     /// Adds an instance of the sweep to `instances`.
     pub fn sort(&self, instance: &Instance, instances: &mut ObservedInstances) {
         let (id, over) = (instance.id.clone(), instance.state.is_over());
         match self.owner.claim(instance, &self.adopted_ids) {
+            Ownership::Owned if self.is_withheld(instance) => {
+                instances.withheld.insert(id);
+            }
             Ownership::Owned => {
                 instances.shown.insert(id, self.identified(instance.clone(), true));
             }

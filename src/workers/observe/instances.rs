@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     aws::ec2::instance::Instance,
     crd::launches::Adopted,
-    ids::{ClientToken, InstanceId, Role, Uid},
+    ids::{ClientToken, InstanceId, MAIN_ROLE, Role, Uid},
     workers::observe::tampered::Tampered,
 };
 
@@ -26,6 +26,8 @@ pub struct ObservedInstances {
     pub orphans: BTreeMap<InstanceId, Orphan>,
     /// Instances with the owner's tags that it did not launch.
     pub foreign: BTreeSet<InstanceId>,
+    /// Recorded as adopted, but no grant covers them. They count, and nothing is done to them.
+    pub withheld: BTreeSet<InstanceId>,
 }
 
 /// An instance of an earlier object of the same name.
@@ -95,7 +97,8 @@ impl ObservedInstances {
         let missing = self.missing.values().map(|known| (known.role.as_str(), 1));
         let unlisted = self.unlisted.iter().map(|(role, count)| (role.as_str(), *count));
         let mut left = BTreeMap::new();
-        for (role, count) in shown.chain(missing).chain(unlisted) {
+        let withheld = self.withheld.iter().map(|_| (MAIN_ROLE, 1));
+        for (role, count) in shown.chain(missing).chain(unlisted).chain(withheld) {
             *left.entry(role).or_default() += count;
         }
         left

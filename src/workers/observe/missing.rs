@@ -67,6 +67,13 @@ pub struct NotShown {
     pub asked: BTreeSet<InstanceId>,
 }
 
+impl NotShown {
+    /// EC2 shows these for their ids.
+    pub fn remove(&mut self, ids: &BTreeSet<InstanceId>) {
+        self.all.retain(|id, _| !ids.contains(id));
+    }
+}
+
 impl MissingInstances {
     /// The instances that the sweep does not show. A new process begins with those that the status lists.
     pub fn missing(
@@ -81,7 +88,7 @@ impl MissingInstances {
         let launched: BTreeSet<_> = ledger.launches.iter().flat_map(|intent| &intent.instance_ids).collect();
         let mut all = ledger.named();
         all.extend(known.clone());
-        all.retain(|id, _| !instances.shown.contains_key(id));
+        all.retain(|id, _| !instances.shown.contains_key(id) && !instances.withheld.contains(id));
         self.missing_since.retain(|id, _| all.contains_key(id));
         // An instance that was just launched is expected to be missing.
         let is_expected = |id: &InstanceId| {

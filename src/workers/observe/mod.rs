@@ -17,12 +17,12 @@ use crate::{
         ec2::{Ec2, instance::Instance},
     },
     crd::template::Placement,
-    inventory::ownership::Owner,
+    inventory::ownership::{Owner, TargetTags},
     k8s::live::Live,
     reconcile::{Failure, context::Context},
     workers::{
         kind::{Pass, Scope, WorkerKind},
-        launch_spec::resolve,
+        launch_spec::{granted, resolve},
         ledger::Ledger,
         memory::Memory,
         observe::{
@@ -48,7 +48,10 @@ pub async fn observe<K: WorkerKind>(
     let now = ctx.clock.monotonic();
     memory.follow(ledger, now);
     let snapshot = ctx.sweeps.instances(session, &owner.cluster, not_before).await?;
-    let identities = Identities::new(owner, ledger, memory.revisions.launches());
+    let account = &live.object().workers_spec().aws.account_ref.name;
+    let permits = ctx.accounts.permits(live, account)?;
+    let granted = if ledger.adopted.is_empty() { TargetTags::default() } else { permits.target_tags() };
+    let identities = Identities::new(owner, ledger, memory.revisions.launches()).granting(granted);
     let mut instances = ObservedInstances::default();
     snapshot.naming(owner).values().for_each(|instance| identities.sort(instance, &mut instances));
     let (begun, max_missing) = (snapshot.begun, scope.max_missing);
@@ -63,8 +66,12 @@ pub async fn observe<K: WorkerKind>(
         }
     }
     for intent in ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty()) {
-        if !intent.is_repeatable(ctx.clock.now()) || memory.revisions.find(ctx, live, &intent.revision).await?.is_none()
-        {
+        let request = memory.revisions.find(ctx, live, &intent.revision).await?;
+        let may_be_sent = match request.filter(|_| intent.is_repeatable(ctx.clock.now())) {
+            Some(request) => granted::check(ctx, session, &permits, intent, &request).await?.is_ok(),
+            None => false,
+        };
+        if !may_be_sent {
             memory.cannot_be_repeated(&intent.token);
         }
     }
@@ -92,10 +99,13 @@ async fn resolve_missing<K: WorkerKind>(
     identities: &Identities<'_>,
     moment: Moment<'_>,
 ) -> Result<Vec<Instance>, Failure> {
-    let missing = memory.missing.missing(instances, ledger, || K::listed(&live.status()), moment);
+    let mut missing = memory.missing.missing(instances, ledger, || K::listed(&live.status()), moment);
     let mut asked = missing.asked.clone();
     asked.extend(memory.losses.untagged().cloned());
     let found = ec2.describe_by_id(&Vec::from_iter(asked)).await?;
+    let withheld = found.values().flatten().filter(|instance| identities.is_withheld(instance));
+    instances.withheld.extend(withheld.map(|instance| instance.id.clone()));
+    missing.remove(&instances.withheld);
     let adopted = ledger.adopted();
     let is_owned = |instance: &Instance| identities.is_owned(instance);
     let is_over = |instance: &&Instance| instance.state.is_over();

@@ -265,7 +265,11 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
     pub fn finish(self, blockers: BTreeMap<Role, Blocker>) -> Plan {
         let mut actions: Vec<_> = self.launches.into_iter().map(Action::Launch).collect();
         let asked = &self.observed.feedback.asked;
-        let victims: Vec<_> = self.ledger.victims().into_iter().filter(|id| !asked.contains(id)).collect();
+        // Whoever may write the status can name any instance as a victim. Only an instance that was observed is proven
+        // to be the owner's.
+        let shown = &self.observed.instances.shown;
+        let mut victims: Vec<_> = self.ledger.victims().into_iter().filter(|id| !asked.contains(id)).collect();
+        victims.retain(|id| shown.contains_key(id));
         if self.may_send && !victims.is_empty() {
             actions.push(Action::Terminate(victims));
         }

@@ -100,7 +100,7 @@ impl Blocked<'_> {
     fn unresolved(&self, unresolved: &Unresolved) -> String {
         let must_change = match &unresolved.why {
             Why::Aws(error) => advice::asks_for_a_change(error),
-            Why::Pending(_) | Why::Nothing(_) | Why::Unrenderable(_) | Why::Kubernetes(_) => false,
+            Why::Pending(_) | Why::Nothing(_) | Why::NotGranted(_) | Why::Unrenderable(_) | Why::Kubernetes(_) => false,
         };
         unresolved.message() + if must_change { self.immutable } else { "" }
     }

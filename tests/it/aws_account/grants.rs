@@ -6,7 +6,7 @@ use kube::{
 };
 use muster::crd::{aws_account::AwsAccount, worker_fleet::WorkerFleet};
 use muster_sandbox::{CallQuery, Fault, FaultAction, RoleSpec, SandboxConfig};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     fleet::{live, ready, settled, spec, status, wait_settled},
@@ -27,11 +27,6 @@ async fn stalled(scene: &Scene, reason: &str) -> String {
 fn calls_to_ec2(scene: &Scene) -> usize {
     let (service, region) = (Some("ec2".into()), Some(REGION.into()));
     scene.sandbox.calls(&CallQuery { service, region, ..CallQuery::default() }).len()
-}
-
-async fn change_account(scene: &Scene, change: Value) {
-    let accounts = Api::<AwsAccount>::all(scene.kube.clone());
-    accounts.patch(&scene.namespace, &Default::default(), &Patch::Merge(change)).await.unwrap();
 }
 
 #[tokio::test]
@@ -62,7 +57,7 @@ async fn a_missing_grant_is_reported_with_the_line_to_add_and_works_once_it_is_a
     let message = stalled(&scene, "NotGranted").await;
     assert!(message.contains(&format!("spec.regions: [{REGION}]")), "{message}");
 
-    change_account(&scene, json!({"spec": {"regions": ["us-east-1", REGION]}})).await;
+    scene.change_account(json!({"spec": {"regions": ["us-east-1", REGION]}})).await;
     scene
         .wait::<WorkerFleet>("web", "told of the grant", |fleet| {
             let line = format!("{{namespaces: {{names: [{}]}}, kinds: [WorkerFleet]}}", scene.namespace);
@@ -73,7 +68,7 @@ async fn a_missing_grant_is_reported_with_the_line_to_add_and_works_once_it_is_a
 
     let labelled = json!({"namespaces": {"selector": {"matchLabels": {"team": "ml"}}}, "kinds": ["WorkerFleet"],
         "subnets": ["*"]});
-    change_account(&scene, json!({"spec": {"grants": [labelled]}})).await;
+    scene.change_account(json!({"spec": {"grants": [labelled]}})).await;
     let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(scene.kube.clone());
     let label = json!({"metadata": {"labels": {"team": "ml"}}});
     namespaces.patch(&scene.namespace, &Default::default(), &Patch::Merge(label)).await.unwrap();
@@ -197,7 +192,7 @@ async fn an_account_released_by_annotation_is_no_longer_used() {
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
     wait_settled(&scene, "web", 1).await;
-    change_account(&scene, json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}})).await;
+    scene.change_account(json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}})).await;
     let accounts = Api::<AwsAccount>::all(scene.kube.clone());
     accounts.delete(&scene.namespace, &DeleteParams::default()).await.unwrap();
     stalled(&scene, "AwsAccountNotFound").await;
@@ -223,7 +218,7 @@ async fn a_removed_grant_takes_effect_immediately_even_if_sts_does_not_respond()
     wait_settled(&scene, "web", 1).await;
     let unavailable = FaultAction::Error { code: "ServiceUnavailable".into(), message: None, status: Some(503) };
     scene.sandbox.add_fault(Fault::always("sts", "GetCallerIdentity", unavailable));
-    change_account(&scene, json!({"spec": {"grants": []}})).await;
+    scene.change_account(json!({"spec": {"grants": []}})).await;
     stalled(&scene, "NotGranted").await;
     scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
     reconciled_once(&scene).await;

@@ -21,7 +21,8 @@ async fn change_account(scene: &Scene, change: Value) {
 }
 
 fn grant(namespace: &str, bucket: &str) -> Value {
-    json!({"namespaces": {"names": [namespace]}, "kinds": ["FleetReport"], "buckets": [{"name": bucket, "uses": ["Reports"]}]})
+    let buckets = json!([{"name": bucket, "uses": ["Reports"]}]);
+    json!({"namespaces": {"names": [namespace]}, "kinds": ["FleetReport"], "buckets": buckets})
 }
 
 /// A scene with the buckets `ours` and `theirs`, each granted to one namespace, and the other namespace.

@@ -111,6 +111,7 @@ impl Scene {
             "namespaces": {"names": [self.namespace]}, "kinds": ["*"], "instanceProfiles": ["*"],
             "launchTemplates": ["*"], "subnets": ["*"], "securityGroups": ["*"], "keyNames": ["*"], "kmsKeys": ["*"],
             "buckets": [{"name": "*", "uses": ["Reports", "Results", "Parameters"]}], "parameterPaths": ["*"],
+            "targetTags": {"team": "ml"},
         })
     }
 
@@ -123,6 +124,12 @@ impl Scene {
         let mut account = AwsAccount::new(name, serde_json::from_value(spec).unwrap());
         account.labels_mut().insert("muster.test/scene".into(), self.namespace.clone());
         Api::all(self.kube.clone()).create(&PostParams::default(), &account).await.unwrap()
+    }
+
+    /// Merges `change` into the AwsAccount of this scene.
+    pub(crate) async fn change_account(&self, change: Value) {
+        let accounts = Api::<AwsAccount>::all(self.kube.clone());
+        accounts.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
     }
 
     /// A `spec.aws` that refers to the AwsAccount of this scene.

@@ -12,7 +12,7 @@ use crate::support::{
     scene::{PATIENCE, REGION, Scene, condition},
 };
 
-/// Launches instances that nobody manages.
+/// Launches instances that nobody manages, and that the grant of the scene lets fleets adopt.
 fn launch_unmanaged(scene: &Scene, count: usize) -> Vec<String> {
     let subnet = scene.sandbox.subnets(&scene.account, REGION).remove(0).id;
     let count = count.to_string();
@@ -22,6 +22,9 @@ fn launch_unmanaged(scene: &Scene, count: usize) -> Vec<String> {
         ("MinCount", &count),
         ("MaxCount", &count),
         ("SubnetId", &subnet),
+        ("TagSpecification.1.ResourceType", "instance"),
+        ("TagSpecification.1.Tag.1.Key", "team"),
+        ("TagSpecification.1.Tag.1.Value", "ml"),
     ];
     scene.sandbox.launch(&scene.account, REGION, &parameters).unwrap()
 }
@@ -82,6 +85,7 @@ async fn named_instances_are_planned_then_adopted_and_tagged_as_normal_workers()
             ("muster.dev:owner-uid", &uid),
             ("muster.dev:revision", &revision),
             ("muster.dev:role", "main"),
+            ("team", "ml"),
         ];
         assert_eq!(tags, expected);
     }
@@ -143,8 +147,12 @@ async fn an_instance_that_cannot_be_adopted_is_named_with_the_reason_and_not_cha
     let fleet = wait_settled(&scene, "web", 1).await;
     let (reason, message) = blocked(&fleet).unwrap();
     assert_eq!(reason, "NotAdoptable");
-    let path = format!("{} belongs to {}/db of cluster test", anothers.id, scene.namespace);
-    for text in [path, format!("{unknown} is not in this account"), format!("{over} is ")] {
+    for text in [
+        format!("{} is no instance that a grant of AwsAccount {} covers", anothers.id, scene.namespace),
+        format!("{unknown} is no instance that a grant of AwsAccount {} covers", scene.namespace),
+        format!("{over} is terminated"),
+        "targetTags: {team: ml}".to_owned(),
+    ] {
         assert!(message.contains(&text), "{text} is not in: {message}");
     }
     assert_eq!(status(&fleet).adopted, []);

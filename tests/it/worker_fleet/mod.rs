@@ -1,6 +1,7 @@
 //! WorkerFleet: what becomes of its instances, from its creation to its deletion.
 
 mod adoption;
+mod adoption_grants;
 mod console_output;
 mod cpu_metrics;
 mod hostile_tags;

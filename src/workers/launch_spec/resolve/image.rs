@@ -146,7 +146,7 @@ mod tests {
         let message = |rows: &[ImageRow]| match chosen(&["self"], rows).unwrap_err() {
             Why::Pending(message) => ("pending", message),
             Why::Nothing(message) => ("nothing", message),
-            Why::Aws(_) | Why::Unrenderable(_) | Why::Kubernetes(_) => panic!("no call was made"),
+            Why::Aws(_) | Why::NotGranted(_) | Why::Unrenderable(_) | Why::Kubernetes(_) => panic!("no call was made"),
         };
         let (kind, none) = message(&[]);
         assert_eq!(kind, "nothing");

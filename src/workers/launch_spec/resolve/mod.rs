@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 
 use crate::{
+    access::{Claim, Permits, grants::Found},
     aws::{
         Error, Session,
         ec2::{SubnetRow, TemplateRow},
@@ -33,16 +34,16 @@ const MAX_GROUPS: usize = 16;
 /// How many subnets a template may name. The limit holds for subnets that are found by tags too.
 const MAX_SUBNETS: usize = 32;
 
-/// Resolves `template` for an object in `namespace`. Answers that other objects got within the last period are reused,
-/// unless they are older than `not_before`.
+/// Resolves `template` for an object in the namespace of `permits`, which must cover what it resolves to. Answers that
+/// other objects got within the last period are reused, unless they are older than `not_before`.
 pub async fn resolve(
     ctx: &Context,
     session: &Session,
-    namespace: &str,
+    permits: &Permits<'_>,
     template: &WorkerTemplate,
     not_before: Option<Instant>,
 ) -> Result<Resolution, Unresolved> {
-    let asker = Asker { ctx, inquiry: ctx.lookups.inquire(session, not_before) };
+    let asker = Asker { ctx, permits, inquiry: ctx.lookups.inquire(session, not_before) };
     let failed = |field| move |why| Unresolved { field, why, image: None };
     let base = asker.base(template).await.map_err(failed(Field::LaunchTemplate))?;
     let image = match (&template.ami, base.as_ref().and_then(|base| base.image.as_ref())) {
@@ -63,7 +64,7 @@ pub async fn resolve(
     let groups = template.security_groups.as_ref();
     let security_groups = asker.groups(groups, &subnets).await.map_err(failed(Field::SecurityGroups))?;
     let data = template.user_data.as_ref();
-    let user_data = asker.user_data(namespace, data).await.map_err(failed(Field::UserData))?;
+    let user_data = asker.user_data(permits.namespace.name, data).await.map_err(failed(Field::UserData))?;
     Ok(Resolution {
         image,
         base: base.map(|row| Base {
@@ -133,13 +134,17 @@ impl FoundSubnets {
 
 struct Asker<'a> {
     ctx: &'a Context,
+    permits: &'a Permits<'a>,
     inquiry: Inquiry<'a>,
 }
 
 impl Asker<'_> {
     async fn base(&self, template: &WorkerTemplate) -> Result<Option<TemplateRow>, Why> {
         let Some(wanted) = &template.launch_template else { return Ok(None) };
-        Ok(Some(self.inquiry.launch_template(wanted).await?))
+        let row = self.inquiry.launch_template(wanted).await?;
+        let claim = Claim::ResolvedTemplate { id: row.id.clone(), name: row.name.clone() };
+        self.permits.check(&[claim]).map_err(Why::NotGranted)?;
+        Ok(Some(row))
     }
 
     async fn image(&self, ami: &Ami) -> Result<Image, Why> {
@@ -174,7 +179,9 @@ impl Asker<'_> {
     async fn subnets(&self, subnets: Option<&Subnets>, base: Option<&TemplateRow>) -> Result<FoundSubnets, Why> {
         match subnets {
             Some(Subnets { tags: Some(tags), .. }) => {
-                of_one_vpc(tags, &self.inquiry.subnets(SubnetQuery::Tags(tags.clone())).await?)
+                let rows = self.inquiry.subnets(SubnetQuery::Tags(tags.clone())).await?;
+                self.check_subnets(&rows)?;
+                of_one_vpc(tags, &rows)
             }
             Some(Subnets { ids, tags: None }) => Ok(FoundSubnets { ids: distinct(ids)?, ..FoundSubnets::default() }),
             None => self.subnets_of(base).await,
@@ -190,11 +197,17 @@ impl Asker<'_> {
         let rows = self.inquiry.subnets(SubnetQuery::Default).await?;
         let zone = base.and_then(|base| base.zone.as_ref());
         let rows: Vec<_> = rows.iter().filter(|row| zone.is_none_or(|zone| *zone == row.zone)).cloned().collect();
+        self.check_subnets(&rows)?;
         if rows.is_empty() {
             let message = "neither the launch template nor the region has a default subnet: add spec.template.subnets";
             return Err(Why::Nothing(message.into()));
         }
         Ok(FoundSubnets::rows(&rows))
+    }
+
+    fn check_subnets(&self, rows: &[SubnetRow]) -> Result<(), Why> {
+        let claims: Vec<_> = rows.iter().map(|row| Claim::Subnet(row.id.to_string())).collect();
+        self.permits.check_found(Found::Subnets, &claims).map_err(Why::NotGranted)
     }
 
     async fn groups(
@@ -212,6 +225,8 @@ impl Asker<'_> {
             }
         };
         let found = self.inquiry.security_groups(&vpc, tags).await?;
+        let claims: Vec<_> = found.iter().map(|id| Claim::SecurityGroup(id.to_string())).collect();
+        self.permits.check_found(Found::SecurityGroups, &claims).map_err(Why::NotGranted)?;
         let marks = marks(tags);
         match found.len() {
             0 => Err(Why::Nothing(format!(

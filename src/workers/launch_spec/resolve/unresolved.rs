@@ -50,6 +50,8 @@ pub enum Why {
     Pending(String),
     /// Somebody must change something: the message says what.
     Nothing(String),
+    /// It resolves to something that the AwsAccount does not grant: the message says what to add.
+    NotGranted(String),
     /// The resolved template cannot be rendered.
     Unrenderable(Unrenderable),
     /// An object in Kubernetes does not exist, perhaps not yet, or cannot be read.
@@ -81,6 +83,7 @@ impl Unresolved {
     pub fn reason(&self) -> Reason {
         match (&self.why, self.field) {
             (Why::Aws(error), _) => advice::reason(error),
+            (Why::NotGranted(_), _) => Reason::NotGranted,
             (Why::Pending(_), Field::Ami) => Reason::AmiNotAvailable,
             (Why::Nothing(_), Field::Ami) => Reason::AmiNotFound,
             (Why::Pending(_) | Why::Nothing(_) | Why::Unrenderable(_) | Why::Kubernetes(_), _) => {
@@ -97,7 +100,7 @@ impl Unresolved {
                 format!("template.{field}: {error}{}", advice::advice(error, &remedy))
             }
             Why::Unrenderable(error) => error.to_string(),
-            Why::Pending(message) | Why::Nothing(message) | Why::Kubernetes(message) => {
+            Why::Pending(message) | Why::Nothing(message) | Why::NotGranted(message) | Why::Kubernetes(message) => {
                 format!("template.{field}: {message}")
             }
         }
@@ -107,7 +110,7 @@ impl Unresolved {
     pub fn stalls(&self) -> bool {
         match &self.why {
             Why::Aws(error) => advice::stalls(error),
-            Why::Nothing(_) | Why::Unrenderable(_) => true,
+            Why::Nothing(_) | Why::NotGranted(_) | Why::Unrenderable(_) => true,
             Why::Pending(_) | Why::Kubernetes(_) => false,
         }
     }

@@ -42,6 +42,11 @@ async fn make(scene: &Scene, name: &str, data: RequestLaunchTemplateData) -> Str
     made.send().await.unwrap().launch_template.unwrap().launch_template_id.unwrap()
 }
 
+/// A launch template with an image and an instance type. Returns its id.
+pub(super) async fn made(scene: &Scene, name: &str) -> String {
+    make(scene, name, data().build()).await
+}
+
 /// A template with a launch template and nothing else.
 fn bare(base: &Value) -> Value {
     json!({"ami": null, "instanceTypes": null, "subnets": null, "launchTemplate": base})

@@ -4,6 +4,7 @@ mod forged_revision;
 mod image;
 mod launch_template;
 mod placement;
+mod used_grants;
 
 use muster::crd::worker_fleet::{WorkerFleet, WorkerFleetStatus};
 use muster_sandbox::{Call, CallQuery};
