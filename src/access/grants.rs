@@ -10,7 +10,7 @@ use crate::{
         parameters::{Parameters, Store},
         template::WorkerTemplate,
     },
-    ids::LaunchTemplateId,
+    ids::{AccountId, LaunchTemplateId},
     inventory::ownership::TargetTags,
 };
 
@@ -233,6 +233,15 @@ impl Permits<'_> {
             "it selects {all} {what}, and AwsAccount {account} does not grant {missing} of them to namespace {name}; \
              select only granted ones, or add their ids to {field} of the grant for {kind}: {field}: [<id>]"
         ))
+    }
+
+    /// The account that must own the bucket of `claim`, if a grant names it. The most specific grant counts.
+    pub fn bucket_owner(&self, claim: &Claim) -> Option<AccountId> {
+        let Claim::Bucket { name, .. } = claim else { return None };
+        let buckets = ours(&self.spec.grants, self.kind, &self.namespace).flat_map(|grant| &grant.buckets);
+        let covering = buckets.filter(|bucket| claim.is_covered_by(bucket));
+        let bucket = covering.max_by_key(|bucket| (bucket.name == *name, bucket.prefix.len()))?;
+        AccountId::try_from(bucket.account_id.as_deref()?).ok()
     }
 
     pub fn target_tags(&self) -> TargetTags {

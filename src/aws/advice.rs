@@ -31,6 +31,10 @@ pub fn asks_for_a_change(error: &Error) -> bool {
     stalls(error) && error.class != Class::Denied
 }
 
+/// What to do about a bucket that does not belong to the expected account.
+pub const OTHER_OWNER: &str = "if the bucket belongs to another account, and that account is trusted, add its id to the \
+                               grant of the bucket, like accountID: \"222222222222\"";
+
 /// How to fix a refused call, as far as the caller knows.
 #[derive(Clone, Debug, Default)]
 pub struct Remedy {
@@ -72,6 +76,9 @@ fn denied(error: &Error) -> String {
         (_, Some((action, None))) => format!("allow {action} {TO_ROLE}"),
         (_, None) if error.operation == "ec2:RunInstances" => {
             format!("allow {} {TO_ROLE}, and iam:PassRole for the role of the instance profile", error.operation)
+        }
+        (_, None) if error.operation.starts_with("s3:") => {
+            format!("allow {} {TO_ROLE}; {OTHER_OWNER}", error.operation)
         }
         (_, None) => format!("allow {} {TO_ROLE}", error.operation),
     }

@@ -9,10 +9,11 @@ use std::{
 use aws_sdk_s3::{
     Client,
     config::Builder,
-    error::SdkError,
+    error::{ProvideErrorMetadata, SdkError},
     operation::{get_object::GetObjectError, put_object::builders::PutObjectFluentBuilder},
     types::EncodingType,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
@@ -20,6 +21,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     aws::{Class, Error, Session, within},
     error_chain::Chain,
+    ids::AccountId,
 };
 
 /// The IAM actions of the calls, which errors name too.
@@ -44,10 +46,14 @@ pub enum Put {
     Exists,
 }
 
-/// S3 with one identity. A call fails when S3 refuses or does not answer, after the retries of the SDK.
+/// S3 with one identity, for the buckets of one account. A call fails when S3 refuses or does not answer, after the
+/// retries of the SDK.
 #[derive(Clone, Debug)]
 pub struct S3 {
     client: Client,
+    /// Every call names it, and S3 refuses the call if another account owns the bucket: whoever finds a name free may
+    /// create the bucket.
+    owner: AccountId,
     deadline: Duration,
 }
 
@@ -91,12 +97,25 @@ enum Writer {
 
 impl S3 {
     /// `deadline` bounds each call, all attempts together.
-    pub fn new(session: &Session, deadline: Duration) -> Self {
+    pub fn new(session: &Session, owner: AccountId, deadline: Duration) -> Self {
         let config = session.sdk();
         // Only AWS itself has a host name for each bucket.
         let path_style = config.endpoint_url().is_some();
         let config = Builder::from(config).force_path_style(path_style).interceptor(session.call_counter()).build();
-        Self { client: Client::from_conf(config), deadline }
+        Self { client: Client::from_conf(config), owner, deadline }
+    }
+
+    /// The error of a call. S3 denies a call to a bucket of another account with the code of any other denial.
+    fn error<E>(&self, operation: &'static str, bucket: &str, error: &SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let mut error = Error::from_sdk(operation, error);
+        if error.class == Class::Denied {
+            let message = error.message.trim_end_matches('.');
+            error.message = format!("{message} (bucket {bucket} must belong to account {})", self.owner);
+        }
+        error
     }
 
     /// One page of the objects whose keys start with `prefix`, sorted by key. Folder markers, whose keys end in a
@@ -104,8 +123,8 @@ impl S3 {
     pub async fn list(&self, bucket: &str, prefix: &str, page: Option<&str>) -> Result<Page, Error> {
         // XML has no control characters, so without the encoding one key with such a character fails the whole page.
         let call = self.client.list_objects_v2().bucket(bucket).prefix(prefix).encoding_type(EncodingType::Url);
-        let call = call.set_continuation_token(page.map(Into::into));
-        let answer = within(LIST, self.deadline, call.send()).await?.map_err(|e| Error::from_sdk(LIST, &e))?;
+        let call = call.set_continuation_token(page.map(Into::into)).expected_bucket_owner(self.owner.as_str());
+        let answer = within(LIST, self.deadline, call.send()).await?.map_err(|e| self.error(LIST, bucket, &e))?;
         let next = match answer.is_truncated() {
             Some(true) => answer.next_continuation_token.clone(),
             Some(false) | None => None,
@@ -148,7 +167,7 @@ impl S3 {
 
     /// Creates a document for workers, which [`S3::read`] does not read, unless an object with this key exists.
     pub async fn put_new(&self, bucket: &str, key: &str, json: String) -> Result<Put, Error> {
-        match self.send(self.put_object(bucket, key, json).if_none_match("*")).await {
+        match self.send(bucket, self.put_object(bucket, key, json).if_none_match("*")).await {
             // 412: it exists.
             Err(error) if error.code == "PreconditionFailed" => Ok(Put::Exists),
             // A 409 is an error: the conflict may be a deletion, so the call must be repeated.
@@ -158,24 +177,24 @@ impl S3 {
 
     /// Creates or replaces a document for workers.
     pub async fn put(&self, bucket: &str, key: &str, json: String) -> Result<(), Error> {
-        self.send(self.put_object(bucket, key, json)).await
+        self.send(bucket, self.put_object(bucket, key, json)).await
     }
 
     fn put_object(&self, bucket: &str, key: &str, json: String) -> PutObjectFluentBuilder {
-        let call = self.client.put_object().bucket(bucket).key(key);
+        let call = self.client.put_object().bucket(bucket).key(key).expected_bucket_owner(self.owner.as_str());
         call.metadata(DOCUMENT, PARAMETERS).content_type("application/json").body(json.into_bytes().into())
     }
 
-    async fn send(&self, call: PutObjectFluentBuilder) -> Result<(), Error> {
+    async fn send(&self, bucket: &str, call: PutObjectFluentBuilder) -> Result<(), Error> {
         let answer = within(PUT, self.deadline, Box::pin(call.send())).await?;
-        answer.map(drop).map_err(|e| Error::from_sdk(PUT, &e))
+        answer.map(drop).map_err(|e| self.error(PUT, bucket, &e))
     }
 
     /// Deletes an object. It is no error if the object or its bucket does not exist.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
-        let call = self.client.delete_object().bucket(bucket).key(key).send();
-        let answer = within(DELETE, self.deadline, Box::pin(call)).await?.map(drop);
-        match answer.map_err(|e| Error::from_sdk(DELETE, &e)) {
+        let call = self.client.delete_object().bucket(bucket).key(key).expected_bucket_owner(self.owner.as_str());
+        let answer = within(DELETE, self.deadline, Box::pin(call.send())).await?.map(drop);
+        match answer.map_err(|e| self.error(DELETE, bucket, &e)) {
             // The bucket does not exist.
             Err(error) if error.class == Class::NotFound => Ok(()),
             answer => answer,
@@ -183,12 +202,13 @@ impl S3 {
     }
 
     async fn read_once(&self, writer: Writer, bucket: &str, key: &str, limit: u64) -> Result<Read, Error> {
-        let answer = match self.client.get_object().bucket(bucket).key(key).send().await {
+        let call = self.client.get_object().bucket(bucket).key(key).expected_bucket_owner(self.owner.as_str());
+        let answer = match call.send().await {
             Ok(answer) => answer,
             Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
                 return Ok(Read::Gone);
             }
-            Err(error) => return Err(Error::from_sdk(GET, &error)),
+            Err(error) => return Err(self.error(GET, bucket, &error)),
         };
         match (writer, answer.metadata().is_some_and(|metadata| metadata.contains_key(DOCUMENT))) {
             (Writer::Worker, true) => return Ok(Read::Parameters),

@@ -151,7 +151,7 @@ async fn an_instance_that_was_not_asked_for_is_not_reported_as_missing() {
 async fn an_existing_object_is_told_and_not_changed_and_a_conflict_is_an_error() {
     let (sandbox, session) = sandbox(true).await;
     sandbox.s3().ensure_bucket(ACCOUNT, REGION, "values").unwrap();
-    let s3 = s3::S3::new(&session, Duration::from_secs(30));
+    let s3 = s3::S3::new(&session, session.account.clone(), Duration::from_secs(30));
     sandbox.add_fault(Fault::once("s3", "PutObject", error("ConditionalRequestConflict", None, Some(409))));
     assert_eq!(s3.put_new("values", "k", "{}".into()).await.unwrap_err().class, Class::Conflict);
     assert!(sandbox.s3().get("values", "k").is_err());

@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     config::Config,
     crd::fields::{AwsRef, AwsStatus},
+    ids::AccountId,
     inventory::{instances::Sweeps, lookups::Lookups, reporters::Reporters},
     k8s::{
         cluster::Cluster, events, live::Live, object::Object, references::References, release_key::ReleaseKey,
@@ -62,6 +63,18 @@ impl Context {
         claims: &[Claim],
     ) -> Result<Session, Failure> {
         Ok(self.accounts.authorize(&self.aws, &self.references, live, aws, pinned, claims).await?)
+    }
+
+    /// The account that must own the bucket of `claim`: the one that the grant names, otherwise that of `session`.
+    pub fn bucket_owner<K: Object>(
+        &self,
+        live: &Live<K>,
+        aws: &AwsRef,
+        session: &Session,
+        claim: &Claim,
+    ) -> Result<AccountId, Failure> {
+        let permits = self.accounts.permits(live, &aws.account_ref.name)?;
+        Ok(permits.bucket_owner(claim).unwrap_or_else(|| session.account.clone()))
     }
 
     /// Publishes a Kubernetes event about `live`.

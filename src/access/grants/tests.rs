@@ -193,3 +193,27 @@ fn a_refusal_of_what_tags_select_says_how_many_and_not_which() {
     let refused = permits.check_found(Found::SecurityGroups, &[Claim::SecurityGroup("sg-00000002".into())]);
     assert!(refused.unwrap_err().ends_with("securityGroups: [<id>]"));
 }
+
+#[test]
+fn the_owner_of_a_bucket_is_that_of_the_most_specific_grant() {
+    let [grant] = listing(json!({"buckets": [
+        {"name": "*", "accountID": "111111111111", "uses": ["Reports"]},
+        {"name": "b", "accountID": "222222222222", "uses": ["Reports", "Results"]},
+        {"name": "b", "accountID": "333333333333", "prefix": "ml/", "uses": ["Reports"]},
+        {"name": "own", "uses": ["Reports"]},
+    ]}));
+    let (role_arn, external_id, regions, suspend) = (None, None, vec![], false);
+    let spec = AwsAccountSpec { role_arn, external_id, regions, grants: vec![grant], suspend };
+    let permits = Permits { account: "default", spec: Arc::new(spec), kind: "FleetReport", namespace: namespace("ml") };
+    for (bucket, folder, used_for, owner) in [
+        ("another", None, BucketUse::Reports, Some("111111111111")),
+        ("b", None, BucketUse::Reports, Some("222222222222")),
+        ("b", Some("ml"), BucketUse::Reports, Some("333333333333")),
+        ("b", Some("ml"), BucketUse::Results, Some("222222222222")),
+        ("own", None, BucketUse::Reports, None),
+        ("b", None, BucketUse::Parameters, None),
+    ] {
+        let found = permits.bucket_owner(&Claim::folder(bucket, folder, used_for));
+        assert_eq!(found.as_ref().map(AccountId::as_str), owner, "{bucket} {folder:?} {used_for}");
+    }
+}

@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use crate::{
     aws::{
         self, Session, SessionIdentity,
-        advice::{Remedy, advice, stalls},
+        advice::{OTHER_OWNER, Remedy, advice, stalls},
         s3::{Listed, Read, S3},
     },
     clock::Clock,
-    ids::Region,
+    ids::{AccountId, Region},
     kinds::fleet_report::{
         index::{Admitted, Entry, Fetched, Index, LeftOut, cost, held},
         memory_budget::{Members, Room},
@@ -60,6 +60,8 @@ pub(super) struct SourcePlace {
     pub(super) region: Region,
     pub(super) bucket: String,
     pub(super) prefix: String,
+    /// The account that must own the bucket.
+    pub(super) owner: AccountId,
 }
 
 /// Collects one place, one collection at a time.
@@ -151,7 +153,7 @@ impl Collector {
         let SourcePlace { bucket, prefix, .. } = &self.place;
         let named = || (bucket.clone(), prefix.clone());
         // Other namespaces get the answers too.
-        let s3 = S3::new(&request.session.shared(), request.deadline);
+        let s3 = S3::new(&request.session.shared(), self.place.owner.clone(), request.deadline);
         let (limit, begun) = (request.object_size, Clock.monotonic());
         let mut excess = request.members.excess();
         let (mut failures, mut last) = (Failures::default(), String::new());
@@ -241,7 +243,8 @@ impl Collector {
         let SourcePlace { aws_account, region, bucket, .. } = &self.place;
         let remedy = Remedy {
             denied: Some(format!(
-                "allow {} on bucket {bucket} for the identity of AwsAccount {aws_account}, in the policies of both",
+                "allow {} on bucket {bucket} for the identity of AwsAccount {aws_account}, in the policies of both; \
+                 {OTHER_OWNER}",
                 error.operation
             )),
             not_found: Some(format!("create bucket {bucket}, or name another one in the source")),

@@ -63,6 +63,7 @@ impl Setup {
             region: self.session.region.clone(),
             bucket: BUCKET.into(),
             prefix: (*prefix).into(),
+            owner: self.session.account.clone(),
         };
         let mut latest = Vec::new();
         for (collector, object_size, members) in reader.of(&prefixes.iter().map(place).collect::<Vec<_>>(), 1 << 20) {

@@ -44,6 +44,8 @@ pub(super) struct Observed {
 struct Turn<'a> {
     source: &'a Source,
     session: Result<Session, Failure>,
+    /// What the session may read.
+    place: Option<SourcePlace>,
 }
 
 /// What one FleetReport collected itself, by the names of its sources. While a source cannot be read, only this is
@@ -110,7 +112,7 @@ pub(super) async fn observe(
     let retry = desired.interval.min(ctx.config.timings.sweep);
     let mut due = desired.interval;
     let mut sources = Vec::with_capacity(turns.len());
-    for (Turn { source, session }, latest) in turns.into_iter().zip(latest) {
+    for (Turn { source, session, .. }, latest) in turns.into_iter().zip(latest) {
         let age = latest.begun.map(|begun| now.saturating_duration_since(begun));
         let left = match (&session, age) {
             (Ok(_), Some(age)) => period(&latest, desired.interval, retry).saturating_sub(age),
@@ -142,18 +144,25 @@ fn is_current(collected: Timestamp, desired: &Desired, now: Timestamp) -> bool {
 async fn turn<'a>(ctx: &Context, live: &Live<FleetReport>, source: &'a Source, status: &FleetReportStatus) -> Turn<'a> {
     let pinned = status.sources.iter().find(|s| s.name == source.name).and_then(|s| s.aws.as_ref());
     let (name, prefix) = (source.bucket.clone(), source.prefix.clone());
-    let claims = [Claim::Bucket { name, prefix, used_for: BucketUse::Reports }];
-    let session = ctx.authorize(live, &source.aws, pinned, &claims).await;
-    Turn { source, session }
-}
-
-fn place(source: &Source, session: &Session) -> SourcePlace {
-    SourcePlace {
-        aws_account: source.aws.account_ref.name.clone(),
-        identity: session.identity(),
-        region: session.region.clone(),
-        bucket: source.bucket.clone(),
-        prefix: source.prefix.clone(),
+    let claim = Claim::Bucket { name, prefix, used_for: BucketUse::Reports };
+    let session = ctx.authorize(live, &source.aws, pinned, std::slice::from_ref(&claim)).await;
+    let owned = session.and_then(|session| {
+        let owner = ctx.bucket_owner(live, &source.aws, &session, &claim)?;
+        Ok((session, owner))
+    });
+    match owned {
+        Ok((session, owner)) => {
+            let place = SourcePlace {
+                aws_account: source.aws.account_ref.name.clone(),
+                identity: session.identity(),
+                region: session.region.clone(),
+                bucket: source.bucket.clone(),
+                prefix: source.prefix.clone(),
+                owner,
+            };
+            Turn { source, session: Ok(session), place: Some(place) }
+        }
+        Err(failure) => Turn { source, session: Err(failure), place: None },
     }
 }
 
@@ -169,10 +178,7 @@ async fn collect(
     let now = ctx.clock.monotonic();
     own.retain(turns);
     // A place that cannot be read now is kept, so that its objects need not be read again.
-    let at = |turn: &Turn<'_>| match &turn.session {
-        Ok(session) => Some(place(turn.source, session)),
-        Err(_) => own.of(turn).map(|share| share.place.clone()),
-    };
+    let at = |turn: &Turn<'_>| turn.place.clone().or_else(|| own.of(turn).map(|share| share.place.clone()));
     let places: Vec<Option<SourcePlace>> = turns.iter().map(at).collect();
     let mut collectors =
         reader.of(&places.iter().flatten().cloned().collect::<Vec<_>>(), desired.object_size).into_iter();

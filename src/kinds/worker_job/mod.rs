@@ -225,9 +225,11 @@ impl WorkerKind for WorkerJob {
         if let (Ok(ResultsFrom::S3(at)), true) = (results_from(spec), needed) {
             let folder = folder(at.prefix.as_deref(), live.uid());
             let job = (folder.as_str(), u32::try_from(spec.completions).unwrap_or_default());
+            let claim = Claim::folder(&at.bucket, at.prefix.as_deref(), BucketUse::Results);
+            let owner = ctx.bucket_owner(live, &spec.aws, session, &claim)?;
             let read = async |memory: &mut observation::Memory| {
                 let launched = Launched::new(&observation, instances, ledger, &memory.proven);
-                reader::read(ctx, session, &at, job, &launched, &mut memory.read).await
+                reader::read(ctx, (session, owner.clone()), &at, job, &launched, &mut memory.read).await
             };
             let mut results = read(memory).await;
             let unproven = results.as_ref().map(|results| memory.unproven(&results.unknown)).unwrap_or_default();

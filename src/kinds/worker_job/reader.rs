@@ -14,6 +14,7 @@ use crate::{
         s3::{Listed, Read, S3},
     },
     crd::worker_job::S3Result,
+    ids::AccountId,
     kinds::worker_job::{
         launched::{Judgement, Launched},
         results::{Cache, Content, Rejection, ResultKey, Results, SIZE_LIMIT, place, told},
@@ -41,13 +42,13 @@ struct Reader<'a> {
 /// The results of `launched`.
 pub(super) async fn read(
     ctx: &Context,
-    session: &Session,
+    (session, owner): (&Session, AccountId),
     at: &S3Result,
     (folder, completions): (&str, u32),
     launched: &Launched,
     cache: &mut Cache,
 ) -> Result<Results, aws::Error> {
-    let s3 = S3::new(session, ctx.config.timings.call_deadline);
+    let s3 = S3::new(session, owner, ctx.config.timings.call_deadline);
     let (results, current) = (Results::default(), Cache::new());
     let mut reader = Reader { s3, bucket: &at.bucket, folder, completions, launched, results, current };
     let until = ctx.clock.monotonic() + ctx.config.timings.call_deadline;

@@ -6,13 +6,17 @@ use std::{
 };
 
 use crate::{
+    access::Claim,
     aws::{
         self, Class, Session,
         s3::{Put, S3},
         ssm::{NAMES_PER_CALL, Ssm},
     },
-    crd::parameters::{ParameterStore, ParametersStatus},
-    ids::{ParameterName, Uid},
+    crd::{
+        aws_account::BucketUse,
+        parameters::{ParameterStore, ParametersStatus, S3Store},
+    },
+    ids::{AccountId, ParameterName, Uid},
     inventory::ownership::Owner,
     k8s::live::Live,
     reconcile::{Failure, context::Context},
@@ -219,7 +223,8 @@ pub(super) async fn remove<K: WorkerKind>(
     match (&status.store.s3, &status.store.parameter_store) {
         (Some(s3), _) => {
             let guard = guard::<K>(ctx, &stored(ctx, live).await?, status.clone())?;
-            let client = S3::new(session, ctx.config.timings.call_deadline);
+            let owner = bucket_owner(ctx, live, session, s3)?;
+            let client = S3::new(session, owner, ctx.config.timings.call_deadline);
             let base = plan::base(s3, live.uid());
             for name in names {
                 guard.call("s3:DeleteObject", client.delete(&s3.bucket, &format!("{base}{name}"))).await?;
@@ -236,6 +241,17 @@ pub(super) async fn remove<K: WorkerKind>(
         }
         (None, None) => Ok(()),
     }
+}
+
+/// The account that must own the bucket.
+pub(super) fn bucket_owner<K: WorkerKind>(
+    ctx: &Context,
+    live: &Live<K>,
+    session: &Session,
+    s3: &S3Store,
+) -> Result<AccountId, Failure> {
+    let claim = Claim::folder(&s3.bucket, s3.prefix.as_deref(), BucketUse::Parameters);
+    ctx.bucket_owner(live, live.object().workers_spec().aws, session, &claim)
 }
 
 /// The stored status: nothing is written, since nothing differs.

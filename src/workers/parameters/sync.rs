@@ -218,7 +218,7 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
             Some(verified) => verified.recorded.clone(),
             None => {
                 let status = before.as_ref().filter(|before| before.store == self.parameters.store);
-                recognize::hashes(self.ask.site, status, roles, documents).await?
+                recognize::hashes(self.live, self.ask.site, status, roles, documents).await?
             }
         };
         memory.remember(roles, &hashes);
@@ -280,7 +280,8 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
     ) -> Result<Vec<String>, Stop> {
         // A document never changes, so no partly written state has to be recorded.
         let (guard, written) = self.about_to_write(written, documents.keys(), false).await?;
-        let client = S3::new(self.session, self.ctx.config.timings.call_deadline);
+        let owner = store::bucket_owner(self.ctx, self.live, self.session, s3)?;
+        let client = S3::new(self.session, owner, self.ctx.config.timings.call_deadline);
         let base = plan::base(s3, self.live.uid());
         for (name, document) in documents {
             let key = format!("{base}{name}");

@@ -1,5 +1,6 @@
 //! AwsAccount: whose credentials are used, for whom, and until when.
 
+mod buckets;
 mod grants;
 mod identity;
 mod orphaned_instances;

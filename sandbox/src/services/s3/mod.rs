@@ -75,7 +75,8 @@ impl Endpoint {
         unsign(&mut parts);
         let lists = operation(&parts) == "ListObjectsV2";
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        parts.extensions.insert(S3Caller { account: caller.id.account.to_string(), region: caller.region });
+        let account = caller.id.account.to_string();
+        parts.extensions.insert(S3Caller { account, region: caller.region, expected_owner: None });
         match self.service.call(Request::from_parts(parts, s3s::Body::from(body))).await {
             Ok(response) if lists && response.status().is_success() => listed(response, &request_id).await,
             Ok(response) => answered(response, &request_id).await,

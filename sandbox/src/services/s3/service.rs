@@ -27,10 +27,13 @@ pub(super) struct Service {
 }
 
 fn caller<T>(request: &S3Request<T>) -> S3Result<S3Caller> {
-    let caller = request.extensions.get::<S3Caller>().cloned();
-    caller.ok_or_else(|| {
+    let mut caller = request.extensions.get::<S3Caller>().cloned().ok_or_else(|| {
         s3_error!(InvalidAccessKeyId, "The AWS Access Key Id you provided does not exist in our records.")
-    })
+    })?;
+    if let Some(owner) = request.headers.get("x-amz-expected-bucket-owner") {
+        caller.expected_owner = Some(String::from_utf8_lossy(owner.as_bytes()).into_owned());
+    }
+    Ok(caller)
 }
 
 #[async_trait::async_trait]

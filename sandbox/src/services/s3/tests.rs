@@ -266,6 +266,23 @@ async fn a_bucket_is_its_owners_until_it_is_opened() {
 }
 
 #[tokio::test]
+async fn a_bucket_of_another_owner_than_expected_is_refused() {
+    let (sandbox, client) = start().await;
+    sandbox.s3().ensure_bucket(OTHER, REGION, "theirs").unwrap();
+    sandbox.s3().open_bucket("theirs", OWN, Access::ReadWrite).unwrap();
+    sandbox.s3().put("theirs", "k", "x").unwrap();
+    for (owner, expected) in [(OTHER, ""), (OWN, "AccessDenied")] {
+        let list = client.list_objects_v2().bucket("theirs").expected_bucket_owner(owner).send().await;
+        let put = client.put_object().bucket("theirs").key("new").expected_bucket_owner(owner).send().await;
+        let get = client.get_object().bucket("theirs").key("k").expected_bucket_owner(owner).send().await;
+        let delete = client.delete_object().bucket("theirs").key("new").expected_bucket_owner(owner).send().await;
+        assert_eq!([code(list), code(put), code(get), code(delete)], [expected; 4], "{owner}");
+    }
+    let missing = client.list_objects_v2().bucket("nowhere").expected_bucket_owner(OWN).send().await;
+    assert_eq!(code(missing), "NoSuchBucket");
+}
+
+#[tokio::test]
 async fn a_bucket_answers_in_its_region_only() {
     let (sandbox, _client) = start().await;
     let elsewhere = client_in(&sandbox.endpoint(), OWN, "us-east-1");

@@ -9,7 +9,7 @@ use super::store::{Access, Object, ObjectHeaders, S3Caller, S3State, StoreError}
 impl S3State {
     /// Creates a bucket of `account` in `region`, unless the account has it already.
     pub fn ensure_bucket(&self, account: &str, region: &str, name: &str) -> Result<(), StoreError> {
-        let caller = S3Caller { account: account.to_owned(), region: region.to_owned() };
+        let caller = S3Caller { account: account.to_owned(), region: region.to_owned(), expected_owner: None };
         match self.create_bucket(&caller, name) {
             Err(StoreError::BucketAlreadyOwnedByYou(_)) => Ok(()),
             other => other,

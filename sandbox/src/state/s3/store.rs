@@ -16,6 +16,8 @@ use super::sum::Sum;
 pub struct S3Caller {
     pub account: String,
     pub region: String,
+    /// `x-amz-expected-bucket-owner`: a bucket of another account is refused.
+    pub expected_owner: Option<String>,
 }
 
 /// What an account that does not own a bucket may do with it, as a bucket policy would say.
@@ -124,7 +126,8 @@ pub(super) struct Bucket {
 impl Bucket {
     fn check(&self, name: &str, caller: &S3Caller, wanted: Access) -> Result<(), StoreError> {
         let granted = self.owner == caller.account || self.opened.get(&caller.account) >= Some(&wanted);
-        if !granted {
+        let expected = caller.expected_owner.as_ref().is_none_or(|owner| *owner == self.owner);
+        if !granted || !expected {
             return Err(StoreError::AccessDenied { account: caller.account.clone(), bucket: name.to_owned() });
         }
         if self.region != caller.region {
