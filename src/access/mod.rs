@@ -19,6 +19,7 @@ use kube::{
         watcher,
     },
 };
+use sha2::{Digest, Sha256};
 
 pub use crate::access::grants::{Claim, Permits};
 use crate::{
@@ -141,6 +142,14 @@ impl Accounts {
         grants::Namespace { name, labels: found.map(|n| n.labels().clone()).unwrap_or_default() }
     }
 
+    /// Whether `spec` grants anything to objects of `kind` in `namespace`. True as long as the labels of namespaces are
+    /// not known.
+    pub fn lets(&self, spec: &AwsAccountSpec, kind: &str, namespace: &str) -> bool {
+        let by_label = spec.grants.iter().any(|grant| grant.namespaces.selector.is_some());
+        (by_label && !self.namespaces.get().is_some_and(is_synced))
+            || grants::check(&spec.grants, kind, &self.namespace(namespace), &[]).is_ok()
+    }
+
     /// What `live` may use of `account`, by the grants as they are now.
     ///
     /// # Errors
@@ -237,8 +246,42 @@ pub enum NoSession {
 pub fn role_session(spec: &AwsAccountSpec, namespace: &str, region: &Region) -> Option<RoleSession> {
     Some(RoleSession {
         role: IamRole { arn: spec.role_arn.clone()?, external_id: spec.external_id.clone() },
-        // STS allows 64 characters; a namespace name has up to 63.
-        session_name: format!("muster-{namespace}").chars().take(64).collect(),
+        session_name: session_name(namespace),
         region: region.clone(),
     })
+}
+
+/// The limit of STS. The name of a namespace has up to 63 characters.
+const SESSION_NAME: usize = 64;
+
+/// The whole namespace or, where that is too long, its beginning and a hash of it. No namespace has a dot in its name,
+/// so no other session has this name.
+fn session_name(namespace: &str) -> String {
+    let whole = format!("muster-{namespace}");
+    if whole.len() <= SESSION_NAME {
+        return whole;
+    }
+    let hash = hex::encode(&Sha256::digest(namespace)[..8]);
+    let beginning: String = whole.chars().take(SESSION_NAME - hash.len() - 1).collect();
+    format!("{beginning}.{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_namespaces_share_the_name_of_a_role_session() {
+        assert_eq!(session_name("ml"), "muster-ml");
+        let longest_whole = "a".repeat(57);
+        assert_eq!(session_name(&longest_whole), format!("muster-{longest_whole}"));
+        let long = ["x", "y"].map(|end| format!("{}{end}", "a".repeat(62)));
+        let names = long.clone().map(|namespace| session_name(&namespace));
+        assert_ne!(names[0], names[1]);
+        for name in &names {
+            assert_eq!(name.len(), SESSION_NAME, "{name}");
+            // As the API server allows namespaces: no dot.
+            assert!(name.contains('.') && name.starts_with("muster-aaaa"), "{name}");
+        }
+    }
 }

@@ -120,13 +120,15 @@ impl References {
         Ok(found)
     }
 
-    /// The objects that refer to `account`, as `Kind namespace/name`.
-    pub fn to_account(&self, account: &str) -> Result<Vec<String>, NotSynced> {
+    /// The objects that refer to `account`, as `Kind namespace/name`, if `included` returns true for the kind and the
+    /// namespace.
+    pub fn to_account(&self, account: &str, included: impl Fn(&str, &str) -> bool) -> Result<Vec<String>, NotSynced> {
         let mut found = Vec::new();
         for cache in self.synced(|_| true)? {
             for object in cache.store.state() {
-                if (cache.uses)(&object).iter().any(|used| used.account == account) {
-                    let namespace = object.namespace().unwrap_or_default();
+                let namespace = object.namespace().unwrap_or_default();
+                if (cache.uses)(&object).iter().any(|used| used.account == account) && included(cache.kind, &namespace)
+                {
                     found.push(format!("{} {namespace}/{}", cache.kind, object.name_any()));
                 }
             }

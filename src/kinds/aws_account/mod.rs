@@ -101,7 +101,9 @@ impl Kind for AwsAccount {
                 requeue: ctx.config.timings.progress,
             })
         };
-        let Ok(users) = ctx.references.to_account(live.name()) else {
+        // Anybody who may create an object can refer to the account. Only an object that is granted something needs it.
+        let is_granted = |kind: &str, namespace: &str| ctx.accounts.lets(&live.object().spec, kind, namespace);
+        let Ok(users) = ctx.references.to_account(live.name(), is_granted) else {
             let message = "The caches are not filled yet, so it is not known which objects refer to this AwsAccount";
             return Ok(wait(message.into()));
         };
@@ -115,7 +117,8 @@ impl Kind for AwsAccount {
             ctx.accounts.set(live.object(), State::Proven(identity.account));
         }
         Ok(wait(format!(
-            "The finalizer stays while objects refer to this AwsAccount: {}. Delete them, or change their accountRef",
+            "The finalizer stays while objects that its grants cover refer to this AwsAccount: {}. Delete them, or \
+             change their accountRef",
             list(users.iter(), 5)
         )))
     }

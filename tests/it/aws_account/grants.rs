@@ -224,3 +224,17 @@ async fn a_removed_grant_takes_effect_immediately_even_if_sts_does_not_respond()
     reconciled_once(&scene).await;
     assert_eq!(live(&scene).len(), 1);
 }
+
+#[tokio::test]
+async fn an_object_that_is_not_granted_anything_does_not_keep_an_account_from_being_deleted() {
+    let scene = Scene::new().await;
+    let other = json!({"namespaces": {"names": ["elsewhere"]}, "kinds": ["*"]});
+    scene.change_account(json!({"spec": {"grants": [other]}})).await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    stalled(&scene, "NotGranted").await;
+    let accounts = Api::<AwsAccount>::all(scene.kube.clone());
+    accounts.delete(&scene.namespace, &DeleteParams::default()).await.unwrap();
+    let gone = kube::runtime::wait::await_condition(accounts, &scene.namespace, |a: Option<&AwsAccount>| a.is_none());
+    tokio::time::timeout(scene::PATIENCE, gone).await.expect("the account is gone").unwrap();
+}
