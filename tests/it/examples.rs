@@ -7,15 +7,20 @@ use std::{
     time::Duration,
 };
 
-use muster::crd::{worker_fleet::WorkerFleet, worker_job::WorkerJob};
-use muster_sandbox::{CapacitySpec, Instance, Market, SandboxConfig, SubnetSpec, WorkersConfig};
+use kube::Api;
+use muster::{
+    config::{Config, Namespaces},
+    crd::{aws_account::AwsAccount, fleet_report::FleetReport, worker_fleet::WorkerFleet, worker_job::WorkerJob},
+};
+use muster_sandbox::{CallQuery, CapacitySpec, Instance, Market, RoleSpec, SandboxConfig, SubnetSpec, WorkersConfig};
+use muster_world::KubeApi;
 use serde_json::{Value, json};
 
 use crate::support::{
     aws_cli::Cli,
-    fleet::{live, status},
+    fleet::{self, live, status},
     job,
-    scene::{PATIENCE, Scene, condition},
+    scene::{self, Controller, Namespaced, PATIENCE, Scene, condition},
 };
 
 /// An example in a scene with its AwsAccount.
@@ -223,4 +228,113 @@ async fn a_job_with_twenty_indexes_names_the_failed_one() {
     );
     assert_eq!(scene.sandbox.s3().keys(&bucket, "squares/").unwrap().len(), 21);
     assert_eq!(live(scene).len(), 0);
+}
+
+/// A tenant of the example, with a namespace of this test.
+struct Tenant {
+    namespace: String,
+    account: String,
+}
+
+impl Tenant {
+    /// Makes what the README requires. The policies of the sandbox know no resources, so `denied` stands for what the
+    /// policy of the role leaves out.
+    async fn begin(scene: &Scene, letter: &str, namespace: String, denied: &[&str]) -> Self {
+        let mut spec = manifest("two-tenants", &format!("10-account-{letter}.yaml"))["spec"].clone();
+        let name = spec["roleARN"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        let role = RoleSpec {
+            allowed_principals: vec![scene.account.to_string()],
+            denied_actions: denied.iter().map(|action| (*action).to_owned()).collect(),
+            ..RoleSpec::new(&scene.account, &name)
+        };
+        spec["roleARN"] = json!(role.arn());
+        scene.sandbox.put_role(role);
+        let region = spec["regions"][0].as_str().unwrap().to_owned();
+        let grant = &mut spec["grants"][0];
+        let bucket = grant["buckets"][0]["name"].as_str().unwrap();
+        scene.sandbox.s3().ensure_bucket(scene.account.as_str(), &region, bucket).unwrap();
+        let key = format!("{letter}/i-0000000000000000{letter}.json");
+        scene.sandbox.s3().put(bucket, &key, format!("{{\"app_version\": \"of-{letter}\"}}")).unwrap();
+        let profile = grant["instanceProfiles"][0].as_str().unwrap();
+        scene.sandbox.put_instance_profile(&scene.account, profile, "worker");
+        grant["namespaces"]["names"] = json!([namespace]);
+        grant["subnets"] = json!([scene.sandbox.subnets(&scene.account, &region)[0].id]);
+        let account = format!("{}-{letter}", scene.namespace);
+        scene.create_account_named(&account, spec).await;
+        Self { namespace, account }
+    }
+
+    fn api<K: Namespaced>(&self, scene: &Scene) -> Api<K> {
+        Api::namespaced(scene.kube.clone(), &self.namespace)
+    }
+
+    /// Creates the object of a file of the example, changed by `change`.
+    async fn apply<K: Namespaced>(&self, scene: &Scene, file: &str, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut object = manifest("two-tenants", file);
+        object["metadata"] = json!({"name": name, "namespace": self.namespace});
+        for at in ["/spec/aws", "/spec/sources/0/aws"] {
+            if let Some(aws) = object.pointer_mut(at) {
+                aws["accountRef"]["name"] = json!(self.account);
+            }
+        }
+        if let Some(subnets) = object.pointer_mut("/spec/template/subnets/ids") {
+            *subnets = json!([scene.sandbox.subnets(&scene.account, "us-east-1")[0].id]);
+        }
+        change(&mut object);
+        self.api::<K>(scene).create(&Default::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tenants_with_a_role_each_are_held_apart_by_grants_and_by_iam() {
+    let scene = Scene::without_account(SandboxConfig { throttling: false, ..SandboxConfig::default() }).await;
+    let other = KubeApi::shared().await.namespace().await.unwrap();
+    let a = Tenant::begin(&scene, "a", scene.namespace.clone(), &["s3:*"]).await;
+    let b = Tenant::begin(&scene, "b", other.clone(), &[]).await;
+    let namespaces = Namespaces::Only(vec![a.namespace.clone(), b.namespace.clone()]);
+    let config = Config { namespaces, ..scene.config() };
+    let _controller = Controller::start(config, scene.connection(), |client| client).await;
+
+    for (tenant, letter) in [(&a, "a"), (&b, "b")] {
+        tenant.apply::<WorkerFleet>(&scene, &format!("20-fleet-{letter}.yaml"), "web", |_| {}).await;
+        let settled = |fleet: &WorkerFleet| fleet::settled(fleet, 2);
+        scene::wait(tenant.api::<WorkerFleet>(&scene), "web", "two workers", settled).await;
+        let launch = scene.sandbox.calls(&CallQuery::operation("ec2", "RunInstances")).pop().unwrap();
+        let session = format!("assumed-role/muster-tenant-{letter}/muster-{}", tenant.namespace);
+        assert!(launch.principal_arn.as_ref().unwrap().ends_with(&session), "{:?}", launch.principal_arn);
+    }
+    b.apply::<FleetReport>(&scene, "30-report-b.yaml", "web", |_| {}).await;
+    let reports = |report: &FleetReport| report.status.clone().unwrap_or_default();
+    let fresh = |report: &FleetReport| reports(report).reports.is_some_and(|counts| counts.fresh == 1);
+    scene::wait(b.api::<FleetReport>(&scene), "web", "collected", fresh).await;
+
+    // The grants: neither the AwsAccount nor the resources of the other tenant.
+    let stalled = |conditions: &[_], reason: &str| {
+        condition(conditions, "Stalled").is_some_and(|(truth, why, _)| truth == "True" && why == reason)
+    };
+    let refused = |report: &FleetReport| stalled(&reports(report).common.conditions, "NotGranted");
+    let theirs = |object: &mut Value| object["spec"]["sources"][0]["aws"]["accountRef"]["name"] = json!(b.account);
+    a.apply::<FleetReport>(&scene, "30-report-b.yaml", "their-account", theirs).await;
+    scene::wait(a.api(&scene), "their-account", "refused", refused).await;
+    a.apply::<FleetReport>(&scene, "30-report-b.yaml", "their-bucket", |_| {}).await;
+    scene::wait(a.api(&scene), "their-bucket", "refused", refused).await;
+    let theirs = |object: &mut Value| object["spec"]["aws"]["accountRef"]["name"] = json!(b.account);
+    a.apply::<WorkerFleet>(&scene, "20-fleet-a.yaml", "their-account", theirs).await;
+    let fleet_refused = |fleet: &WorkerFleet| stalled(&status(fleet).common.conditions, "NotGranted");
+    scene::wait(a.api(&scene), "their-account", "refused", fleet_refused).await;
+    let profile = |object: &mut Value| object["spec"]["template"]["instanceProfile"] = json!("tenant-b-worker");
+    a.apply::<WorkerFleet>(&scene, "20-fleet-a.yaml", "their-profile", profile).await;
+    scene::wait(a.api(&scene), "their-profile", "refused", fleet_refused).await;
+    assert_eq!(live(&scene).len(), 4);
+
+    // IAM: a grant that is too wide gives what the role may do, and nothing that the other role was answered.
+    let accounts = Api::<AwsAccount>::all(scene.kube.clone());
+    let mut wide = accounts.get(&a.account).await.unwrap();
+    wide.spec.grants = serde_json::from_value(json!([scene.full_grant()])).unwrap();
+    accounts.replace(&a.account, &Default::default(), &wide).await.unwrap();
+    let denied = |report: &FleetReport| stalled(&reports(report).common.conditions, "NoSourceCollected");
+    let report = scene::wait(a.api::<FleetReport>(&scene), "their-bucket", "denied", denied).await;
+    let (_, _, message) = condition(&reports(&report).common.conditions, "Stalled").unwrap();
+    assert!(message.contains("AccessDenied"), "{message}");
+    assert!(!serde_json::to_string(&report.status).unwrap().contains("of-b"));
 }
