@@ -10,8 +10,8 @@ use crate::{
     reconcile::context::Context,
 };
 
-/// The name of the role session that the account itself uses, instead of that of a namespace.
-pub(super) const OWN_SESSION: &str = "aws-account";
+/// The role session that the account itself uses, instead of that of a namespace, whose name has no dot.
+pub(super) const OWN_SESSION: &str = "aws.account";
 
 /// The number of sweeps between two checks of the identity.
 pub(super) const PROOF_PERIOD_IN_SWEEPS: u32 = 10;

@@ -47,7 +47,11 @@ impl View<'_> {
     fn reached(&self) -> Verdict {
         let say = |truth: bool, reason, message| Verdict::new(ConditionType::Ready, truth, reason, message);
         let Counts { desired, ready, outdated, .. } = self.counts();
-        let so_far = format!("{ready} of {desired} workers are ready");
+        let mut so_far = format!("{ready} of {desired} workers are ready");
+        let withheld = self.observed.instances.withheld.len();
+        if withheld > 0 {
+            so_far.push_str(&format!("; {withheld} more were adopted and are not covered by a grant any more"));
+        }
         if let Some((reason, message)) = self.obstacle(&so_far) {
             return say(false, reason, message);
         }

@@ -126,7 +126,8 @@ async fn a_launch_that_is_no_longer_granted_is_not_repeated_but_searched_for() {
     scene.sandbox.add_fault(Fault::always("ec2", "RunInstances", FaultAction::DropBefore));
     let one = json!({"subnets": {"ids": [scene.sandbox.subnets(&scene.account, REGION)[0].id]}});
     scene.create::<WorkerFleet>("web", spec(&scene, 1, &one)).await;
-    let called = scene.sandbox.wait_for_calls(&CallQuery::operation("ec2", "RunInstances"), |calls| calls.len() >= 2);
+    let query = CallQuery::operation("ec2", "RunInstances");
+    let called = scene.sandbox.wait_for_calls(&query, |calls| calls.len() >= 2);
     tokio::time::timeout(PATIENCE, called).await.expect("launches");
     controller.kill().await;
     scene.change_account(grants(&scene, json!({"subnets": ["subnet-0000000f"]}))).await;
