@@ -169,7 +169,9 @@ impl MissingInstances {
         self.over = ledger.named().into_keys().filter(|id| instances.is_over(id)).collect();
         // It begins with the grace period of the ids, which show whether many are missing.
         let since = *self.since.get_or_insert(moment.now);
-        if moment.begun.saturating_duration_since(since) >= patience {
+        // The sweep of a pass may begin long after the pass, by whose time the ids are judged.
+        let seen = moment.begun.min(moment.now);
+        if seen.saturating_duration_since(since) >= patience {
             self.given_up.extend((0..unlisted).map(|_| moment.now));
             self.unlisted.clear();
         }

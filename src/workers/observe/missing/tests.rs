@@ -13,11 +13,23 @@ fn observe(
     answer: impl Fn(&InstanceId) -> Described,
     seconds: u64,
 ) -> ObservedInstances {
+    let begun = seconds * 1_000;
+    let now = begun + if seconds == 0 { 1_500 } else { 100 };
+    observe_at(missing, (ledger, listed), shown, answer, (begun, now))
+}
+
+/// With a sweep that begins at `begun`, in a pass that began at `now`, in milliseconds.
+fn observe_at(
+    missing: &mut MissingInstances,
+    (ledger, listed): (&Ledger, &[u32]),
+    shown: &[u32],
+    answer: impl Fn(&InstanceId) -> Described,
+    (begun, now): (u64, u64),
+) -> ObservedInstances {
     let timings = Timings::default();
     static BEGINNING: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    let begun = *BEGINNING + Duration::from_secs(seconds);
+    let [begun, now] = [begun, now].map(|millis| *BEGINNING + Duration::from_millis(millis));
     let max_missing = Share::Number(1);
-    let now = begun + Duration::from_millis(if seconds == 0 { 1_500 } else { 100 });
     let moment = Moment { begun, now, wall: Timestamp::UNIX_EPOCH, timings: &timings, max_missing };
     let shown = shown.iter().map(|n| worker(*n));
     let shown = shown.map(|instance| (instance.id.clone(), ObservedInstance::sample(instance))).collect();
@@ -74,5 +86,19 @@ fn unlisted_workers_do_not_count_as_gone_before_missing_ones() {
             let unlisted: u32 = instances.unlisted.values().sum();
             assert_eq!((instances.missing.len(), unlisted), (2, 1), "{seconds}");
         }
+    }
+}
+
+#[test]
+fn unlisted_workers_do_not_count_as_gone_because_a_sweep_began_late() {
+    let mut ledger = Ledger::default();
+    ledger.set_existing(&Role::main(), 6);
+    let record = (&ledger, &[1, 2, 3, 4, 5][..]);
+    let mut missing = MissingInstances::default();
+    // Seconds pass in a pass before its sweep may begin.
+    for pass in [(0, 0), (61_000, 59_000), (63_000, 62_000), (122_000, 119_000)] {
+        let instances = observe_at(&mut missing, record, &[1, 2, 3], unknown, pass);
+        let unlisted: u32 = instances.unlisted.values().sum();
+        assert_eq!((instances.missing.len(), unlisted), (2, 1), "{pass:?}");
     }
 }

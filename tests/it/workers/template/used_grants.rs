@@ -1,6 +1,6 @@
 //! What a template resolves to, and what a stored revision and a recorded intent send, must be granted.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{
@@ -66,7 +66,7 @@ async fn every_subnet_and_group_that_is_selected_must_be_granted() {
 #[tokio::test]
 async fn a_launch_template_is_granted_by_its_name_or_its_id_with_what_it_contains() {
     let scene = Scene::new().await;
-    let [web, db] = [launch_template::made(&scene, "web").await, launch_template::made(&scene, "db").await];
+    let [web, data] = [launch_template::made(&scene, "web").await, launch_template::made(&scene, "data").await];
     let subnets: Vec<_> = scene.sandbox.subnets(&scene.account, REGION).into_iter().map(|subnet| subnet.id).collect();
     let _controller = scene.start().await;
     let fleet = |base: Value| {
@@ -80,14 +80,19 @@ async fn a_launch_template_is_granted_by_its_name_or_its_id_with_what_it_contain
     assert!(told.contains("template.subnets: it selects 3 subnets"), "{told}");
     scene.change_account(grants(&scene, json!({"launchTemplates": [web], "subnets": subnets}))).await;
     wait_settled(&scene, "by-name", 1).await;
-    scene.create::<WorkerFleet>("other", fleet(json!({"name": "db"}))).await;
+    scene.create::<WorkerFleet>("other", fleet(json!({"name": "data"}))).await;
     let told = wait_false(&scene, "other", "Ready", "NotGranted").await;
-    assert!(told.contains(&format!("launch template db ({db})")) && told.ends_with("launchTemplates: [db]"), "{told}");
+    assert!(
+        told.contains(&format!("launch template data ({data})")) && told.ends_with("launchTemplates: [data]"),
+        "{told}"
+    );
 
-    scene.change_account(grants(&scene, json!({"launchTemplates": ["db"], "subnets": subnets}))).await;
-    scene.create::<WorkerFleet>("by-id", fleet(json!({"id": db}))).await;
-    wait_settled(&scene, "by-id", 1).await;
-    assert_eq!(live(&scene).len(), 2);
+    scene.change_account(grants(&scene, json!({"launchTemplates": ["data"], "subnets": subnets}))).await;
+    scene.create::<WorkerFleet>("by-id", fleet(json!({"id": data}))).await;
+    for fleet in ["by-id", "other"] {
+        wait_settled(&scene, fleet, 1).await;
+    }
+    assert_eq!(live(&scene).len(), 3);
 }
 
 #[tokio::test]
@@ -122,6 +127,7 @@ async fn a_launch_that_is_no_longer_granted_is_not_repeated_but_searched_for() {
     let scene = Scene::new().await;
     let controller = scene.start().await;
     // It launches, and nobody learns of it.
+    scene.sandbox.set_describe_lag(Duration::from_secs(5));
     scene.sandbox.add_fault(Fault::once("ec2", "RunInstances", FaultAction::DropAfter));
     scene.sandbox.add_fault(Fault::always("ec2", "RunInstances", FaultAction::DropBefore));
     let one = json!({"subnets": {"ids": [scene.sandbox.subnets(&scene.account, REGION)[0].id]}});
