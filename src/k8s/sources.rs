@@ -111,7 +111,7 @@ pub enum Change {
 }
 
 /// The watched Secrets and ConfigMaps, and when they changed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Watched {
     seen: Arc<Mutex<HashMap<Changed, Seen>>>,
     changes: Changes<Changed>,
@@ -122,12 +122,6 @@ struct Seen {
     at: Instant,
     /// It exists and has the label, so that its next change will be noticed too.
     watched: bool,
-}
-
-impl Default for Watched {
-    fn default() -> Self {
-        Self { seen: Arc::default(), changes: Changes::default() }
-    }
 }
 
 impl Watched {

@@ -15,6 +15,9 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::error::SourceError;
 
+/// The name of a symbolic link, and its owner.
+type Link = (OsString, u32);
+
 /// The limit of Linux.
 const MOST_LINKS: usize = 40;
 
@@ -39,7 +42,7 @@ pub(super) fn open(path: &Path) -> Result<File, SourceError> {
 
 /// The file, if it is a regular one, and the symbolic links on the way with their owners. Each part of the path is opened
 /// in the folder before it, so nobody can exchange a part after it was checked.
-fn walk(path: &Path) -> std::io::Result<(Option<OwnedFd>, Vec<(OsString, u32)>)> {
+fn walk(path: &Path) -> std::io::Result<(Option<OwnedFd>, Vec<Link>)> {
     let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let root = || nix::fcntl::open("/", look, Mode::empty());
     let (mut folder, mut links) = (root()?, Vec::new());

@@ -172,11 +172,11 @@ impl Revisions {
 
     /// The launches that the stored revisions describe.
     pub fn launches(&self) -> Vec<KnownInstance> {
-        let launch = |(name, stored): (&String, &Box<Stored>)| {
+        let launch = |name: &String, stored: &Stored| {
             let role = Role::try_from(stored.request.tags.get(ROLE_TAG)?.as_str()).ok()?;
             Some(KnownInstance { role, revision: name.clone() })
         };
-        self.stored.iter().filter_map(launch).collect()
+        self.stored.iter().filter_map(|(name, stored)| launch(name, stored)).collect()
     }
 
     /// Whether `name` is a revision of this object.

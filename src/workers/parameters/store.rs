@@ -125,7 +125,7 @@ pub(super) async fn put(
         Put::Created => return Ok(Found::AsWritten),
         Put::Exists => {}
     }
-    let stored = guard.call("s3:GetObject", s3.read_document(bucket, key, MAX_SIZE)).await?;
+    let stored = guard.call("s3:GetObject", Box::pin(s3.read_document(bucket, key, MAX_SIZE))).await?;
     if stored.is_some_and(|stored| stored == document.text) {
         return Ok(Found::AsWritten);
     }

@@ -285,7 +285,7 @@ impl<'a, K: WorkerKind> Syncing<'a, K> {
         let base = plan::base(s3, self.live.uid());
         for (name, document) in documents {
             let key = format!("{base}{name}");
-            if store::put(&guard, &client, &s3.bucket, &key, document).await? == Found::Replaced {
+            if Box::pin(store::put(&guard, &client, &s3.bucket, &key, document)).await? == Found::Replaced {
                 let note = format!(
                     "s3://{}/{key} had another content than muster wrote and was written again. Workers do not use such a \
                      content. Check who may write to this prefix",

@@ -110,12 +110,12 @@ async fn a_lost_key_replaces_nobody(store: Value) {
 
 #[tokio::test]
 async fn a_lost_key_replaces_no_worker_and_writes_no_document() {
-    a_lost_key_replaces_nobody(in_s3()).await;
+    Box::pin(a_lost_key_replaces_nobody(in_s3())).await;
 }
 
 #[tokio::test]
 async fn a_lost_key_replaces_no_worker_and_writes_no_parameter() {
-    a_lost_key_replaces_nobody(in_parameter_store()).await;
+    Box::pin(a_lost_key_replaces_nobody(in_parameter_store())).await;
 }
 
 #[tokio::test]
