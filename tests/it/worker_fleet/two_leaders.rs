@@ -53,12 +53,14 @@ enum Resumed {
 async fn a_controller_with_a_stale_cache_and_a_paused_one_launch_exactly_five() {
     for resumed in [Resumed::First, Resumed::Last] {
         let scene = Scene::with(lagging_ec2()).await;
-        scene.create::<WorkerFleet>("web", spec(&scene, WORKERS, json!({}))).await;
-        // Because the finalizer is set, a controller with a stale cache gets as far as recording.
-        scene.change::<WorkerFleet>("web", json!({"metadata": {"finalizers": ["muster.dev/workerfleet"]}})).await;
-        // It has seen the fleet before anything was recorded, has recorded the revision, is about to record its own launch,
-        // and receives no more events.
-        let stale = Tap::pausing(point(RECORD, 2), Moment::Before);
+        // Because the finalizer is set and the revision is stored, a controller with a stale cache records a launch first.
+        let before = start(&scene, &Tap::new()).await;
+        scene.create::<WorkerFleet>("web", spec(&scene, 0, json!({}))).await;
+        wait_settled(&scene, "web", 0).await;
+        before.kill().await;
+        scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": WORKERS}})).await;
+        // It has seen the fleet before anything was recorded, is about to record its own launch, and receives no more events.
+        let stale = Tap::pausing(point(RECORD, 1), Moment::Before);
         stale.set_stale(true);
         let _stale_controller = start(&scene, &stale).await;
         stale.paused().await;
@@ -69,7 +71,7 @@ async fn a_controller_with_a_stale_cache_and_a_paused_one_launch_exactly_five() 
         assert!(!recorded.is_empty() && scene.sandbox.instances_of(&scene.account).is_empty());
 
         stale.resume();
-        stale.until(|points| count(points, RECORD) >= 4).await;
+        stale.until(|points| count(points, RECORD) >= 3).await;
         assert_eq!(count(&stale.points(), "RunInstances"), 0, "a stale cache launches nothing, however often it tries");
         let mine = status(&scene.api::<WorkerFleet>().get("web").await.unwrap()).workers.launches;
         assert_eq!(mine, recorded, "and takes nothing over");
