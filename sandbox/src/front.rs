@@ -75,13 +75,12 @@ async fn serve(services: Arc<Services>, request: Request<Incoming>) -> Result<Re
             let fault = state.faults.take(&target);
             let action = service.action(&operation);
             if state.accounts.is_denied(&id, &action) {
-                let answer = service.error(&service.denial(&id.principal_arn, &action), &request_id);
-                state.journal.end(number, state.clock.now(), outcome_of(&answer));
-                return Ok(answer);
+                Ok(service.error(&service.denial(&id.principal_arn, &action), &request_id))
+            } else {
+                let caller = Caller { region: scope.region.clone(), id };
+                let work = services.carry_out(caller, &operation, work, &request_id);
+                under_fault(state, fault, service, &request_id, work).await
             }
-            let caller = Caller { region: scope.region.clone(), id };
-            let work = services.carry_out(caller, &operation, work, &request_id);
-            under_fault(state, fault, service, &request_id, work).await
         }
         Err(refusal) => Ok(service.error(&service.refusal(refusal), &request_id)),
     };

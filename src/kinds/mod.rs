@@ -59,4 +59,6 @@ fn all() -> Vec<Properties> {
 }
 
 #[cfg(test)]
+mod schema_lint;
+#[cfg(test)]
 mod tests;

@@ -1,8 +1,6 @@
 //! The CustomResourceDefinitions as they are installed: derived from the Rust types, and completed.
 
 mod finish;
-#[cfg(test)]
-mod lint;
 mod patterns;
 mod reference;
 
@@ -52,7 +50,7 @@ fn yaml(crd: &CustomResourceDefinition) -> Result<String, Box<dyn std::error::Er
 }
 
 /// Bounds are floats in the API's Go types; people read and write them as integers.
-fn whole_numbers(value: &mut Value) {
+pub(crate) fn whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {
             if let Some(float) = number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15) {
