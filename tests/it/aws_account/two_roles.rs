@@ -1,7 +1,7 @@
 //! Two AwsAccounts of one AWS account, each with a role of its own: neither sees what only the other may see.
 
 use kube::ResourceExt;
-use muster::crd::worker_fleet::WorkerFleet;
+use muster::crd::{fleet_report::FleetReport, worker_fleet::WorkerFleet};
 use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, RoleSpec, SandboxConfig};
 use serde_json::{Value, json};
 
@@ -93,4 +93,31 @@ async fn cpu_samples_of_one_role_are_not_shown_to_a_role_that_is_denied_them() {
     let shown = |fleet: &WorkerFleet| status(fleet).cpu.is_some_and(|cpu| cpu.average_percent == 40);
     scene.wait::<WorkerFleet>("wide", "CPU", shown).await;
     denied(&scene, "narrow", "CpuUnknown", "cloudwatch:GetMetricData").await;
+}
+
+#[tokio::test]
+async fn reports_that_one_role_collects_are_not_shown_to_a_role_that_is_denied_them() {
+    let scene = Scene::without_account(SandboxConfig::default()).await;
+    let roles = roles(&scene, &["s3:GetObject"]).await;
+    let s3 = scene.sandbox.s3();
+    s3.ensure_bucket(scene.account.as_str(), REGION, "reports").unwrap();
+    s3.put("reports", "i-00000000000000001.json", json!({"app": "1.0.0-wide"}).to_string()).unwrap();
+    let _controller = scene.start().await;
+    let collects = |account: &str| {
+        json!({
+            "sources": [{"name": "all", "bucket": "reports", "aws": with(scene.aws(), json!({"accountRef": {"name": account}}))}],
+            "interval": "1s",
+            "fields": [{"name": "app", "path": "$.app"}],
+        })
+    };
+    let collected = |report: &FleetReport, truth: &str| {
+        let conditions = report.status.clone().unwrap_or_default().common.conditions;
+        condition(&conditions, "Collected").is_some_and(|(found, ..)| found == truth)
+    };
+    scene.create::<FleetReport>("wide", collects(&roles.wide)).await;
+    scene.wait::<FleetReport>("wide", "collected", |report| collected(report, "True")).await;
+    scene.create::<FleetReport>("narrow", collects(&roles.narrow)).await;
+    let narrow = scene.wait::<FleetReport>("narrow", "not collected", |report| collected(report, "False")).await;
+    let shown = serde_json::to_string(&narrow.status).unwrap();
+    assert!(shown.contains("s3:GetObject") && !shown.contains("1.0.0-wide"), "{shown}");
 }

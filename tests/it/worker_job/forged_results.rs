@@ -124,3 +124,30 @@ async fn more_forged_results_than_are_listed_do_not_hold_up_a_job() {
     assert!(is(&job, "Complete", "True", "CompletionsReached"));
     assert_eq!(launched(&scene), [(0, 1), (1, 1), (2, 1)].into());
 }
+
+/// Who may copy objects could try to read parameters in the messages about a result.
+#[tokio::test]
+async fn a_document_of_parameters_in_the_place_of_a_result_is_not_read() {
+    const VALUE: &str = "hunter2-of-the-job";
+    let scene = Scene::new().await;
+    let _workers = Workers::start(&scene, |_, _| Deed::Hangs);
+    let _controller = scene.start().await;
+    let parameters = json!({
+        "store": {"s3": {"bucket": bucket(&scene), "prefix": "parameters"}},
+        "values": [{"name": "password", "value": VALUE}],
+    });
+    scene.create::<WorkerJob>("work", spec(&scene, 1, 1, json!({"parameters": parameters}))).await;
+    let at_work = |job: &WorkerJob| status(job).active == 1 && status(job).workers.launches.is_empty();
+    scene.wait::<WorkerJob>("work", "at work", at_work).await;
+    let (s3, bucket, worker) = (scene.sandbox.s3(), bucket(&scene), live(&scene).remove(0));
+    let document = s3.keys(&bucket, "parameters/").unwrap().remove(0);
+    s3.copy(&bucket, &document, &key(&worker)).unwrap();
+    let told = |job: &WorkerJob| degraded(job).contains("a document with parameters that muster wrote");
+    let job = scene.wait::<WorkerJob>("work", "rejected by name", told).await;
+    assert!(degraded(&job).contains(&key(&worker)), "{}", degraded(&job));
+    assert_eq!(lists(&job), (String::new(), String::new()));
+    assert!(!serde_json::to_string(&job.status).unwrap().contains(VALUE), "{:#?}", job.status);
+    s3.put(&bucket, &key(&worker), done(0)).unwrap();
+    scene.sandbox.shut_down_from_inside(&worker.id).unwrap();
+    wait_ended(&scene, "work", "Complete", "CompletionsReached").await;
+}

@@ -56,6 +56,15 @@ impl S3State {
         })
     }
 
+    /// Copies an object with its metadata within a bucket.
+    pub fn copy(&self, bucket: &str, from: &str, to: &str) -> Result<Object, StoreError> {
+        self.with_owner(bucket, |bucket| {
+            let object = bucket.objects.get(from).cloned().ok_or_else(|| StoreError::NoSuchKey(from.to_owned()))?;
+            bucket.objects.insert(to.to_owned(), object.clone());
+            Ok(object)
+        })
+    }
+
     /// Puts an object of `size` bytes that starts with `head` and goes on with `x`, and that takes no memory.
     pub fn put_generated(&self, bucket: &str, key: &str, head: Bytes, size: u64) -> Result<Object, StoreError> {
         let object = self.new_object(Content::Generated { head, size }, ObjectHeaders::default());
