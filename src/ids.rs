@@ -178,18 +178,19 @@ impl ClientToken {
         Self(format!("{}-{}", owner.hex(), BASE64_URL_SAFE_NO_PAD.encode(nonce.to_be_bytes())))
     }
 
-    /// The token that also seals the request and the tags of its instances: 64 characters.
-    pub fn sealed(&self, request: &[u8], tags: LaunchTags<'_>) -> Self {
-        Self(format!("{}-{}{}", self.stem(), digest::<REQUEST_SEAL>(request), self.seal(tags)))
+    /// The token that also seals the request and the tags of its instances: 64 characters. `owner` is the tag that names
+    /// the owner, as `key=value`.
+    pub fn sealed(&self, request: &[u8], owner: &str, tags: LaunchTags<'_>) -> Self {
+        Self(format!("{}-{}{}", self.stem(), digest::<REQUEST_SEAL>(request), self.seal(owner, tags)))
     }
 
     pub fn seals_request(&self, request: &[u8]) -> bool {
         self.0.get(STEM + 1..STEM + 5) == Some(&digest::<REQUEST_SEAL>(request))
     }
 
-    /// Whether the instances of this launch were launched with these tags.
-    pub fn seals_tags(&self, tags: LaunchTags<'_>) -> bool {
-        self.0.get(STEM + 5..) == Some(&self.seal(tags))
+    /// Whether the instances of this launch were launched with these tags, and for this owner.
+    pub fn seals_tags(&self, owner: &str, tags: LaunchTags<'_>) -> bool {
+        self.0.get(STEM + 5..) == Some(&self.seal(owner, tags))
     }
 
     pub fn belongs_to(&self, owner: &Uid) -> bool {
@@ -200,9 +201,9 @@ impl ClientToken {
         self.0.get(..STEM).unwrap_or(&self.0)
     }
 
-    fn seal(&self, LaunchTags { role, revision, indexes }: LaunchTags<'_>) -> String {
+    fn seal(&self, owner: &str, LaunchTags { role, revision, indexes }: LaunchTags<'_>) -> String {
         // Strings always serialise.
-        let sealed = serde_json::to_vec(&(self.stem(), role, revision, indexes)).unwrap_or_default();
+        let sealed = serde_json::to_vec(&(self.stem(), owner, role, revision, indexes)).unwrap_or_default();
         digest::<TAGS_SEAL>(&sealed)
     }
 }
@@ -230,9 +231,10 @@ mod tests {
     fn a_client_token_seals_the_request_and_the_tags_of_its_instances() {
         let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
         let tags = LaunchTags { role: "main", revision: "web-1", indexes: None };
-        let token = ClientToken::new(&uid, u64::MAX).sealed(b"request", tags);
+        let owner = "muster.dev:fleet=ns/web";
+        let token = ClientToken::new(&uid, u64::MAX).sealed(b"request", owner, tags);
         assert_eq!(token.as_str().len(), 64);
-        assert!(token.belongs_to(&uid) && token.seals_request(b"request") && token.seals_tags(tags));
+        assert!(token.belongs_to(&uid) && token.seals_request(b"request") && token.seals_tags(owner, tags));
         assert!(!token.seals_request(b"another"));
         for other in [
             LaunchTags { role: "leader", ..tags },
@@ -240,11 +242,14 @@ mod tests {
             LaunchTags { indexes: Some("0-4"), ..tags },
             LaunchTags { indexes: Some(""), ..tags },
         ] {
-            assert!(!token.seals_tags(other), "{other:?}");
+            assert!(!token.seals_tags(owner, other), "{other:?}");
+        }
+        for other in ["muster.dev:fleet=ns/db", "muster.dev:job=ns/web"] {
+            assert!(!token.seals_tags(other, tags), "{other}");
         }
         let bare = ClientToken::new(&uid, 7);
-        assert!(!bare.seals_tags(tags) && !bare.seals_request(b"request"), "it seals nothing");
-        let another = ClientToken::new(&uid, 8).sealed(b"request", tags);
+        assert!(!bare.seals_tags(owner, tags) && !bare.seals_request(b"request"), "it seals nothing");
+        let another = ClientToken::new(&uid, 8).sealed(b"request", owner, tags);
         assert_ne!(token.as_str().get(STEM..), another.as_str().get(STEM..), "no seal fits two tokens");
     }
 

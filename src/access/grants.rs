@@ -150,6 +150,20 @@ impl Claim {
             && bucket.uses.contains(used_for)
     }
 
+    /// What to do instead of adding the line, which would grant a whole bucket with the keys of all other tenants.
+    fn hint(&self, ours: &[&Grant]) -> String {
+        let Self::Bucket { name, prefix, used_for } = self else { return String::new() };
+        if prefix.contains('/') {
+            return String::new();
+        }
+        let granted = ours.iter().flat_map(|grant| &grant.buckets);
+        let mut granted = granted.filter(|bucket| bucket.name == *name && bucket.uses.contains(used_for));
+        match granted.find(|bucket| bucket.prefix.starts_with(prefix.as_str())) {
+            Some(BucketGrant { prefix, .. }) => format!("use the granted prefix {prefix}, or, for the whole bucket, "),
+            None => "name a prefix that ends in a slash or, for the whole bucket, ".into(),
+        }
+    }
+
     /// The field of a grant that lists what this is, and the item to add to it.
     fn line(&self) -> (&'static str, String) {
         match self {
@@ -274,8 +288,9 @@ pub fn check(grants: &[Grant], kind: &str, namespace: &Namespace<'_>, claims: &[
         None => Ok(()),
         Some(claim) => {
             let (field, item) = claim.line();
+            let hint = claim.hint(&ours);
             Err(format!(
-                "does not grant {claim} to namespace {name}; add it to {field} of the grant for {kind}: \
+                "does not grant {claim} to namespace {name}; {hint}add it to {field} of the grant for {kind}: \
                  {field}: [{item}]"
             ))
         }

@@ -78,19 +78,19 @@ fn is_zero(count: &u32) -> bool {
 const TOKEN_MEMORY: SignedDuration = SignedDuration::from_hours(12);
 
 impl LaunchIntent {
-    /// The intent with the digests of its request and of its tags in the token.
-    pub fn sealed(mut self) -> Self {
+    /// The intent with the digests of its request and of its tags in the token. `owner` is the tag that names the owner.
+    pub fn sealed(mut self, owner: &str) -> Self {
         let indexes = self.indexes.as_ref().map(ToString::to_string);
-        self.token = self.token.sealed(&self.request(), self.tags(indexes.as_deref()));
+        self.token = self.token.sealed(&self.request(), owner, self.tags(indexes.as_deref()));
         self
     }
 
     /// Whether the call can be repeated without launching twice: the record still matches the digests in its token (an
     /// older CRD may have pruned fields, which would make another request), and EC2 still remembers the token.
-    pub fn is_repeatable(&self, now: Timestamp) -> bool {
+    pub fn is_repeatable(&self, owner: &str, now: Timestamp) -> bool {
         let indexes = self.indexes.as_ref().map(ToString::to_string);
         self.token.seals_request(&self.request())
-            && self.token.seals_tags(self.tags(indexes.as_deref()))
+            && self.token.seals_tags(owner, self.tags(indexes.as_deref()))
             && now.duration_since(self.started_at.0) < TOKEN_MEMORY
     }
 
@@ -233,6 +233,8 @@ mod tests {
     use super::*;
     use crate::ids::Uid;
 
+    const OWNER: &str = "muster.dev:fleet=ns/web";
+
     /// `intent`, read back from a record that was changed.
     fn recorded(intent: &LaunchIntent, change: impl Fn(&mut Value)) -> LaunchIntent {
         let mut record = serde_json::to_value(intent).unwrap();
@@ -251,15 +253,16 @@ mod tests {
             ..LaunchIntent::sample(ClientToken::new(&uid, 7), 5)
         };
         let at = |hours| made.started_at.0 + SignedDuration::from_hours(hours);
-        assert!(!made.is_repeatable(at(0)));
-        let sealed = made.clone().sealed();
+        assert!(!made.is_repeatable(OWNER, at(0)));
+        let sealed = made.clone().sealed(OWNER);
         assert!(sealed.token.as_str().len() <= 64);
-        assert!(sealed.is_repeatable(at(11)));
-        assert!(!sealed.is_repeatable(at(12)));
+        assert!(sealed.is_repeatable(OWNER, at(11)));
+        assert!(!sealed.is_repeatable(OWNER, at(12)));
+        assert!(!sealed.is_repeatable("muster.dev:fleet=ns/db", at(0)));
 
         for field in ["role", "launchTemplateVersion", "indexes", "replaces"] {
             let cut = recorded(&sealed, |record| drop(record.as_object_mut().unwrap().remove(field)));
-            assert!(!cut.is_repeatable(at(0)), "{field}");
+            assert!(!cut.is_repeatable(OWNER, at(0)), "{field}");
         }
         for (field, value, repeatable) in [
             ("role", json!("web"), false),
@@ -274,7 +277,7 @@ mod tests {
             ("instanceIDs", json!(["i-00000001"]), true),
         ] {
             let changed = recorded(&sealed, |record| record[field] = value.clone());
-            assert_eq!(changed.is_repeatable(at(0)), repeatable, "{field}");
+            assert_eq!(changed.is_repeatable(OWNER, at(0)), repeatable, "{field}");
         }
     }
 }

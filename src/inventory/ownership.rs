@@ -2,7 +2,9 @@
 //!
 //! An object owns an instance that carries its uid tag *and* was launched with a client token that starts with that
 //! uid, or whose id is recorded as adopted. The token is set only at launch, so it cannot be added later as a tag can.
-//! An instance with this token that still names the object in another tag is owned even if its uid tag was changed.
+//! An instance with this token that still names the object in another tag is owned even if its uid tag was changed. An
+//! instance of an earlier object of the same name is an orphan only if its token seals that name: otherwise whoever may
+//! tag an instance could give it to an object of another namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +29,11 @@ impl Owner {
     /// Namespace and name.
     pub fn path(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// The tag that names it, as `key=value`. The token of each launch seals it.
+    pub fn name_tag(&self) -> String {
+        format!("{}={}", self.tag, self.path())
     }
 
     /// The tags that every instance of this owner is launched with.
@@ -70,7 +77,9 @@ impl Owner {
             Some(Ok(uid)) if uid == self.uid && launched_by(&uid) => Ownership::Owned,
             _ if names_us && launched_by(&self.uid) => Ownership::Owned,
             Some(Ok(uid)) if uid == self.uid => Ownership::Foreign,
-            Some(Ok(uid)) if names_us && launched_by(&uid) => Ownership::Orphan(uid),
+            Some(Ok(uid)) if names_us && launched_by(&uid) && instance.launched_as(&self.name_tag()).is_some() => {
+                Ownership::Orphan(uid)
+            }
             Some(Ok(_) | Err(_)) | None if names_us => Ownership::Foreign,
             Some(Ok(_) | Err(_)) | None => Ownership::None,
         }
@@ -112,13 +121,25 @@ impl Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{aws::ec2::instance::InstanceState, ids::ClientToken, tags::FLEET_TAG};
+    use crate::{
+        aws::ec2::instance::InstanceState,
+        ids::{ClientToken, LaunchTags},
+        tags::FLEET_TAG,
+    };
 
     const OURS: &str = "6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
     const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
 
     fn instance(cluster: &str, path: &str, uid: &str, token_uid: Option<&str>) -> Instance {
-        let token = token_uid.map(|uid| ClientToken::new(&Uid::try_from(uid).unwrap(), 1).to_string());
+        launched_for(path, cluster, path, uid, token_uid)
+    }
+
+    /// An instance that was launched for `launched`, and is tagged with `path` now.
+    fn launched_for(launched: &str, cluster: &str, path: &str, uid: &str, token_uid: Option<&str>) -> Instance {
+        let tags = LaunchTags { role: "", revision: "", indexes: None };
+        let owner = format!("{FLEET_TAG}={launched}");
+        let token = |uid| ClientToken::new(&Uid::try_from(uid).unwrap(), 1).sealed(b"", &owner, tags).to_string();
+        let token = token_uid.map(token);
         let tags = [(CLUSTER_TAG, cluster), (FLEET_TAG, path), (OWNER_UID_TAG, uid)];
         Instance {
             client_token: token.unwrap_or_default(),
@@ -135,6 +156,11 @@ mod tests {
             ("our tags on an instance without a token", instance("c", "ns/web", OURS, None), Ownership::Foreign),
             ("our tags on an instance of another", instance("c", "ns/web", OURS, Some(EARLIER)), Ownership::Foreign),
             ("launched by an earlier object of our name", instance("c", "ns/web", EARLIER, Some(EARLIER)), orphan),
+            (
+                "launched for another, our name later",
+                launched_for("other/web", "c", "ns/web", EARLIER, Some(EARLIER)),
+                Ownership::Foreign,
+            ),
             ("the tags of an earlier object", instance("c", "ns/web", EARLIER, None), Ownership::Foreign),
             ("our name and no valid uid", instance("c", "ns/web", "x", None), Ownership::Foreign),
             ("launched by us, another uid later", instance("c", "ns/web", EARLIER, Some(OURS)), Ownership::Owned),

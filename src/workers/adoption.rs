@@ -248,7 +248,7 @@ impl AdoptionMemory {
 mod tests {
     use super::*;
     use crate::{
-        ids::{ClientToken, Role},
+        ids::{ClientToken, LaunchTags, Role},
         tags::{FLEET_TAG, JOB_TAG, REVISION_TAG, ROLE_TAG},
     };
 
@@ -256,7 +256,9 @@ mod tests {
     const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
 
     fn instance(state: InstanceState, tags: &[(&str, &str)], token_of: Option<&str>) -> Instance {
-        let token = token_of.map(|uid| ClientToken::new(&Uid::try_from(uid).unwrap(), 1).to_string());
+        let (sealed, owner) = (LaunchTags { role: "", revision: "", indexes: None }, Owner::sample(OURS).name_tag());
+        let token = |uid| ClientToken::new(&Uid::try_from(uid).unwrap(), 1).sealed(b"", &owner, sealed).to_string();
+        let token = token_of.map(token);
         Instance {
             client_token: token.unwrap_or_default(),
             tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),

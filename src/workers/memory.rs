@@ -151,7 +151,7 @@ impl Memory {
                 self.mark_unavailable(&pool, places, &cause, now + timings.capacity_cooldown);
             }
             _ => {
-                let Some(tags) = instance.launched_as() else { return };
+                let Some(tags) = instance.launched_as_named() else { return };
                 self.refused(tags.revision, &cause, now, timings);
                 self.refusals.entry(tags.revision.into()).and_modify(|refused| refused.after_launch = true);
             }
@@ -209,7 +209,7 @@ mod tests {
         use crate::{
             aws::ec2::instance::InstanceState,
             ids::{LaunchTags, Uid},
-            tags::{REVISION_TAG, ROLE_TAG},
+            tags::{FLEET_TAG, REVISION_TAG, ROLE_TAG},
         };
         let (mut memory, timings, mut now) = (Memory::default(), Timings::default(), Instant::now());
         let revisions = BTreeSet::from(["web-1".to_owned()]);
@@ -219,13 +219,17 @@ mod tests {
         };
         let tags = LaunchTags { role: "main", revision: "web-1", indexes: None };
         let uid = Uid::try_from("6b4d2a3e-9d0c-4f6e-8f0e-1f7a2b3c4d5e").unwrap();
-        let token = ClientToken::new(&uid, 7).sealed(b"", tags);
+        let token = ClientToken::new(&uid, 7).sealed(b"", "muster.dev:fleet=ns/web", tags);
         let dead = |code: &str| Instance {
             client_token: token.to_string(),
             subnet: Some(pool.subnet.clone()),
             instance_type: pool.instance_type.to_string(),
             launched_at: Some(Timestamp::UNIX_EPOCH),
-            tags: BTreeMap::from([(ROLE_TAG.into(), "main".into()), (REVISION_TAG.into(), "web-1".into())]),
+            tags: BTreeMap::from([
+                (FLEET_TAG.into(), "ns/web".into()),
+                (ROLE_TAG.into(), "main".into()),
+                (REVISION_TAG.into(), "web-1".into()),
+            ]),
             state_reason: code.into(),
             ..Instance::sample(1, InstanceState::Terminated)
         };

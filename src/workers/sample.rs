@@ -26,7 +26,7 @@ pub fn id(n: u32) -> InstanceId {
 
 /// An instance of the role `main` of an earlier object.
 pub fn orphan() -> Orphan {
-    Orphan { uid: uid(EARLIER), role: Some(Role::main()) }
+    Orphan { uid: uid(EARLIER), role: Role::main() }
 }
 
 pub fn subnet(name: char) -> SubnetId {

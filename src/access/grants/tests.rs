@@ -217,3 +217,25 @@ fn the_owner_of_a_bucket_is_that_of_the_most_specific_grant() {
         assert_eq!(found.as_ref().map(AccountId::as_str), owner, "{bucket} {folder:?} {used_for}");
     }
 }
+
+#[test]
+fn a_forgotten_slash_does_not_lead_to_a_grant_of_the_whole_bucket() {
+    let grant: Grant = serde_json::from_value(json!({
+        "namespaces": {"names": ["ml"]}, "kinds": ["FleetReport"],
+        "buckets": [{"name": "shared", "prefix": "ml/", "uses": ["Reports"]}],
+    }))
+    .unwrap();
+    let refused = |prefix: &str| {
+        let claim = Claim::Bucket { name: "shared".into(), prefix: prefix.into(), used_for: BucketUse::Reports };
+        check(&[grant.clone()], "FleetReport", &Namespace { name: "ml", ..Namespace::default() }, &[claim]).unwrap_err()
+    };
+    for prefix in ["", "m", "ml"] {
+        let refused = refused(prefix);
+        assert!(refused.contains("use the granted prefix ml/, or, for the whole bucket, add it"), "{refused}");
+    }
+    assert!(refused("web").contains("name a prefix that ends in a slash or, for the whole bucket, add it"));
+    assert!(refused("web/").ends_with(
+        "; add it to buckets of the grant for FleetReport: buckets: [{name: shared, \
+                                       prefix: web/, uses: [Reports]}]"
+    ));
+}

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     aws::{Class, Error},
     ids::{ClientToken, InstanceId, LaunchTags, SubnetId},
-    tags::{INDEXES_TAG, REVISION_TAG, ROLE_TAG},
+    tags::{INDEXES_TAG, OWNER_TAGS, REVISION_TAG, ROLE_TAG},
 };
 
 /// A termination within this time is attributed to the launch. It is noticed a little late.
@@ -53,10 +53,16 @@ impl Instance {
         }
     }
 
-    /// What its tags say about its launch, if its token proves that they said the same at its launch.
-    pub fn launched_as(&self) -> Option<LaunchTags<'_>> {
+    /// What its tags say about its launch, if its token proves that they said the same at its launch for `owner`, the tag
+    /// `key=value` that names the owner.
+    pub fn launched_as(&self, owner: &str) -> Option<LaunchTags<'_>> {
         let tags = self.tagged_as();
-        self.token().is_some_and(|token| token.seals_tags(tags)).then_some(tags)
+        self.token().is_some_and(|token| token.seals_tags(owner, tags)).then_some(tags)
+    }
+
+    /// The same for the owner that its tags name.
+    pub fn launched_as_named(&self) -> Option<LaunchTags<'_>> {
+        OWNER_TAGS.iter().find_map(|key| self.launched_as(&format!("{key}={}", self.tags.get(*key)?)))
     }
 
     /// What its termination says about the next launch. Source: `StateReason` in the EC2 API reference.

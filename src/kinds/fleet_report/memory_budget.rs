@@ -1,6 +1,9 @@
 //! Limits how much of all reports is held in memory, with a share for each namespace.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use crate::config::ReportLimits;
 
@@ -31,8 +34,10 @@ struct State {
 struct Namespace {
     name: String,
     held: Held,
-    /// The FleetReports of the namespace. Without any, it has no share.
+    /// The FleetReports of the namespace.
     members: usize,
+    /// Those that may collect. Without any, the namespace has no share: who is granted nothing takes nothing from others.
+    sharing: usize,
 }
 
 /// What is held.
@@ -62,7 +67,7 @@ impl Held {
 impl State {
     /// What a namespace may hold: equal shares, so that none can take what another needs.
     fn share(&self, limits: &ReportLimits) -> Held {
-        let sharing = self.namespaces.iter().filter(|n| n.members > 0).count().max(1) as u64;
+        let sharing = self.namespaces.iter().filter(|n| n.sharing > 0).count().max(1) as u64;
         let share = |all: u64| all / 4 * QUARTERS / sharing;
         Held { bytes: share(limits.bytes), objects: share(limits.objects) }
     }
@@ -73,7 +78,7 @@ impl MemoryBudget {
         Self(Arc::new(Shared { limits, state: Mutex::default() }))
     }
 
-    /// A FleetReport of `namespace`, which takes its share until it is dropped.
+    /// A FleetReport of `namespace`, which has no share yet.
     pub(super) fn join(&self, namespace: &str) -> Member {
         let mut state = self.lock();
         let known = state.namespaces.iter().position(|n| n.name == namespace);
@@ -88,7 +93,8 @@ impl MemoryBudget {
         });
         state.namespaces[place].members += 1;
         drop(state);
-        Member { budget: self.clone(), place: u32::try_from(place).unwrap_or(u32::MAX) }
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        Member { budget: self.clone(), place, shares: AtomicBool::new(false) }
     }
 
     #[cfg(test)]
@@ -106,13 +112,25 @@ impl MemoryBudget {
 pub(super) struct Member {
     budget: MemoryBudget,
     place: u32,
+    shares: AtomicBool,
 }
 
 impl Member {
-    /// Room for `more`, if the namespace has it. What `replaces` other content may take what is free for that.
+    /// Whether its namespace has a share because of this FleetReport.
+    pub(super) fn set_shares(&self, shares: bool) {
+        let mut state = self.budget.lock();
+        let namespace = &mut state.namespaces[self.place as usize];
+        match (self.shares.swap(shares, Ordering::Relaxed), shares) {
+            (false, true) => namespace.sharing += 1,
+            (true, false) => namespace.sharing -= 1,
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Room for `more`, if the namespace has it. What `replaces` other content may take the reserve too.
     pub(super) fn take(&self, more: Held, replaces: bool) -> Option<Room> {
         let mut room = self.room();
-        (if replaces { room.grow_beyond(more) } else { room.grow(more) }).then_some(room)
+        (if replaces { room.grow_into_reserve(more) } else { room.grow(more) }).then_some(room)
     }
 
     /// No room yet.
@@ -135,6 +153,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        self.set_shares(false);
         let mut state = self.budget.lock();
         state.namespaces[self.place as usize].members -= 1;
     }
@@ -174,10 +193,11 @@ impl Room {
         self.grow_within(more, share)
     }
 
-    /// Takes `more` if it is within what all may hold.
-    fn grow_beyond(&mut self, more: Held) -> bool {
-        let ReportLimits { bytes, objects } = self.budget.0.limits;
-        self.grow_within(more, Held { bytes, objects })
+    /// Takes `more` for content that replaces other content: up to the share and the part of the reserve that belongs to
+    /// it, so that growing objects take nothing from other namespaces.
+    fn grow_into_reserve(&mut self, more: Held) -> bool {
+        let Held { bytes, objects } = self.budget.lock().share(&self.budget.0.limits);
+        self.grow_within(more, Held { bytes: bytes / QUARTERS * 4, objects: objects / QUARTERS * 4 })
     }
 
     /// For content that is in memory already, and was larger or smaller than listed.
@@ -224,6 +244,12 @@ mod tests {
         Held { bytes, objects: 1 }
     }
 
+    fn joined(budget: &MemoryBudget, namespace: &str) -> Member {
+        let member = budget.join(namespace);
+        member.set_shares(true);
+        member
+    }
+
     fn budget() -> MemoryBudget {
         MemoryBudget::new(ReportLimits { bytes: 400, objects: 40 })
     }
@@ -231,10 +257,10 @@ mod tests {
     #[test]
     fn one_namespace_leaves_room_for_the_next() {
         let budget = budget();
-        let greedy = budget.join("greedy");
+        let greedy = joined(&budget, "greedy");
         let _most = greedy.take(bytes(300), false).unwrap();
         assert!(greedy.take(bytes(1), false).is_none());
-        let modest = budget.join("modest");
+        let modest = joined(&budget, "modest");
         assert_eq!(modest.share(), Held { bytes: 150, objects: 15 });
         assert_eq!(greedy.excess().bytes, 150, "it has to give back what is beyond its share");
         let some = modest.take(bytes(100), false).unwrap();
@@ -246,7 +272,7 @@ mod tests {
     #[test]
     fn the_number_of_objects_is_limited_too() {
         let budget = budget();
-        let member = budget.join("many");
+        let member = joined(&budget, "many");
         let rooms: Vec<_> = std::iter::from_fn(|| member.take(bytes(0), false)).collect();
         assert_eq!(rooms.len(), 30);
         drop(rooms);
@@ -256,7 +282,7 @@ mod tests {
     #[test]
     fn new_content_may_be_read_before_the_old_one_is_dropped() {
         let budget = budget();
-        let member = budget.join("full");
+        let member = joined(&budget, "full");
         let _old = member.take(bytes(300), false).unwrap();
         assert!(member.take(bytes(100), true).is_some());
         assert!(member.take(bytes(101), true).is_none());
@@ -265,8 +291,18 @@ mod tests {
     #[test]
     fn a_namespace_without_fleet_reports_has_no_share() {
         let budget = budget();
-        drop(budget.join("gone"));
-        let member = budget.join("only");
+        drop(joined(&budget, "gone"));
+        let _granted_nothing = budget.join("denied");
+        let member = joined(&budget, "only");
         assert_eq!(member.share().bytes, 300);
+    }
+
+    #[test]
+    fn content_that_grows_takes_no_share_of_another_namespace() {
+        let budget = budget();
+        let (growing, modest) = (joined(&budget, "growing"), joined(&budget, "modest"));
+        let grown: Vec<_> = std::iter::from_fn(|| growing.take(bytes(10), true)).collect();
+        assert_eq!(grown.len(), 20);
+        assert!(modest.take(bytes(150), false).is_some());
     }
 }

@@ -95,10 +95,11 @@ impl Reader {
         self.collectors.0.evaluations.clone().acquire_owned().await.ok()
     }
 
-    /// The collectors of `places`, each with the largest object that any reader wants, and all readers, this one first. Other places, which only
-    /// this reader has read, are dropped.
+    /// The collectors of `places`, each with the largest object that any reader wants, and all readers, this one first.
+    /// Other places, which only this reader has read, are dropped.
     pub(super) fn of(&self, places: &[SourcePlace], object_size: u64) -> Vec<(Arc<Collector>, u64, Members)> {
         let Shared { places: shared, reads, .. } = &*self.collectors.0;
+        self.member.set_shares(!places.is_empty());
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         for (place, shared) in shared.iter_mut() {
             if !places.contains(place) {

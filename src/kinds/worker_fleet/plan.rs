@@ -183,7 +183,7 @@ fn launch(
     let lost = builder.ledger.provisioned(&role.role).saturating_sub(existing).min(wanted);
     let allowed = desired.max_replacements.saturating_sub(builder.ledger.replaced(builder.context.now));
     let replaces = lost.min(allowed);
-    let order = Order { owner: &desired.owner.uid, role: &role.role, launch_spec, replaces, indexes: &[] };
+    let order = Order { owner: &desired.owner, role: &role.role, launch_spec, replaces, indexes: &[] };
     let before = builder.ledger.launches.len();
     let launched = builder.launch(&order, wanted - (lost - replaces));
     let new: u32 = builder.ledger.launches[before..].iter().map(|intent| intent.count - intent.replaces).sum();

@@ -312,7 +312,7 @@ pub(super) fn index_of(instance: &Instance, ledger: &Ledger) -> Option<u32> {
     let intent = ledger.launches.iter().find(|intent| intent.token.as_str() == instance.client_token);
     let indexes = match intent.and_then(|intent| intent.indexes.clone()) {
         Some(indexes) => indexes,
-        None => instance.launched_as()?.indexes?.parse::<Indexes>().ok()?,
+        None => instance.launched_as_named()?.indexes?.parse::<Indexes>().ok()?,
     };
     indexes.nth(instance.launch_index)
 }

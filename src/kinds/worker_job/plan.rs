@@ -136,7 +136,7 @@ fn launch(builder: &mut PlanBuilder<'_, '_>, desired: &Desired, observation: &Jo
     if indexes.is_empty() {
         return Err(Blocker::Busy);
     }
-    let order = Order { owner: &desired.owner.uid, role: &desired.role.role, launch_spec, replaces: 0, indexes };
+    let order = Order { owner: &desired.owner, role: &desired.role.role, launch_spec, replaces: 0, indexes };
     builder.launch(&order, indexes.len() as u32)?;
     if indexes.len() < wanted { Err(Blocker::Busy) } else { Ok(()) }
 }

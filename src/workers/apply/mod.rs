@@ -108,16 +108,21 @@ impl<K: WorkerKind> Pass<'_, K> {
 
     /// Checks what the new launches send. Launches that are repeated were checked when they were observed.
     async fn check_granted(&mut self, plan: &Plan) -> Result<(), Failure> {
-        let Pass { ctx, session, owner: _, live, memory } = self;
+        let Pass { ctx, session, owner, live, memory } = self;
         let memory: &mut Memory = memory.as_mut();
         let permits = ctx.accounts.permits(live, &live.object().workers_spec().aws.account_ref.name)?;
         for action in &plan.actions {
             let Action::Launch(intent) = action else { continue };
             let request = memory.revisions.find(ctx, live, &intent.revision).await?;
             let Some(request) = request.filter(|_| intent.attempts == 1) else { continue };
-            granted::check(ctx, session, &permits, intent, &request).await?.map_err(|ungranted| Failure::Refused {
-                reason: Reason::NotGranted,
-                message: format!("the ControllerRevision {} cannot be used: {ungranted}", intent.revision),
+            granted::check(ctx, (session, owner), &permits, intent, &request).await?.map_err(|ungranted| {
+                // Whoever may write ControllerRevisions may want an administrator to add what it names to a grant.
+                let name = &intent.revision;
+                let message = format!(
+                    "the ControllerRevision {name} cannot be used: {ungranted}. If the template does not name this, \
+                     somebody changed the revision: add nothing, and delete it (kubectl delete controllerrevision {name})"
+                );
+                Failure::Refused { reason: Reason::NotGranted, message }
             })?;
         }
         Ok(())

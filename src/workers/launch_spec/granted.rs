@@ -5,8 +5,13 @@
 
 use crate::{
     access::{Claim, Permits},
-    aws::{Class, Error, Session, ec2::TemplateRow, ec2::launch_request::LaunchRequest},
+    aws::{
+        Class, Error, Session,
+        ec2::TemplateRow,
+        ec2::launch_request::{LaunchRequest, Network},
+    },
     crd::{launches::LaunchIntent, template::LaunchTemplate},
+    inventory::ownership::Owner,
     reconcile::context::Context,
 };
 
@@ -16,11 +21,14 @@ use crate::{
 /// EC2 did not show the launch template that the request is based on, for a reason that passes.
 pub async fn check(
     ctx: &Context,
-    session: &Session,
+    (session, owner): (&Session, &Owner),
     permits: &Permits<'_>,
     intent: &LaunchIntent,
     request: &LaunchRequest,
 ) -> Result<Result<(), String>, Error> {
+    if let Err(forged) = is_of(owner, intent, request) {
+        return Ok(Err(forged));
+    }
     let claims = Claim::of_launch(intent, request);
     let Err(ungranted) = permits.check(&claims) else { return Ok(Ok(())) };
     let Some(id) = &request.launch_template_id else { return Ok(Err(ungranted)) };
@@ -35,6 +43,20 @@ pub async fn check(
                 Ok(Err(ungranted))
             }
         },
+    }
+}
+
+/// Checks that the launch is in the name of `owner`, so that its instances never count as workers of another object, and
+/// that it sends the subnet or the launch template that is checked.
+fn is_of(owner: &Owner, intent: &LaunchIntent, request: &LaunchRequest) -> Result<(), String> {
+    let tagged = |(key, value): (&String, &String)| request.tags.get(key) == Some(value);
+    if !intent.token.belongs_to(&owner.uid) || !owner.tags(&intent.role, &intent.revision).iter().all(tagged) {
+        return Err("its tags or its client token name another object than this one".into());
+    }
+    match (&request.launch_template_id, intent.launch_template_version, request.network) {
+        (Some(_), Some(_), _) | (None, None, Network::Arguments | Network::Interface) => Ok(()),
+        (None, None, Network::LaunchTemplate) => Err("it names neither a subnet nor a launch template".into()),
+        (Some(_), None, _) | (None, Some(_), _) => Err("it names a launch template incompletely".into()),
     }
 }
 
@@ -138,5 +160,35 @@ mod tests {
             let checked = permits(json!({"launchTemplates": templates})).check(&claims);
             assert_eq!(checked.is_ok(), granted, "{templates} {subnet}: {checked:?}");
         }
+    }
+
+    #[test]
+    fn a_launch_must_be_of_its_owner_and_send_what_is_checked() {
+        let owner = Owner::sample(UID);
+        let launch = || {
+            let mut request = revision(json!({})).content.request;
+            let intent = intent("subnet-0000000a");
+            request.tags = owner.tags(&intent.role, &intent.revision);
+            (intent, request)
+        };
+        let checked = |change: &dyn Fn(&mut LaunchIntent, &mut LaunchRequest)| {
+            let (mut intent, mut request) = launch();
+            change(&mut intent, &mut request);
+            is_of(&owner, &intent, &request).is_ok()
+        };
+        let template = || Some(LaunchTemplateId::try_from("lt-00000001").unwrap());
+        assert!(checked(&|_, _| {}));
+        assert!(checked(&|intent, request| {
+            (request.launch_template_id, request.network) = (template(), Network::LaunchTemplate);
+            intent.launch_template_version = Some(1);
+        }));
+        for tag in owner.tags(&launch().0.role, "web-1").keys() {
+            assert!(!checked(&|_, request| drop(request.tags.insert(tag.clone(), "another".into()))), "{tag}");
+        }
+        let another = Uid::try_from(crate::workers::launch_spec::sample::ANOTHER).unwrap();
+        assert!(!checked(&|intent, _| intent.token = ClientToken::new(&another, 7)));
+        assert!(!checked(&|_, request| request.network = Network::LaunchTemplate));
+        assert!(!checked(&|_, request| request.launch_template_id = template()));
+        assert!(!checked(&|intent, _| intent.launch_template_version = Some(1)));
     }
 }

@@ -59,8 +59,10 @@ impl<'a> Identities<'a> {
                 instances.shown.insert(id, self.identified(instance.clone(), true));
             }
             Ownership::Orphan(uid) if !over => {
-                let role = instance.launched_as().and_then(|tags| Role::try_from(tags.role).ok());
-                instances.orphans.insert(id, Orphan { uid, role });
+                // Its token seals the tag.
+                if let Ok(role) = Role::try_from(instance.tagged_as().role) {
+                    instances.orphans.insert(id, Orphan { uid, role });
+                }
             }
             Ownership::Foreign if !over => {
                 instances.foreign.insert(id);
@@ -121,11 +123,11 @@ impl<'a> Identities<'a> {
     /// The role, the revision and the indexes that the token of an instance seals: what its tags say or, if they were
     /// changed, what the record or a stored revision says.
     fn launch_of(&self, instance: &Instance) -> Option<(KnownInstance, Option<String>)> {
-        let token = instance.token()?;
+        let (token, owner) = (instance.token()?, self.owner.name_tag());
         let known = |role: &str, revision: &str| {
             Some(KnownInstance { role: Role::try_from(role).ok()?, revision: revision.to_owned() })
         };
-        if let Some(LaunchTags { role, revision, indexes }) = instance.launched_as() {
+        if let Some(LaunchTags { role, revision, indexes }) = instance.launched_as(&owner) {
             return Some((known(role, revision)?, indexes.map(str::to_owned)));
         }
         if let Some(intent) = self.ledger.launch(&token) {
@@ -135,7 +137,8 @@ impl<'a> Identities<'a> {
         let tagged = instance.tagged_as().indexes;
         self.stored.iter().find_map(|known| {
             let seals = |indexes: &Option<&str>| {
-                token.seals_tags(LaunchTags { role: known.role.as_str(), revision: &known.revision, indexes: *indexes })
+                let (role, revision) = (known.role.as_str(), known.revision.as_str());
+                token.seals_tags(&owner, LaunchTags { role, revision, indexes: *indexes })
             };
             let indexes = [tagged, None].into_iter().find(seals)?;
             Some((known.clone(), indexes.map(str::to_owned)))

@@ -35,8 +35,7 @@ pub struct ObservedInstances {
 pub struct Orphan {
     /// The uid of the earlier object.
     pub uid: Uid,
-    /// `None` if its tags do not match its launch: then it is not known, and the instance cannot be adopted.
-    pub role: Option<Role>,
+    pub role: Role,
 }
 
 /// What an instance was launched or adopted as.

@@ -67,8 +67,8 @@ pub async fn observe<K: WorkerKind>(
     }
     for intent in ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty()) {
         let request = memory.revisions.find(ctx, live, &intent.revision).await?;
-        let may_be_sent = match request.filter(|_| intent.is_repeatable(ctx.clock.now())) {
-            Some(request) => granted::check(ctx, session, &permits, intent, &request).await?.is_ok(),
+        let may_be_sent = match request.filter(|_| intent.is_repeatable(&owner.name_tag(), ctx.clock.now())) {
+            Some(request) => granted::check(ctx, (session, owner), &permits, intent, &request).await?.is_ok(),
             None => false,
         };
         if !may_be_sent {

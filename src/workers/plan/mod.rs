@@ -18,6 +18,7 @@ use crate::{
         launches::{Adopted, LaunchIntent, Termination, TerminationReason},
     },
     ids::{ClientToken, InstanceId, Role, SubnetId, Uid, Zone},
+    inventory::ownership::Owner,
     workers::{
         launch_spec::{DesiredRole, LaunchSpec},
         ledger::{Ledger, MAX_ADOPTED, MAX_OPEN_CALLS, MAX_OPEN_LAUNCHED, MAX_OPEN_VICTIMS, settle::settle},
@@ -88,7 +89,7 @@ pub enum Blocker {
 pub struct Order<'a> {
     /// How many of these launches replace workers that were lost.
     pub replaces: u32,
-    pub owner: &'a Uid,
+    pub owner: &'a Owner,
     pub role: &'a Role,
     pub launch_spec: &'a LaunchSpec,
     /// The indexes of the workers, one each, in order. Empty if the workers have none.
@@ -126,10 +127,10 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
         self.workers().filter(|worker| worker.tampered.is_none())
     }
 
-    /// Adopts the orphans of these earlier objects whose roles are known.
+    /// Adopts the orphans of these earlier objects.
     pub fn adopt(&mut self, uids: &BTreeSet<Uid>) {
         let orphans = self.observed.instances.orphans.iter().filter(|(_, orphan)| uids.contains(&orphan.uid));
-        self.record_adopted(orphans.filter_map(|(id, orphan)| Some((id, orphan.role.as_ref()?))));
+        self.record_adopted(orphans.map(|(id, orphan)| (id, &orphan.role)));
     }
 
     pub fn adopt_ids(&mut self, ids: &BTreeSet<InstanceId>) {
@@ -218,7 +219,7 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
             let replaced = replaces.min(count);
             replaces -= replaced;
             let intent = LaunchIntent {
-                token: ClientToken::new(order.owner, (self.context.nonce)()),
+                token: ClientToken::new(&order.owner.uid, (self.context.nonce)()),
                 holder: self.context.holder.into(),
                 attempts: 1,
                 role: order.role.clone(),
@@ -233,7 +234,7 @@ impl<'a, 'p> PlanBuilder<'a, 'p> {
                 instance_ids: Vec::new(),
                 started_at: Time(second(self.context.now)),
             }
-            .sealed();
+            .sealed(&order.owner.name_tag());
             self.ledger.launches.push(intent.clone());
             self.launches.push(intent);
         }

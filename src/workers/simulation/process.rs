@@ -135,7 +135,7 @@ impl<K: Simulated> Process<K> {
         }
         self.resolve_missing(world, read, &mut instances);
         for intent in ledger.launches.iter().filter(|intent| intent.instance_ids.is_empty()) {
-            if !intent.is_repeatable(wall(now)) {
+            if !intent.is_repeatable(&owner.name_tag(), wall(now)) {
                 self.memory.cannot_be_repeated(&intent.token);
             }
         }

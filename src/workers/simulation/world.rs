@@ -366,7 +366,7 @@ impl<K: Simulated> World<K> {
         } else if self.breaks(Rule::NewToken) {
             self.nonce += 1_000_000;
             sent.token = ClientToken::new(&K::owner(desired).uid, self.nonce);
-            sent = sent.sealed();
+            sent = sent.sealed(&K::owner(desired).name_tag());
         } else if self.breaks(Rule::OtherSubnet) {
             let other = if intent.subnet.as_str().ends_with('a') { 'b' } else { 'a' };
             sent.subnet = SubnetId::try_from(format!("subnet-0000000{other}")).unwrap();

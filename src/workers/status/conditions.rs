@@ -6,7 +6,6 @@ use crate::{
     aws,
     condition::{ConditionType, Reason, Verdict},
     ids::{InstanceId, Uid, list},
-    tags::{INDEXES_TAG, REVISION_TAG, ROLE_TAG},
     workers::{
         observe::instances::{ObservedInstances, Orphan},
         plan::pools::Pool,
@@ -55,24 +54,15 @@ pub fn orphans(
     advice: impl FnOnce(&Uid) -> String,
 ) -> Verdict {
     let verdict = |truth: bool, reason, message| Verdict::new(ConditionType::OrphansFound, truth, reason, message);
-    let mut by_uid: BTreeMap<&Uid, Vec<(&InstanceId, &Orphan)>> = BTreeMap::new();
+    let mut by_uid: BTreeMap<&Uid, Vec<&InstanceId>> = BTreeMap::new();
     let unsettled = |(id, orphan): &(&InstanceId, &Orphan)| !ours.contains(*id) && !settled.contains(&orphan.uid);
     for (id, orphan) in instances.orphans.iter().filter(unsettled) {
-        by_uid.entry(&orphan.uid).or_default().push((id, orphan));
+        by_uid.entry(&orphan.uid).or_default().push(id);
     }
     if let Some((uid, orphans)) = by_uid.into_iter().next() {
-        let tampered: Vec<_> = orphans.iter().filter(|(_, orphan)| orphan.role.is_none()).map(|(id, _)| id).collect();
-        let restore = match tampered.len() {
-            0 => String::new(),
-            _ => format!(
-                "; the tags {ROLE_TAG}, {REVISION_TAG} or {INDEXES_TAG} of {} are not those of their launch: restore \
-                 them, or these cannot be adopted",
-                list(tampered.into_iter(), NAMED)
-            ),
-        };
         let message = format!(
-            "{} run for an earlier {kind} of this name with uid {uid}, so no worker is launched while they run; {}{restore}",
-            list(orphans.into_iter().map(|(id, _)| id), NAMED),
+            "{} run for an earlier {kind} of this name with uid {uid}, so no worker is launched while they run; {}",
+            list(orphans.into_iter(), NAMED),
             advice(uid)
         );
         return verdict(true, Reason::OrphansFound, message);

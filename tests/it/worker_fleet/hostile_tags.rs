@@ -129,3 +129,25 @@ async fn a_revision_tag_that_is_no_valid_name_stops_neither_scaling_nor_deletion
         assert_eq!(live(&scene).len(), 0, "{revision:?}");
     }
 }
+
+/// A worker that may tag itself could hold up the launches of another fleet, or let another fleet adopt it.
+#[tokio::test]
+async fn a_worker_with_the_name_of_another_fleet_stops_no_launch_and_cannot_be_adopted_by_it() {
+    let scene = Scene::new().await;
+    let _controller = scene.start().await;
+    scene.create::<WorkerFleet>("good", spec(&scene, 1, json!({}))).await;
+    let good = wait_settled(&scene, "good", 1).await;
+    let worker = live(&scene).remove(0);
+    let path = format!("{}/evil", scene.namespace);
+    let renamed = BTreeMap::from([("muster.dev:fleet".to_owned(), path)]);
+    scene.sandbox.tag_instance(&worker.id, &renamed).unwrap();
+    scene.create::<WorkerFleet>("evil", spec(&scene, 1, json!({}))).await;
+    let evil = wait_settled(&scene, "evil", 1).await;
+    let (_, reason, message) = condition(&status(&evil).common.conditions, "OrphansFound").unwrap();
+    assert_eq!(reason, "ForeignInstancesFound", "{message}");
+    assert!(!message.contains("muster.dev/adopt"), "{message}");
+    let adopt = json!({"metadata": {"annotations": {"muster.dev/adopt": good.metadata.uid}}, "spec": {"replicas": 0}});
+    scene.change::<WorkerFleet>("evil", adopt).await;
+    wait_settled(&scene, "evil", 0).await;
+    assert_eq!(ids(&live(&scene)), BTreeSet::from([worker.id]));
+}

@@ -182,7 +182,7 @@ impl Scene {
         let workers = Workers { owner: &owner, role: &role, template, parameters: None };
         let revision = Revision::new(workers, &Resolution::of_ids(template).unwrap()).unwrap();
         let tags = LaunchTags { role: role.as_str(), revision: &revision.name, indexes: None };
-        let token = ClientToken::new(&uid, 1).sealed(b"", tags);
+        let token = ClientToken::new(&uid, 1).sealed(b"", &owner.name_tag(), tags);
         let mut form: Vec<(String, String)> = vec![
             ("ImageId".into(), AMAZON_LINUX_X86_64.into()),
             ("InstanceType".into(), "m6i.large".into()),

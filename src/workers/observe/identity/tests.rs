@@ -19,8 +19,9 @@ fn launched_by(owner: &Uid, role: &str, indexes: Option<&str>) -> (Instance, Lau
         indexes: indexes.map(|indexes| indexes.parse().unwrap()),
         ..LaunchIntent::sample(ClientToken::new(owner, 7), 1)
     };
-    let intent = intent.sealed();
-    let mut tags = Owner::sample(owner.as_str()).tags(&role, &intent.revision);
+    let sample = Owner::sample(owner.as_str());
+    let intent = intent.sealed(&sample.name_tag());
+    let mut tags = sample.tags(&role, &intent.revision);
     tags.extend(indexes.map(|indexes| (INDEXES_TAG.to_owned(), indexes.to_owned())));
     let token = intent.token.to_string();
     (Instance { tags, client_token: token, ..Instance::sample(1, InstanceState::Running) }, intent)
@@ -95,7 +96,7 @@ fn what_was_launched_is_unknown_only_if_no_record_and_no_revision_tells_it() {
 
 #[test]
 fn an_adopted_instance_is_what_the_record_says() {
-    let instance = changed(launched_by(&uid(EARLIER), "main", None).0, ROLE_TAG, Some("nope"));
+    let instance = changed(launched_by(&uid(UID), "main", None).0, ROLE_TAG, Some("nope"));
     let role = Role::try_from("leader").unwrap();
     let adopted = Adopted { id: instance.id.clone(), role, revision: Some("web-2".into()) };
     let ledger = Ledger { adopted: vec![adopted], ..Ledger::default() };
@@ -103,11 +104,12 @@ fn an_adopted_instance_is_what_the_record_says() {
 }
 
 #[test]
-fn an_orphan_has_a_role_only_if_its_token_proves_it() {
+fn an_instance_is_an_orphan_only_if_its_token_proves_its_name_and_its_role() {
     let (instance, _) = launched_by(&uid(EARLIER), "leader", None);
-    let orphan = |instance: &Instance| sorted(instance, &Ledger::default(), vec![]).orphans.pop_first().unwrap().1;
-    assert_eq!(orphan(&instance), Orphan { uid: uid(EARLIER), role: Role::try_from("leader").ok() });
+    let sorted = |instance: &Instance| sorted(instance, &Ledger::default(), vec![]);
+    let orphan = Orphan { uid: uid(EARLIER), role: Role::try_from("leader").unwrap() };
+    assert_eq!(sorted(&instance).orphans, BTreeMap::from([(instance.id.clone(), orphan)]));
     let forged = changed(instance, ROLE_TAG, Some("main"));
-    assert_eq!(orphan(&forged), Orphan { uid: uid(EARLIER), role: None });
+    assert!(sorted(&forged).orphans.is_empty() && sorted(&forged).foreign.contains(&forged.id));
     assert_eq!(forged.tags[CLUSTER_TAG], "c");
 }

@@ -1,8 +1,16 @@
 //! Somebody who may write ControllerRevisions makes one with another launch request.
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use muster::crd::worker_fleet::WorkerFleet;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use muster::{
+    crd::{launches::LaunchIntent, worker_fleet::WorkerFleet},
+    ids::{ClientToken, Uid},
+    tags::{OWNER_UID_TAG, REVISION_TAG},
+    workers::launch_spec::revision::digest,
+};
 use muster_sandbox::Fault;
 use serde_json::json;
 
@@ -60,4 +68,50 @@ async fn no_worker_is_launched_from_a_revision_that_muster_did_not_make() {
     wait_settled(&scene, "web", 2).await;
     assert!(live(&scene).iter().all(|worker| worker.instance_profile.is_none()));
     assert_eq!(revisions.get(&name).await.unwrap().data, genuine.data);
+}
+
+/// Such instances would count as workers of the other object, which would then terminate its own as surplus.
+#[tokio::test]
+async fn a_forged_intent_launches_nothing_in_the_name_of_another_object() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    scene.create::<WorkerFleet>("good", spec(&scene, 1, json!({}))).await;
+    scene.create::<WorkerFleet>("evil", spec(&scene, 0, json!({}))).await;
+    let good = wait_settled(&scene, "good", 1).await;
+    wait_settled(&scene, "evil", 0).await;
+    controller.kill().await;
+    let (revisions, fleets) = (scene.api::<ControllerRevision>(), scene.api::<WorkerFleet>());
+    let evil = fleets.get("evil").await.unwrap();
+    let (current, forged) = (status(&good).current_revision.unwrap(), "evil-forged");
+    let mut revision = revisions.get(&current).await.unwrap();
+    revision.metadata = serde_json::from_value(json!({
+        "name": forged,
+        "labels": {"muster.dev/owner-uid": evil.uid()},
+        "ownerReferences": [{
+            "apiVersion": "muster.dev/v1alpha1", "kind": "WorkerFleet", "name": "evil", "uid": evil.uid(),
+        }],
+    }))
+    .unwrap();
+    let tags = &mut revision.data.0["request"]["tags"];
+    tags[OWNER_UID_TAG] = json!(evil.uid());
+    tags[REVISION_TAG] = json!(forged);
+    revisions.create(&PostParams::default(), &revision).await.unwrap();
+    let worker = live(&scene).remove(0);
+    let token = ClientToken::new(&Uid::try_from(good.uid().unwrap()).unwrap(), 7);
+    let intent: LaunchIntent = serde_json::from_value(json!({
+        "token": token, "holder": "somebody", "attempts": 1, "role": "main", "revision": forged, "count": 1,
+        "subnet": worker.subnet_id, "instanceType": worker.instance_type, "imageID": worker.image_id,
+        "startedAt": muster::clock::Clock.now().to_string(),
+    }))
+    .unwrap();
+    let recorded = json!({"status": {
+        "revisions": [{"name": forged, "digest": digest(&revision.data.0)}],
+        "launches": [intent.sealed(&format!("muster.dev:fleet={}/good", scene.namespace))],
+    }});
+    fleets.patch_status("evil", &PatchParams::default(), &Patch::Merge(recorded)).await.unwrap();
+    let before = launches(&scene);
+    let _controller = scene.start().await;
+    let settled = |fleet: &WorkerFleet| status(fleet).workers.launches.is_empty();
+    scene.wait::<WorkerFleet>("evil", "the intent settled by a search", settled).await;
+    assert_eq!((launches(&scene) - before, live(&scene).len()), (0, 1));
 }
