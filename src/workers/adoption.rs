@@ -196,13 +196,9 @@ pub async fn tag(
 /// The tags that an adopted instance lacks, or `None` when it has all of them or the record is not complete.
 fn missing_tags(owner: &Owner, instance: &Instance, adopted: &Adopted) -> Option<BTreeMap<String, String>> {
     let mut tags = owner.tags(&adopted.role, adopted.revision.as_ref()?);
-    if instance.state.is_over() {
+    // The token of an orphan seals its tags: only with them it is proven that it was launched for this name.
+    if instance.state.is_over() || matches!(owner.claim(instance, &BTreeSet::new()), Ownership::Orphan(_)) {
         return None;
-    }
-    let uid = instance.tags.get(OWNER_UID_TAG).and_then(|uid| Uid::try_from(uid.as_str()).ok());
-    if uid.is_some_and(|uid| instance.token().is_some_and(|token| token.belongs_to(&uid))) {
-        // An earlier object of this name launched it: the uid tag stays as its token has it.
-        tags.remove(OWNER_UID_TAG);
     }
     tags.retain(|key, value| instance.tags.get(key) != Some(value));
     (!tags.is_empty()).then_some(tags)
@@ -256,7 +252,9 @@ mod tests {
     const EARLIER: &str = "11111111-9d0c-4f6e-8f0e-1f7a2b3c4d5e";
 
     fn instance(state: InstanceState, tags: &[(&str, &str)], token_of: Option<&str>) -> Instance {
-        let (sealed, owner) = (LaunchTags { role: "", revision: "", indexes: None }, Owner::sample(OURS).name_tag());
+        let tag = |key| tags.iter().find(|(tag, _)| *tag == key).map_or("", |(_, value)| value);
+        let sealed = LaunchTags { role: tag(ROLE_TAG), revision: tag(REVISION_TAG), indexes: None };
+        let owner = Owner::sample(OURS).name_tag();
         let token = |uid| ClientToken::new(&Uid::try_from(uid).unwrap(), 1).sealed(b"", &owner, sealed).to_string();
         let token = token_of.map(token);
         Instance {
@@ -315,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn adopted_instances_get_the_tags_of_the_record_and_orphans_keep_their_uid() {
+    fn adopted_instances_get_the_tags_of_the_record_and_orphans_keep_theirs() {
         let leader = Role::try_from("leader").unwrap();
         let adopted = |revision: Option<&str>| Adopted {
             id: InstanceId::try_from("i-00000001").unwrap(),
@@ -336,7 +334,6 @@ mod tests {
         let role = BTreeMap::from([(ROLE_TAG.to_owned(), "leader".to_owned())]);
         assert_eq!(missing(&tagged, None, Some("leader-1")), Some(role), "somebody changed the role");
         let orphan = [(CLUSTER_TAG, "c"), (FLEET_TAG, "ns/web"), (OWNER_UID_TAG, EARLIER), (ROLE_TAG, "leader")];
-        let revision = BTreeMap::from([(REVISION_TAG.to_owned(), "leader-1".to_owned())]);
-        assert_eq!(missing(&orphan, Some(EARLIER), Some("leader-1")), Some(revision));
+        assert_eq!(missing(&orphan, Some(EARLIER), Some("leader-1")), None);
     }
 }

@@ -31,6 +31,11 @@ use crate::{
 
 /// How many digests a status holds.
 const MAX_RECORDED: usize = 128;
+/// Anybody who may write ControllerRevisions can make many large ones with the label of an object. So few are in memory
+/// at the same time, and of those that are not on record only some are kept. What is not listed is read by its name.
+const PAGE: u32 = 3;
+const PAGES: usize = 100;
+const UNRECORDED: usize = 16;
 
 /// The stored revisions of one object that this process knows. They are immutable, so they stay valid.
 #[derive(Debug, Default)]
@@ -250,9 +255,19 @@ impl Revisions {
             return Ok(());
         }
         let api: Api<ControllerRevision> = live.api(&ctx.cluster);
-        let params = ListParams::default().labels(&format!("{}={}", LABEL, live.uid()));
-        let found = ctx.cluster.call("list the ControllerRevisions", api.list(&params)).await?;
-        found.items.iter().for_each(|revision| self.remember(live, revision));
+        let mut params = ListParams::default().labels(&format!("{}={}", LABEL, live.uid())).limit(PAGE);
+        for _ in 0..PAGES {
+            let found = ctx.cluster.call("list the ControllerRevisions", api.list(&params)).await?;
+            for revision in &found.items {
+                if self.recorded.contains_key(&revision.name_any()) || self.stored.len() < UNRECORDED {
+                    self.remember(live, revision);
+                }
+            }
+            match found.metadata.continue_.filter(|next| !next.is_empty()) {
+                Some(next) => params.continue_token = Some(next),
+                None => break,
+            }
+        }
         self.listed = true;
         Ok(())
     }
@@ -312,6 +327,13 @@ mod tests {
         let revisions = Revisions { listed: true, foreign, ..Revisions::default() };
         let superseded = revisions.superseded(&wanted, ["of-tomorrow", "lost", &wanted.name].into_iter());
         assert_eq!(superseded, BTreeSet::from(["lost".to_owned()]));
+    }
+
+    #[test]
+    fn a_revision_that_is_larger_than_any_of_muster_is_not_kept() {
+        let wanted = revision(json!({}));
+        let large = |data: &mut Value| data["request"]["userData"] = "x".repeat(200_000).into();
+        assert!(read(&Uid::try_from(UID).unwrap(), &stored(UID, &wanted, large)).is_none());
     }
 
     #[test]

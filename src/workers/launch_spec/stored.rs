@@ -21,6 +21,9 @@ use crate::{
 /// The label of an object's revisions. Its value is the uid of the object.
 pub const LABEL: &str = "muster.dev/owner-uid";
 
+/// In bytes of JSON. User data, which is the largest part, has 16 KiB at most, and is there twice.
+const MAX_SIZE: usize = 128 << 10;
+
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub number: i64,
@@ -42,11 +45,14 @@ impl Stored {
     }
 }
 
-/// `None` if it is not of this object; an error if this version does not understand its content.
+/// `None` if it is not of this object, or larger than any that muster writes; an error if this version does not understand its content.
 pub(super) fn read(uid: &Uid, revision: &ControllerRevision) -> Option<Result<Stored, serde_json::Error>> {
     let ours = |tag: Option<&str>| tag == Some(uid.as_str());
     let owned = revision.owner_references().iter().any(|owner| ours(Some(&owner.uid)));
     let Value::Object(request) = &revision.data.0["request"] else { return None };
+    if is_larger_than(MAX_SIZE, &revision.data.0) {
+        return None;
+    }
     if !owned || !ours(request.get("tags").and_then(|tags| tags[OWNER_UID_TAG].as_str())) {
         return None;
     }
@@ -58,6 +64,11 @@ pub(super) fn read(uid: &Uid, revision: &ControllerRevision) -> Option<Result<St
         outline: content.outline(),
         request: Arc::new(content.request),
     }))
+}
+
+fn is_larger_than(limit: usize, data: &Value) -> bool {
+    // Values always serialise.
+    serde_json::to_string(data).is_ok_and(|json| json.len() > limit)
 }
 
 pub(super) fn manifest<K: Kind>(

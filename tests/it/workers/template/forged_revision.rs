@@ -115,3 +115,27 @@ async fn a_forged_intent_launches_nothing_in_the_name_of_another_object() {
     scene.wait::<WorkerFleet>("evil", "the intent settled by a search", settled).await;
     assert_eq!((launches(&scene) - before, live(&scene).len()), (0, 1));
 }
+
+/// Each could fill the memory of the controller.
+#[tokio::test]
+async fn many_large_revisions_of_others_neither_stay_in_memory_nor_hold_up_the_fleet() {
+    let scene = Scene::new().await;
+    let controller = scene.start().await;
+    scene.create::<WorkerFleet>("web", spec(&scene, 1, json!({}))).await;
+    let fleet = wait_settled(&scene, "web", 1).await;
+    controller.kill().await;
+    let revisions = scene.api::<ControllerRevision>();
+    let genuine = revisions.get(&status(&fleet).current_revision.unwrap()).await.unwrap();
+    for n in 0..20 {
+        let mut large = genuine.clone();
+        large.metadata.name = Some(format!("a-large-{n}"));
+        large.metadata.resource_version = None;
+        large.metadata.uid = None;
+        large.data.0["request"]["userData"] = json!("x".repeat(900_000));
+        revisions.create(&PostParams::default(), &large).await.unwrap();
+    }
+    let _controller = scene.start().await;
+    scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": 2}})).await;
+    let fleet = wait_settled(&scene, "web", 2).await;
+    assert_eq!(status(&fleet).current_revision, Some(genuine.name_any()));
+}
