@@ -227,7 +227,8 @@ fn a_forgotten_slash_does_not_lead_to_a_grant_of_the_whole_bucket() {
     .unwrap();
     let refused = |prefix: &str| {
         let claim = Claim::Bucket { name: "shared".into(), prefix: prefix.into(), used_for: BucketUse::Reports };
-        check(&[grant.clone()], "FleetReport", &Namespace { name: "ml", ..Namespace::default() }, &[claim]).unwrap_err()
+        check(std::slice::from_ref(&grant), "FleetReport", &Namespace { name: "ml", ..Namespace::default() }, &[claim])
+            .unwrap_err()
     };
     for prefix in ["", "m", "ml"] {
         let refused = refused(prefix);

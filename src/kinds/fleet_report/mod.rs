@@ -29,7 +29,7 @@ mod time;
 mod verdicts;
 mod view;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::{
     condition::{ConditionType, Reason, Truth, Verdict},
@@ -140,7 +140,7 @@ async fn collect(
     let found = observe::summarise(reader, view, live, &desired, observed, ctx.clock.now()).await?;
     let before = live.status();
     let (status, cut) = {
-        let memory = view.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = view.lock().await;
         let nothing = Since::default();
         status::status(&desired, &found, memory.as_ref().map_or(&nothing, |m| &m.since), &before)
     };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -242,11 +242,12 @@ pub(super) async fn summarise(
     now: Timestamp,
 ) -> Result<Collected, Failure> {
     let stored = live.status().outliers;
-    let (desired, remembered, member) = (desired.clone(), memory.clone(), reader.member().clone());
+    let (desired, member) = (desired.clone(), reader.member().clone());
+    // An evaluation goes on when its reconcile ends early. The next one waits for it before it takes a turn.
+    let mut remembered = memory.clone().lock_owned().await;
     let turn = reader.evaluation().await;
     let work = move || {
         let _turn = turn;
-        let mut remembered = remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let memory = remembered.get_or_insert_with(|| Memory {
             view: View::new(desired.reading.clone(), member),
             since: Since::default(),

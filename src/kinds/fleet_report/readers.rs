@@ -33,6 +33,8 @@ struct Shared {
     reads: ReadBudget,
     memory: MemoryBudget,
     evaluations: Arc<Semaphore>,
+    /// One evaluation for each namespace, so that none can hold up the others.
+    turns: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Collectors {
@@ -42,6 +44,7 @@ impl Collectors {
             reads: ReadBudget::default(),
             memory: MemoryBudget::new(limits),
             evaluations: Arc::new(Semaphore::new(EVALUATIONS)),
+            turns: Mutex::default(),
         }))
     }
 
@@ -71,6 +74,14 @@ pub(super) struct Reader {
     collectors: Collectors,
     uid: Uid,
     member: Arc<Member>,
+    turn: Arc<Semaphore>,
+}
+
+/// While it is held, the reports of a FleetReport may be evaluated.
+#[derive(Debug)]
+pub(super) struct Evaluation {
+    _of_namespace: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
 impl Drop for Reader {
@@ -82,7 +93,11 @@ impl Drop for Reader {
 impl Reader {
     pub(super) fn new(collectors: &Collectors, namespace: &str, uid: &Uid) -> Self {
         let member = Arc::new(collectors.0.memory.join(namespace));
-        Self { collectors: collectors.clone(), uid: uid.clone(), member }
+        let mut turns = collectors.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        let turn = turns.entry(namespace.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(1))).clone();
+        drop(turns);
+        Self { collectors: collectors.clone(), uid: uid.clone(), member, turn }
     }
 
     pub(super) fn member(&self) -> &Arc<Member> {
@@ -90,9 +105,11 @@ impl Reader {
     }
 
     /// Waits until reports may be evaluated.
-    pub(super) async fn evaluation(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed.
-        self.collectors.0.evaluations.clone().acquire_owned().await.ok()
+    pub(super) async fn evaluation(&self) -> Option<Evaluation> {
+        // The semaphores are never closed.
+        let of_namespace = self.turn.clone().acquire_owned().await.ok()?;
+        let of_all = self.collectors.0.evaluations.clone().acquire_owned().await.ok()?;
+        Some(Evaluation { _of_namespace: of_namespace, _of_all: of_all })
     }
 
     /// The collectors of `places`, each with the largest object that any reader wants, and all readers, this one first.
@@ -126,4 +143,26 @@ impl Reader {
 }
 
 /// The memory of one FleetReport, shared with the thread that sums up.
-pub(super) type SharedMemory = Arc<Mutex<Option<Memory>>>;
+pub(super) type SharedMemory = Arc<tokio::sync::Mutex<Option<Memory>>>;
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_namespace_whose_reports_take_long_holds_up_only_itself() {
+        let collectors = Collectors::new(ReportLimits { bytes: 1 << 20, objects: 100 });
+        let reader = |namespace: &str, uid: u32| {
+            let uid = Uid::try_from(format!("{uid:08}-0000-4000-8000-000000000000")).unwrap();
+            Reader::new(&collectors, namespace, &uid)
+        };
+        let (slow, also, other) = (reader("slow", 1), reader("slow", 2), reader("other", 3));
+        let turn = slow.evaluation().now_or_never().flatten().unwrap();
+        assert!(also.evaluation().now_or_never().is_none());
+        assert!(other.evaluation().now_or_never().flatten().is_some());
+        drop(turn);
+        assert!(also.evaluation().now_or_never().flatten().is_some());
+    }
+}
