@@ -106,7 +106,7 @@ async fn a_forged_intent_launches_nothing_in_the_name_of_another_object() {
     .unwrap();
     let recorded = json!({"status": {
         "revisions": [{"name": forged, "digest": digest(&revision.data.0)}],
-        "launches": [intent.sealed(&format!("muster.dev:fleet={}/good", scene.namespace))],
+        "launches": [intent.sealed(&format!("muster.dev:fleet={}/evil", scene.namespace))],
     }});
     fleets.patch_status("evil", &PatchParams::default(), &Patch::Merge(recorded)).await.unwrap();
     let before = launches(&scene);
