@@ -31,9 +31,14 @@ pub fn asks_for_a_change(error: &Error) -> bool {
     stalls(error) && error.class != Class::Denied
 }
 
-/// What to do about a bucket that does not belong to the expected account.
-pub const OTHER_OWNER: &str = "if the bucket belongs to another account, and that account is trusted, add its id to the \
-                               grant of the bucket, like accountID: \"222222222222\"";
+/// What to do about a bucket that does not belong to the expected account. AWS names neither action nor policy then.
+const OTHER_OWNER: &str = "if the bucket belongs to another account, and that account is trusted, add its id to the \
+                               grant of the bucket, as its accountID";
+
+/// To be appended to the advice about a denied call of S3.
+pub fn other_owner(error: &Error) -> String {
+    if error.denied_action().is_some() { String::new() } else { format!("; {OTHER_OWNER}") }
+}
 
 /// How to fix a refused call, as far as the caller knows.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +83,7 @@ fn denied(error: &Error) -> String {
             format!("allow {} {TO_ROLE}, and iam:PassRole for the role of the instance profile", error.operation)
         }
         (_, None) if error.operation.starts_with("s3:") => {
-            format!("allow {} {TO_ROLE}; {OTHER_OWNER}", error.operation)
+            format!("allow {} {TO_ROLE}{}", error.operation, other_owner(error))
         }
         (_, None) => format!("allow {} {TO_ROLE}", error.operation),
     }

@@ -1,6 +1,5 @@
-//! Answers of AWS, cached and shared by all objects that ask the same with the same identity in one
-//! region. So the number of calls
-//! at rest depends on the number of different questions, not on the number of objects.
+//! Answers of AWS, cached and shared by all objects that ask the same with the same identity in one region. So the
+//! number of calls at rest depends on the number of different questions, not on the number of objects.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,6 +23,9 @@ use crate::{
 
 /// For how many sweep periods an image is assumed to exist, unless a launch shows otherwise.
 const IMAGE_PERIODS: u32 = 60;
+
+/// The maximum number of answers of one kind that are kept for one identity and region. Users write the questions.
+const KEPT: usize = 10_000;
 
 /// The cached answers of all identities.
 #[derive(Debug)]
@@ -173,6 +175,11 @@ impl<Q: Clone + Eq + Hash, A: Clone> Table<Q, A> {
             // Unused answers are dropped when a new question arrives.
             let long = timings.sweep.saturating_mul(IMAGE_PERIODS);
             slots.retain(|_, slot| now.saturating_duration_since(slot.asked) < long);
+            if slots.len() >= KEPT
+                && let Some(oldest) = slots.iter().min_by_key(|(_, slot)| slot.asked).map(|(q, _)| q.clone())
+            {
+                slots.remove(&oldest);
+            }
         }
         let slot = slots.entry(question.clone()).or_insert_with(|| Slot { asked: now, answer: Arc::default() });
         slot.asked = now;
@@ -226,6 +233,22 @@ mod tests {
             }
             assert_eq!(asked.get(), calls, "{answer:?}");
         }
+    }
+
+    #[test]
+    fn the_question_that_nobody_asks_any_more_is_forgotten_first() {
+        let (timings, start) = (Timings::default(), Clock.monotonic());
+        let table = Table::<usize, u32>::default();
+        let ask =
+            |question, second: usize| table.slot(&question, start + Duration::from_millis(second as u64), &timings);
+        let kept = ask(0, 0);
+        for question in 1..=KEPT {
+            ask(question, question);
+            ask(0, question);
+        }
+        assert_eq!(table.0.lock().unwrap().len(), KEPT);
+        assert!(Arc::ptr_eq(&kept, &ask(0, KEPT)), "it is asked all the time");
+        assert!(!table.0.lock().unwrap().contains_key(&1));
     }
 
     #[tokio::test]

@@ -47,7 +47,8 @@ impl std::fmt::Debug for Cache {
 #[derive(Debug, Default)]
 pub struct Holdings {
     pub uids: HashSet<Uid>,
-    pub adopted: HashSet<InstanceId>,
+    /// The adopted instances, each with the namespace and the name of the object that says so, as its owner tag has them.
+    pub adopted: HashSet<(InstanceId, String)>,
 }
 
 /// The caches are not filled yet, so that a missing object proves nothing.
@@ -97,7 +98,9 @@ impl References {
         for object in self.synced(|_| true)?.iter().flat_map(|cache| cache.store.state()) {
             found.uids.extend(object.uid().and_then(|uid| Uid::try_from(uid).ok()));
             let status = object.read().map(|Adopter { status }| status).unwrap_or_default();
-            found.adopted.extend(status.adopted.iter().filter_map(|id| InstanceId::try_from(id["id"].as_str()?).ok()));
+            let path = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+            let ids = status.adopted.iter().filter_map(|id| InstanceId::try_from(id["id"].as_str()?).ok());
+            found.adopted.extend(ids.map(|id| (id, path.clone())));
         }
         Ok(found)
     }

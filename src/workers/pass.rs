@@ -68,16 +68,17 @@ impl<K: WorkerKind> Pass<'_, K> {
     fn not_before(&mut self, started: Instant, ledger: &Ledger) -> Instant {
         let timings = &self.ctx.config.timings;
         let observed = AsMut::<CommonStatus>::as_mut(&mut self.live.status()).observed_generation;
-        // Requests have been admitted already. Somebody may also edit an object in a loop.
-        let edited = observed != Some(self.live.generation());
-        let demanded = self.live.is_reconcile_requested() || self.live.is_being_deleted();
-        let admitted = edited && !demanded && self.ctx.requests.wait(self.live.namespace()).is_none();
-        let requested = demanded || admitted;
-        let busy = edited || ledger.is_open() || self.memory.as_mut().idle_passes > 0;
-        let age = match (requested, busy) {
-            (true, _) => Duration::ZERO,
-            (false, true) => timings.progress / 2,
-            (false, false) => timings.sweep,
+        // Requests have been admitted already. Somebody may also edit an object in a loop, or the metadata of one that
+        // is being deleted.
+        let edited = observed != Some(self.live.generation()) || self.live.is_being_deleted();
+        let demanded = self.live.is_reconcile_requested();
+        let requested = demanded || (edited && self.ctx.requests.wait(self.live.namespace()).is_none());
+        let busy = ledger.is_open() || self.memory.as_mut().idle_passes > 0;
+        let age = match (requested, busy, edited) {
+            (true, ..) => Duration::ZERO,
+            (false, true, _) => timings.progress / 2,
+            (false, false, true) => timings.progress,
+            (false, false, false) => timings.sweep,
         };
         started.checked_sub(age).unwrap_or(started)
     }

@@ -48,10 +48,12 @@ pub(super) async fn verdict(
     let mut unowned = BTreeSet::new();
     for (region, snapshot) in &snapshots {
         for (uid, instances) in snapshot.owners().filter(|(uid, _)| !known.uids.contains(uid)) {
-            let live = instances.iter().filter(|m| !m.state.is_over() && !known.adopted.contains(&m.id));
+            let live = instances.iter().filter(|m| !m.state.is_over());
             // Anyone who may tag instances can give one the tags, but not the token of a launch by muster.
             let launched = live.filter(|m| m.token().is_some_and(|token| token.belongs_to(&uid)));
             let ours = launched.filter_map(|worker| Some((worker, owner(&worker.tags)?)));
+            // Adopted orphans keep the name of their owner, so nobody else can hide them.
+            let ours = ours.filter(|(m, owner)| !known.adopted.contains(&(m.id.clone(), (*owner).to_owned())));
             let ours = ours.filter(|(_, owner)| is_watched(&ctx.config.namespaces, owner));
             let named =
                 |id: &InstanceId, owner: &str| format!("{id} in {region} (of {} with uid {uid})", quoted(owner));

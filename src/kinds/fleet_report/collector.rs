@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::{
     aws::{
         self, Session, SessionIdentity,
-        advice::{OTHER_OWNER, Remedy, advice, stalls},
+        advice::{Remedy, advice, other_owner, stalls},
         s3::{Listed, Read, S3},
     },
     clock::Clock,
@@ -45,11 +45,11 @@ enum CollectError {
              continues with the objects that were not read yet", LONGEST.as_secs() / 60)]
     Slow { bucket: String, prefix: String },
     #[error(
-        "{objects} objects ({mebibytes} MiB) are left out, beginning with {first:?}: the FleetReports of this \
-         namespace may hold {share} MiB and {count} objects; give the source a longer prefix, remove objects, lower \
-         limits.objectSize, or raise --report-memory-mib and --report-objects of the controller"
+        "not all objects fit into the memory: {objects} with {bytes} bytes are left out, beginning with {first:?}. The \
+         FleetReports of this namespace may hold {share} MiB and {count} objects; give the source a longer prefix, \
+         remove objects, lower limits.objectSize, or raise --report-memory-mib and --report-objects of the controller"
     )]
-    LeftOut { objects: u64, mebibytes: u64, first: String, share: u64, count: u64 },
+    LeftOut { objects: u64, bytes: u64, first: String, share: u64, count: u64 },
 }
 
 /// The place of objects, and who reads them: another identity may see other objects in the same bucket.
@@ -243,9 +243,10 @@ impl Collector {
         let SourcePlace { aws_account, region, bucket, .. } = &self.place;
         let remedy = Remedy {
             denied: Some(format!(
-                "allow {} on bucket {bucket} for the identity of AwsAccount {aws_account}, in the policies of both; \
-                 {OTHER_OWNER}",
-                error.operation
+                "allow {} on bucket {bucket} for the identity of AwsAccount {aws_account}, in the policies of \
+                 both{}",
+                error.operation,
+                other_owner(error)
             )),
             not_found: Some(format!("create bucket {bucket}, or name another one in the source")),
             invalid: Some(format!("check that bucket {bucket} is in region {region}")),
@@ -293,6 +294,6 @@ fn in_room(key: &str, read: Read, mut room: Room) -> Read {
 fn left_out(left_out: &LeftOut, members: &Members) -> Option<CollectError> {
     let share = members.share();
     let first = left_out.first.as_ref()?.to_string();
-    let (objects, mebibytes) = (left_out.objects, left_out.bytes >> 20);
-    Some(CollectError::LeftOut { objects, mebibytes, first, share: share.bytes >> 20, count: share.objects })
+    let LeftOut { objects, bytes, .. } = *left_out;
+    Some(CollectError::LeftOut { objects, bytes, first, share: share.bytes >> 20, count: share.objects })
 }

@@ -106,7 +106,7 @@ async fn four_prefixes_of_240_objects_of_a_mebibyte_stay_within_the_share_of_the
     let mut view = View::new(desired.reading.clone(), greedy.member().clone());
     let sources: Vec<_> =
         latest.iter().enumerate().map(|(n, l)| (n.to_string(), Trust::AnyKey, l.index.clone())).collect();
-    view.update(&desired.reading, &sources);
+    view.update(&desired.reading, &sources, &mut || {});
     let held = setup.collectors.memory().held();
     assert!(held.bytes <= 144 << 20, "{held:?}");
     assert!(held.bytes > 130 << 20, "as much is used as allowed: {held:?}");

@@ -23,7 +23,7 @@ use crate::{
         collector::{Collector, Latest, Request, SourcePlace},
         desired::{Desired, TOGETHER},
         index::Index,
-        readers::{Memory, Reader, SharedMemory},
+        readers::{Evaluation, Memory, Reader, SharedMemory},
         status::{Collected, Problem, Since, SourceFound},
         view::View,
     },
@@ -245,20 +245,20 @@ pub(super) async fn summarise(
     let (desired, member) = (desired.clone(), reader.member().clone());
     // An evaluation goes on when its reconcile ends early. The next one waits for it before it takes a turn.
     let mut remembered = memory.clone().lock_owned().await;
-    let turn = reader.evaluation().await;
+    let evaluation = reader.evaluation().await;
     let work = move || {
-        let _turn = turn;
+        let mut evaluation = evaluation;
         let memory = remembered.get_or_insert_with(|| Memory {
             view: View::new(desired.reading.clone(), member),
             since: Since::default(),
         });
         let indexes: Vec<_> =
             observed.sources.iter().map(|(found, trust, index)| (found.name.clone(), *trust, index.clone())).collect();
-        memory.view.update(&desired.reading, &indexes);
+        memory.view.update(&desired.reading, &indexes, &mut || evaluation.iter_mut().for_each(Evaluation::let_others));
         for (name, objects) in memory.view.left_out() {
             if let Some((found, ..)) = observed.sources.iter_mut().find(|(found, ..)| found.name == name) {
                 let message = format!(
-                    "the values of {objects} objects are left out: the FleetReports of this namespace use all of their \
+                    "not all values fit into the memory: those of {objects} objects are left out. The FleetReports of this namespace use all of their \
                      memory; give the source a longer prefix, remove fields, or raise --report-memory-mib of the controller"
                 );
                 found.problem.get_or_insert(Problem { message, lasting: true });

@@ -3,9 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use crate::{
     config::ReportLimits,
@@ -22,6 +26,9 @@ use crate::{
 /// The maximum number of FleetReports that are evaluated at the same time, each report within
 /// [`Steps`](super::steps::Steps).
 const EVALUATIONS: usize = 2;
+
+/// After this time, an evaluation waits for those that have waited longer.
+const TURN: Duration = Duration::from_millis(200);
 
 /// The collectors of all FleetReports. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -81,7 +88,22 @@ pub(super) struct Reader {
 #[derive(Debug)]
 pub(super) struct Evaluation {
     _of_namespace: OwnedSemaphorePermit,
-    _of_all: OwnedSemaphorePermit,
+    of_all: Option<OwnedSemaphorePermit>,
+    all: Arc<Semaphore>,
+    since: Instant,
+}
+
+impl Evaluation {
+    /// Lets other namespaces evaluate theirs, if this one has taken long. Blocks the thread until it is its turn again.
+    pub(super) fn let_others(&mut self) {
+        if self.since.elapsed() < TURN {
+            return;
+        }
+        self.of_all = None;
+        // The semaphore serves in the order of arrival.
+        self.of_all = Handle::current().block_on(self.all.clone().acquire_owned()).ok();
+        self.since = Instant::now();
+    }
 }
 
 impl Drop for Reader {
@@ -108,8 +130,9 @@ impl Reader {
     pub(super) async fn evaluation(&self) -> Option<Evaluation> {
         // The semaphores are never closed.
         let of_namespace = self.turn.clone().acquire_owned().await.ok()?;
-        let of_all = self.collectors.0.evaluations.clone().acquire_owned().await.ok()?;
-        Some(Evaluation { _of_namespace: of_namespace, _of_all: of_all })
+        let all = self.collectors.0.evaluations.clone();
+        let of_all = Some(all.clone().acquire_owned().await.ok()?);
+        Some(Evaluation { _of_namespace: of_namespace, of_all, all, since: Instant::now() })
     }
 
     /// The collectors of `places`, each with the largest object that any reader wants, and all readers, this one first.
@@ -147,17 +170,49 @@ pub(super) type SharedMemory = Arc<tokio::sync::Mutex<Option<Memory>>>;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use futures::FutureExt as _;
 
     use super::*;
 
+    fn reader(collectors: &Collectors, namespace: &str, uid: u32) -> Reader {
+        Reader::new(collectors, namespace, &Uid::try_from(format!("{uid:08}-0000-4000-8000-000000000000")).unwrap())
+    }
+
+    fn collectors() -> Collectors {
+        Collectors::new(ReportLimits { bytes: 1 << 20, objects: 100 })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn namespaces_that_evaluate_all_the_time_let_another_one_evaluate() {
+        let collectors = collectors();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut endless = Vec::new();
+        for (namespace, uid) in [("one", 1), ("two", 2)] {
+            let (reader, stop) = (reader(&collectors, namespace, uid), stop.clone());
+            let mut evaluation = reader.evaluation().await.unwrap();
+            endless.push(tokio::task::spawn_blocking(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    evaluation.let_others();
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }));
+        }
+        let third = reader(&collectors, "three", 3);
+        let served = tokio::time::timeout(Duration::from_secs(60), third.evaluation()).await;
+        stop.store(true, Ordering::Relaxed);
+        assert!(served.is_ok());
+        drop(served);
+        for thread in endless {
+            thread.await.unwrap();
+        }
+    }
+
     #[test]
     fn a_namespace_whose_reports_take_long_holds_up_only_itself() {
-        let collectors = Collectors::new(ReportLimits { bytes: 1 << 20, objects: 100 });
-        let reader = |namespace: &str, uid: u32| {
-            let uid = Uid::try_from(format!("{uid:08}-0000-4000-8000-000000000000")).unwrap();
-            Reader::new(&collectors, namespace, &uid)
-        };
+        let collectors = collectors();
+        let reader = |namespace, uid| reader(&collectors, namespace, uid);
         let (slow, also, other) = (reader("slow", 1), reader("slow", 2), reader("other", 3));
         let turn = slow.evaluation().now_or_never().flatten().unwrap();
         assert!(also.evaluation().now_or_never().is_none());

@@ -55,12 +55,8 @@ impl Rejection {
 }
 
 impl From<TooComplex> for Rejection {
-    fn from(TooComplex: TooComplex) -> Self {
-        let message = format!(
-            "it has more than {VALUES} values, or its paths take too many steps; report less, or name the members in the \
-             paths instead of using '..', '*' and filters"
-        );
-        Self::new(RejectionReason::TooComplex, message)
+    fn from(limit: TooComplex) -> Self {
+        Self::new(RejectionReason::TooComplex, limit.to_string())
     }
 }
 
@@ -104,7 +100,7 @@ impl Reading {
             return Err(Rejection::too_large(self.object_size));
         }
         if steps::values(body) > VALUES {
-            return Err(TooComplex.into());
+            return Err(TooComplex::Values.into());
         }
         let report = parse(body)?;
         let mut steps = Steps::default();
@@ -134,7 +130,7 @@ impl Reading {
         let Some(path) = &self.identity else { return Ok(()) };
         let (ids, more) = path.find(report, steps)?;
         if more {
-            return Err(TooComplex.into());
+            return Err(TooComplex::Values.into());
         }
         if ids.is_empty() {
             return Err(Rejection::new(

@@ -11,8 +11,16 @@ pub(super) const VALUES: usize = 250_000;
 pub(super) struct Steps(u64);
 
 /// The report takes more work than allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooComplex;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TooComplex {
+    #[error("it has more than {VALUES} values; report less")]
+    Values,
+    #[error(
+        "the paths and patterns of the FleetReport take more than {STEPS} steps in it; report less, or name the members \
+         in the paths instead of using '..', '*' and filters"
+    )]
+    Steps,
+}
 
 impl Default for Steps {
     fn default() -> Self {
@@ -22,7 +30,7 @@ impl Default for Steps {
 
 impl Steps {
     pub(super) fn take(&mut self, steps: u64) -> Result<(), TooComplex> {
-        self.0 = self.0.checked_sub(steps).ok_or(TooComplex)?;
+        self.0 = self.0.checked_sub(steps).ok_or(TooComplex::Steps)?;
         Ok(())
     }
 }

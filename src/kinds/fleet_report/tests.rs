@@ -91,7 +91,7 @@ fn sources(index: &Index) -> [(String, Trust, Arc<Index>); 1] {
 
 fn summary(desired: &Desired, objects: &[Object]) -> Summary {
     let mut view = View::new(desired.reading.clone(), member());
-    view.update(&desired.reading, &sources(&collect(&Index::default(), objects, LIMIT).0));
+    view.update(&desired.reading, &sources(&collect(&Index::default(), objects, LIMIT).0), &mut || {});
     aggregate(desired, &view, now())
 }
 
@@ -234,7 +234,7 @@ fn a_wildcard_keeps_few_values_of_a_large_report() {
     let wide: Vec<_> = (0..10_000).map(|n| format!("{n:0>40}")).collect();
     let objects = [object("deep.json", nested.to_string()), object("wide.json", json!({"a": wide}).to_string())];
     let mut view = View::new(desired.reading.clone(), member());
-    view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 1 << 20).0));
+    view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 1 << 20).0), &mut || {});
     let summary = aggregate(&desired, &view, now());
     let kept: usize = summary.fields.iter().flat_map(|f| &f.values).map(|(value, _)| value.len()).sum();
     assert!(kept <= 2 * (16 << 10), "{kept}");
@@ -250,7 +250,7 @@ fn a_report_that_takes_too_many_steps_is_rejected_by_name() {
     let texts = |n: usize| json!({"texts": vec![""; n]}).to_string();
     let objects = [object("a.json", texts(345_000)), object("b.json", texts(100_000)), object("c.json", texts(100))];
     let mut view = View::new(desired.reading.clone(), member());
-    view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 2 << 20).0));
+    view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 2 << 20).0), &mut || {});
     let summary = aggregate(&desired, &view, now());
     assert_eq!((summary.counts.fresh, summary.counts.invalid), (1, 2));
     let named: Vec<_> = summary.rejected.iter().map(|r| (&*r.key, r.reason)).collect();
@@ -285,7 +285,7 @@ fn the_status_stays_small_for_any_reports() {
         })
         .collect();
     let mut view = View::new(desired.reading.clone(), member());
-    view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 1 << 20).0));
+    view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 1 << 20).0), &mut || {});
     let mut found = found(aggregate(&desired, &view, now()));
     let source = found.sources.remove(0);
     for n in 0..16 {
@@ -367,7 +367,7 @@ fn assert_each_collection(buckets: &[Vec<Object>]) {
         // Failures leave older content behind, which a first collection does not have.
         let objects: Vec<_> = objects.iter().filter(|o| o.read.is_ok()).cloned().collect();
         index = collect(&index, &objects, LIMIT).0;
-        view.update(&desired.reading, &sources(&index));
+        view.update(&desired.reading, &sources(&index), &mut || {});
         assert_eq!(aggregate(&desired, &view, now()), summary(&desired, &objects));
     }
 }

@@ -54,7 +54,7 @@ fn collected(found: &Collected) -> Vec<Verdict> {
     let lasting = failed.iter().any(|(_, problem)| problem.lasting);
     let pending = if lasting { ConditionType::Stalled } else { ConditionType::Reconciling };
     let has_older = failed.iter().any(|(source, _)| source.known.is_some());
-    let kept = if has_older { "; reports that were collected before still count" } else { "" };
+    let kept = if has_older { "; reports that were collected before and are not left out still count" } else { "" };
     vec![
         Verdict::new(ConditionType::Ready, false, reason, &*problems),
         Verdict::new(pending, true, reason, &*problems),

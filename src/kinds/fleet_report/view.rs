@@ -14,7 +14,6 @@ use crate::{
         index::{Content, Entry, Index},
         memory_budget::{Held, Member, Room},
         report::{self, Rejection, Report},
-        steps::TooComplex,
     },
 };
 
@@ -130,20 +129,26 @@ impl View {
         Self { reading, member, room, facts_held: 0, shapes: Shapes::default(), sources: Vec::new() }
     }
 
-    /// Reads new and changed objects. `sources` are the sources of the spec, in its order, with their indexes.
-    pub(super) fn update(&mut self, reading: &Arc<Reading>, sources: &[(String, Trust, Arc<Index>)]) {
+    /// Reads new and changed objects. `sources` are the sources of the spec, in its order, with their indexes. `between`
+    /// is called after each object.
+    pub(super) fn update(
+        &mut self,
+        reading: &Arc<Reading>,
+        sources: &[(String, Trust, Arc<Index>)],
+        between: &mut dyn FnMut(),
+    ) {
         if *self.reading != **reading {
             *self = Self::new(reading.clone(), self.member.clone());
         }
-        self.read(sources);
+        self.read(sources, between);
         let unused = self.shapes.values.len().saturating_sub(self.used_shapes());
         if unused > UNUSED_SHAPES || (unused > 0 && self.left_out().next().is_some()) {
             *self = Self::new(reading.clone(), self.member.clone());
-            self.read(sources);
+            self.read(sources, between);
         }
     }
 
-    fn read(&mut self, sources: &[(String, Trust, Arc<Index>)]) {
+    fn read(&mut self, sources: &[(String, Trust, Arc<Index>)], between: &mut dyn FnMut()) {
         let mut before = std::mem::take(&mut self.sources);
         let mut facts_needed = 0;
         for (name, trust, index) in sources {
@@ -167,6 +172,7 @@ impl View {
                 };
                 left_out += usize::from(matches!(fact, Fact::LeftOut));
                 facts.push((entry.clone(), fact));
+                between();
             }
             self.sources.push(SourceView { name: name.clone(), trust: *trust, facts, left_out });
         }
@@ -214,7 +220,6 @@ impl View {
     /// Why an object is rejected. It is evaluated again, because messages are not kept: only few are shown.
     pub(super) fn explain(&self, entry: &Entry, trust: Trust, reason: RejectionReason) -> String {
         match (reason, &entry.fault) {
-            (RejectionReason::TooComplex, _) => Rejection::from(TooComplex).message,
             (RejectionReason::Unreadable, Some(fault)) => fault.to_string(),
             _ => self.evaluate(entry, trust).err().map(|rejection| rejection.message).unwrap_or_default(),
         }

@@ -40,6 +40,10 @@ async fn instances_without_an_owner_are_reported_and_not_changed() {
     scene.change::<WorkerFleet>("web", json!({"metadata": {"annotations": {"muster.dev/orphan": "true"}}})).await;
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.unwrap();
     scene.wait_gone::<WorkerFleet>("web").await;
+    // Nor does the status of another object hide it.
+    let forged = json!({"status": {"adopted": [{"id": left, "role": "main"}]}});
+    let fleets = scene.api::<WorkerFleet>();
+    fleets.patch_status("other", &PatchParams::default(), &Patch::Merge(forged)).await.unwrap();
     let accounts = Api::<AwsAccount>::all(scene.kube.clone());
     let reconcile = async |at: &str| {
         let annotations = json!({"metadata": {"annotations": {"muster.dev/requested-at": at}}});

@@ -176,7 +176,10 @@ async fn a_bucket_that_exceeds_the_memory_limit_is_read_in_part_and_says_so() {
     let _controller = Controller::start(config, scene.connection(), |client| client).await;
     let found = wait(&scene, "prod", "stalled", |r| condition_of(r, "Stalled") == "True/NoSourceCollected").await;
     let said = message(&found, "Degraded");
-    assert!(said.contains("9 objects") && said.contains("beginning with \"backup/11\""), "{said}");
+    assert!(
+        said.contains(": 9 with 9437184 bytes are left out") && said.contains("beginning with \"backup/11\""),
+        "{said}"
+    );
     assert!(said.contains("give the source a longer prefix"), "{said}");
     assert_eq!(
         (status(&found).sources[0].objects, condition_of(&found, "Collected")),
