@@ -1,5 +1,7 @@
 //! Two AwsAccounts of one AWS account, each with a role of its own: neither sees what only the other may see.
 
+use std::time::{Duration, Instant};
+
 use kube::ResourceExt;
 use muster::crd::{fleet_report::FleetReport, worker_fleet::WorkerFleet};
 use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, RoleSpec, SandboxConfig};
@@ -41,6 +43,21 @@ async fn denied(scene: &Scene, name: &str, type_: &str, action: &str) {
     scene.wait::<WorkerFleet>(name, "the denial", is_denied).await;
 }
 
+/// Waits until the narrow role was refused a few times more. A new object asks anew, but an object at rest is satisfied
+/// with a cached answer; the answers to the other role are newer all the time.
+async fn refused_again_and_again(scene: &Scene, service: &str, operation: &str) {
+    let refused = || {
+        let calls = scene.sandbox.calls(&CallQuery::operation(service, operation));
+        calls.iter().filter(|call| call.principal_arn.as_ref().is_some_and(|arn| arn.contains("/narrow/"))).count()
+    };
+    let before = refused();
+    let begun = Instant::now();
+    while refused() < before + 3 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is satisfied with the answers to another role");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_lookup_of_one_role_does_not_answer_for_a_role_that_is_denied_it() {
     let scene = Scene::without_account(SandboxConfig::default()).await;
@@ -53,6 +70,8 @@ async fn a_lookup_of_one_role_does_not_answer_for_a_role_that_is_denied_it() {
     wait_settled(&scene, "wide", 1).await;
     scene.create::<WorkerFleet>("narrow", of(&roles.narrow, by_parameter)).await;
     denied(&scene, "narrow", "AmiResolved", "ssm:GetParameter").await;
+    refused_again_and_again(&scene, "ssm", "GetParameter").await;
+    denied(&scene, "narrow", "AmiResolved", "ssm:GetParameter").await;
 }
 
 #[tokio::test]
@@ -64,7 +83,9 @@ async fn a_sweep_of_one_role_does_not_answer_for_a_role_that_is_denied_it() {
     let wide = wait_settled(&scene, "wide", 1).await;
     scene.create::<WorkerFleet>("narrow", of(&roles.narrow, spec(&scene, 1, json!({})))).await;
     denied(&scene, "narrow", "Ready", "ec2:DescribeInstances").await;
+    refused_again_and_again(&scene, "ec2", "DescribeInstances").await;
     // The denial of the other role changes nothing for this one.
+    let wide = wait_settled(&scene, "wide", 1).await;
     assert_eq!(ready(&wide).unwrap().0, "True");
     let role = |call: &str| {
         let calls = scene.sandbox.calls(&CallQuery::operation("ec2", call));
@@ -117,6 +138,8 @@ async fn reports_that_one_role_collects_are_not_shown_to_a_role_that_is_denied_t
     scene.create::<FleetReport>("wide", collects(&roles.wide)).await;
     scene.wait::<FleetReport>("wide", "collected", |report| collected(report, "True")).await;
     scene.create::<FleetReport>("narrow", collects(&roles.narrow)).await;
+    scene.wait::<FleetReport>("narrow", "not collected", |report| collected(report, "False")).await;
+    refused_again_and_again(&scene, "s3", "GetObject").await;
     let narrow = scene.wait::<FleetReport>("narrow", "not collected", |report| collected(report, "False")).await;
     let shown = serde_json::to_string(&narrow.status).unwrap();
     assert!(shown.contains("s3:GetObject") && !shown.contains("1.0.0-wide"), "{shown}");
