@@ -38,7 +38,7 @@ fn report(scene: &Scene, bucket: &str, prefix: &str) -> Value {
 
 fn told_of_the_owner(message: &str, scene: &Scene) {
     assert!(message.contains(&format!("must belong to account {}", scene.account)), "{message}");
-    assert!(message.contains("accountID: "), "{message}");
+    assert!(message.contains("as its accountID"), "{message}");
 }
 
 #[tokio::test]

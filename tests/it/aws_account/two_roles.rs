@@ -80,7 +80,7 @@ async fn a_sweep_of_one_role_does_not_answer_for_a_role_that_is_denied_it() {
     let roles = roles(&scene, &["ec2:DescribeInstances"]).await;
     let _controller = scene.start().await;
     scene.create::<WorkerFleet>("wide", of(&roles.wide, spec(&scene, 1, json!({})))).await;
-    let wide = wait_settled(&scene, "wide", 1).await;
+    wait_settled(&scene, "wide", 1).await;
     scene.create::<WorkerFleet>("narrow", of(&roles.narrow, spec(&scene, 1, json!({})))).await;
     denied(&scene, "narrow", "Ready", "ec2:DescribeInstances").await;
     refused_again_and_again(&scene, "ec2", "DescribeInstances").await;
