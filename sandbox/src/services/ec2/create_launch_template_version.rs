@@ -1,10 +1,10 @@
 //! CreateLaunchTemplateVersion
 
 use super::call::{Ec2Call, Operation};
-use super::launch::request;
 use super::launch_template_request;
 use crate::error::ApiError;
 use crate::protocol::xml::Xml;
+use crate::state::ec2::launch::request;
 use crate::state::ec2::launch_template::{Reference, TemplateData};
 use crate::state::throttle::MUTATING;
 

@@ -6,6 +6,7 @@ pub(crate) mod event;
 pub(crate) mod ids;
 pub(crate) mod image;
 pub(crate) mod instance;
+pub(crate) mod launch;
 pub(crate) mod launch_template;
 pub(crate) mod lifecycle;
 pub(crate) mod network;

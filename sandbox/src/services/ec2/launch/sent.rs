@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::request;
 use crate::error::ApiError;
 use crate::protocol::params::{Params, Scope};
 use crate::state::ec2::estate::{Estate, TokenKey};
+use crate::state::ec2::launch::request;
 use crate::state::ec2::launch_template::{LaunchTemplates, Reference};
 use crate::state::ec2::tags::Tags;
 
