@@ -67,6 +67,10 @@ class World:
         return self.client("ec2")
 
     @property
+    def autoscaling(self):
+        return self.client("autoscaling")
+
+    @property
     def sts(self):
         return self.client("sts")
 

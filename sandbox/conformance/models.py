@@ -17,7 +17,7 @@ TYPES = {
 
 
 def check_answers(client):
-    for service in ("ec2", "sts", "s3", "ssm", "cloudwatch"):
+    for service in ("ec2", "autoscaling", "sts", "s3", "ssm", "cloudwatch"):
         client.meta.events.register(f"before-parse.{service}.*", _check)
 
 

@@ -28,7 +28,9 @@ fn status_of(code: &str) -> StatusCode {
     match code {
         "RequestLimitExceeded" | "Unavailable" | "ServiceUnavailable" | "SlowDown" => StatusCode::SERVICE_UNAVAILABLE,
         // EC2 reports exhausted capacity as its own failure, not as the caller's.
-        "InternalError" | "InternalFailure" | "InsufficientInstanceCapacity" => StatusCode::INTERNAL_SERVER_ERROR,
+        "InternalError" | "InternalFailure" | "ResourceContention" | "InsufficientInstanceCapacity" => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
         "AuthFailure" => StatusCode::UNAUTHORIZED,
         "UnauthorizedOperation"
         | "AccessDenied"

@@ -2,6 +2,7 @@
 //!
 //! The same operations are served over HTTP, see [`http`].
 
+mod autoscaling;
 mod cloudwatch;
 mod console;
 pub(crate) mod http;
@@ -29,7 +30,7 @@ use crate::state::faults::{Fault, FaultId, FaultStatus};
 use crate::state::journal::{Call, CallQuery};
 pub use reports::ReportsSpec;
 pub(crate) use spec::Step;
-pub use spec::{CapacitySpec, ImageSpec, SecurityGroupSpec, Settings, SubnetSpec};
+pub use spec::{CapacitySpec, GroupSpec, ImageSpec, LaunchTemplateSpec, SecurityGroupSpec, Settings, SubnetSpec};
 
 /// A handle to a running sandbox. Clones control the same sandbox.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! AWS's services: each answers a call from [`crate::state`].
 
+pub(crate) mod autoscaling;
 pub(crate) mod cloudwatch;
 pub(crate) mod dispatch;
 pub(crate) mod ec2;

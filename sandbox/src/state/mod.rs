@@ -1,6 +1,7 @@
 //! The state of one sandbox. [`crate::services`] and [`crate::control`] work on it; nothing here depends on either.
 
 pub(crate) mod accounts;
+pub(crate) mod autoscaling;
 pub(crate) mod cloudwatch;
 pub(crate) mod ec2;
 pub(crate) mod faults;

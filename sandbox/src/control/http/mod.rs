@@ -37,6 +37,7 @@
 //! PUT    /_sandbox/instances/{id}/tags            {key: value}
 //! ```
 
+mod autoscaling;
 mod cloudwatch;
 mod faults;
 mod identities;
@@ -83,6 +84,7 @@ fn router(control: Control) -> Router {
         .route("/_sandbox/capacity", put(set_capacity))
         .route("/_sandbox/accounts/{account}/{region}/metadata-tags-default", put(set_metadata_tags_default))
         .route("/_sandbox/accounts/{account}/{region}/dark-zones/{zone}", put(darken_zone).delete(light_zone))
+        .merge(autoscaling::routes())
         .merge(faults::routes())
         .merge(identities::routes())
         .merge(instances::routes())

@@ -1,7 +1,7 @@
 //! EC2: a file for each operation, over the state in [`crate::state::ec2`].
 
 pub(crate) mod call;
-mod create_launch_template;
+pub(crate) mod create_launch_template;
 mod create_launch_template_version;
 mod create_tags;
 mod delete_launch_template;

@@ -8,7 +8,7 @@ use super::estate::Estate;
 use super::event::InstanceEvent;
 use super::instance::{HealthStatus, Instance, InstanceState, Market, ShutdownBehavior, StateReason, Transition};
 use super::network;
-use super::world::World;
+use super::world::{Wake, World};
 use crate::caller::AccountId;
 use crate::config::Lifecycle;
 
@@ -33,7 +33,12 @@ pub(crate) enum Ending {
 impl World {
     /// Lets everything happen that is due, each thing at its own time.
     pub(crate) fn tick(&mut self, now: Timestamp) {
-        while let Some((at, sequence, account, region)) = self.take_due(now) {
+        loop {
+            if let Some((at, Wake::Group { account, region, name })) = self.take_wake(now) {
+                self.keep_group(&account, &region, &name, at);
+                continue;
+            }
+            let Some((at, sequence, account, region)) = self.take_due(now) else { return };
             let Some(instance) = self.instance_mut(&account, &region, sequence) else { continue };
             match instance.next {
                 Some((due, transition)) if due == at => self.pass(at, sequence, &account, &region, transition),

@@ -1,6 +1,6 @@
 //! All regions and accounts, and the one queue of what happens next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,6 +23,10 @@ pub(crate) struct World {
     instance_profiles: BTreeMap<(AccountId, String), Option<String>>,
     /// When something may happen to an instance. An entry counts only while the instance still expects it.
     due: BTreeMap<(Timestamp, u64), (AccountId, String)>,
+    /// What else looks at the world when a time has come.
+    wakes: BTreeSet<(Timestamp, Wake)>,
+    /// CloudWatch alarms in the ALARM state, as control says: account, region and name.
+    alarms: BTreeSet<(AccountId, String, String)>,
     events: Vec<InstanceEvent>,
     last_sequence: u64,
 }
@@ -43,6 +47,12 @@ pub(crate) struct Pool {
     pub(crate) market: Option<Market>,
 }
 
+/// Who looks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wake {
+    Group { account: AccountId, region: String, name: String },
+}
+
 impl World {
     pub(crate) fn new(lifecycle: Lifecycle, describe_lag: Duration) -> Self {
         Self {
@@ -52,6 +62,8 @@ impl World {
             capacity: Vec::new(),
             instance_profiles: BTreeMap::new(),
             due: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+            alarms: BTreeSet::new(),
             events: Vec::new(),
             last_sequence: 0,
         }
@@ -156,10 +168,54 @@ impl World {
     }
 
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.due.keys().next().map(|(at, _)| *at)
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        self.due.keys().next().map(|(at, _)| *at).into_iter().chain(wake).min()
+    }
+
+    pub(crate) fn wake_group(&mut self, at: Timestamp, account: &AccountId, region: &str, name: &str) {
+        let group = Wake::Group { account: account.clone(), region: region.to_owned(), name: name.to_owned() };
+        self.wakes.insert((at, group));
+    }
+
+    /// Lets an instance's group look at it.
+    pub(crate) fn wake_group_of(&mut self, at: Timestamp, account: &AccountId, region: &str, id: &str) {
+        let instance = self.estate_mut(account, region).and_then(|estate| estate.instance(id));
+        if let Some(name) = instance.and_then(|instance| instance.auto_scaling_group.clone()) {
+            self.wake_group(at, account, region, &name);
+        }
+    }
+
+    /// The next of those that look, if nothing happens to an instance before.
+    pub(crate) fn take_wake(&mut self, now: Timestamp) -> Option<(Timestamp, Wake)> {
+        let at = self.wakes.first()?.0;
+        let instance = self.due.keys().next().map(|(at, _)| *at);
+        if at > now || instance.is_some_and(|due| due <= at) {
+            return None;
+        }
+        self.wakes.pop_first()
+    }
+
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.last_sequence
+    }
+
+    pub(crate) fn set_alarm(&mut self, account: &AccountId, region: &str, name: &str, on: bool, now: Timestamp) {
+        let alarm = (account.clone(), region.to_owned(), name.to_owned());
+        if on {
+            self.alarms.insert(alarm);
+        } else {
+            self.alarms.remove(&alarm);
+        }
+        let groups = self.estate(account, region, now).groups.keys().cloned().collect::<Vec<_>>();
+        groups.iter().for_each(|group| self.wake_group(now, account, region, group));
+    }
+
+    pub(crate) fn is_in_alarm(&self, account: &AccountId, region: &str, name: &str) -> bool {
+        self.alarms.contains(&(account.clone(), region.to_owned(), name.to_owned()))
     }
 
     pub(crate) fn announce(&mut self, event: InstanceEvent) {
+        self.wake_group_of(event.at, &event.account, &event.region, &event.instance_id);
         self.events.push(event);
     }
 

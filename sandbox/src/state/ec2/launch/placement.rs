@@ -122,6 +122,7 @@ pub(super) fn place_instances(
             restarts: 0,
             system_status: None,
             instance_status: None,
+            auto_scaling_group: None,
             sequence,
             wants_public_ip: place.public_ip,
             next: None,

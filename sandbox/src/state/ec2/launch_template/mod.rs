@@ -187,6 +187,14 @@ impl LaunchTemplate {
         number
     }
 
+    /// What EC2 tags an instance with that was launched from a version.
+    pub(crate) fn tags_of_instances(&self, version: u64) -> Tags {
+        Tags::from([
+            ("aws:ec2launchtemplate:id".to_owned(), self.id.clone()),
+            ("aws:ec2launchtemplate:version".to_owned(), version.to_string()),
+        ])
+    }
+
     /// The newest version that is there.
     pub(crate) fn latest_version(&self) -> u64 {
         // The default version cannot be deleted, so there is one.
