@@ -71,6 +71,10 @@ class World:
         return self.client("autoscaling")
 
     @property
+    def sns(self):
+        return self.client("sns")
+
+    @property
     def sts(self):
         return self.client("sts")
 

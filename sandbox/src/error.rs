@@ -38,9 +38,13 @@ fn status_of(code: &str) -> StatusCode {
         | "ExpiredToken"
         | "InvalidAccessKeyId"
         | "MissingAuthenticationToken"
+        | "AuthorizationError"
+        | "InvalidSecurity"
+        | "KMSOptInRequired"
         | "OptInRequired" => StatusCode::FORBIDDEN,
         "DryRunOperation" | "PreconditionFailed" => StatusCode::PRECONDITION_FAILED,
-        "NoSuchKey" | "NoSuchBucket" => StatusCode::NOT_FOUND,
+        "Throttled" => StatusCode::TOO_MANY_REQUESTS,
+        "NoSuchKey" | "NoSuchBucket" | "NotFound" => StatusCode::NOT_FOUND,
         _other_client_error => StatusCode::BAD_REQUEST,
     }
 }

@@ -7,7 +7,7 @@
 //! server, front      connections; one call: who calls, journal, faults
 //! workers            a folder, a metadata service and processes for each running instance
 //! control            what tests and demos do beside AWS's API, in process and under /_sandbox/
-//! services           ec2, autoscaling, s3, ssm, sts, cloudwatch: a file for each operation, and a router over them
+//! services           ec2, autoscaling, s3, sns, ssm, sts, cloudwatch: a file for each operation, and a router over them
 //! state              what the sandbox knows: of each service, and journal, faults, rates, identities
 //! protocol           Query, JSON and CBOR; signatures
 //! caller, clock, config, duration, error
@@ -49,7 +49,7 @@ pub use clock::Clock;
 pub use config::{ClockMode, Lifecycle, SandboxConfig, WorkersConfig};
 pub use control::{
     CapacitySpec, Control, GroupSpec, ImageSpec, LaunchTemplateSpec, ReportsSpec, SecurityGroupSpec, Settings,
-    SubnetSpec,
+    SubnetSpec, TopicSpec,
 };
 pub use error::ApiError;
 pub use sandbox::Sandbox;
@@ -73,5 +73,6 @@ pub use state::s3::{
     Access, Algorithm, BucketInfo, Conditions, Content, Match, Object, ObjectHeaders, S3Caller, S3State, StoreError,
     Sum,
 };
+pub use state::sns::{Message, Topic};
 pub use state::ssm::{Kind as ParameterKind, Parameter, Tier as ParameterTier, Version as ParameterVersion};
 pub use state::workers::{WorkerError, WorkerInfo, WorkerOutput};

@@ -11,6 +11,7 @@ mod instances;
 mod network;
 mod reports;
 mod s3;
+mod sns;
 mod spec;
 mod ssm;
 mod workers;
@@ -30,7 +31,9 @@ use crate::state::faults::{Fault, FaultId, FaultStatus};
 use crate::state::journal::{Call, CallQuery};
 pub use reports::ReportsSpec;
 pub(crate) use spec::Step;
-pub use spec::{CapacitySpec, GroupSpec, ImageSpec, LaunchTemplateSpec, SecurityGroupSpec, Settings, SubnetSpec};
+pub use spec::{
+    CapacitySpec, GroupSpec, ImageSpec, LaunchTemplateSpec, SecurityGroupSpec, Settings, SubnetSpec, TopicSpec,
+};
 
 /// A handle to a running sandbox. Clones control the same sandbox.
 #[derive(Debug, Clone)]

@@ -179,6 +179,24 @@ impl GroupSpec {
     }
 }
 
+/// A topic. Its name says whether it is FIFO.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopicSpec {
+    pub account: AccountId,
+    pub region: String,
+    pub name: String,
+    /// As CreateTopic takes them, e.g. `ContentBasedDeduplication`.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl TopicSpec {
+    pub fn new(account: &AccountId, region: &str, name: &str) -> Self {
+        Self { account: account.clone(), region: region.to_owned(), name: name.to_owned(), attributes: BTreeMap::new() }
+    }
+}
+
 /// A step of the clock, in JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

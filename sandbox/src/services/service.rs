@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::{Response, request};
 
-use super::{autoscaling, cloudwatch, ec2, s3, ssm, sts};
+use super::{autoscaling, cloudwatch, ec2, s3, sns, ssm, sts};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::protocol::json;
@@ -15,6 +15,7 @@ use crate::state::accounts::Refusal;
 pub(crate) enum Service {
     Ec2,
     AutoScaling,
+    Sns,
     Sts,
     S3,
     Ssm,
@@ -26,6 +27,7 @@ impl Service {
         match name {
             "ec2" => Some(Self::Ec2),
             "autoscaling" => Some(Self::AutoScaling),
+            "sns" => Some(Self::Sns),
             "sts" => Some(Self::Sts),
             "s3" => Some(Self::S3),
             "ssm" => Some(Self::Ssm),
@@ -46,6 +48,7 @@ impl Service {
         match self {
             Self::Ec2 => "ec2",
             Self::AutoScaling => "autoscaling",
+            Self::Sns => "sns",
             Self::Sts => "sts",
             Self::S3 => "s3",
             Self::Ssm => "ssm",
@@ -57,6 +60,7 @@ impl Service {
         match self {
             Self::Ec2 => ec2::has(operation),
             Self::AutoScaling => autoscaling::has(operation),
+            Self::Sns => sns::has(operation),
             Self::Sts => sts::has(operation),
             Self::S3 => s3::has(operation),
             Self::Ssm => ssm::has(operation),
@@ -68,6 +72,7 @@ impl Service {
         let mut response = match self {
             Self::Ec2 => ec2::error(error, request_id),
             Self::AutoScaling => autoscaling::error(error, request_id),
+            Self::Sns => sns::error(error, request_id),
             Self::Sts => sts::error(error, request_id),
             Self::S3 => s3::error(error, request_id),
             Self::Ssm => json::error(error, request_id),
@@ -91,6 +96,7 @@ impl Service {
     pub(crate) fn resource(self, caller: &Caller, parameters: &BTreeMap<String, String>) -> Option<String> {
         match self {
             Self::AutoScaling => autoscaling::resource(caller.id.account.as_str(), &caller.region, parameters),
+            Self::Sns => sns::resource(caller.id.account.as_str(), &caller.region, parameters),
             Self::Ec2 | Self::Sts | Self::S3 | Self::Ssm | Self::CloudWatch(_) => None,
         }
     }
@@ -108,6 +114,8 @@ impl Service {
             )
             .with_status(http::StatusCode::FORBIDDEN),
             Self::Ssm => ApiError::new("AccessDeniedException", denied),
+            // It writes its actions large.
+            Self::Sns => ApiError::new("AuthorizationError", denied.replacen(" sns:", " SNS:", 1)),
             Self::AutoScaling | Self::Sts | Self::CloudWatch(_) | Self::S3 => {
                 ApiError::new("AccessDenied", denied).with_status(http::StatusCode::FORBIDDEN)
             }
@@ -126,10 +134,11 @@ impl Service {
             (Self::Ssm, Refusal::Expired) => {
                 ApiError::new("ExpiredTokenException", "The security token included in the request is expired")
             }
-            (Self::AutoScaling | Self::Sts | Self::CloudWatch(_), Refusal::UnknownKey | Refusal::WrongToken) => {
-                ApiError::new("InvalidClientTokenId", "The security token included in the request is invalid.")
-            }
-            (Self::AutoScaling | Self::Sts | Self::CloudWatch(_), Refusal::Expired) => {
+            (
+                Self::AutoScaling | Self::Sns | Self::Sts | Self::CloudWatch(_),
+                Refusal::UnknownKey | Refusal::WrongToken,
+            ) => ApiError::new("InvalidClientTokenId", "The security token included in the request is invalid."),
+            (Self::AutoScaling | Self::Sns | Self::Sts | Self::CloudWatch(_), Refusal::Expired) => {
                 ApiError::new("ExpiredToken", "The security token included in the request is expired")
             }
             (Self::S3, Refusal::UnknownKey) => {

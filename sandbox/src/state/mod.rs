@@ -7,6 +7,7 @@ pub(crate) mod ec2;
 pub(crate) mod faults;
 pub(crate) mod journal;
 pub(crate) mod s3;
+pub(crate) mod sns;
 pub(crate) mod ssm;
 pub(crate) mod throttle;
 pub(crate) mod workers;
@@ -25,6 +26,7 @@ use ec2::Ec2;
 use faults::Faults;
 use journal::Journal;
 use s3::S3State;
+use sns::Sns;
 use ssm::Ssm;
 use throttle::Throttle;
 use workers::Workers;
@@ -38,6 +40,7 @@ pub(crate) struct State {
     pub(crate) accounts: Accounts,
     pub(crate) ec2: Ec2,
     pub(crate) s3: Arc<S3State>,
+    pub(crate) sns: Sns,
     pub(crate) ssm: Ssm,
     pub(crate) cloudwatch: CloudWatch,
     pub(crate) workers: Workers,
@@ -58,6 +61,7 @@ impl State {
                 let clock = Arc::clone(&clock);
                 move || clock.now()
             })),
+            sns: Sns::default(),
             ssm: Ssm::default(),
             cloudwatch: CloudWatch::default(),
             workers: Workers::default(),

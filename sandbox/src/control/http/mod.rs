@@ -44,6 +44,7 @@ mod identities;
 mod instances;
 mod network;
 mod s3;
+mod sns;
 mod ssm;
 mod workers;
 
@@ -90,6 +91,7 @@ fn router(control: Control) -> Router {
         .merge(instances::routes())
         .merge(network::routes())
         .merge(s3::routes())
+        .merge(sns::routes())
         .merge(ssm::routes())
         .merge(cloudwatch::routes())
         .merge(workers::routes())
