@@ -83,6 +83,9 @@ pub struct ImageSpec {
     pub created: Option<Timestamp>,
     #[serde(default)]
     pub deprecated_at: Option<Timestamp>,
+    /// How long after now a pending image becomes available, as one that a backup makes. `None`: it stays as it is.
+    #[serde(default)]
+    pub available_after_millis: Option<u64>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
 }
@@ -103,6 +106,7 @@ impl ImageSpec {
             public: false,
             created: None,
             deprecated_at: None,
+            available_after_millis: None,
             tags: BTreeMap::new(),
         }
     }

@@ -41,7 +41,7 @@ pub(crate) struct State {
     pub(crate) ec2: Ec2,
     pub(crate) s3: Arc<S3State>,
     pub(crate) sns: Sns,
-    pub(crate) ssm: Ssm,
+    pub(crate) ssm: Arc<Ssm>,
     pub(crate) cloudwatch: CloudWatch,
     pub(crate) workers: Workers,
     /// Calls under way. AWS carries a call through when the caller has hung up, and so does the sandbox.
@@ -51,18 +51,19 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(config: &SandboxConfig) -> Self {
         let clock = Arc::new(Clock::new(config.clock));
+        let ssm = Arc::new(Ssm::default());
         Self {
             journal: Journal::default(),
             faults: Faults::default(),
             throttle: Throttle::new(config.throttling),
             accounts: Accounts::default(),
-            ec2: Ec2::new(config.lifecycle.clone(), config.describe_lag.min(CENTURY)),
+            ec2: Ec2::new(config.lifecycle.clone(), config.describe_lag.min(CENTURY), Arc::clone(&ssm)),
             s3: Arc::new(S3State::new({
                 let clock = Arc::clone(&clock);
                 move || clock.now()
             })),
             sns: Sns::default(),
-            ssm: Ssm::default(),
+            ssm,
             cloudwatch: CloudWatch::default(),
             workers: Workers::default(),
             calls: TaskTracker::new(),

@@ -28,6 +28,7 @@
 //! DELETE /_sandbox/images/{region}/{id}
 //! PUT    /_sandbox/images/{region}/{id}/state     "pending" | "available" | ...
 //! PUT    /_sandbox/images/{region}/{id}/deprecation   a time, or null
+//! PUT    /_sandbox/images/{region}/{id}/launch-failure   {code, message}   DELETE
 //! GET    /_sandbox/instances?account=
 //! GET    /_sandbox/instances/{id}
 //! POST   /_sandbox/instances/{id}/{stop | start | terminate | shutdown | reclaim | fail | rebalance}

@@ -1,7 +1,7 @@
 //! CreateLaunchTemplate
 
 use super::call::{Ec2Call, Operation};
-use super::launch_template_request;
+use super::{launch_template_request, template_warning};
 use crate::error::ApiError;
 use crate::protocol::xml::Xml;
 use crate::state::ec2::launch::request;
@@ -14,6 +14,9 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
     let made = make(call)?;
     let mut xml = Xml::default();
     xml.element("launchTemplate", |xml| made.write(xml));
+    if let Some(first) = made.versions.values().next() {
+        call.with(|world| template_warning::write(&mut xml, call, world, &first.data));
+    }
     Ok(xml)
 }
 

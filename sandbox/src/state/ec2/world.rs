@@ -1,6 +1,7 @@
 //! All regions and accounts, and the one queue of what happens next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +13,8 @@ use super::instance::{Instance, Market};
 use super::seed;
 use crate::caller::AccountId;
 use crate::config::Lifecycle;
+use crate::error::ApiError;
+use crate::state::ssm::Ssm;
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -27,6 +30,9 @@ pub(crate) struct World {
     wakes: BTreeSet<(Timestamp, Wake)>,
     /// CloudWatch alarms in the ALARM state, as control says: account, region and name.
     alarms: BTreeSet<(AccountId, String, String)>,
+    /// Why launches of images fail, by region and id.
+    failing_images: BTreeMap<(String, String), ApiError>,
+    ssm: Arc<Ssm>,
     events: Vec<InstanceEvent>,
     last_sequence: u64,
 }
@@ -50,11 +56,20 @@ pub(crate) struct Pool {
 /// Who looks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wake {
-    Group { account: AccountId, region: String, name: String },
+    Group {
+        account: AccountId,
+        region: String,
+        name: String,
+    },
+    /// One that is pending becomes available.
+    Image {
+        region: String,
+        id: String,
+    },
 }
 
 impl World {
-    pub(crate) fn new(lifecycle: Lifecycle, describe_lag: Duration) -> Self {
+    pub(crate) fn new(lifecycle: Lifecycle, describe_lag: Duration, ssm: Arc<Ssm>) -> Self {
         Self {
             lifecycle,
             describe_lag,
@@ -64,6 +79,8 @@ impl World {
             due: BTreeMap::new(),
             wakes: BTreeSet::new(),
             alarms: BTreeSet::new(),
+            failing_images: BTreeMap::new(),
+            ssm,
             events: Vec::new(),
             last_sequence: 0,
         }
@@ -175,6 +192,35 @@ impl World {
     pub(crate) fn wake_group(&mut self, at: Timestamp, account: &AccountId, region: &str, name: &str) {
         let group = Wake::Group { account: account.clone(), region: region.to_owned(), name: name.to_owned() };
         self.wakes.insert((at, group));
+    }
+
+    pub(crate) fn wake_image(&mut self, at: Timestamp, region: &str, id: &str) {
+        self.wakes.insert((at, Wake::Image { region: region.to_owned(), id: id.to_owned() }));
+    }
+
+    /// The id of an image that may be named by a parameter: `resolve:ssm:/name` or `resolve:ssm:/name:version`.
+    pub(crate) fn resolve_alias(&self, account: &AccountId, region: &str, image: &str) -> Result<String, ApiError> {
+        let Some(name) = image.strip_prefix("resolve:ssm:") else { return Ok(image.to_owned()) };
+        self.ssm.with(account, region, |store| match store.find(name) {
+            Ok((_, version, _)) => Ok(version.value.clone()),
+            Err(missing) => Err(ApiError::new(
+                "InvalidParameterValue",
+                format!("Invalid value '{image}' for ImageId. {}", missing.message),
+            )),
+        })
+    }
+
+    /// From now on launches of an image fail so; `None`: they succeed again.
+    pub(crate) fn fail_launches(&mut self, region: &str, image: &str, error: Option<ApiError>) {
+        let key = (region.to_owned(), image.to_owned());
+        match error {
+            Some(error) => self.failing_images.insert(key, error),
+            None => self.failing_images.remove(&key),
+        };
+    }
+
+    pub(crate) fn check_launches(&self, region: &str, image: &str) -> Result<(), ApiError> {
+        self.failing_images.get(&(region.to_owned(), image.to_owned())).cloned().map_or(Ok(()), Err)
     }
 
     /// Lets an instance's group look at it.

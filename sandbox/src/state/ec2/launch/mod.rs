@@ -1,6 +1,6 @@
 //! Launching: what a request asks for, looked up in the account, and put where it belongs.
 
-mod instance_types;
+pub(crate) mod instance_types;
 pub(crate) mod placement;
 pub(crate) mod request;
 mod resolve;

@@ -85,7 +85,7 @@ pub(super) fn place_instances(
             account: account.clone(),
             region: region.clone(),
             reservation_id: reservation_id.clone(),
-            image_id: request.image_id.to_owned(),
+            image_id: resolved.image.id.clone(),
             instance_type: request.instance_type.to_owned(),
             architecture: resolved.image.architecture.clone(),
             state: InstanceState::Pending,

@@ -1,6 +1,7 @@
 //! Launch templates: numbered versions of launch parameters under one name.
 
 mod data;
+mod fields;
 
 use std::collections::{BTreeMap, HashMap};
 
