@@ -179,6 +179,12 @@ impl Look<'_> {
 
     fn finish(&mut self, refresh: &mut Refresh, group: &mut AutoScalingGroup) {
         refresh.plan.surge = 0;
+        // Instances that went without a successor leave nothing to do either.
+        if refresh.plan.targets.is_empty() {
+            refresh.percentage_complete = Some(if refresh.rollback.is_some() { 0 } else { 100 });
+            refresh.instances_to_update =
+                refresh.instances_to_update.filter(|_| refresh.rollback.is_some()).or(Some(0));
+        }
         if refresh.rollback.is_some() {
             return refresh.end(RefreshStatus::RollbackSuccessful, None, self.now);
         }

@@ -60,9 +60,11 @@ impl<'a> Rollout<'a> {
         served.filter(|at| *at > self.now).min()
     }
 
+    /// How many were replaced by instances that are ready.
     pub(super) fn updated(self) -> usize {
-        let left = self.refresh.plan.targets.len() + self.coming() + self.missing();
-        self.refresh.plan.total.saturating_sub(left)
+        let plan = &self.refresh.plan;
+        let ready = self.new_members().filter(|(sequence, member)| self.is_ready(*sequence, member)).count();
+        ready.min(plan.total - plan.targets.len())
     }
 
     pub(super) fn percentage(self) -> u32 {
