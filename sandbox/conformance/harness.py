@@ -67,6 +67,14 @@ class World:
         return self.client("ec2")
 
     @property
+    def autoscaling(self):
+        return self.client("autoscaling")
+
+    @property
+    def sns(self):
+        return self.client("sns")
+
+    @property
     def sts(self):
         return self.client("sts")
 

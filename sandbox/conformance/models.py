@@ -17,7 +17,7 @@ TYPES = {
 
 
 def check_answers(client):
-    for service in ("ec2", "sts", "s3", "ssm", "cloudwatch"):
+    for service in ("ec2", "autoscaling", "sns", "sts", "s3", "ssm", "cloudwatch"):
         client.meta.events.register(f"before-parse.{service}.*", _check)
 
 
@@ -151,6 +151,11 @@ def _check_value(path, element, shape):
         for child in element:
             assert _name(child) == item, f"{path} holds {_name(child)}, not {item}"
             _check_value(f"{path}[]", child, shape.member)
+    elif shape.type_name == "map":
+        for entry in element:
+            assert _name(entry) == "entry", f"{path} holds {_name(entry)}, not entry"
+            assert [_name(part) for part in entry] == ["key", "value"], f"{path} has a strange entry"
+            _check_value(f"{path}.value", entry[1], shape.value)
     elif shape.type_name == "string":
         assert not shape.enum or text in shape.enum, f"{path} is {text!r}, AWS knows {shape.enum}"
     elif shape.type_name == "timestamp":

@@ -59,6 +59,9 @@ pub struct Lifecycle {
     pub stopping: Duration,
     #[serde(with = "millis")]
     pub shutting_down: Duration,
+    /// From CreateImage until the image is available.
+    #[serde(with = "millis")]
+    pub images: Duration,
     /// From terminated until the tags are gone.
     #[serde(with = "millis")]
     pub terminated_tags: Duration,
@@ -74,6 +77,7 @@ impl Default for Lifecycle {
             initializing: Duration::from_millis(600),
             stopping: Duration::from_millis(300),
             shutting_down: Duration::from_millis(300),
+            images: Duration::from_millis(300),
             terminated_tags: Duration::from_secs(600),
             terminated_rows: Duration::from_secs(3600),
         }

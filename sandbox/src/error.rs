@@ -28,7 +28,9 @@ fn status_of(code: &str) -> StatusCode {
     match code {
         "RequestLimitExceeded" | "Unavailable" | "ServiceUnavailable" | "SlowDown" => StatusCode::SERVICE_UNAVAILABLE,
         // EC2 reports exhausted capacity as its own failure, not as the caller's.
-        "InternalError" | "InternalFailure" | "InsufficientInstanceCapacity" => StatusCode::INTERNAL_SERVER_ERROR,
+        "InternalError" | "InternalFailure" | "ResourceContention" | "InsufficientInstanceCapacity" => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
         "AuthFailure" => StatusCode::UNAUTHORIZED,
         "UnauthorizedOperation"
         | "AccessDenied"
@@ -36,9 +38,13 @@ fn status_of(code: &str) -> StatusCode {
         | "ExpiredToken"
         | "InvalidAccessKeyId"
         | "MissingAuthenticationToken"
+        | "AuthorizationError"
+        | "InvalidSecurity"
+        | "KMSOptInRequired"
         | "OptInRequired" => StatusCode::FORBIDDEN,
         "DryRunOperation" | "PreconditionFailed" => StatusCode::PRECONDITION_FAILED,
-        "NoSuchKey" | "NoSuchBucket" => StatusCode::NOT_FOUND,
+        "Throttled" => StatusCode::TOO_MANY_REQUESTS,
+        "NoSuchKey" | "NoSuchBucket" | "NotFound" => StatusCode::NOT_FOUND,
         _other_client_error => StatusCode::BAD_REQUEST,
     }
 }

@@ -74,10 +74,13 @@ async fn serve(services: Arc<Services>, request: Request<Incoming>) -> Result<Re
             };
             let fault = state.faults.take(&target);
             let action = service.action(&operation);
-            if state.accounts.is_denied(&id, &action) {
-                Ok(service.error(&service.denial(&id.principal_arn, &action), &request_id))
+            let denied = state.accounts.is_denied(&id, &action);
+            let caller = Caller { region: scope.region.clone(), id };
+            if denied {
+                let resource = service.resource(&caller, &parameters);
+                let denial = service.denial(&caller.id.principal_arn, &action, resource.as_deref());
+                Ok(service.error(&denial, &request_id))
             } else {
-                let caller = Caller { region: scope.region.clone(), id };
                 let work = services.carry_out(caller, &operation, work, &request_id);
                 under_fault(state, fault, service, &request_id, work).await
             }

@@ -7,7 +7,7 @@
 //! server, front      connections; one call: who calls, journal, faults
 //! workers            a folder, a metadata service and processes for each running instance
 //! control            what tests and demos do beside AWS's API, in process and under /_sandbox/
-//! services           ec2, s3, ssm, sts, cloudwatch: a file for each operation, and a router over them
+//! services           ec2, autoscaling, s3, sns, ssm, sts, cloudwatch: a file for each operation, and a router over them
 //! state              what the sandbox knows: of each service, and journal, faults, rates, identities
 //! protocol           Query, JSON and CBOR; signatures
 //! caller, clock, config, duration, error
@@ -47,10 +47,19 @@ mod workers;
 pub use caller::{AccountId, Caller, CallerId};
 pub use clock::Clock;
 pub use config::{ClockMode, Lifecycle, SandboxConfig, WorkersConfig};
-pub use control::{CapacitySpec, Control, ImageSpec, ReportsSpec, SecurityGroupSpec, Settings, SubnetSpec};
+pub use control::{
+    CapacitySpec, Control, GroupSpec, ImageSpec, LaunchTemplateSpec, ReportsSpec, SecurityGroupSpec, Settings,
+    SubnetSpec, TopicSpec,
+};
 pub use error::ApiError;
 pub use sandbox::Sandbox;
 pub use state::accounts::{Credentials, RoleSpec};
+pub use state::autoscaling::activity::{Activities, Activity, ActivityStatus};
+pub use state::autoscaling::config::{
+    Distribution, LaunchSource, MixedInstancesPolicy, TemplateOverride, TemplateSpecification,
+};
+pub use state::autoscaling::group::{AutoScalingGroup, GroupTag, LaunchedFrom, MaintenancePolicy, Member, MemberState};
+pub use state::autoscaling::refresh::{Refresh, RefreshPreferences, RefreshStatus, Reluctant, Rollback};
 pub use state::ec2::event::InstanceEvent;
 pub use state::ec2::image::{Image, ImageState};
 pub use state::ec2::instance::{
@@ -64,5 +73,6 @@ pub use state::s3::{
     Access, Algorithm, BucketInfo, Conditions, Content, Match, Object, ObjectHeaders, S3Caller, S3State, StoreError,
     Sum,
 };
+pub use state::sns::{Message, Topic};
 pub use state::ssm::{Kind as ParameterKind, Parameter, Tier as ParameterTier, Version as ParameterVersion};
 pub use state::workers::{WorkerError, WorkerInfo, WorkerOutput};

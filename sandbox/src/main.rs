@@ -10,7 +10,7 @@ use clap::Parser;
 use muster_sandbox::{ClockMode, Sandbox, SandboxConfig, WorkersConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// AWS (EC2, S3, SSM Parameter Store, STS, CloudWatch) on loopback. Prints one JSON line with its endpoint when it is
+/// AWS (EC2, Auto Scaling, S3, SSM Parameter Store, SNS, STS, CloudWatch) on loopback. Prints one JSON line with its endpoint when it is
 /// ready, and runs until SIGINT or SIGTERM. Point AWS_ENDPOINT_URL at the endpoint; the access key ID AKIASANDBOX
 /// followed by twelve digits is the root user of the account with these digits, with any secret.
 #[derive(Debug, Parser)]

@@ -3,6 +3,7 @@
 from . import (  # noqa: F401
     describe,
     faults,
+    groups,
     identity,
     images,
     launch,
@@ -11,6 +12,8 @@ from . import (  # noqa: F401
     network,
     objects,
     parameters,
+    refreshes,
     templates,
     tokens,
+    topics,
 )

@@ -155,4 +155,4 @@ def an_unknown_action_is_refused(world):
 @sandbox_only
 def a_service_that_is_not_there_is_named(world):
     with refused("UnknownService"):
-        world.client("autoscaling").describe_auto_scaling_groups()
+        world.client("elbv2").describe_load_balancers()

@@ -213,3 +213,103 @@ def a_deprecated_image_launches_and_hides(world):
     world.control("DELETE", f"images/eu-west-1/{image}")
     with refused("InvalidAMIID.NotFound", 400):
         world.run(ImageId=image)
+
+
+@scenario
+def an_image_is_made_of_an_instance(world):
+    instance = world.run()[0]["InstanceId"]
+    world.settle()
+    image = world.ec2.create_image(
+        InstanceId=instance, Name="web 1", Description="nightly", TagSpecifications=tagged("image", app="web")
+    )["ImageId"]
+    if world.is_sandbox:
+        same(world.ec2.describe_images(ImageIds=[image])["Images"][0]["State"], "pending")
+        with refused("InvalidAMIID.Unavailable", 400):
+            world.run(ImageId=image)
+    world.settle()
+    made = world.ec2.describe_images(ImageIds=[image])["Images"][0]
+    same((made["State"], made["Name"], made["Description"], made["OwnerId"]), ("available", "web 1", "nightly", world.account))
+    same(made["Tags"], [{"Key": "app", "Value": "web"}])
+    same(made["Architecture"], "x86_64")
+    same(world.run(ImageId=image)[0]["ImageId"], image)
+
+
+@scenario
+def an_image_of_nothing_is_not_made(world):
+    with refused("InvalidInstanceID.NotFound", 400):
+        world.ec2.create_image(InstanceId="i-0123456789abcdef0", Name="web 1")
+
+
+@sandbox_only
+def a_backup_becomes_available(world):
+    spec = {"owner": world.account, "region": "eu-west-1", "name": "AwsBackup_i-1", "state": "pending"}
+    image = world.control("POST", "images", spec | {"availableAfterMillis": 60000})["id"]
+    same(found_images(world, Owners=["self"], Filters=[{"Name": "state", "Values": ["available"]}]), set())
+    world.step(61)
+    same(found_images(world, Owners=["self"], Filters=[{"Name": "state", "Values": ["available"]}]), {image})
+
+
+@sandbox_only
+def a_disabled_image_hides_and_launches_nothing(world):
+    image = register(world, "worker-1")
+    world.ec2.disable_image(ImageId=image)
+    same(found_images(world, Owners=["self"]), set())
+    same(found_images(world, Owners=["self"], IncludeDisabled=True), {image})
+    same(world.ec2.describe_images(ImageIds=[image], IncludeDisabled=True)["Images"][0]["State"], "disabled")
+    with refused("InvalidAMIID.Unavailable", 400):
+        world.run(ImageId=image)
+    world.ec2.enable_image(ImageId=image)
+    world.run(ImageId=image)
+    with refused("AuthFailure", 403):
+        world.ec2.disable_image(ImageId=world.image())
+    with refused("InvalidAMIID.NotFound", 400):
+        world.ec2.disable_image(ImageId="ami-0123456789abcdef0")
+
+
+@sandbox_only
+def an_owner_deprecates_an_image(world):
+    image = register(world, "worker-1")
+    world.ec2.enable_image_deprecation(ImageId=image, DeprecateAt="2999-01-01T00:00:00Z")
+    assert world.ec2.describe_images(ImageIds=[image])["Images"][0]["DeprecationTime"].startswith("2999-01-01")
+    world.ec2.disable_image_deprecation(ImageId=image)
+    assert "DeprecationTime" not in world.ec2.describe_images(ImageIds=[image])["Images"][0]
+
+
+@sandbox_only
+def an_image_fails_to_launch_on_request(world):
+    image = register(world, "worker-1")
+    path = f"images/eu-west-1/{image}/launch-failure"
+    world.control("PUT", path, {"code": "InternalError", "message": "No luck."})
+    with refused("InternalError", 500, "No luck."):
+        world.run(ImageId=image)
+    world.control("DELETE", path)
+    world.run(ImageId=image)
+
+
+@sandbox_only
+def who_uses_an_image_is_told(world):
+    image, other = register(world, "worker-1"), register(world, "worker-2")
+    instance = world.run(ImageId=image)[0]["InstanceId"]
+    template = world.ec2.create_launch_template(LaunchTemplateName="base", LaunchTemplateData={"ImageId": image})
+    template = template["LaunchTemplate"]["LaunchTemplateId"]
+    for _ in range(2):
+        world.ec2.create_launch_template_version(LaunchTemplateName="base", LaunchTemplateData={"ImageId": other})
+    world.ssm.put_parameter(Name="/web/image", Value=image, Type="String")
+    here = f"eu-west-1:{world.account}"
+    arns = {
+        "ec2:Instance": f"arn:aws:ec2:{here}:instance/{instance}",
+        "ec2:LaunchTemplate": f"arn:aws:ec2:{here}:launch-template/{template}",
+        "ssm:Parameter": f"arn:aws:ssm:{here}:parameter/web/image",
+    }
+    describe = world.ec2.describe_image_references
+    found = describe(ImageIds=[image], IncludeAllResourceTypes=True)["ImageReferences"]
+    same({one["ResourceType"]: one["Arn"] for one in found}, arns)
+    depth = [{"OptionName": "version-depth", "OptionValues": ["2"]}]
+    found = describe(
+        ImageIds=[image, other], ResourceTypes=[{"ResourceType": "ec2:LaunchTemplate", "ResourceTypeOptions": depth}]
+    )["ImageReferences"]
+    same([(one["ImageId"], one["Arn"]) for one in found], [(other, arns["ec2:LaunchTemplate"])])
+    with refused("InvalidParameterValue", 400):
+        describe(ImageIds=[image] * 11, IncludeAllResourceTypes=True)
+    with refused("InvalidParameterCombination", 400):
+        describe(ImageIds=[image])

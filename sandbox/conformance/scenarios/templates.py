@@ -382,3 +382,70 @@ def a_token_counts_for_the_request_as_sent(world):
         launch(world, "1", ClientToken="t")
     world.ec2.delete_launch_template(LaunchTemplateName="base")
     same(ids(launch(world, "$Latest", ClientToken="t")), first)
+
+
+@scenario
+def a_default_is_set_once_for_a_token(world):
+    four_versions(world)
+    once = {"LaunchTemplateName": "base", "DefaultVersion": "3", "ClientToken": "t"}
+    modify = world.ec2.modify_launch_template
+    same(modify(**once)["LaunchTemplate"]["DefaultVersionNumber"], 3)
+    modify(LaunchTemplateName="base", DefaultVersion="1")
+    # The request was carried out before: it changes nothing now.
+    same(modify(**once)["LaunchTemplate"]["DefaultVersionNumber"], 1)
+    with refused("IdempotentParameterMismatch", 400):
+        modify(**once | {"DefaultVersion": "2"})
+
+
+@scenario
+def a_source_gives_no_snapshots_on(world):
+    create(world, BlockDeviceMappings=[
+        {"DeviceName": "/dev/sdf", "Ebs": {"SnapshotId": "snap-0123456789abcdef0", "VolumeSize": 10, "VolumeType": "gp3"}},
+    ])
+    make = world.ec2.create_launch_template_version
+    made = make(LaunchTemplateName="base", SourceVersion="1", LaunchTemplateData={"KeyName": "ops"})
+    devices = made["LaunchTemplateVersion"]["LaunchTemplateData"]["BlockDeviceMappings"]
+    same(devices, [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 10, "VolumeType": "gp3"}}])
+    named = [{"DeviceName": "/dev/sdf", "Ebs": {"SnapshotId": "snap-0123456789abcdef0"}}]
+    made = make(LaunchTemplateName="base", SourceVersion="1", LaunchTemplateData={"BlockDeviceMappings": named})
+    same(made["LaunchTemplateVersion"]["LaunchTemplateData"]["BlockDeviceMappings"], named)
+
+
+@sandbox_only
+def what_no_launch_would_take_is_warned_of(world):
+    data = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "t3.micro", "KeyName": "nothing"}
+    made = world.ec2.create_launch_template(LaunchTemplateName="base", LaunchTemplateData=data)
+    same([error["Code"] for error in made["Warning"]["Errors"]], ["InvalidAMIID.NotFound", "InvalidKeyPair.NotFound"])
+    make = world.ec2.create_launch_template_version
+    made = make(LaunchTemplateName="base", LaunchTemplateData={"ImageId": world.image(), "SecurityGroupIds": ["sg-1"]})
+    same([error["Code"] for error in made["Warning"]["Errors"]], ["InvalidGroup.NotFound"])
+    made = make(LaunchTemplateName="base", LaunchTemplateData={"ImageId": world.image(), "InstanceType": "t3.micro"})
+    assert "Warning" not in made, made
+
+
+@sandbox_only
+def an_image_may_be_named_by_a_parameter(world):
+    world.ssm.put_parameter(Name="/web/image", Value=world.image(), Type="String")
+    create(world, ImageId="resolve:ssm:/web/image")
+    describe = world.ec2.describe_launch_template_versions
+    image = describe(LaunchTemplateName="base")["LaunchTemplateVersions"][0]["LaunchTemplateData"]["ImageId"]
+    same(image, "resolve:ssm:/web/image")
+    version = describe(LaunchTemplateName="base", ResolveAlias=True)["LaunchTemplateVersions"][0]
+    same(version["LaunchTemplateData"]["ImageId"], world.image())
+    same(launch(world)[0]["ImageId"], world.image())
+    made = world.ec2.create_launch_template_version(
+        LaunchTemplateName="base", SourceVersion="1", LaunchTemplateData={"KeyName": "ops"}, ResolveAlias=True
+    )
+    same(made["LaunchTemplateVersion"]["LaunchTemplateData"]["ImageId"], world.image())
+    world.ssm.delete_parameter(Name="/web/image")
+    with refused("InvalidParameterValue", 400, "/web/image"):
+        launch(world)
+
+
+@scenario
+def versions_are_found_by_their_image(world):
+    four_versions(world)
+    world.ec2.create_launch_template_version(
+        LaunchTemplateName="base", SourceVersion="1", LaunchTemplateData={"ImageId": "ami-0123456789abcdef0"}
+    )
+    same(versions(world, Filters=[{"Name": "image-id", "Values": ["ami-0123456789abcdef0"]}]), [5])

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use super::Control;
-use crate::caller::{AccountId, Caller};
+use crate::caller::{AccountId, Caller, CallerId};
 use crate::error::ApiError;
 use crate::protocol::params::Params;
 use crate::services::ec2::call::Ec2Call;
@@ -62,17 +62,20 @@ impl Control {
         region: &str,
         parameters: &[(&str, &str)],
     ) -> Result<Vec<String>, ApiError> {
-        let id = self.state.accounts.authenticate(&account.root_access_key(), None);
-        let id = id.map_err(|_| {
-            ApiError::new("AuthFailure", format!("The access key of the root user of {account} was revoked"))
-        })?;
         let form = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        run_instances::launch_ids(&Ec2Call {
-            state: &self.state,
-            caller: &Caller { id, region: region.to_owned() },
-            params: Params::new(&form),
-            now: self.now(),
+        let caller = Caller { id: self.root(account)?, region: region.to_owned() };
+        run_instances::launch_ids(&self.ec2_call(&caller, &form))
+    }
+
+    /// The account's root user.
+    pub(super) fn root(&self, account: &AccountId) -> Result<CallerId, ApiError> {
+        self.state.accounts.authenticate(&account.root_access_key(), None).map_err(|_| {
+            ApiError::new("AuthFailure", format!("The access key of the root user of {account} was revoked"))
         })
+    }
+
+    pub(super) fn ec2_call<'a>(&'a self, caller: &'a Caller, form: &BTreeMap<String, String>) -> Ec2Call<'a> {
+        Ec2Call { state: &self.state, caller, params: Params::new(form), now: self.now() }
     }
 
     /// As a user does in the AWS console.
@@ -128,6 +131,7 @@ impl Control {
                 found.system_status = system;
                 found.instance_status = instance;
             }
+            world.wake_group_of(now, account, region, id);
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The same operations are served over HTTP, see [`http`].
 
+mod autoscaling;
 mod cloudwatch;
 mod console;
 pub(crate) mod http;
@@ -10,6 +11,7 @@ mod instances;
 mod network;
 mod reports;
 mod s3;
+mod sns;
 mod spec;
 mod ssm;
 mod workers;
@@ -29,7 +31,9 @@ use crate::state::faults::{Fault, FaultId, FaultStatus};
 use crate::state::journal::{Call, CallQuery};
 pub use reports::ReportsSpec;
 pub(crate) use spec::Step;
-pub use spec::{CapacitySpec, ImageSpec, SecurityGroupSpec, Settings, SubnetSpec};
+pub use spec::{
+    CapacitySpec, GroupSpec, ImageSpec, LaunchTemplateSpec, SecurityGroupSpec, Settings, SubnetSpec, TopicSpec,
+};
 
 /// A handle to a running sandbox. Clones control the same sandbox.
 #[derive(Debug, Clone)]

@@ -1,9 +1,12 @@
 //! Subnets, security groups, key pairs, images and launch templates, as tests add and change them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Control, ImageSpec, SecurityGroupSpec, SubnetSpec};
 use crate::caller::AccountId;
+use crate::duration::CENTURY;
 use crate::error::ApiError;
 use crate::state::ec2::estate::Zone;
 use crate::state::ec2::image::{Image, ImageState};
@@ -100,7 +103,13 @@ impl Control {
             imds_v2: true,
             tags: spec.tags,
         };
-        self.state.ec2.with(now, |world| world.images(&spec.region, now).insert(image.id.clone(), image.clone()));
+        let available = spec.available_after_millis.map(|after| now + Duration::from_millis(after).min(CENTURY));
+        self.state.ec2.with(now, |world| {
+            world.images(&spec.region, now).insert(image.id.clone(), image.clone());
+            if let Some(at) = available {
+                world.wake_image(at, &spec.region, &image.id);
+            }
+        });
         image
     }
 
@@ -118,6 +127,12 @@ impl Control {
         let now = self.now();
         let gone = self.state.ec2.with(now, |world| world.images(region, now).remove(image_id));
         gone.map(|_| ()).ok_or_else(|| ids::images_not_found(&[image_id]))
+    }
+
+    /// From now on, launches of an image fail with this error; `None`: they succeed again. EC2 says so at RunInstances,
+    /// and groups at their activities.
+    pub fn fail_launches(&self, region: &str, image_id: &str, error: Option<ApiError>) {
+        self.state.ec2.with(self.now(), |world| world.fail_launches(region, image_id, error));
     }
 
     fn on_image(&self, region: &str, image_id: &str, change: impl FnOnce(&mut Image)) -> Result<(), ApiError> {

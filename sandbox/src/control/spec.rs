@@ -83,6 +83,9 @@ pub struct ImageSpec {
     pub created: Option<Timestamp>,
     #[serde(default)]
     pub deprecated_at: Option<Timestamp>,
+    /// How long after now a pending image becomes available, as one that a backup makes. `None`: it stays as it is.
+    #[serde(default)]
+    pub available_after_millis: Option<u64>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
 }
@@ -103,8 +106,98 @@ impl ImageSpec {
             public: false,
             created: None,
             deprecated_at: None,
+            available_after_millis: None,
             tags: BTreeMap::new(),
         }
+    }
+}
+
+/// A launch template with one version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LaunchTemplateSpec {
+    pub account: AccountId,
+    pub region: String,
+    pub name: String,
+    /// By their names in a request, e.g. `ImageId` or `SecurityGroupId.1`.
+    pub data: BTreeMap<String, String>,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl LaunchTemplateSpec {
+    /// One that launches an image on t3.micro.
+    pub fn new(account: &AccountId, region: &str, name: &str, image: &str) -> Self {
+        let data = [("ImageId", image), ("InstanceType", "t3.micro")];
+        Self {
+            account: account.clone(),
+            region: region.to_owned(),
+            name: name.to_owned(),
+            data: data.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
+/// An Auto Scaling group over a launch template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GroupSpec {
+    pub account: AccountId,
+    pub region: String,
+    pub name: String,
+    /// Its id.
+    pub launch_template: String,
+    /// A number, `$Latest` or `$Default`.
+    #[serde(default = "default_version")]
+    pub version: String,
+    pub min: u32,
+    pub max: u32,
+    pub desired: u32,
+    /// Empty: all default subnets.
+    #[serde(default)]
+    pub subnets: Vec<String>,
+    /// Of the group, and of its instances.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+fn default_version() -> String {
+    "$Default".to_owned()
+}
+
+impl GroupSpec {
+    pub fn new(account: &AccountId, region: &str, name: &str, launch_template: &str, desired: u32) -> Self {
+        Self {
+            account: account.clone(),
+            region: region.to_owned(),
+            name: name.to_owned(),
+            launch_template: launch_template.to_owned(),
+            version: default_version(),
+            min: 0,
+            max: desired * 2,
+            desired,
+            subnets: Vec::new(),
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
+/// A topic. Its name says whether it is FIFO.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopicSpec {
+    pub account: AccountId,
+    pub region: String,
+    pub name: String,
+    /// As CreateTopic takes them, e.g. `ContentBasedDeduplication`.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl TopicSpec {
+    pub fn new(account: &AccountId, region: &str, name: &str) -> Self {
+        Self { account: account.clone(), region: region.to_owned(), name: name.to_owned(), attributes: BTreeMap::new() }
     }
 }
 

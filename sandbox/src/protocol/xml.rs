@@ -65,6 +65,20 @@ impl Xml {
         });
     }
 
+    /// `<name><member>...</member><member>...</member></name>`
+    pub(crate) fn members<T>(&mut self, name: &str, items: impl IntoIterator<Item = T>, member: impl Fn(&mut Xml, T)) {
+        self.element(name, |xml| {
+            for one in items {
+                xml.element("member", |xml| member(xml, one));
+            }
+        });
+    }
+
+    /// `<name><member>a</member><member>b</member></name>`
+    pub(crate) fn texts<T: Display>(&mut self, name: &str, values: impl IntoIterator<Item = T>) {
+        self.element(name, |xml| values.into_iter().for_each(|value| xml.text("member", value)));
+    }
+
     fn open(&mut self, name: &str) {
         self.text.push('<');
         self.text.push_str(name);

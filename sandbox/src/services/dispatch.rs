@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use super::service::Service;
-use super::{cloudwatch, ec2, s3, ssm, sts};
+use super::{autoscaling, cloudwatch, ec2, s3, sns, ssm, sts};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::protocol::response::Body;
@@ -42,6 +42,8 @@ impl Services {
         let state = &*self.state;
         match work {
             Work::Ec2(form) => ec2::handle(state, &caller, operation, &form, request_id),
+            Work::AutoScaling(form) => autoscaling::handle(state, &caller, operation, &form, request_id),
+            Work::Sns(form) => sns::handle(state, &caller, operation, &form, request_id),
             Work::Sts(form) => sts::handle(state, &caller, operation, &form, request_id),
             Work::S3(request) => self.s3.handle(caller, *request).await,
             Work::Ssm(input) => ssm::handle(state, &caller, operation, &input, request_id),
@@ -55,6 +57,8 @@ impl Services {
 /// A request, read as far as its service needs it before it is carried out.
 pub(crate) enum Work {
     Ec2(BTreeMap<String, String>),
+    AutoScaling(BTreeMap<String, String>),
+    Sns(BTreeMap<String, String>),
     Sts(BTreeMap<String, String>),
     S3(Box<Request<Incoming>>),
     Ssm(serde_json::Value),
@@ -73,6 +77,8 @@ pub(crate) async fn read(
             return Ok((operation, parameters, Work::S3(Box::new(Request::from_parts(parts, body)))));
         }
         Service::Ec2 => Work::Ec2,
+        Service::AutoScaling => Work::AutoScaling,
+        Service::Sns => Work::Sns,
         Service::Sts => Work::Sts,
         Service::Ssm => {
             let input = json::parse(&read_body(body).await?)?;

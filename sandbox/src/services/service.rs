@@ -1,8 +1,11 @@
 //! Which services there are, how requests name them, and how each words what it refuses.
 
+use std::collections::BTreeMap;
+
 use http::{Response, request};
 
-use super::{cloudwatch, ec2, s3, ssm, sts};
+use super::{autoscaling, cloudwatch, ec2, s3, sns, ssm, sts};
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::protocol::json;
 use crate::protocol::response::{Body, ErrorCode};
@@ -11,6 +14,8 @@ use crate::state::accounts::Refusal;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Service {
     Ec2,
+    AutoScaling,
+    Sns,
     Sts,
     S3,
     Ssm,
@@ -21,6 +26,8 @@ impl Service {
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         match name {
             "ec2" => Some(Self::Ec2),
+            "autoscaling" => Some(Self::AutoScaling),
+            "sns" => Some(Self::Sns),
             "sts" => Some(Self::Sts),
             "s3" => Some(Self::S3),
             "ssm" => Some(Self::Ssm),
@@ -40,6 +47,8 @@ impl Service {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ec2 => "ec2",
+            Self::AutoScaling => "autoscaling",
+            Self::Sns => "sns",
             Self::Sts => "sts",
             Self::S3 => "s3",
             Self::Ssm => "ssm",
@@ -50,6 +59,8 @@ impl Service {
     pub(crate) fn has(self, operation: &str) -> bool {
         match self {
             Self::Ec2 => ec2::has(operation),
+            Self::AutoScaling => autoscaling::has(operation),
+            Self::Sns => sns::has(operation),
             Self::Sts => sts::has(operation),
             Self::S3 => s3::has(operation),
             Self::Ssm => ssm::has(operation),
@@ -60,6 +71,8 @@ impl Service {
     pub(crate) fn error(self, error: &ApiError, request_id: &str) -> Response<Body> {
         let mut response = match self {
             Self::Ec2 => ec2::error(error, request_id),
+            Self::AutoScaling => autoscaling::error(error, request_id),
+            Self::Sns => sns::error(error, request_id),
             Self::Sts => sts::error(error, request_id),
             Self::S3 => s3::error(error, request_id),
             Self::Ssm => json::error(error, request_id),
@@ -79,10 +92,20 @@ impl Service {
         format!("{}:{name}", self.name())
     }
 
+    /// The ARN of what a request is about, for the services whose denials name it.
+    pub(crate) fn resource(self, caller: &Caller, parameters: &BTreeMap<String, String>) -> Option<String> {
+        match self {
+            Self::AutoScaling => autoscaling::resource(caller.id.account.as_str(), &caller.region, parameters),
+            Self::Sns => sns::resource(caller.id.account.as_str(), &caller.region, parameters),
+            Self::Ec2 | Self::Sts | Self::S3 | Self::Ssm | Self::CloudWatch(_) => None,
+        }
+    }
+
     /// What a service answers when a policy denies an action.
-    pub(crate) fn denial(self, caller: &str, action: &str) -> ApiError {
+    pub(crate) fn denial(self, caller: &str, action: &str, resource: Option<&str>) -> ApiError {
+        let on = resource.map(|arn| format!(" on resource: {arn}")).unwrap_or_default();
         let denied = format!(
-            "User: {caller} is not authorized to perform: {action} with an explicit deny in an identity-based policy"
+            "User: {caller} is not authorized to perform: {action}{on} with an explicit deny in an identity-based policy"
         );
         match self {
             Self::Ec2 => ApiError::new(
@@ -91,7 +114,9 @@ impl Service {
             )
             .with_status(http::StatusCode::FORBIDDEN),
             Self::Ssm => ApiError::new("AccessDeniedException", denied),
-            Self::Sts | Self::CloudWatch(_) | Self::S3 => {
+            // It writes its actions large.
+            Self::Sns => ApiError::new("AuthorizationError", denied.replacen(" sns:", " SNS:", 1)),
+            Self::AutoScaling | Self::Sts | Self::CloudWatch(_) | Self::S3 => {
                 ApiError::new("AccessDenied", denied).with_status(http::StatusCode::FORBIDDEN)
             }
         }
@@ -109,10 +134,11 @@ impl Service {
             (Self::Ssm, Refusal::Expired) => {
                 ApiError::new("ExpiredTokenException", "The security token included in the request is expired")
             }
-            (Self::Sts | Self::CloudWatch(_), Refusal::UnknownKey | Refusal::WrongToken) => {
-                ApiError::new("InvalidClientTokenId", "The security token included in the request is invalid.")
-            }
-            (Self::Sts | Self::CloudWatch(_), Refusal::Expired) => {
+            (
+                Self::AutoScaling | Self::Sns | Self::Sts | Self::CloudWatch(_),
+                Refusal::UnknownKey | Refusal::WrongToken,
+            ) => ApiError::new("InvalidClientTokenId", "The security token included in the request is invalid."),
+            (Self::AutoScaling | Self::Sns | Self::Sts | Self::CloudWatch(_), Refusal::Expired) => {
                 ApiError::new("ExpiredToken", "The security token included in the request is expired")
             }
             (Self::S3, Refusal::UnknownKey) => {

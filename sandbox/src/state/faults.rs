@@ -15,7 +15,7 @@ use crate::error::ApiError;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// `ec2`, `sts`, `s3`, `ssm` or `cloudwatch`.
+    /// `ec2`, `autoscaling`, `sns`, `sts`, `s3`, `ssm` or `cloudwatch`.
     pub service: String,
     /// `None`: every operation of the service.
     #[serde(default)]

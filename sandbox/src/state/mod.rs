@@ -1,11 +1,13 @@
 //! The state of one sandbox. [`crate::services`] and [`crate::control`] work on it; nothing here depends on either.
 
 pub(crate) mod accounts;
+pub(crate) mod autoscaling;
 pub(crate) mod cloudwatch;
 pub(crate) mod ec2;
 pub(crate) mod faults;
 pub(crate) mod journal;
 pub(crate) mod s3;
+pub(crate) mod sns;
 pub(crate) mod ssm;
 pub(crate) mod throttle;
 pub(crate) mod workers;
@@ -24,6 +26,7 @@ use ec2::Ec2;
 use faults::Faults;
 use journal::Journal;
 use s3::S3State;
+use sns::Sns;
 use ssm::Ssm;
 use throttle::Throttle;
 use workers::Workers;
@@ -37,7 +40,8 @@ pub(crate) struct State {
     pub(crate) accounts: Accounts,
     pub(crate) ec2: Ec2,
     pub(crate) s3: Arc<S3State>,
-    pub(crate) ssm: Ssm,
+    pub(crate) sns: Sns,
+    pub(crate) ssm: Arc<Ssm>,
     pub(crate) cloudwatch: CloudWatch,
     pub(crate) workers: Workers,
     /// Calls under way. AWS carries a call through when the caller has hung up, and so does the sandbox.
@@ -47,17 +51,19 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(config: &SandboxConfig) -> Self {
         let clock = Arc::new(Clock::new(config.clock));
+        let ssm = Arc::new(Ssm::default());
         Self {
             journal: Journal::default(),
             faults: Faults::default(),
             throttle: Throttle::new(config.throttling),
             accounts: Accounts::default(),
-            ec2: Ec2::new(config.lifecycle.clone(), config.describe_lag.min(CENTURY)),
+            ec2: Ec2::new(config.lifecycle.clone(), config.describe_lag.min(CENTURY), Arc::clone(&ssm)),
             s3: Arc::new(S3State::new({
                 let clock = Arc::clone(&clock);
                 move || clock.now()
             })),
-            ssm: Ssm::default(),
+            sns: Sns::default(),
+            ssm,
             cloudwatch: CloudWatch::default(),
             workers: Workers::default(),
             calls: TaskTracker::new(),

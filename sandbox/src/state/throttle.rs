@@ -41,6 +41,11 @@ pub(crate) const PUT_PARAMETER: BucketSize = bucket(3, 3);
 pub(crate) const PARAMETER_OTHERS: BucketSize = bucket(5, 5);
 pub(crate) const GET_METRIC_DATA: BucketSize = bucket(50, 50);
 
+/// SNS: CreateTopic and GetTopicAttributes, each.
+pub(crate) const TOPICS: BucketSize = bucket(30, 30);
+/// Of a FIFO topic, and of others in most regions.
+pub(crate) const PUBLISH: BucketSize = bucket(300, 300);
+
 /// What a call costs: so many tokens of each bucket, all or nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Charge {

@@ -47,7 +47,7 @@ fn check(fault: &Fault) -> Result<(), ApiError> {
     let refuse = |message: String| Err(ApiError::new("InvalidFault", message));
     let Some(service) = Service::from_name(&fault.service) else {
         return refuse(format!(
-            "the sandbox has no service {:?}: it has ec2, sts, s3, ssm and cloudwatch",
+            "the sandbox has no service {:?}: it has ec2, autoscaling, sns, sts, s3, ssm and cloudwatch",
             fault.service
         ));
     };

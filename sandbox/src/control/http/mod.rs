@@ -28,6 +28,7 @@
 //! DELETE /_sandbox/images/{region}/{id}
 //! PUT    /_sandbox/images/{region}/{id}/state     "pending" | "available" | ...
 //! PUT    /_sandbox/images/{region}/{id}/deprecation   a time, or null
+//! PUT    /_sandbox/images/{region}/{id}/launch-failure   {code, message}   DELETE
 //! GET    /_sandbox/instances?account=
 //! GET    /_sandbox/instances/{id}
 //! POST   /_sandbox/instances/{id}/{stop | start | terminate | shutdown | reclaim | fail | rebalance}
@@ -37,12 +38,14 @@
 //! PUT    /_sandbox/instances/{id}/tags            {key: value}
 //! ```
 
+mod autoscaling;
 mod cloudwatch;
 mod faults;
 mod identities;
 mod instances;
 mod network;
 mod s3;
+mod sns;
 mod ssm;
 mod workers;
 
@@ -83,11 +86,13 @@ fn router(control: Control) -> Router {
         .route("/_sandbox/capacity", put(set_capacity))
         .route("/_sandbox/accounts/{account}/{region}/metadata-tags-default", put(set_metadata_tags_default))
         .route("/_sandbox/accounts/{account}/{region}/dark-zones/{zone}", put(darken_zone).delete(light_zone))
+        .merge(autoscaling::routes())
         .merge(faults::routes())
         .merge(identities::routes())
         .merge(instances::routes())
         .merge(network::routes())
         .merge(s3::routes())
+        .merge(sns::routes())
         .merge(ssm::routes())
         .merge(cloudwatch::routes())
         .merge(workers::routes())

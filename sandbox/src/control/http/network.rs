@@ -6,6 +6,7 @@ use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use http::StatusCode;
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use crate::caller::AccountId;
 use crate::control::{Control, ImageSpec, SecurityGroupSpec, SubnetSpec};
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<Control> {
         .route("/_sandbox/images/{region}/{id}", delete(deregister_image))
         .route("/_sandbox/images/{region}/{id}/state", put(set_image_state))
         .route("/_sandbox/images/{region}/{id}/deprecation", put(set_image_deprecation))
+        .route("/_sandbox/images/{region}/{id}/launch-failure", put(fail_launches).delete(mend_launches))
 }
 
 async fn subnets(
@@ -100,4 +102,25 @@ async fn set_image_deprecation(
     Json(at): Json<Option<Timestamp>>,
 ) -> Result<StatusCode, ApiError> {
     control.set_image_deprecation(&region, &id, at).map(|()| StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Failure {
+    code: String,
+    message: String,
+}
+
+async fn fail_launches(
+    Shared(control): Shared<Control>,
+    Path((region, id)): Path<(String, String)>,
+    Json(Failure { code, message }): Json<Failure>,
+) -> StatusCode {
+    control.fail_launches(&region, &id, Some(ApiError::new(code, message)));
+    StatusCode::NO_CONTENT
+}
+
+async fn mend_launches(Shared(control): Shared<Control>, Path((region, id)): Path<(String, String)>) -> StatusCode {
+    control.fail_launches(&region, &id, None);
+    StatusCode::NO_CONTENT
 }

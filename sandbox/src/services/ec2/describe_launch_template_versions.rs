@@ -92,15 +92,20 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
     let wanted = Wanted::read(&root)?;
     let filters = Filters::read(&root, FILTERS)?;
     let page = Page::read_within(&root, launch_template_request::PAGE_SIZES)?;
-    root.boolean("ResolveAlias")?;
+    let resolves = root.boolean("ResolveAlias")?.unwrap_or(false);
     let dry_run = call.finish()?;
     dry_run.end()?;
     call.with(|world| {
         let templates = &world.estate(&call.caller.id.account, &call.caller.region, call.now).launch_templates;
         let rows = wanted.find(templates)?.into_iter().filter(|row| filters.match_row(|name| values(row, name)));
-        let (rows, next) = page.cut(rows.map(|row| (key(&row), row)));
+        let rows = rows.map(|(template, version)| (key(&(template, version)), (template.clone(), version.clone())));
+        let (rows, next) = page.cut(rows);
+        let shown = rows.into_iter().map(|(template, version)| {
+            Ok((template, launch_template_request::shown(world, call, &version, resolves)?))
+        });
+        let shown = shown.collect::<Result<Vec<_>, ApiError>>()?;
         let mut xml = Xml::default();
-        xml.list("launchTemplateVersionSet", rows, |xml, (template, version)| template.write_version(xml, version));
+        xml.list("launchTemplateVersionSet", shown, |xml, (template, version)| template.write_version(xml, &version));
         xml.option("nextToken", next);
         Ok(xml)
     })

@@ -1,9 +1,11 @@
 //! Parameters that operations on launch templates share.
 
+use super::call::Ec2Call;
 use crate::error::ApiError;
 use crate::protocol::params::{Scope, invalid, missing};
-use crate::state::ec2::launch_template::TemplateData;
+use crate::state::ec2::launch_template::{TemplateData, TemplateVersion};
 use crate::state::ec2::tags::{self, Tags};
+use crate::state::ec2::world::World;
 
 const LONGEST_DESCRIPTION: usize = 255;
 const LONGEST_TOKEN: usize = 128;
@@ -27,6 +29,21 @@ pub(crate) fn read_token_and_description<'a>(root: &Scope<'a>) -> Result<(Option
 pub(crate) fn read_data(root: &Scope<'_>) -> Result<TemplateData, ApiError> {
     let data = root.child("LaunchTemplateData").map(|scope| TemplateData::read(&scope)).transpose()?;
     data.filter(|data| !data.is_empty()).ok_or_else(|| missing("LaunchTemplateData"))
+}
+
+/// A version as an answer shows it. If the caller wants it, an image that a parameter names is looked up.
+pub(crate) fn shown(
+    world: &World,
+    call: &Ec2Call<'_>,
+    version: &TemplateVersion,
+    resolves: bool,
+) -> Result<TemplateVersion, ApiError> {
+    let mut shown = version.clone();
+    if let Some(image) = version.data.get("ImageId").filter(|_| resolves) {
+        let image = world.resolve_alias(&call.caller.id.account, &call.caller.region, image)?;
+        shown.data = shown.data.with("ImageId", image);
+    }
+    Ok(shown)
 }
 
 /// Tags for a new template.

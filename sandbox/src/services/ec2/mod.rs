@@ -1,12 +1,14 @@
 //! EC2: a file for each operation, over the state in [`crate::state::ec2`].
 
 pub(crate) mod call;
-mod create_launch_template;
+mod create_image;
+pub(crate) mod create_launch_template;
 mod create_launch_template_version;
 mod create_tags;
 mod delete_launch_template;
 mod delete_launch_template_versions;
 mod deregister_image;
+mod describe_image_references;
 mod describe_images;
 mod describe_instance_status;
 mod describe_instances;
@@ -16,6 +18,7 @@ mod describe_security_groups;
 mod describe_subnets;
 mod filter;
 mod get_console_output;
+mod image_changes;
 mod instance_xml;
 mod launch;
 mod launch_template_request;
@@ -26,6 +29,7 @@ pub(crate) mod run_instances;
 mod start_instances;
 mod state_changes;
 mod stop_instances;
+mod template_warning;
 mod terminate_instances;
 #[cfg(test)]
 mod tests;
@@ -46,12 +50,14 @@ use call::{Ec2Call, Operation};
 
 /// A new operation is a file of its own and a line here.
 const OPERATIONS: &[Operation] = &[
+    create_image::OPERATION,
     create_launch_template::OPERATION,
     create_launch_template_version::OPERATION,
     create_tags::OPERATION,
     delete_launch_template::OPERATION,
     delete_launch_template_versions::OPERATION,
     deregister_image::OPERATION,
+    describe_image_references::OPERATION,
     describe_images::OPERATION,
     describe_instance_status::OPERATION,
     describe_instances::OPERATION,
@@ -60,6 +66,10 @@ const OPERATIONS: &[Operation] = &[
     describe_security_groups::OPERATION,
     describe_subnets::OPERATION,
     get_console_output::OPERATION,
+    image_changes::DEPRECATE,
+    image_changes::DISABLE,
+    image_changes::ENABLE,
+    image_changes::UNDEPRECATE,
     modify_launch_template::OPERATION,
     register_image::OPERATION,
     run_instances::OPERATION,

@@ -1,6 +1,9 @@
 //! RegisterImage
 
+use std::collections::BTreeMap;
+
 use super::call::{Ec2Call, Operation};
+use crate::caller::AccountId;
 use crate::error::ApiError;
 use crate::protocol::params::{Scope, invalid};
 use crate::protocol::xml::Xml;
@@ -26,7 +29,7 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
         owner: account.clone(),
         owner_alias: None,
         name: name.to_owned(),
-        description: root.text("Description").map(str::to_owned),
+        description: read_description(&root)?,
         architecture: root.one_of("Architecture", &architecture)?.unwrap_or("i386").to_owned(),
         state: ImageState::Available,
         public: false,
@@ -44,15 +47,9 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
     root.one_of("SriovNetSupport", &[("simple", ())])?;
     root.one_of("TpmSupport", &[("v2.0", ())])?;
     let dry_run = call.finish()?;
-    if image.description.as_ref().is_some_and(|text| text.chars().count() > 255) {
-        return Err(invalid("Character count of 'description' must not exceed 255."));
-    }
     call.with(|world| {
         let images = world.images(&call.caller.region, call.now);
-        if let Some(other) = images.values().find(|other| other.owner == *account && other.name == name) {
-            let message = format!("AMI name {name} is already in use by AMI {}", other.id);
-            return Err(ApiError::new("InvalidAMIName.Duplicate", message));
-        }
+        check_unused(images, account, name)?;
         dry_run.end()?;
         let mut xml = Xml::default();
         xml.text("imageId", &image.id);
@@ -91,7 +88,26 @@ fn root_volume(root: &Scope<'_>, root_device: &str) -> Result<(String, u32), Api
     }
 }
 
-fn check_name(name: &str) -> Result<(), ApiError> {
+pub(super) fn read_description(root: &Scope<'_>) -> Result<Option<String>, ApiError> {
+    let description = root.text("Description");
+    if description.is_some_and(|text| text.chars().count() > 255) {
+        return Err(invalid("Character count of 'description' must not exceed 255."));
+    }
+    Ok(description.map(str::to_owned))
+}
+
+/// An owner has one image of a name.
+pub(super) fn check_unused(images: &BTreeMap<String, Image>, account: &AccountId, name: &str) -> Result<(), ApiError> {
+    match images.values().find(|other| other.owner == *account && other.name == name) {
+        Some(other) => Err(ApiError::new(
+            "InvalidAMIName.Duplicate",
+            format!("AMI name {name} is already in use by AMI {}", other.id),
+        )),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     let good = (3..=128).contains(&name.chars().count())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c));
     if good {
@@ -104,7 +120,7 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     ))
 }
 
-fn read_tags(root: &Scope<'_>) -> Result<Tags, ApiError> {
+pub(super) fn read_tags(root: &Scope<'_>) -> Result<Tags, ApiError> {
     let mut found = Tags::new();
     for specification in root.items("TagSpecification") {
         let tags = tags::read(&specification)?;

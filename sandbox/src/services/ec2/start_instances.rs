@@ -1,12 +1,12 @@
 //! StartInstances
 
 use super::call::{Ec2Call, Operation};
-use super::launch::placement;
 use super::state_changes::Named;
 use crate::caller::AccountId;
 use crate::error::ApiError;
 use crate::protocol::xml::Xml;
 use crate::state::ec2::instance::{Instance, InstanceState};
+use crate::state::ec2::launch::placement;
 use crate::state::ec2::world::World;
 use crate::state::throttle::{START_INSTANCES, START_INSTANCES_RESOURCES};
 

@@ -26,6 +26,7 @@ impl Bench {
             shutting_down: Duration::from_secs(30),
             terminated_tags: Duration::from_secs(600),
             terminated_rows: Duration::from_secs(3600),
+            ..Lifecycle::default()
         };
         let config =
             SandboxConfig { clock: ClockMode::Manual, throttling: false, lifecycle, ..SandboxConfig::default() };

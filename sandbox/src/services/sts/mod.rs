@@ -12,8 +12,7 @@ use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::protocol::params::Params;
 use crate::protocol::query;
-use crate::protocol::response::{Body, ErrorCode};
-use crate::protocol::xml::Xml;
+use crate::protocol::response::Body;
 use crate::state::State;
 use call::{Operation, StsCall};
 
@@ -41,33 +40,9 @@ pub(crate) fn handle(
             ApiError::new("InvalidAction", format!("Could not find operation {operation} for version 2011-06-15"))
         })
         .and_then(|known| (known.run)(&call));
-    match result {
-        Ok(content) => {
-            let mut xml = Xml::document();
-            xml.element_with(&format!("{operation}Response"), NAMESPACE, |xml| {
-                xml.element(&format!("{operation}Result"), |xml| xml.append(&content));
-                xml.element("ResponseMetadata", |xml| xml.text("RequestId", request_id));
-            });
-            query::respond(http::StatusCode::OK, request_id, xml.into_string())
-        }
-        Err(refused) => {
-            let mut response = error(&refused, request_id);
-            response.extensions_mut().insert(ErrorCode(refused.code));
-            response
-        }
-    }
+    query::answer(NAMESPACE, operation, result, request_id)
 }
 
-/// An error in the shape of the Query protocol.
 pub(crate) fn error(error: &ApiError, request_id: &str) -> Response<Body> {
-    let mut xml = Xml::document();
-    xml.element_with("ErrorResponse", NAMESPACE, |xml| {
-        xml.element("Error", |xml| {
-            xml.text("Type", if error.status.is_server_error() { "Receiver" } else { "Sender" });
-            xml.text("Code", &error.code);
-            xml.text("Message", &error.message);
-        });
-        xml.text("RequestId", request_id);
-    });
-    query::respond(error.status, request_id, xml.into_string())
+    query::error(NAMESPACE, error, request_id)
 }

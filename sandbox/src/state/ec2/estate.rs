@@ -10,6 +10,7 @@ use super::launch_template::LaunchTemplates;
 use super::network::{SecurityGroup, Subnet};
 use crate::caller::AccountId;
 use crate::error::ApiError;
+use crate::state::autoscaling::group::AutoScalingGroup;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Zone {
@@ -33,6 +34,8 @@ pub(crate) struct Estate {
     pub(crate) consoles: HashMap<String, Vec<u8>>,
     pub(crate) tokens: HashMap<TokenKey, TokenUse>,
     pub(crate) launch_templates: LaunchTemplates,
+    /// By name.
+    pub(crate) groups: BTreeMap<String, AutoScalingGroup>,
     /// Whether instances get InstanceMetadataTags when the request does not say.
     pub(crate) metadata_tags_default: bool,
     /// Zones whose rows are missing from describe calls.
@@ -77,6 +80,7 @@ impl Estate {
             consoles: HashMap::new(),
             tokens: HashMap::new(),
             launch_templates: LaunchTemplates::default(),
+            groups: BTreeMap::new(),
             metadata_tags_default: false,
             dark_zones: Vec::new(),
         }

@@ -215,6 +215,8 @@ pub struct Instance {
     /// Set through control: what the status checks say instead of what they would.
     pub system_status: Option<HealthStatus>,
     pub instance_status: Option<HealthStatus>,
+    /// The group that launched it.
+    pub auto_scaling_group: Option<String>,
     /// The position in the order of launches of the whole sandbox.
     #[serde(skip)]
     pub(crate) sequence: u64,

@@ -6,9 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::estate::Estate;
 use super::event::InstanceEvent;
+use super::image::ImageState;
 use super::instance::{HealthStatus, Instance, InstanceState, Market, ShutdownBehavior, StateReason, Transition};
 use super::network;
-use super::world::World;
+use super::world::{Wake, World};
 use crate::caller::AccountId;
 use crate::config::Lifecycle;
 
@@ -33,7 +34,22 @@ pub(crate) enum Ending {
 impl World {
     /// Lets everything happen that is due, each thing at its own time.
     pub(crate) fn tick(&mut self, now: Timestamp) {
-        while let Some((at, sequence, account, region)) = self.take_due(now) {
+        loop {
+            match self.take_wake(now) {
+                Some((at, Wake::Group { account, region, name })) => {
+                    self.keep_group(&account, &region, &name, at);
+                    continue;
+                }
+                Some((at, Wake::Image { region, id })) => {
+                    let image = self.images(&region, at).get_mut(&id);
+                    if let Some(image) = image.filter(|image| image.state == ImageState::Pending) {
+                        image.state = ImageState::Available;
+                    }
+                    continue;
+                }
+                None => {}
+            }
+            let Some((at, sequence, account, region)) = self.take_due(now) else { return };
             let Some(instance) = self.instance_mut(&account, &region, sequence) else { continue };
             match instance.next {
                 Some((due, transition)) if due == at => self.pass(at, sequence, &account, &region, transition),

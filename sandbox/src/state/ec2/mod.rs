@@ -6,6 +6,7 @@ pub(crate) mod event;
 pub(crate) mod ids;
 pub(crate) mod image;
 pub(crate) mod instance;
+pub(crate) mod launch;
 pub(crate) mod launch_template;
 pub(crate) mod lifecycle;
 pub(crate) mod network;
@@ -13,13 +14,14 @@ pub(crate) mod seed;
 pub(crate) mod tags;
 pub(crate) mod world;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 
 use crate::config::Lifecycle;
+use crate::state::ssm::Ssm;
 use event::InstanceEvent;
 use world::World;
 
@@ -35,9 +37,9 @@ pub(crate) struct Ec2 {
 }
 
 impl Ec2 {
-    pub(crate) fn new(lifecycle: Lifecycle, describe_lag: Duration) -> Self {
+    pub(crate) fn new(lifecycle: Lifecycle, describe_lag: Duration, ssm: Arc<Ssm>) -> Self {
         Self {
-            world: Mutex::new(World::new(lifecycle, describe_lag)),
+            world: Mutex::new(World::new(lifecycle, describe_lag, ssm)),
             changed: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENTS_KEPT),
         }

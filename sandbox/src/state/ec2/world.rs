@@ -1,6 +1,7 @@
 //! All regions and accounts, and the one queue of what happens next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +13,8 @@ use super::instance::{Instance, Market};
 use super::seed;
 use crate::caller::AccountId;
 use crate::config::Lifecycle;
+use crate::error::ApiError;
+use crate::state::ssm::Ssm;
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -23,6 +26,13 @@ pub(crate) struct World {
     instance_profiles: BTreeMap<(AccountId, String), Option<String>>,
     /// When something may happen to an instance. An entry counts only while the instance still expects it.
     due: BTreeMap<(Timestamp, u64), (AccountId, String)>,
+    /// What else looks at the world when a time has come.
+    wakes: BTreeSet<(Timestamp, Wake)>,
+    /// CloudWatch alarms in the ALARM state, as control says: account, region and name.
+    alarms: BTreeSet<(AccountId, String, String)>,
+    /// Why launches of images fail, by region and id.
+    failing_images: BTreeMap<(String, String), ApiError>,
+    ssm: Arc<Ssm>,
     events: Vec<InstanceEvent>,
     last_sequence: u64,
 }
@@ -43,8 +53,23 @@ pub(crate) struct Pool {
     pub(crate) market: Option<Market>,
 }
 
+/// Who looks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wake {
+    Group {
+        account: AccountId,
+        region: String,
+        name: String,
+    },
+    /// One that is pending becomes available.
+    Image {
+        region: String,
+        id: String,
+    },
+}
+
 impl World {
-    pub(crate) fn new(lifecycle: Lifecycle, describe_lag: Duration) -> Self {
+    pub(crate) fn new(lifecycle: Lifecycle, describe_lag: Duration, ssm: Arc<Ssm>) -> Self {
         Self {
             lifecycle,
             describe_lag,
@@ -52,6 +77,10 @@ impl World {
             capacity: Vec::new(),
             instance_profiles: BTreeMap::new(),
             due: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+            alarms: BTreeSet::new(),
+            failing_images: BTreeMap::new(),
+            ssm,
             events: Vec::new(),
             last_sequence: 0,
         }
@@ -156,10 +185,83 @@ impl World {
     }
 
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.due.keys().next().map(|(at, _)| *at)
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        self.due.keys().next().map(|(at, _)| *at).into_iter().chain(wake).min()
+    }
+
+    pub(crate) fn wake_group(&mut self, at: Timestamp, account: &AccountId, region: &str, name: &str) {
+        let group = Wake::Group { account: account.clone(), region: region.to_owned(), name: name.to_owned() };
+        self.wakes.insert((at, group));
+    }
+
+    pub(crate) fn wake_image(&mut self, at: Timestamp, region: &str, id: &str) {
+        self.wakes.insert((at, Wake::Image { region: region.to_owned(), id: id.to_owned() }));
+    }
+
+    /// The id of an image that may be named by a parameter: `resolve:ssm:/name` or `resolve:ssm:/name:version`.
+    pub(crate) fn resolve_alias(&self, account: &AccountId, region: &str, image: &str) -> Result<String, ApiError> {
+        let Some(name) = image.strip_prefix("resolve:ssm:") else { return Ok(image.to_owned()) };
+        self.ssm.with(account, region, |store| match store.find(name) {
+            Ok((_, version, _)) => Ok(version.value.clone()),
+            Err(missing) => Err(ApiError::new(
+                "InvalidParameterValue",
+                format!("Invalid value '{image}' for ImageId. {}", missing.message),
+            )),
+        })
+    }
+
+    /// From now on launches of an image fail so; `None`: they succeed again.
+    pub(crate) fn fail_launches(&mut self, region: &str, image: &str, error: Option<ApiError>) {
+        let key = (region.to_owned(), image.to_owned());
+        match error {
+            Some(error) => self.failing_images.insert(key, error),
+            None => self.failing_images.remove(&key),
+        };
+    }
+
+    pub(crate) fn check_launches(&self, region: &str, image: &str) -> Result<(), ApiError> {
+        self.failing_images.get(&(region.to_owned(), image.to_owned())).cloned().map_or(Ok(()), Err)
+    }
+
+    /// Lets an instance's group look at it.
+    pub(crate) fn wake_group_of(&mut self, at: Timestamp, account: &AccountId, region: &str, id: &str) {
+        let instance = self.estate_mut(account, region).and_then(|estate| estate.instance(id));
+        if let Some(name) = instance.and_then(|instance| instance.auto_scaling_group.clone()) {
+            self.wake_group(at, account, region, &name);
+        }
+    }
+
+    /// The next of those that look, if nothing happens to an instance before.
+    pub(crate) fn take_wake(&mut self, now: Timestamp) -> Option<(Timestamp, Wake)> {
+        let at = self.wakes.first()?.0;
+        let instance = self.due.keys().next().map(|(at, _)| *at);
+        if at > now || instance.is_some_and(|due| due <= at) {
+            return None;
+        }
+        self.wakes.pop_first()
+    }
+
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.last_sequence
+    }
+
+    pub(crate) fn set_alarm(&mut self, account: &AccountId, region: &str, name: &str, on: bool, now: Timestamp) {
+        let alarm = (account.clone(), region.to_owned(), name.to_owned());
+        if on {
+            self.alarms.insert(alarm);
+        } else {
+            self.alarms.remove(&alarm);
+        }
+        let groups = self.estate(account, region, now).groups.keys().cloned().collect::<Vec<_>>();
+        groups.iter().for_each(|group| self.wake_group(now, account, region, group));
+    }
+
+    pub(crate) fn is_in_alarm(&self, account: &AccountId, region: &str, name: &str) -> bool {
+        self.alarms.contains(&(account.clone(), region.to_owned(), name.to_owned()))
     }
 
     pub(crate) fn announce(&mut self, event: InstanceEvent) {
+        self.wake_group_of(event.at, &event.account, &event.region, &event.instance_id);
         self.events.push(event);
     }
 

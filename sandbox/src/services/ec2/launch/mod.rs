@@ -1,18 +1,14 @@
-//! Launching: honours a request's token, completes the request from its launch template, and puts the instances where
-//! they belong.
+//! Launching on request: honours the request's token, completes the request from its launch template, and launches.
 
-mod instance_types;
-pub(super) mod placement;
-pub(super) mod request;
-mod resolve;
 pub(super) mod sent;
 
 use super::call::{DryRun, Ec2Call};
 use crate::error::ApiError;
 use crate::state::ec2::estate::TokenUse;
+use crate::state::ec2::launch::Prepared;
+use crate::state::ec2::launch::request::LaunchRequest;
 use crate::state::ec2::world::World;
 use crate::state::throttle::{Charge, RUN_INSTANCES_RESOURCES};
-use request::LaunchRequest;
 use sent::{Completed, SentRequest};
 
 /// Launches, or answers a repeated token. Gives the instances' sequence numbers.
@@ -36,10 +32,9 @@ pub(crate) fn launch(world: &mut World, call: &Ec2Call<'_>, sent: &SentRequest<'
     let request = LaunchRequest::read(&params.root())?;
     let dry_run = DryRun::finish(&params)?;
     charge(call, request.max as usize)?;
-    let resolved = resolve::resolve(world, caller, &request, template_tags, now)?;
+    let prepared = Prepared::new(world, caller, &request, template_tags, now)?;
     dry_run.end()?;
-    let (place, count) = placement::choose(world, caller, &request, &resolved, now)?;
-    let launched = placement::place_instances(world, caller, &request, &resolved, place, count, now);
+    let launched = prepared.launch(world, caller, now)?;
     if let Some(key) = token_key {
         let used = TokenUse { fingerprint: sent.fingerprint.clone(), instances: launched.clone(), used_at: now };
         world.estate(&caller.id.account, &caller.region, now).tokens.insert(key, used);

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::request;
 use crate::error::ApiError;
 use crate::protocol::params::{Params, Scope};
 use crate::state::ec2::estate::{Estate, TokenKey};
+use crate::state::ec2::launch::request;
 use crate::state::ec2::launch_template::{LaunchTemplates, Reference};
 use crate::state::ec2::tags::Tags;
 
@@ -59,10 +59,7 @@ impl<'a> SentRequest<'a> {
         for known in ["LaunchTemplateId", "LaunchTemplateName", "Version"] {
             form.remove(&format!("LaunchTemplate.{known}"));
         }
-        let template_tags = Tags::from([
-            ("aws:ec2launchtemplate:id".to_owned(), template.id.clone()),
-            ("aws:ec2launchtemplate:version".to_owned(), version.number.to_string()),
-        ]);
+        let template_tags = template.tags_of_instances(version.number);
         Ok(Completed { params: Params::new(&form), template_tags })
     }
 }

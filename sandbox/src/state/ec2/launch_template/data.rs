@@ -1,129 +1,15 @@
 //! The launch parameters that a template's version keeps: those of RunInstances that the sandbox knows, by their names
-//! in a request. One table says how they are read and shown.
+//! in a request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::fields::{FIELDS, Field, Kind};
 use crate::error::ApiError;
 use crate::protocol::params::{Params, Scope};
 use crate::protocol::xml::Xml;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TemplateData(BTreeMap<String, String>);
-
-struct Field {
-    /// The name in requests. Answers have it with a small first letter, but for lists.
-    name: &'static str,
-    kind: Kind,
-}
-
-enum Kind {
-    Text,
-    Boolean,
-    Integer,
-    Structure(&'static [Field]),
-    Texts { set: &'static str, item: &'static str },
-    Structures { set: &'static str, fields: &'static [Field] },
-}
-
-const fn text(name: &'static str) -> Field {
-    Field { name, kind: Kind::Text }
-}
-
-const fn boolean(name: &'static str) -> Field {
-    Field { name, kind: Kind::Boolean }
-}
-
-const fn integer(name: &'static str) -> Field {
-    Field { name, kind: Kind::Integer }
-}
-
-const fn structure(name: &'static str, fields: &'static [Field]) -> Field {
-    Field { name, kind: Kind::Structure(fields) }
-}
-
-const fn texts(name: &'static str, set: &'static str, item: &'static str) -> Field {
-    Field { name, kind: Kind::Texts { set, item } }
-}
-
-const fn structures(name: &'static str, set: &'static str, fields: &'static [Field]) -> Field {
-    Field { name, kind: Kind::Structures { set, fields } }
-}
-
-const FIELDS: &[Field] = &[
-    boolean("EbsOptimized"),
-    structure("IamInstanceProfile", &[text("Arn"), text("Name")]),
-    structures(
-        "BlockDeviceMapping",
-        "blockDeviceMappingSet",
-        &[
-            text("DeviceName"),
-            text("VirtualName"),
-            structure(
-                "Ebs",
-                &[
-                    boolean("Encrypted"),
-                    boolean("DeleteOnTermination"),
-                    integer("Iops"),
-                    text("KmsKeyId"),
-                    text("SnapshotId"),
-                    integer("VolumeSize"),
-                    text("VolumeType"),
-                    integer("Throughput"),
-                ],
-            ),
-            text("NoDevice"),
-        ],
-    ),
-    structures(
-        "NetworkInterface",
-        "networkInterfaceSet",
-        &[
-            boolean("AssociatePublicIpAddress"),
-            boolean("DeleteOnTermination"),
-            text("Description"),
-            integer("DeviceIndex"),
-            texts("SecurityGroupId", "groupSet", "groupId"),
-            text("InterfaceType"),
-            text("SubnetId"),
-            integer("NetworkCardIndex"),
-        ],
-    ),
-    text("ImageId"),
-    text("InstanceType"),
-    text("KeyName"),
-    structure("Monitoring", &[boolean("Enabled")]),
-    structure("Placement", &[text("AvailabilityZone"), text("Tenancy")]),
-    boolean("DisableApiTermination"),
-    text("InstanceInitiatedShutdownBehavior"),
-    text("UserData"),
-    structures(
-        "TagSpecification",
-        "tagSpecificationSet",
-        &[text("ResourceType"), structures("Tag", "tagSet", &[text("Key"), text("Value")])],
-    ),
-    texts("SecurityGroupId", "securityGroupIdSet", "item"),
-    texts("SecurityGroup", "securityGroupSet", "item"),
-    structure(
-        "InstanceMarketOptions",
-        &[
-            text("MarketType"),
-            structure(
-                "SpotOptions",
-                &[text("MaxPrice"), text("SpotInstanceType"), text("InstanceInterruptionBehavior")],
-            ),
-        ],
-    ),
-    structure(
-        "MetadataOptions",
-        &[
-            text("HttpTokens"),
-            integer("HttpPutResponseHopLimit"),
-            text("HttpEndpoint"),
-            text("HttpProtocolIpv6"),
-            text("InstanceMetadataTags"),
-        ],
-    ),
-];
 
 impl TemplateData {
     /// Reads a structure `LaunchTemplateData`. EC2 looks at the kinds of its values only: what they name is looked up at
@@ -143,10 +29,21 @@ impl TemplateData {
         self.0.get(name)
     }
 
-    /// A version made on this one: a parameter that is given anew takes the old one's place, whole.
+    pub(crate) fn all(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: String) -> Self {
+        self.0.insert(name.to_owned(), value);
+        self
+    }
+
+    /// A version made on this one: a parameter that is given anew takes the old one's place, whole. Snapshots of volumes
+    /// that are not given anew are left out, as EC2 does.
     pub(crate) fn replaced_by(&self, newer: &Self) -> Self {
         let given: BTreeSet<&str> = newer.0.keys().map(|name| parameter(name)).collect();
-        let kept = self.0.iter().filter(|(name, _)| !given.contains(parameter(name)));
+        let is_snapshot = |name: &str| parameter(name) == "BlockDeviceMapping" && name.ends_with(".Ebs.SnapshotId");
+        let kept = self.0.iter().filter(|(name, _)| !given.contains(parameter(name)) && !is_snapshot(name));
         Self(kept.chain(&newer.0).map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 

@@ -1,6 +1,7 @@
 //! Launch templates: numbered versions of launch parameters under one name.
 
 mod data;
+mod fields;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -185,6 +186,14 @@ impl LaunchTemplate {
             TemplateVersion { number, description: description.map(str::to_owned), created: now, created_by, data };
         self.versions.insert(number, version);
         number
+    }
+
+    /// What EC2 tags an instance with that was launched from a version.
+    pub(crate) fn tags_of_instances(&self, version: u64) -> Tags {
+        Tags::from([
+            ("aws:ec2launchtemplate:id".to_owned(), self.id.clone()),
+            ("aws:ec2launchtemplate:version".to_owned(), version.to_string()),
+        ])
     }
 
     /// The newest version that is there.

@@ -94,7 +94,10 @@ fn resolve_image(
     request: &LaunchRequest<'_>,
     now: Timestamp,
 ) -> Result<Image, ApiError> {
-    let id = request.image_id;
+    let id = world.resolve_alias(&caller.id.account, &caller.region, request.image_id)?;
+    let id = id.as_str();
+    ids::check_image_id(id)?;
+    world.check_launches(&caller.region, id)?;
     let image = world.images(&caller.region, now).get(id).ok_or_else(|| ids::images_not_found(&[id]))?;
     if !image.is_visible_to(&caller.id.account) {
         return Err(ApiError::new("AuthFailure", format!("Not authorized for images: [{id}]"))

@@ -77,7 +77,9 @@ pub(crate) struct Device<'a> {
 impl<'a> LaunchRequest<'a> {
     pub(crate) fn read(root: &Scope<'a>) -> Result<Self, ApiError> {
         let image_id = root.required("ImageId")?;
-        ids::check_image_id(image_id)?;
+        if !image_id.starts_with("resolve:ssm:") {
+            ids::check_image_id(image_id)?;
+        }
         let count = |field: &str| root.integer::<i64>(field)?.ok_or_else(|| missing(field));
         let (min, max) = (count("MinCount")?, count("MaxCount")?);
         let (min, max) = check_counts(min, max)?;
