@@ -47,6 +47,18 @@ names! {
         Degraded,
         UpToDate,
         Truncated,
+        /// The launch template has a version with the wanted image, and it is the default.
+        TemplateUpdated,
+        GroupsFollowing,
+        Refreshing,
+        /// Versions that should be deleted are in use. Present only while True.
+        PruneBlocked,
+        /// `rollbackTo` is in effect. Present only while True.
+        RolledBack,
+        /// Somebody else manages the same thing. Present only while True.
+        Conflict,
+        /// Notifications cannot be sent. Present only while True.
+        NotifyFailed,
         /// All indexes of a job succeeded.
         Complete,
         /// The job finished without success.
@@ -58,7 +70,15 @@ impl ConditionType {
     /// kstatus only checks whether the first two are present.
     fn only_while_true(self) -> bool {
         match self {
-            Self::Reconciling | Self::Stalled | Self::Suspended | Self::AdoptionBlocked | Self::CpuUnknown => true,
+            Self::Reconciling
+            | Self::Stalled
+            | Self::Suspended
+            | Self::AdoptionBlocked
+            | Self::CpuUnknown
+            | Self::PruneBlocked
+            | Self::RolledBack
+            | Self::Conflict
+            | Self::NotifyFailed => true,
             Self::Ready
             | Self::Available
             | Self::Progressing
@@ -71,6 +91,9 @@ impl ConditionType {
             | Self::Degraded
             | Self::UpToDate
             | Self::Truncated
+            | Self::TemplateUpdated
+            | Self::GroupsFollowing
+            | Self::Refreshing
             | Self::Complete
             | Self::Failed => false,
         }
@@ -100,6 +123,11 @@ names! {
         // FleetReport
         AllSourcesCollected, SomeSourcesFailed, NoSourceCollected, NeverCollected, SomeObjectsUnreadable,
         AllAsExpected, VersionsOutdated, NoFreshReports, NothingExpected, WithinLimits, ListsTruncated,
+        // LaunchTemplatePin
+        TemplateChanged, TemplateTaken, VersionMade, VersionPending, VersionNotFound, AmiGone, AmiRejected,
+        AwaitingApproval, WindowClosed, OtherWriter, CallRefused, AllGroupsFollow, NoGroups, GroupsNotFollowing,
+        GroupsMoving, NoRefresh, RefreshInProgress, RefreshFailed, RefreshBlocked, VersionsInUse, DeletionRefused,
+        PinnedByRollback, NotDelivered,
     }
 }
 

@@ -51,6 +51,7 @@ pub mod logs;
 pub mod manifests;
 pub mod metrics;
 pub mod reconcile;
+pub mod schedule;
 pub mod single_flight;
 pub mod tags;
 pub mod text;

@@ -44,6 +44,9 @@ pub enum Claim {
     },
     /// A path of Parameter Store, without a trailing slash.
     ParameterPath(String),
+    AutoScalingGroup(String),
+    /// A topic of SNS, by its ARN.
+    Topic(String),
 }
 
 impl Claim {
@@ -140,6 +143,8 @@ impl Claim {
             Self::KmsKey(key) => listed(&grant.kms_keys, key),
             Self::Bucket { .. } => grant.buckets.iter().any(|bucket| self.is_covered_by(bucket)),
             Self::ParameterPath(path) => covers_path(&grant.parameter_paths, path),
+            Self::AutoScalingGroup(name) => listed(&grant.auto_scaling_groups, name),
+            Self::Topic(arn) => listed(&grant.topics, arn),
         }
     }
 
@@ -181,6 +186,8 @@ impl Claim {
                 ("buckets", format!("{{name: {name}{prefix}, uses: [{used_for}]}}"))
             }
             Self::ParameterPath(path) => ("parameterPaths", path.clone()),
+            Self::AutoScalingGroup(name) => ("autoScalingGroups", name.clone()),
+            Self::Topic(arn) => ("topics", arn.clone()),
         }
     }
 }
@@ -204,6 +211,8 @@ impl fmt::Display for Claim {
                 write!(f, "bucket {name} with prefix {prefix} for {used_for}")
             }
             Self::ParameterPath(path) => write!(f, "parameter path {path}"),
+            Self::AutoScalingGroup(name) => write!(f, "Auto Scaling group {name}"),
+            Self::Topic(arn) => write!(f, "topic {arn}"),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Error {
         Self::transient(operation, "BadResponse", message)
     }
 
-    pub(super) fn timed_out(operation: &'static str) -> Self {
+    pub(crate) fn timed_out(operation: &'static str) -> Self {
         Self::transient(operation, "Timeout", "AWS did not answer in time")
     }
 
@@ -157,7 +157,7 @@ const CODES: [(Class, &str); 6] = [
     ),
     (
         Class::Denied,
-        "UnauthorizedOperation AccessDenied AccessDeniedException AllAccessDisabled AuthFailure InvalidClientTokenId \
+        "UnauthorizedOperation AuthorizationError KMSAccessDenied AccessDenied AccessDeniedException AllAccessDisabled AuthFailure InvalidClientTokenId \
          ExpiredToken ExpiredTokenException InvalidAccessKeyId UnrecognizedClientException InvalidSignatureException \
          SignatureDoesNotMatch OptInRequired Blocked",
     ),
@@ -165,14 +165,18 @@ const CODES: [(Class, &str); 6] = [
     (
         Class::Conflict,
         "IdempotentParameterMismatch IdempotentInstanceTerminated IncorrectInstanceState OperationAborted \
-         PreconditionFailed ConditionalRequestConflict ParameterAlreadyExists ConcurrentTagAccess",
+         PreconditionFailed ConditionalRequestConflict ParameterAlreadyExists ConcurrentTagAccess \
+         InstanceRefreshInProgress IrreversibleInstanceRefresh ScalingActivityInProgress",
     ),
     // InvalidResourceId: a tag call for a parameter that does not exist.
-    (Class::NotFound, "NoSuchBucket NoSuchKey NotFound ParameterNotFound ParameterVersionNotFound InvalidResourceId"),
+    (
+        Class::NotFound,
+        "NoSuchBucket NoSuchKey NotFound ActiveInstanceRefreshNotFound KMSNotFound ParameterNotFound ParameterVersionNotFound InvalidResourceId",
+    ),
     (
         Class::Transient,
         "InternalError InternalFailure ServiceUnavailable Unavailable RequestTimeout RequestExpired \
-         BadRequest.RequestExpired DependencyFailure",
+         BadRequest.RequestExpired DependencyFailure ResourceContention",
     ),
 ];
 

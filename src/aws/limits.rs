@@ -33,6 +33,8 @@ pub enum Bucket {
     /// Calls that change or describe parameters. AWS publishes only the rate of PutParameter, the lowest of all.
     ParameterWrites,
     GetMetricData,
+    /// Describes of Auto Scaling, whose rate AWS does not publish; calls were throttled with about 230 groups (kops#7111).
+    AutoScaling,
 }
 
 impl Bucket {
@@ -49,6 +51,7 @@ impl Bucket {
             Self::ParameterReads => (40, 40),
             Self::ParameterWrites => (3 - 2, 3),
             Self::GetMetricData => (50, 50),
+            Self::AutoScaling => (20, 5),
         }
     }
 }

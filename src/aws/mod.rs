@@ -3,12 +3,14 @@
 pub mod advice;
 pub mod cpu_samples;
 
+pub mod autoscaling;
 mod calls;
 pub mod cloudwatch;
 pub mod ec2;
 mod error;
 mod limits;
 pub mod s3;
+pub mod sns;
 pub mod ssm;
 
 use std::{
@@ -131,7 +133,18 @@ impl Session {
 
     /// Waits until `deadline` for the rate limit to allow `calls` reads of EC2.
     pub(crate) async fn turn(&self, operation: &'static str, calls: u32, deadline: Instant) -> Result<Permit, Error> {
-        let permit = self.limits.wait(&self.account, &self.region, Bucket::Describe, calls, deadline);
+        self.turn_at(Bucket::Describe, operation, calls, deadline).await
+    }
+
+    /// Waits until `deadline` for the rate limit of `bucket` to allow `calls`.
+    pub(crate) async fn turn_at(
+        &self,
+        bucket: Bucket,
+        operation: &'static str,
+        calls: u32,
+        deadline: Instant,
+    ) -> Result<Permit, Error> {
+        let permit = self.limits.wait(&self.account, &self.region, bucket, calls, deadline);
         permit.await.map_err(|_| Error::not_sent(operation))
     }
 

@@ -4,6 +4,7 @@ pub mod aws_account;
 pub mod fields;
 pub mod fleet_report;
 pub mod indexes;
+pub mod launch_template_pin;
 pub mod launches;
 pub mod parameters;
 pub mod schema;

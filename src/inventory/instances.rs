@@ -11,8 +11,13 @@ use std::{
 
 use crate::{
     aws::{
-        Error, LONGEST_WAIT, Session, SessionIdentity,
-        ec2::{Ec2, PAGE, instance::Instance},
+        Bucket, Error, LONGEST_WAIT, Session, SessionIdentity,
+        autoscaling::{AutoScaling, GROUPS_PER_PAGE, group::GroupRow},
+        ec2::{
+            Ec2, PAGE,
+            instance::Instance,
+            template_versions::{TEMPLATES_PER_PAGE, TemplateHead},
+        },
     },
     clock::{Clock, Timings},
     ids::{InstanceId, Uid},
@@ -63,6 +68,20 @@ impl Snapshot {
 /// Whether each running instance passed both status checks.
 pub type StatusChecks = HashMap<InstanceId, bool>;
 
+/// All launch templates of an account and region.
+#[derive(Debug)]
+pub struct Templates {
+    pub begun: Instant,
+    pub all: Vec<TemplateHead>,
+}
+
+/// All Auto Scaling groups of an account and region, by name.
+#[derive(Debug)]
+pub struct Groups {
+    pub begun: Instant,
+    pub by_name: BTreeMap<String, GroupRow>,
+}
+
 /// The sweeps of all identities.
 #[derive(Debug, Default)]
 pub struct Sweeps(Mutex<HashMap<SessionIdentity, Arc<RegionCache>>>);
@@ -71,12 +90,29 @@ pub struct Sweeps(Mutex<HashMap<SessionIdentity, Arc<RegionCache>>>);
 struct RegionCache {
     instances: SingleFlight<Swept<Snapshot>>,
     checks: SingleFlight<Swept<StatusChecks>>,
+    templates: SingleFlight<Swept<Templates>>,
+    groups: SingleFlight<Swept<Groups>>,
     cpu: tokio::sync::Mutex<CpuCache>,
     /// The owners that request CPU samples. One that stops is forgotten at the next refresh.
     cpu_owners: Mutex<HashSet<Uid>>,
 }
 
 type Swept<T> = Result<Arc<T>, Error>;
+
+/// What a sweep costs.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    operation: &'static str,
+    bucket: Bucket,
+    /// How many rows one call returns.
+    page: i32,
+}
+
+const INSTANCES: Cost = Cost { operation: "ec2:DescribeInstances", bucket: Bucket::Describe, page: PAGE };
+const TEMPLATES: Cost =
+    Cost { operation: "ec2:DescribeLaunchTemplates", bucket: Bucket::Describe, page: TEMPLATES_PER_PAGE };
+const GROUPS: Cost =
+    Cost { operation: "autoscaling:DescribeAutoScalingGroups", bucket: Bucket::AutoScaling, page: GROUPS_PER_PAGE };
 
 impl Sweeps {
     /// A snapshot that was begun at `not_before` or later.
@@ -87,7 +123,7 @@ impl Sweeps {
         not_before: Instant,
     ) -> Result<Arc<Snapshot>, Error> {
         let sweep = |begun| async move { Ok(Snapshot::new(begun, Ec2::new(&session.shared()).sweep(cluster).await?)) };
-        shared(&self.cache(session).instances, |seen| seen.size, session, not_before, sweep).await
+        shared(&self.cache(session).instances, (INSTANCES, |seen| seen.size), session, not_before, sweep).await
     }
 
     /// The last snapshot, without a call.
@@ -98,7 +134,23 @@ impl Sweeps {
     /// The status checks as they were at `not_before` or later.
     pub async fn status_checks(&self, session: &Session, not_before: Instant) -> Result<Arc<StatusChecks>, Error> {
         let sweep = |_| async move { Ec2::new(&session.shared()).status_checks().await };
-        shared(&self.cache(session).checks, HashMap::len, session, not_before, sweep).await
+        shared(&self.cache(session).checks, (INSTANCES, HashMap::len), session, not_before, sweep).await
+    }
+
+    /// The launch templates as they were at `not_before` or later.
+    pub async fn templates(&self, session: &Session, not_before: Instant) -> Result<Arc<Templates>, Error> {
+        let sweep =
+            |begun| async move { Ok(Templates { begun, all: Ec2::new(&session.shared()).launch_templates().await? }) };
+        shared(&self.cache(session).templates, (TEMPLATES, |seen| seen.all.len()), session, not_before, sweep).await
+    }
+
+    /// The Auto Scaling groups as they were at `not_before` or later.
+    pub async fn groups(&self, session: &Session, not_before: Instant) -> Result<Arc<Groups>, Error> {
+        let sweep = |begun| async move {
+            let rows = AutoScaling::new(&session.shared()).groups().await?;
+            Ok(Groups { begun, by_name: rows.into_iter().map(|row| (row.name.clone(), row)).collect() })
+        };
+        shared(&self.cache(session).groups, (GROUPS, |seen| seen.by_name.len()), session, not_before, sweep).await
     }
 
     /// The known CPU samples for `request`. It costs one call a period for each 500 instances that are requested.
@@ -126,10 +178,10 @@ impl Sweeps {
     }
 }
 
-/// The last sweep if it is recent enough, otherwise a new one. `size` counts its rows: EC2 returns 1,000 per call.
+/// The last sweep if it is recent enough, otherwise a new one. `size` counts its rows.
 async fn shared<T, F: Future<Output = Result<T, Error>>>(
     sweeps: &SingleFlight<Swept<T>>,
-    size: fn(&T) -> usize,
+    (cost, size): (Cost, fn(&T) -> usize),
     session: &Session,
     not_before: Instant,
     sweep: impl FnOnce(Instant) -> F,
@@ -143,9 +195,9 @@ async fn shared<T, F: Future<Output = Result<T, Error>>>(
     let ask = async |last: Option<Attempt<Swept<T>>>, begun: &mut Instant| {
         // As many calls as it took the last time.
         let rows = last.and_then(|last| last.outcome.ok()).map_or(0, |seen| size(&seen));
-        let calls = u32::try_from(rows.div_ceil(PAGE as usize)).unwrap_or(u32::MAX).max(1);
+        let calls = u32::try_from(rows.div_ceil(cost.page as usize)).unwrap_or(u32::MAX).max(1);
         // Callers that arrive while this one waits for its permit share the sweep.
-        let _permit = session.turn("ec2:DescribeInstances", calls, arrived + LONGEST_WAIT).await?;
+        let _permit = session.turn_at(cost.bucket, cost.operation, calls, arrived + LONGEST_WAIT).await?;
         *begun = Clock.monotonic();
         sweep(*begun).await.map(Arc::new)
     };

@@ -37,7 +37,7 @@ pub struct Lookups {
 #[derive(Debug, Default)]
 struct RegionCache {
     images: Table<ImageId, ImageRow>,
-    selected: Table<AmiSelector, NewestImages>,
+    selected: Table<(AmiSelector, Duration), NewestImages>,
     parameters: Table<ParameterName, String>,
     templates: Table<LaunchTemplate, TemplateRow>,
     subnets: Table<SubnetQuery, Arc<[SubnetRow]>>,
@@ -85,11 +85,17 @@ impl Inquiry<'_> {
         self.cache.images.ask(id, (self.timings, self.not_before), age, ask).await
     }
 
-    pub async fn newest_images(&self, selector: &AmiSelector) -> Result<NewestImages, Error> {
+    /// The newest images that match `selector`; those younger than `min_age` are told apart.
+    pub async fn newest_images(&self, selector: &AmiSelector, min_age: Duration) -> Result<NewestImages, Error> {
         let ask = async || {
-            describe(&self.session, "ec2:DescribeImages").await?.newest_images(selector, &self.session.account).await
+            let ec2 = describe(&self.session, "ec2:DescribeImages").await?;
+            let old_enough = Clock.now().checked_sub(min_age).unwrap_or_default();
+            ec2.newest_images(selector, old_enough, &self.session.account).await
         };
-        self.cache.selected.ask(selector, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
+        self.cache
+            .selected
+            .ask(&(selector.clone(), min_age), (self.timings, self.not_before), |_| self.timings.sweep, ask)
+            .await
     }
 
     /// The value of a parameter. It may be a secret, so never show it.

@@ -140,6 +140,19 @@ impl References {
         Ok(found)
     }
 
+    /// The versions of a launch template that objects which run workers name, as they name them.
+    pub fn launch_template_versions(&self, id: &str, name: &str) -> Result<HashSet<String>, NotSynced> {
+        let mut found = HashSet::new();
+        for object in self.synced(|cache| cache.runs_workers)?.iter().flat_map(|cache| cache.store.state()) {
+            let Some(Templated { spec }) = object.read() else { continue };
+            let base = &spec["template"]["launchTemplate"];
+            if base["id"] == id || base["name"] == name {
+                found.insert(base["version"].as_str().unwrap_or("$Default").to_owned());
+            }
+        }
+        Ok(found)
+    }
+
     fn synced(&self, included: impl Fn(&Cache) -> bool) -> Result<Vec<Cache>, NotSynced> {
         let caches = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let caches: Vec<_> = caches.iter().filter(|&cache| included(cache)).cloned().collect();
@@ -166,6 +179,12 @@ pub fn referring<K: Object>(
 #[derive(Deserialize)]
 struct Adopter {
     status: Adopted,
+}
+
+/// The spec of an object.
+#[derive(Deserialize)]
+struct Templated {
+    spec: Value,
 }
 
 #[derive(Default, Deserialize)]

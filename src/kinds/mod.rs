@@ -2,6 +2,7 @@
 
 pub mod aws_account;
 pub mod fleet_report;
+pub mod launch_template_pin;
 pub mod worker_fleet;
 pub mod worker_job;
 
@@ -10,7 +11,8 @@ use kube::CustomResourceExt;
 
 use crate::{
     crd::{
-        aws_account::AwsAccount, fleet_report::FleetReport, schema, worker_fleet::WorkerFleet, worker_job::WorkerJob,
+        aws_account::AwsAccount, fleet_report::FleetReport, launch_template_pin::LaunchTemplatePin, schema,
+        worker_fleet::WorkerFleet, worker_job::WorkerJob,
     },
     reconcile::Kind,
 };
@@ -24,6 +26,7 @@ pub trait ForEachKind {
 pub fn for_each(visitor: &mut impl ForEachKind) {
     visitor.kind::<AwsAccount>();
     visitor.kind::<FleetReport>();
+    visitor.kind::<LaunchTemplatePin>();
     visitor.kind::<WorkerFleet>();
     visitor.kind::<WorkerJob>();
 }

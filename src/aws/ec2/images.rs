@@ -50,11 +50,16 @@ impl ImageRow {
 
 /// How many images that cannot be launched are remembered by id.
 const NAMED: usize = 5;
+/// How many available images are remembered: one more than a user can reject.
+const NEWEST: usize = 33;
 
-/// What a selector matches: the newest image of each state, because a selector may match all images of AWS.
+/// What a selector matches: the newest images of each state, because a selector may match all images of AWS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewestImages {
-    pub available: Option<ImageRow>,
+    /// The newest first.
+    pub available: Vec<ImageRow>,
+    /// The newest available image that is not old enough.
+    pub young: Option<ImageRow>,
     pub pending: Option<ImageRow>,
     /// The first images that cannot be launched, and how many there are.
     pub unusable: Vec<ImageId>,
@@ -64,12 +69,19 @@ pub struct NewestImages {
 impl NewestImages {
     /// Adds an image of an owner in `selector`. EC2 was asked only for those, but the owner is checked again: an image
     /// of another owner with a similar name is a known attack.
-    pub fn add(&mut self, selector: &AmiSelector, account: &AccountId, row: ImageRow) {
+    pub fn add(&mut self, selector: &AmiSelector, old_enough: Timestamp, account: &AccountId, row: ImageRow) {
         if !selector.owners.iter().any(|owner| row.is_of(owner, account)) {
             return;
         }
         let newest = match &row.state {
-            ImageState::Available => &mut self.available,
+            ImageState::Available if row.created_at > old_enough => &mut self.young,
+            ImageState::Available => {
+                let rank = |row: &ImageRow| std::cmp::Reverse((row.created_at, row.id.clone()));
+                let place = self.available.partition_point(|other| rank(other) < rank(&row));
+                self.available.insert(place, row);
+                self.available.truncate(NEWEST);
+                return;
+            }
             ImageState::Pending => &mut self.pending,
             ImageState::Unusable(_) => {
                 self.unusable_total += 1;
@@ -100,8 +112,13 @@ impl Ec2 {
         })
     }
 
-    /// The newest images that match `selector`, for an object in `account`.
-    pub async fn newest_images(&self, selector: &AmiSelector, account: &AccountId) -> Result<NewestImages, Error> {
+    /// The newest images that match `selector`, for an object in `account`. Those made after `old_enough` are told apart.
+    pub async fn newest_images(
+        &self,
+        selector: &AmiSelector,
+        old_enough: Timestamp,
+        account: &AccountId,
+    ) -> Result<NewestImages, Error> {
         let AmiSelector { owners, name, description, tags } = selector;
         let filter = |key: &str, value: &String| Filter::builder().name(key).values(value).build();
         let mut filters: Vec<_> = tags.iter().flat_map(tag_filters).collect();
@@ -112,7 +129,7 @@ impl Ec2 {
         let mut newest = NewestImages::default();
         while let Some(page) = pages.next().await {
             for image in page.map_err(|e| Error::from_sdk(OPERATION, &e))?.images() {
-                newest.add(selector, account, row(image)?);
+                newest.add(selector, old_enough, account, row(image)?);
             }
         }
         Ok(newest)

@@ -9,6 +9,7 @@ mod launch_templates;
 mod network;
 mod run;
 mod tags;
+pub mod template_versions;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -20,8 +20,8 @@ pub struct Grant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub instance_profiles: Vec<String>,
-    /// The launch templates that workers may be launched with, each by its name or its id, or `*`. A granted launch
-    /// template includes the use of what it contains, like its instance profile, subnet, security groups and key pair.
+    /// The launch templates that workers may be launched with and that a LaunchTemplatePin may change, each by its name or
+    /// its id, or `*`. A granted launch template includes the use of what it contains, like its instance profile, subnet, security groups and key pair.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 128)), extend("x-kubernetes-list-type" = "set"))]
     pub launch_templates: Vec<String>,
@@ -55,6 +55,14 @@ pub struct Grant {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub parameter_paths: Vec<String>,
+    /// The names of the Auto Scaling groups that a LaunchTemplatePin may change, or `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 255)), extend("x-kubernetes-list-type" = "set"))]
+    pub auto_scaling_groups: Vec<String>,
+    /// The ARNs of the topics of Amazon SNS that notifications may be sent to, or `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "set"))]
+    pub topics: Vec<String>,
     /// The tags of the instances that `spec.adopt` of a WorkerFleet may adopt. An instance must have all of them.
     /// Default: none may be adopted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -14,9 +14,9 @@ use crate::{
 
 /// The newest available image that matches `selector`.
 pub(super) fn choose(selector: &AmiSelector, newest: NewestImages, now: Timestamp) -> Result<Image, Why> {
-    let NewestImages { available, pending, unusable, unusable_total } = newest;
-    if let Some(row) = available {
-        return Ok(image(&row, now));
+    let NewestImages { available, young: _, pending, unusable, unusable_total } = newest;
+    if let Some(row) = available.first() {
+        return Ok(image(row, now));
     }
     if let Some(row) = pending {
         return Err(self::pending(&row));
@@ -89,7 +89,7 @@ mod tests {
 
     fn folded(selector: &AmiSelector, rows: &[ImageRow]) -> NewestImages {
         let (mut newest, us) = (NewestImages::default(), AccountId::try_from(US).unwrap());
-        rows.iter().for_each(|row| newest.add(selector, &us, row.clone()));
+        rows.iter().for_each(|row| newest.add(selector, now(), &us, row.clone()));
         newest
     }
 

@@ -6,7 +6,7 @@ pub mod unresolved;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -150,7 +150,7 @@ impl Asker<'_> {
     async fn image(&self, ami: &Ami) -> Result<Image, Why> {
         if let Some(selector) = &ami.selector {
             let now = self.ctx.clock.now();
-            return image::choose(selector, self.inquiry.newest_images(selector).await?, now);
+            return image::choose(selector, self.inquiry.newest_images(selector, Duration::ZERO).await?, now);
         }
         let id = match (&ami.id, &ami.ssm_parameter) {
             (Some(id), _) => ImageId::try_from(id.as_str())?,

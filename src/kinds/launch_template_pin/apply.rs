@@ -1,0 +1,180 @@
+//! Sends what the plan asks for, each call after its intent is recorded.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    aws::{
+        Class, Error, Session,
+        autoscaling::{AutoScaling, group::Aim},
+        ec2::{
+            Ec2,
+            template_versions::{Deleted, TemplateHead},
+        },
+    },
+    crd::launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus, PinIntent, PinOperation},
+    k8s::live::Live,
+    kinds::launch_template_pin::{
+        desired::Desired,
+        memory::PinMemory,
+        plan::{
+            settle::{description, started},
+            subject,
+        },
+    },
+    reconcile::{Failure, context::Context},
+    tags::OWNER_UID_TAG,
+    write_ahead::Acknowledged,
+};
+
+/// What the response to a call means.
+enum Effect {
+    /// It took effect, and AWS shows that at once or it does not matter.
+    Done,
+    CreatedVersion(i64, Vec<String>),
+    StartedRefresh(String),
+    Deleted(BTreeMap<i64, Deleted>),
+}
+
+/// Writes `record`, which contains the intents with the nonces `send`, sends them, and writes what became of them.
+///
+/// # Errors
+/// When the status cannot be written: nothing was sent, or the next reconcile settles what was.
+pub(super) async fn apply(
+    ctx: &Context,
+    session: &Session,
+    live: &mut Live<LaunchTemplatePin>,
+    (desired, template): (&Desired, &TemplateHead),
+    memory: &mut PinMemory,
+    (mut record, send): (LaunchTemplatePinStatus, Vec<String>),
+) -> Result<(), Failure> {
+    record.aws = Some(session.place());
+    record.launch_template_id = Some(template.id.to_string());
+    let acknowledged = live.record(&ctx.cluster, record).await?;
+    let timings = &ctx.config.timings;
+    for nonce in send {
+        let recorded = acknowledged.status().intents.iter().find(|intent| intent.nonce == nonce).cloned();
+        let confirmed = recorded.and_then(|intent| {
+            acknowledged.confirm(intent, |status| status.intents.iter().find(|intent| intent.nonce == nonce))
+        });
+        let Some(intent) = confirmed else { continue };
+        let about = subject(intent.intent());
+        let budget = match intent.sendable(ctx.clock.monotonic(), &ctx.leadership, timings) {
+            Ok(budget) => budget,
+            Err(error) => {
+                tracing::debug!(%error, "a recorded call was not sent");
+                continue;
+            }
+        };
+        let outcome = send_one(session, live, (desired, template), &intent, budget).await;
+        memory.doubt();
+        let now = ctx.clock.monotonic();
+        let mut after = live.status();
+        match outcome {
+            Ok(effect) => {
+                memory.succeeded(&about);
+                take_effect(&mut after, intent.intent(), effect, memory, |memory, version, why| {
+                    memory.undeleted(version, why, now, timings);
+                });
+            }
+            // It may have taken effect.
+            Err(error) if error.class == Class::Transient => {
+                tracing::debug!(%error, "the outcome of a call is not known");
+                continue;
+            }
+            // The token was used: an earlier call took effect, and EC2 does not show the version yet.
+            Err(error) if error.class == Class::Conflict && makes_version(intent.intent()) => {
+                memory.used_tokens.insert(nonce);
+                continue;
+            }
+            Err(error) => {
+                memory.refused(about, error, now, timings);
+                after.intents.retain(|open| open.nonce != nonce);
+            }
+        }
+        live.record(&ctx.cluster, after).await?;
+    }
+    Ok(())
+}
+
+async fn send_one(
+    session: &Session,
+    live: &Live<LaunchTemplatePin>,
+    (desired, template): (&Desired, &TemplateHead),
+    acknowledged: &Acknowledged<PinIntent>,
+    budget: std::time::Duration,
+) -> Result<Effect, Error> {
+    let (ec2, auto_scaling) = (Ec2::new(session), AutoScaling::new(session));
+    let intent = acknowledged.intent();
+    let aim = |version| Aim { template: &template.id, name: &template.name, version };
+    match intent.operation {
+        PinOperation::Claim => {
+            let call = ec2.tag_template(&template.id, OWNER_UID_TAG, Some(live.uid().as_str()));
+            let answer = tokio::time::timeout(budget, call).await;
+            answer.unwrap_or_else(|_| Err(Error::timed_out("ec2:CreateTags")))?;
+            Ok(Effect::Done)
+        }
+        PinOperation::CreateVersion => {
+            let description = description(live.uid(), intent);
+            let made = ec2.create_template_version(&template.id, &description, acknowledged, budget).await?;
+            Ok(Effect::CreatedVersion(made.0, made.1))
+        }
+        PinOperation::SetDefault => {
+            ec2.set_default_version(&template.id, acknowledged, budget).await?;
+            Ok(Effect::Done)
+        }
+        PinOperation::DeleteVersions => {
+            Ok(Effect::Deleted(ec2.delete_template_versions(&template.id, acknowledged, budget).await?))
+        }
+        PinOperation::UpdateGroup => {
+            let version = intent.follow.as_deref().unwrap_or("$Default");
+            auto_scaling.update_group(acknowledged, &aim(version), budget).await?;
+            Ok(Effect::Done)
+        }
+        PinOperation::StartRefresh => {
+            let aim = intent.follow.as_deref().map(aim);
+            let preferences = desired.refresh.clone().unwrap_or_default();
+            let id = auto_scaling.start_refresh(acknowledged, aim.as_ref(), &preferences, budget).await?;
+            Ok(Effect::StartedRefresh(id))
+        }
+        PinOperation::CancelRefresh => {
+            auto_scaling.cancel_refresh(acknowledged, budget).await?;
+            Ok(Effect::Done)
+        }
+    }
+}
+
+fn makes_version(intent: &PinIntent) -> bool {
+    intent.operation == PinOperation::CreateVersion
+}
+
+fn take_effect(
+    after: &mut LaunchTemplatePinStatus,
+    intent: &PinIntent,
+    effect: Effect,
+    memory: &mut PinMemory,
+    undeleted: impl Fn(&mut PinMemory, i64, String),
+) {
+    match effect {
+        // It stays open until EC2 shows the version.
+        Effect::CreatedVersion(version, warnings) => {
+            memory.warnings = warnings;
+            for open in after.intents.iter_mut().filter(|open| open.nonce == intent.nonce) {
+                open.created_version = Some(version);
+            }
+            return;
+        }
+        Effect::StartedRefresh(id) => {
+            started(after, intent.group.as_deref().unwrap_or_default(), &id, intent.version);
+        }
+        Effect::Deleted(outcomes) => {
+            for (version, outcome) in outcomes {
+                match outcome {
+                    Deleted::Gone => memory.deleted(version),
+                    Deleted::Refused(why) => undeleted(memory, version, why),
+                }
+            }
+        }
+        Effect::Done => {}
+    }
+    after.intents.retain(|open| open.nonce != intent.nonce);
+}

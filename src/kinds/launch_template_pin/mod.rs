@@ -1,0 +1,334 @@
+//! LaunchTemplatePin: this launch template follows the newest image, and these Auto Scaling groups follow it.
+//!
+//! ```text
+//!   new image ──► version made ──► it is the default ──► groups name it ──► instances replaced ──► old versions deleted
+//!                 (intent, token)  (idempotent)          (idempotent)       (found again by the     (never one in use)
+//!                                                                            refresh before it)
+//! ```
+//!
+//! Each arrow is a call whose intent is recorded first. Everything else follows from what AWS shows.
+
+mod apply;
+mod desired;
+mod memory;
+mod metrics;
+mod notify;
+mod observe;
+mod observed;
+mod plan;
+mod status;
+
+use std::{collections::BTreeSet, time::Instant};
+
+use crate::{
+    access::Claim,
+    aws::{Session, ec2::Ec2},
+    condition::ConditionType,
+    crd::{
+        fields::{CommonStatus, PLAN_ONLY, is_plan_only},
+        launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus, PinIntent},
+    },
+    ids::LaunchTemplateId,
+    k8s::{
+        live::{Live, REQUESTED_AT},
+        object::{COMMON_LISTS, Object, StatusList},
+    },
+    kinds::launch_template_pin::{
+        desired::{APPROVE, Desired},
+        memory::PinMemory,
+        metrics::PinSeries,
+        observe::{Freshness, observe, read_refreshes, template_id},
+        observed::Observed,
+        plan::{
+            Assessment, Call, PlanContext, calls,
+            forecast::forecast,
+            settle::{Fate, Knowledge, settle},
+            subject,
+            target::target,
+        },
+        status::Found,
+    },
+    reconcile::{Failure, Finalized, Kind, Outcome, context::Context},
+    tags::OWNER_UID_TAG,
+};
+
+/// How many times a reconcile looks, decides and acts.
+const MOST_ROUNDS: usize = 4;
+
+impl Object for LaunchTemplatePin {
+    type Status = LaunchTemplatePinStatus;
+
+    const NAME: &'static str = "LaunchTemplatePin";
+    const FINALIZER: &'static str = "muster.dev/launchtemplatepin";
+    const AWS_REFS: &'static [&'static str] = &["/aws"];
+    const STATUS_LISTS: &'static [&'static [StatusList]] = &[
+        COMMON_LISTS,
+        &[
+            StatusList::keyed("intents", "nonce"),
+            StatusList::keyed("groups", "name"),
+            StatusList::keyed("retained", "version"),
+            StatusList::replaced("overriddenAt"),
+            StatusList::replaced("notified"),
+        ],
+    ];
+
+    fn status(&self) -> Option<&LaunchTemplatePinStatus> {
+        self.status.as_ref()
+    }
+
+    fn suspended(&self) -> bool {
+        self.spec.suspend
+    }
+}
+
+impl Kind for LaunchTemplatePin {
+    type Memory = PinMemory;
+    type Shared = PinSeries;
+
+    const UNKNOWN_WHILE_STALLED: &'static [ConditionType] = &[
+        ConditionType::AmiResolved,
+        ConditionType::TemplateUpdated,
+        ConditionType::GroupsFollowing,
+        ConditionType::Refreshing,
+    ];
+
+    fn shared(ctx: &Context) -> PinSeries {
+        PinSeries::registered(&ctx.metrics)
+    }
+
+    fn check(live: &Live<Self>) -> Result<(), Failure> {
+        desired(live).map(drop)
+    }
+
+    async fn reconcile(
+        ctx: &Context,
+        series: &PinSeries,
+        live: &mut Live<Self>,
+        memory: &mut PinMemory,
+    ) -> Result<Outcome<LaunchTemplatePinStatus>, Failure> {
+        Box::pin(reconcile(ctx, series, live, memory)).await
+    }
+
+    async fn finalize(
+        ctx: &Context,
+        _: &PinSeries,
+        live: &mut Live<Self>,
+        _: &mut PinMemory,
+    ) -> Result<Finalized<LaunchTemplatePinStatus>, Failure> {
+        let status = live.status();
+        let Some(id) = status.launch_template_id.and_then(|id| LaunchTemplateId::try_from(id).ok()) else {
+            return Ok(Finalized::Done);
+        };
+        let session = ctx.authorize(live, &live.object().spec.aws, status.aws.as_ref(), &[]).await?;
+        let ec2 = Ec2::new(&session);
+        // AWS stays as it is, but the launch template is free for another object.
+        match ec2.template_head(&id).await {
+            Ok(head) if head.tags.get(OWNER_UID_TAG).is_some_and(|uid| uid == live.uid().as_str()) => {
+                ec2.tag_template(&id, OWNER_UID_TAG, None).await?;
+            }
+            Err(error) if error.class != crate::aws::Class::NotFound => return Err(error.into()),
+            Ok(_) | Err(_) => {}
+        }
+        Ok(Finalized::Done)
+    }
+}
+
+fn desired(live: &Live<LaunchTemplatePin>) -> Result<Desired, Failure> {
+    Desired::parse(&live.object().spec, live.annotation(APPROVE)).map_err(Failure::InvalidSpec)
+}
+
+fn claims(live: &Live<LaunchTemplatePin>) -> Vec<Claim> {
+    let spec = &live.object().spec;
+    let template = &spec.launch_template;
+    let named = template.id.iter().chain(&template.name).cloned().map(Claim::LaunchTemplate);
+    let parameter = template.id_from.iter().map(|from| Claim::ParameterPath(from.ssm_parameter.clone()));
+    let groups = spec.auto_scaling_groups.iter().map(|group| Claim::AutoScalingGroup(group.name.clone()));
+    let topic = spec.notify.iter().map(|notify| Claim::Topic(notify.sns.topic_arn.clone()));
+    named.chain(parameter).chain(groups).chain(topic).collect()
+}
+
+async fn reconcile(
+    ctx: &Context,
+    series: &PinSeries,
+    live: &mut Live<LaunchTemplatePin>,
+    memory: &mut PinMemory,
+) -> Result<Outcome<LaunchTemplatePinStatus>, Failure> {
+    let started = ctx.clock.monotonic();
+    let desired = desired(live)?;
+    let aws = live.object().spec.aws.clone();
+    let session = ctx.authorize(live, &aws, live.status().aws.as_ref(), &claims(live)).await?;
+    let account = aws.account_ref.name.clone();
+    let is_plan_only = is_plan_only(live.annotation(PLAN_ONLY));
+    let acts = !live.object().spec.suspend && !is_plan_only;
+    let retries = retries(live, memory);
+    let mut freshness = Freshness { not_before: not_before(ctx, live, started), own: false };
+    let mut found = look(ctx, &session, live, (&desired, &account), memory, (freshness, retries)).await?;
+    for _ in 0..MOST_ROUNDS {
+        if !acts || found.is_at_rest() {
+            break;
+        }
+        // The sweeps may be older than the record that was read, so nothing is decided by them alone.
+        if !freshness.own {
+            freshness = Freshness { not_before: started, own: true };
+            found = look(ctx, &session, live, (&desired, &account), memory, (freshness, retries)).await?;
+            continue;
+        }
+        let Step { record, send } = found.step.clone();
+        apply::apply(ctx, &session, live, (&desired, &found.observed.template), memory, (record, send)).await?;
+        freshness.not_before = ctx.clock.monotonic();
+        found = look(ctx, &session, live, (&desired, &account), memory, (freshness, retries)).await?;
+    }
+    memory.keep_seen(&live.status().intents);
+    let Look { observed, assessment, planned, step } = found;
+    let report = Found { desired: &desired, observed: &observed, assessment: &assessment, planned: &planned, acts };
+    let plan = is_plan_only.then(|| preview(ctx, live, &report));
+    let mut outcome = status::outcome(ctx, live, &report, memory, &session, plan);
+    // What was settled without a call is stored with the status.
+    if step.send.is_empty() && acts {
+        outcome.status.intents = step.record.intents;
+        outcome.status.previous_version = step.record.previous_version;
+    }
+    series.show(live, &report, &outcome.status, memory);
+    if acts {
+        notify::notify(ctx, &session, live, (&desired, &report), memory, &mut outcome).await?;
+    }
+    Ok(outcome)
+}
+
+/// All calls that would be made from now on.
+fn preview(ctx: &Context, live: &Live<LaunchTemplatePin>, found: &Found<'_>) -> Vec<Call> {
+    let (none, no_versions) = (BTreeSet::new(), BTreeSet::new());
+    let mut nonce = || 0;
+    let mut context = PlanContext {
+        uid: live.uid(),
+        now: ctx.clock.now(),
+        holder: &ctx.holder,
+        nonce: &mut nonce,
+        waits: &none,
+        refused: &no_versions,
+        retries: false,
+    };
+    forecast(found.desired, found.observed, &live.status(), &mut context)
+}
+
+/// What was found, and what to do.
+struct Look {
+    observed: Observed,
+    assessment: Assessment,
+    /// All calls that would be made now.
+    planned: Vec<Call>,
+    step: Step,
+}
+
+/// The record to write, and the nonces of its intents to send.
+#[derive(Clone)]
+struct Step {
+    record: LaunchTemplatePinStatus,
+    send: Vec<String>,
+}
+
+impl Look {
+    fn is_at_rest(&self) -> bool {
+        self.step.send.is_empty()
+    }
+}
+
+async fn look(
+    ctx: &Context,
+    session: &Session,
+    live: &Live<LaunchTemplatePin>,
+    (desired, account): (&Desired, &str),
+    memory: &mut PinMemory,
+    (freshness, retries): (Freshness, bool),
+) -> Result<Look, Failure> {
+    let permits = ctx.accounts.permits(live, account)?;
+    let id = template_id(ctx, session, live, &permits, freshness.not_before).await?;
+    let mut observed = observe(ctx, session, live, (desired, &permits, &id), memory, freshness).await?;
+    let stored = live.status();
+    let (uid, now) = (live.uid().clone(), ctx.clock.now());
+    let target = target(desired, &observed, &stored, &uid, now);
+    read_refreshes(session, live, desired, &mut observed, &target).await?;
+    let monotonic = ctx.clock.monotonic();
+    let (waits, refused) = (memory.waits(monotonic), memory.not_deletable(monotonic));
+    let mut nonce = rand::random::<u64>;
+    let mut context = PlanContext {
+        uid: &uid,
+        now,
+        holder: &ctx.holder,
+        nonce: &mut nonce,
+        waits: &waits,
+        refused: &refused,
+        retries,
+    };
+    let mut age = |intent: &PinIntent| {
+        let token_is_used = memory.used_tokens.contains(&intent.nonce);
+        (memory.age(intent, &ctx.holder, monotonic, &ctx.config.timings), token_is_used)
+    };
+    let (assessment, planned, step) = decide(desired, &observed, stored, &mut context, &mut age);
+    Ok(Look { observed, assessment, planned, step })
+}
+
+/// Settles the open intents, and adds those of the calls to make now. Pure.
+fn decide(
+    desired: &Desired,
+    observed: &Observed,
+    stored: LaunchTemplatePinStatus,
+    context: &mut PlanContext<'_>,
+    known: &mut dyn FnMut(&PinIntent) -> (plan::settle::Age, bool),
+) -> (Assessment, Vec<Call>, Step) {
+    let mut record = stored.clone();
+    let open = std::mem::take(&mut record.intents);
+    // What would be planned if nothing were open.
+    let idle = Assessment::of(desired, observed, &record, context);
+    let wanted = calls(desired, observed, &record, &idle, context);
+    let mut send = Vec::new();
+    for mut intent in open {
+        let (age, token_is_used) = known(&intent);
+        let is_wanted = wanted.iter().any(|call| call.subject() == subject(&intent) && call.is_as(&intent));
+        let knowledge = Knowledge { age, is_wanted, token_is_used };
+        match settle(&mut record, &intent, observed, context.uid, knowledge) {
+            Fate::Over => {}
+            Fate::Wait => record.intents.push(intent),
+            Fate::Resend if context.waits.contains(&subject(&intent)) => record.intents.push(intent),
+            Fate::Resend => {
+                context.holder.clone_into(&mut intent.holder);
+                send.push(intent.nonce.clone());
+                record.intents.push(intent);
+            }
+        }
+    }
+    let assessment = Assessment::of(desired, observed, &record, context);
+    let planned = calls(desired, observed, &record, &assessment, context);
+    for call in &planned {
+        call.note(&mut record, context.now);
+        let intent = call.intent(context);
+        send.push(intent.nonce.clone());
+        record.intents.push(intent);
+    }
+    (assessment, planned, Step { record, send })
+}
+
+/// After a change or a request the data must be new. At rest, all objects share one sweep per period.
+fn not_before(ctx: &Context, live: &Live<LaunchTemplatePin>, started: Instant) -> Instant {
+    let timings = &ctx.config.timings;
+    let mut status = live.status();
+    let edited = AsMut::<CommonStatus>::as_mut(&mut status).observed_generation != Some(live.generation());
+    let requested = live.is_reconcile_requested() || (edited && ctx.requests.wait(live.namespace()).is_none());
+    let age = match (requested, edited || !status.intents.is_empty()) {
+        (true, _) => std::time::Duration::ZERO,
+        (false, true) => timings.progress,
+        (false, false) => timings.sweep,
+    };
+    started.checked_sub(age).unwrap_or(started)
+}
+
+/// A request for a reconcile starts refreshes again that did not succeed.
+fn retries(live: &Live<LaunchTemplatePin>, memory: &mut PinMemory) -> bool {
+    if !live.is_reconcile_requested() {
+        return false;
+    }
+    let requested = live.annotation(REQUESTED_AT).map(str::to_owned);
+    let is_new = memory.retried_at != requested;
+    memory.retried_at = requested;
+    is_new
+}

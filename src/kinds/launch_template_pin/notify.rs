@@ -1,0 +1,102 @@
+//! Tells a topic of SNS what somebody should know. Each notification is recorded before it is sent, so that a crash loses
+//! one rather than sending it twice.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    aws::{
+        Class, Session,
+        sns::{Notification, publish},
+    },
+    condition::ConditionType,
+    crd::launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus, PinNotice},
+    k8s::live::Live,
+    kinds::launch_template_pin::{
+        desired::{Desired, Topic},
+        memory::PinMemory,
+        plan::groups::GroupState,
+        status::Found,
+    },
+    reconcile::{Failure, Outcome, context::Context},
+};
+
+pub(super) async fn notify(
+    ctx: &Context,
+    session: &Session,
+    live: &mut Live<LaunchTemplatePin>,
+    (desired, found): (&Desired, &Found<'_>),
+    memory: &mut PinMemory,
+    outcome: &mut Outcome<LaunchTemplatePinStatus>,
+) -> Result<(), Failure> {
+    let Some(Topic { arn, on }) = &desired.topic else { return Ok(()) };
+    let mut notices = notices(found, outcome);
+    notices.retain(|_, (notice, _)| on.contains(notice));
+    // What is over may be told again when it happens again.
+    outcome.status.notified.retain(|key| notices.contains_key(key));
+    let now = ctx.clock.monotonic();
+    notices.retain(|key, _| !outcome.status.notified.contains(key));
+    if notices.is_empty() || memory.notify_waits(now) {
+        return Ok(());
+    }
+    let mut record = live.status();
+    record.notified = outcome.status.notified.iter().chain(notices.keys()).cloned().collect();
+    let written = live.record(&ctx.cluster, record).await?;
+    for (key, (notice, text)) in notices {
+        if !written.status().notified.contains(&key) {
+            continue;
+        }
+        let name = format!("{}/{}", live.namespace(), live.name());
+        let subject = format!("LaunchTemplatePin {name}: {notice:?}");
+        let body = serde_json::json!({
+            "kind": "LaunchTemplatePin",
+            "namespace": live.namespace(),
+            "name": live.name(),
+            "cluster": ctx.config.cluster_name,
+            "event": format!("{notice:?}"),
+            "launchTemplateID": outcome.status.launch_template_id,
+            "message": text,
+        });
+        let key_of_all = format!("{}-{key}", live.uid());
+        let notification = Notification {
+            topic: arn,
+            subject: &subject,
+            body: &body.to_string(),
+            object: live.uid(),
+            key: &key_of_all,
+        };
+        match publish(session, &notification).await {
+            Ok(()) => {
+                memory.notified();
+                outcome.status.notified.push(key);
+            }
+            // It may have been sent.
+            Err(error) if error.class == Class::Transient => outcome.status.notified.push(key),
+            Err(error) => memory.not_notified(error, now, &ctx.config.timings),
+        }
+    }
+    Ok(())
+}
+
+/// What there is to tell: a key that is the same while it lasts, and the text.
+fn notices(found: &Found<'_>, outcome: &Outcome<LaunchTemplatePinStatus>) -> BTreeMap<String, (PinNotice, String)> {
+    let message = |of: ConditionType| {
+        outcome.verdicts.iter().find(|verdict| verdict.condition == of).map(|verdict| verdict.message.clone())
+    };
+    let mut notices = BTreeMap::new();
+    if let (Some(to), Some(text)) = (found.desired.rollback_to, message(ConditionType::RolledBack)) {
+        notices.insert(format!("RolledBack-{to}"), (PinNotice::RolledBack, text));
+    }
+    for group in &outcome.status.groups {
+        let state = found.assessment.findings.get(&group.name).map(|finding| &finding.state);
+        if let (Some(GroupState::RefreshFailed(why)), Some(id)) = (state, &group.refresh_id) {
+            let text = format!("the instance refresh {id} of Auto Scaling group {} ended as {why}", group.name);
+            notices.insert(format!("Failed-{id}"), (PinNotice::Failed, text));
+        }
+    }
+    let stalled = outcome.verdicts.iter().find(|verdict| verdict.condition == ConditionType::Stalled);
+    if let Some(verdict) = stalled {
+        let key = format!("Blocked-{}", verdict.reason.as_str());
+        notices.insert(key, (PinNotice::Blocked, verdict.message.clone()));
+    }
+    notices
+}

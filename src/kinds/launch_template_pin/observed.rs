@@ -1,0 +1,82 @@
+//! What AWS shows of a launch template, its images and its groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    aws::{
+        autoscaling::{RefreshRow, group::GroupRow},
+        ec2::{
+            ImageRow, NewestImages,
+            template_versions::{TemplateHead, VersionRow},
+        },
+    },
+    crd::launch_template_pin::Follow,
+    ids::Uid,
+    tags::OWNER_UID_TAG,
+};
+
+#[derive(Clone, Debug)]
+pub(super) struct Observed {
+    pub(super) template: TemplateHead,
+    /// The newest first.
+    pub(super) versions: Vec<VersionRow>,
+    /// What the selector matches; `None` if the spec has none.
+    pub(super) images: Option<NewestImages>,
+    /// The image that the groups run now, if it was looked up. `Some(None)`: it does not exist any more.
+    pub(super) current: Option<Option<ImageRow>>,
+    /// The groups that should follow, by name.
+    pub(super) groups: BTreeMap<String, Group>,
+    /// Groups that the spec names and that do not exist.
+    pub(super) absent: Vec<String>,
+    /// How many groups have the tags of the selector and are not granted.
+    pub(super) ungranted: usize,
+    /// The versions that any group of the region names or runs.
+    pub(super) of_groups: BTreeSet<i64>,
+    /// The versions that instances run; `None` if they were not read.
+    pub(super) running: Option<BTreeSet<i64>>,
+    /// The versions that WorkerFleets and WorkerJobs name; `None` if not all are known.
+    pub(super) of_fleets: Option<BTreeSet<i64>>,
+}
+
+/// A group that should follow the launch template.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) row: GroupRow,
+    pub(super) follow: Follow,
+    /// Its last refreshes, the newest first; `None` if they were not read.
+    pub(super) refreshes: Option<Vec<RefreshRow>>,
+}
+
+impl Observed {
+    /// The uid of the object that the launch template is tagged with.
+    pub(super) fn claimed_by(&self) -> Option<&str> {
+        self.template.tags.get(OWNER_UID_TAG).map(String::as_str)
+    }
+
+    pub(super) fn version(&self, number: i64) -> Option<&VersionRow> {
+        self.versions.iter().find(|row| row.version == number)
+    }
+}
+
+/// The number that `version` refers to.
+pub(super) fn resolve(template: &TemplateHead, version: &str) -> Option<i64> {
+    match version {
+        "$Latest" => Some(template.latest),
+        "$Default" => Some(template.default),
+        number => number.parse().ok(),
+    }
+}
+
+impl Group {
+    /// How many of its instances were launched from another version of the launch template.
+    pub(super) fn outdated(&self, template: &TemplateHead, version: i64) -> usize {
+        let members = self.row.instances.iter().filter(|member| member.stays);
+        let of_template = members.filter_map(|member| member.template.as_ref()).filter(|(id, _)| *id == template.id);
+        of_template.filter(|(_, of)| *of != version).count()
+    }
+}
+
+/// The beginning of the description of all versions that the object with this uid makes.
+pub(super) fn marker(uid: &Uid) -> String {
+    format!("muster.dev {uid} ")
+}

@@ -1,0 +1,128 @@
+//! What becomes of recorded calls whose outcome is not certain. Pure.
+
+use crate::{
+    crd::launch_template_pin::{GroupStatus, LaunchTemplatePinStatus, PinIntent, PinOperation},
+    ids::Uid,
+    kinds::launch_template_pin::observed::{Observed, marker},
+};
+
+/// What to do with an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) enum Fate {
+    /// It took effect, or it does not matter any more.
+    Over,
+    /// It is sent again: the same token makes the same version, and all other calls are idempotent, but for the start of a
+    /// refresh. Of that, no trace was found just before, and AWS refuses a second one while the first runs.
+    Resend,
+    /// AWS does not show its outcome yet.
+    Wait,
+}
+
+/// How long ago this process first saw an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Age {
+    /// AWS may not show yet what it did.
+    Young,
+    /// AWS shows all that it did.
+    Old,
+}
+
+/// What this process knows about an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Knowledge {
+    pub(in super::super) age: Age,
+    /// The same call would be planned now.
+    pub(in super::super) is_wanted: bool,
+    /// EC2 said that the token was used.
+    pub(in super::super) token_is_used: bool,
+}
+
+/// Settles `intent`, and adds its effect to the record.
+pub(in super::super) fn settle(
+    record: &mut LaunchTemplatePinStatus,
+    intent: &PinIntent,
+    observed: &Observed,
+    uid: &Uid,
+    Knowledge { age, is_wanted, token_is_used }: Knowledge,
+) -> Fate {
+    let over_if = |done: bool| if done { Fate::Over } else { Fate::Resend };
+    match intent.operation {
+        PinOperation::CreateVersion => {
+            let description = description(uid, intent);
+            let made = observed.versions.iter().find(|row| row.description == description);
+            let made = made.map(|row| row.version).or(intent.created_version);
+            match (made, age) {
+                (Some(made), _) if observed.version(made).is_some() => {
+                    record.previous_version = intent.version;
+                    Fate::Over
+                }
+                // It was made, and somebody deleted it.
+                (Some(_), Age::Old) => Fate::Over,
+                (Some(_), Age::Young) => Fate::Wait,
+                (None, _) if !token_is_used => Fate::Resend,
+                (None, Age::Young) => Fate::Wait,
+                (None, Age::Old) => Fate::Over,
+            }
+        }
+        PinOperation::StartRefresh => {
+            let group = intent.group.as_deref().unwrap_or_default();
+            let Some(refreshes) = observed.groups.get(group).map(|group| group.refreshes.as_deref()) else {
+                return if age == Age::Old { Fate::Over } else { Fate::Wait };
+            };
+            let Some(refreshes) = refreshes else { return Fate::Wait };
+            let before = intent.refresh_id.as_deref();
+            match refreshes.first().filter(|row| Some(row.id.as_str()) != before) {
+                Some(row) => {
+                    started(record, group, &row.id, intent.version);
+                    Fate::Over
+                }
+                None if is_wanted => Fate::Resend,
+                None if age == Age::Old => Fate::Over,
+                None => Fate::Wait,
+            }
+        }
+        PinOperation::SetDefault if Some(observed.template.default) == intent.version => Fate::Over,
+        PinOperation::Claim => over_if(observed.claimed_by().is_some()),
+        // Sent late, they would undo what is wanted now; so what is not wanted any more is waited for.
+        PinOperation::SetDefault
+        | PinOperation::UpdateGroup
+        | PinOperation::CancelRefresh
+        | PinOperation::DeleteVersions => match (is_wanted, age) {
+            (true, _) => Fate::Resend,
+            (false, Age::Old) => Fate::Over,
+            (false, Age::Young) => Fate::Wait,
+        },
+    }
+}
+
+/// Remembers the refresh that muster started.
+pub(in super::super) fn started(
+    record: &mut LaunchTemplatePinStatus,
+    group: &str,
+    refresh: &str,
+    version: Option<i64>,
+) {
+    let known = record.groups.iter().position(|row| row.name == group);
+    let place = known.unwrap_or_else(|| {
+        let new = GroupStatus {
+            name: group.to_owned(),
+            via: None,
+            version: None,
+            outdated: 0,
+            refresh_id: None,
+            refresh_version: None,
+            refresh_status: None,
+            percent_complete: None,
+        };
+        record.groups.push(new);
+        record.groups.len() - 1
+    });
+    let row = &mut record.groups[place];
+    (row.refresh_id, row.refresh_version) = (Some(refresh.to_owned()), version);
+    (row.refresh_status, row.percent_complete) = (Some("Pending".to_owned()), None);
+}
+
+/// The description of the version that `intent` makes, by which it is found again.
+pub(in super::super) fn description(uid: &Uid, intent: &PinIntent) -> String {
+    format!("{}{}", marker(uid), intent.nonce)
+}

@@ -1,0 +1,166 @@
+//! Which version should run, and whether a new one is needed. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    aws::ec2::{ImageRow, NewestImages, template_versions::VersionRow},
+    crd::launch_template_pin::LaunchTemplatePinStatus,
+    ids::{ImageId, Uid},
+    kinds::launch_template_pin::{
+        desired::Desired,
+        observed::{Observed, marker},
+    },
+};
+
+/// Within this time, so many versions on top of those of others are a fight.
+const FIGHT: SignedDuration = SignedDuration::from_hours(1);
+const ROUNDS: usize = 3;
+
+/// Which image the launch template should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) enum Wanted {
+    /// The spec has no image: the newest version counts, whoever made it.
+    Any,
+    Image(ImageRow),
+    /// There is no image to move to. The launch template stays as it is.
+    Nothing(Nothing),
+}
+
+/// Why there is no image to move to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) enum Nothing {
+    /// The selector matches no image that can be launched.
+    Unmatched { pending: Option<ImageId>, young: Option<ImageId>, unusable: Vec<ImageId>, unusable_total: usize },
+    /// All images are rejected.
+    Rejected,
+    /// The current image is gone, and all others are older.
+    Older { gone: ImageId, newest: ImageId },
+}
+
+/// Why a version is not made now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) enum Hold {
+    Approval(ImageId),
+    /// Until the window opens.
+    Window(Option<Timestamp>),
+    /// Somebody else makes versions too.
+    Fight,
+}
+
+/// What should run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Target {
+    pub(in super::super) wanted: Wanted,
+    /// The version that should run now.
+    pub(in super::super) version: i64,
+    /// The source and the image of the version to make.
+    pub(in super::super) create: Option<(i64, ImageId)>,
+    /// The source was made by somebody else after a version of this object.
+    pub(in super::super) foreign: Option<i64>,
+    pub(in super::super) hold: Option<Hold>,
+    /// The window is closed, so no roll-out begins.
+    pub(in super::super) is_closed: bool,
+    /// The newest version has a rejected image, so nothing may follow `$Latest`.
+    pub(in super::super) latest_is_rejected: bool,
+    /// `rollbackTo` names a version that does not exist.
+    pub(in super::super) missing: Option<i64>,
+}
+
+pub(in super::super) fn target(
+    desired: &Desired,
+    observed: &Observed,
+    record: &LaunchTemplatePinStatus,
+    uid: &Uid,
+    now: Timestamp,
+) -> Target {
+    let wanted = wanted(desired, observed, record);
+    let window = desired.window.as_ref().filter(|window| !window.is_open(now));
+    let window = window.map(|window| Hold::Window(window.next(now)));
+    let is_closed = window.is_some();
+    // A version with a rejected image never runs, and is never the source of another one.
+    let accepted = |row: &&VersionRow| !desired.rejected.iter().any(|id| row.image.as_deref() == Some(id.as_str()));
+    let latest_is_rejected = observed.versions.first().is_some_and(|latest| !accepted(&latest));
+    let target = Target {
+        wanted,
+        version: observed.template.default,
+        create: None,
+        foreign: None,
+        hold: None,
+        is_closed,
+        latest_is_rejected,
+        missing: None,
+    };
+    if let Some(to) = desired.rollback_to {
+        return match observed.version(to) {
+            Some(_) => Target { version: to, ..target },
+            None => Target { missing: Some(to), ..target },
+        };
+    }
+    let base = observed.versions.iter().find(accepted);
+    let image = match &target.wanted {
+        Wanted::Any => {
+            let version = base.map_or(observed.template.default, |base| base.version);
+            return Target { version, ..target };
+        }
+        Wanted::Image(row) => Some(&row.id),
+        Wanted::Nothing(_) => None,
+    };
+    let marker = marker(uid);
+    let is_ours = |row: &VersionRow| row.description.starts_with(&marker);
+    let has = |row: &VersionRow| image.is_some_and(|id| row.image.as_deref() == Some(id.as_str()));
+    let settled = observed.versions.iter().filter(accepted).find(|row| has(row) || is_ours(row));
+    let version = settled.map_or(observed.template.default, |row| row.version);
+    let create = base.filter(|base| !has(base)).and_then(|base| Some((base.version, image?.clone())));
+    let ours_before =
+        |base: &VersionRow| observed.versions.iter().any(|row| row.version < base.version && is_ours(row));
+    let foreign = base.filter(|base| !is_ours(base) && ours_before(base)).map(|base| base.version);
+    let fights = record.overridden_at.iter().filter(|at| now.duration_since(at.0) < FIGHT).count() >= ROUNDS;
+    let hold = match &create {
+        Some((source, _)) if foreign == Some(*source) && fights => Some(Hold::Fight),
+        Some((_, image)) if desired.approved.as_ref().is_some_and(|ids| !ids.contains(image)) => {
+            Some(Hold::Approval(image.clone()))
+        }
+        Some(_) => window,
+        None => None,
+    };
+    Target { version, create, foreign, hold, ..target }
+}
+
+fn wanted(desired: &Desired, observed: &Observed, record: &LaunchTemplatePinStatus) -> Wanted {
+    let Some(images) = &observed.images else { return Wanted::Any };
+    let NewestImages { available, young, pending, unusable, unusable_total } = images;
+    let Some(newest) = available.iter().find(|row| !desired.rejected.contains(&row.id)) else {
+        if !available.is_empty() {
+            return Wanted::Nothing(Nothing::Rejected);
+        }
+        let id = |row: &Option<ImageRow>| row.as_ref().map(|row| row.id.clone());
+        return Wanted::Nothing(Nothing::Unmatched {
+            pending: id(pending),
+            young: id(young),
+            unusable: unusable.clone(),
+            unusable_total: *unusable_total,
+        });
+    };
+    // When an image is deregistered, the newest one that is left is older: nobody asked to go back.
+    if let (Some(current), Some(shown)) = (&record.current_ami, &observed.current)
+        && !is_usable(shown.as_ref())
+        && !desired.rejected.contains(&current.id)
+        && current.created_at.as_ref().is_some_and(|made| newest.created_at < made.0)
+    {
+        return Wanted::Nothing(Nothing::Older { gone: current.id.clone(), newest: newest.id.clone() });
+    }
+    Wanted::Image(newest.clone())
+}
+
+fn is_usable(row: Option<&ImageRow>) -> bool {
+    use crate::aws::ec2::ImageState::{Available, Pending, Unusable};
+    match row.map(|row| &row.state) {
+        Some(Available | Pending) => true,
+        Some(Unusable(_)) | None => false,
+    }
+}
+
+/// The times of `overridden_at` that still count.
+pub(in super::super) fn recent(record: &LaunchTemplatePinStatus, now: Timestamp) -> Vec<Timestamp> {
+    record.overridden_at.iter().map(|at| at.0).filter(|at| now.duration_since(*at) < FIGHT).collect()
+}

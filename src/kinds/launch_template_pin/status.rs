@@ -1,0 +1,503 @@
+//! The status, from what was found. Pure, but for the time of the next reconcile.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    aws::{
+        Error, Session,
+        advice::{Remedy, advice, stalls},
+        ec2::ImageRow,
+    },
+    condition::{ConditionType, Reason, Truth, Verdict, second},
+    crd::{
+        fields::Preview,
+        launch_template_pin::{GroupStatus, ImageSummary, LaunchTemplatePin, LaunchTemplatePinStatus, RetainedVersion},
+    },
+    ids::{ImageId, list},
+    k8s::live::Live,
+    kinds::launch_template_pin::{
+        desired::{APPROVE, Desired},
+        memory::PinMemory,
+        observe::MOST_GROUPS,
+        observed::Observed,
+        plan::{
+            Assessment, Call, Subject,
+            groups::{Finding, GroupState},
+            target::{Hold, Nothing, Target, Wanted, recent},
+        },
+    },
+    reconcile::{Outcome, context::Context},
+    text::visible,
+};
+
+/// How many names a message has.
+const NAMED: usize = 5;
+/// How many versions the status lists.
+const LISTED: usize = 32;
+const NAME_LIMIT: usize = 256;
+
+/// What a status is made from.
+pub(super) struct Found<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) observed: &'a Observed,
+    pub(super) assessment: &'a Assessment,
+    /// The calls that would be made now.
+    pub(super) planned: &'a [Call],
+    /// Whether AWS may be changed.
+    pub(super) acts: bool,
+}
+
+pub(super) fn outcome(
+    ctx: &Context,
+    live: &Live<LaunchTemplatePin>,
+    found: &Found<'_>,
+    memory: &PinMemory,
+    session: &Session,
+    plan: Option<Vec<Call>>,
+) -> Outcome<LaunchTemplatePinStatus> {
+    let now = ctx.clock.now();
+    let mut status = status(live.status(), found, now);
+    status.aws = Some(session.place());
+    let template = found.observed.template.id.as_str();
+    status.plan = plan.map(|calls| Preview::new(calls.iter().map(|call| call.describe(template)).collect(), false));
+    let verdicts = verdicts(found, &status, memory);
+    let timings = &ctx.config.timings;
+    let is_refreshing = found
+        .assessment
+        .findings
+        .values()
+        .any(|group| matches!(group.state, GroupState::Refreshing | GroupState::OtherRefresh(_)));
+    let requeue = match (found.acts, status.intents.is_empty() && found.planned.is_empty(), is_refreshing) {
+        (true, false, _) => timings.progress,
+        (_, _, true) => timings.progress * 3,
+        _ => live.spread(timings.sweep),
+    };
+    Outcome { status, verdicts, requeue: requeue.min(until_open(found, now)) }
+}
+
+fn until_open(found: &Found<'_>, now: Timestamp) -> Duration {
+    let next = found.desired.window.as_ref().and_then(|window| window.next(now));
+    let wait = next.and_then(|next| Duration::try_from(next.duration_since(now)).ok());
+    wait.filter(|_| found.assessment.target.is_closed).unwrap_or(Duration::MAX)
+}
+
+fn summary(row: &ImageRow) -> ImageSummary {
+    ImageSummary {
+        id: row.id.clone(),
+        name: row.name.as_deref().map(|name| visible(name, NAME_LIMIT)),
+        created_at: Some(Time(second(row.created_at))),
+    }
+}
+
+/// The status without conditions.
+fn status(before: LaunchTemplatePinStatus, found: &Found<'_>, now: Timestamp) -> LaunchTemplatePinStatus {
+    let Found { observed, assessment, .. } = found;
+    let target = &assessment.target;
+    let runs = observed.version(target.version).and_then(|row| ImageId::try_from(row.image.as_deref()?).ok());
+    let known = |id: &ImageId| match &target.wanted {
+        Wanted::Image(row) if row.id == *id => Some(summary(row)),
+        _ => before.current_ami.clone().filter(|image| image.id == *id),
+    };
+    let bare = |id: ImageId| ImageSummary { id, name: None, created_at: None };
+    let current = runs.map(|id| known(&id).unwrap_or_else(|| bare(id)));
+    let candidate = match &target.wanted {
+        Wanted::Image(row) if current.as_ref().is_none_or(|current| current.id != row.id) => Some(summary(row)),
+        _ => None,
+    };
+    let retained = observed.versions.iter().take(LISTED).map(|row| RetainedVersion {
+        version: row.version,
+        image_id: row.image.as_deref().map(|image| visible(image, NAME_LIMIT)),
+        protected_by: assessment.retention.protected.get(&row.version).into_iter().flatten().copied().collect(),
+    });
+    let groups: Vec<_> =
+        assessment.findings.iter().map(|(name, finding)| group_status(&before, name, finding)).collect();
+    LaunchTemplatePinStatus {
+        launch_template_id: Some(observed.template.id.to_string()),
+        candidate_ami: candidate,
+        current_ami: current,
+        latest_version: Some(observed.template.latest),
+        default_version: Some(observed.template.default),
+        overridden_at: recent(&before, now).into_iter().map(Time).collect(),
+        refresh_summary: refresh_summary(assessment),
+        retained: retained.collect(),
+        versions_total: i32::try_from(observed.versions.len()).unwrap_or(i32::MAX),
+        groups,
+        ..before
+    }
+}
+
+fn group_status(before: &LaunchTemplatePinStatus, name: &str, finding: &Finding) -> GroupStatus {
+    let known = before.groups.iter().find(|group| group.name == name);
+    let refresh = finding.refresh.as_ref();
+    GroupStatus {
+        name: name.to_owned(),
+        via: Some(finding.via),
+        version: finding.version.as_deref().map(|version| visible(version, 20)),
+        outdated: i32::try_from(finding.outdated).unwrap_or(i32::MAX),
+        refresh_id: known.and_then(|known| known.refresh_id.clone()),
+        refresh_version: known.and_then(|known| known.refresh_version),
+        refresh_status: refresh
+            .map(|row| row.status.clone())
+            .or_else(|| known.and_then(|known| known.refresh_status.clone())),
+        percent_complete: match refresh {
+            Some(row) => row.percent,
+            None => known.and_then(|known| known.percent_complete),
+        },
+    }
+}
+
+/// In a few words, for the column.
+fn refresh_summary(assessment: &Assessment) -> Option<String> {
+    let active: Vec<_> = assessment.findings.values().filter(|group| group.state == GroupState::Refreshing).collect();
+    let failed = assessment.findings.values().filter(|g| matches!(g.state, GroupState::RefreshFailed(_))).count();
+    match (active.as_slice(), failed) {
+        ([], 0) => None,
+        ([], failed) => Some(format!("Failed ({failed})")),
+        ([one], 0) => {
+            let row = one.refresh.as_ref()?;
+            Some(row.percent.map_or_else(|| row.status.clone(), |percent| format!("{} {percent}%", row.status)))
+        }
+        (many, _) => Some(format!("InProgress ({} of {})", many.len(), assessment.findings.len())),
+    }
+}
+
+fn verdicts(found: &Found<'_>, status: &LaunchTemplatePinStatus, memory: &PinMemory) -> Vec<Verdict> {
+    let mut verdicts = vec![ami(found), updated(found), refreshing(found)];
+    verdicts.extend(groups(found));
+    verdicts.extend(prune_blocked(found, memory));
+    verdicts.extend(rolled_back(found));
+    verdicts.extend(conflict(found));
+    if let Some(error) = &memory.unsent {
+        let message = format!("{error}{}", advice(error, &Remedy::change("spec.notify.sns.topicARN")));
+        verdicts.push(Verdict::new(ConditionType::NotifyFailed, true, Reason::NotDelivered, message));
+    }
+    let ready = ready(found, status, memory);
+    verdicts.extend(ready);
+    verdicts
+}
+
+/// The first problem, or what is in progress.
+fn ready(found: &Found<'_>, status: &LaunchTemplatePinStatus, memory: &PinMemory) -> Vec<Verdict> {
+    let not = |condition: ConditionType, reason: Reason, message: String| {
+        vec![
+            Verdict::new(ConditionType::Ready, false, reason, message.clone()),
+            Verdict::new(condition, true, reason, message),
+        ]
+    };
+    let stalled = |reason, message| not(ConditionType::Stalled, reason, message);
+    let moving = |reason, message| not(ConditionType::Reconciling, reason, message);
+    let Assessment { target, findings, .. } = found.assessment;
+    if let Some(verdict) = conflict(found) {
+        return stalled(verdict.reason, verdict.message);
+    }
+    if let Some(missing) = target.missing {
+        return stalled(
+            Reason::VersionNotFound,
+            format!("version {missing} of spec.rollbackTo does not exist: name one of status.retained"),
+        );
+    }
+    if let Some((subject, error)) = memory.problems().next() {
+        let message = refused(subject, error);
+        return if stalls(error) {
+            stalled(Reason::CallRefused, message)
+        } else {
+            moving(Reason::CallRefused, message)
+        };
+    }
+    if let (Wanted::Nothing(nothing), Verdict { reason, message, .. }) = (&target.wanted, ami(found)) {
+        let waits =
+            matches!(nothing, Nothing::Unmatched { pending, young, .. } if pending.is_some() || young.is_some());
+        return if waits { moving(reason, message) } else { stalled(reason, message) };
+    }
+    if let Some(verdict) = groups(found).filter(|verdict| verdict.reason == Reason::GroupsNotFollowing) {
+        return stalled(verdict.reason, verdict.message);
+    }
+    let refresh = refreshing(found);
+    if matches!(refresh.reason, Reason::RefreshFailed | Reason::RefreshBlocked) {
+        return stalled(refresh.reason, refresh.message);
+    }
+    if !status.intents.is_empty() || !found.planned.is_empty() {
+        let template = found.observed.template.id.as_str();
+        let next = found.planned.first().map(|call| call.describe(template));
+        let next = next.unwrap_or_else(|| "wait until AWS shows the last change".into());
+        return moving(Reason::Reconciling, format!("in progress: {next}"));
+    }
+    if refresh.truth == Truth::True || findings.values().any(|f| matches!(f.state, GroupState::OtherRefresh(_))) {
+        return moving(Reason::RefreshInProgress, refresh.message);
+    }
+    let updated = updated(found);
+    let version = target.version;
+    let message = match updated.truth {
+        Truth::True => format!("version {version} is in place, {} groups follow", findings.len()),
+        _ => format!("version {version} is in place; {}", updated.message),
+    };
+    let reason = if updated.truth == Truth::True { Reason::Ready } else { updated.reason };
+    vec![Verdict::new(ConditionType::Ready, true, reason, message)]
+}
+
+fn refused(subject: &Subject, error: &Error) -> String {
+    let about = match subject {
+        Subject::Template => "the launch template".to_owned(),
+        Subject::Group(name) => format!("Auto Scaling group {name}"),
+    };
+    format!("a change of {about} was refused: {error}{}", advice(error, &Remedy::default()))
+}
+
+fn ami(found: &Found<'_>) -> Verdict {
+    let verdict =
+        |truth: bool, reason, message: String| Verdict::new(ConditionType::AmiResolved, truth, reason, message);
+    match &found.assessment.target.wanted {
+        Wanted::Any => {
+            let image = found.observed.version(found.assessment.target.version).and_then(|row| row.image.as_deref());
+            let message = match image {
+                Some(image) if image.starts_with("resolve:ssm:") => format!(
+                    "the launch template follows the parameter of {} by itself; without spec.ami it is left as it is",
+                    visible(image, NAME_LIMIT)
+                ),
+                _ => "spec.ami is not set, so the versions of others are followed".to_owned(),
+            };
+            verdict(true, Reason::AmiFound, message)
+        }
+        Wanted::Image(row) => {
+            let name = row.name.as_deref().map(|name| format!(" ({})", visible(name, NAME_LIMIT)));
+            let message = format!("{}{} of {}", row.id, name.unwrap_or_default(), row.created_at);
+            verdict(true, Reason::AmiFound, message)
+        }
+        Wanted::Nothing(Nothing::Rejected) => verdict(
+            false,
+            Reason::AmiRejected,
+            "all images that match spec.ami.selector are in spec.rejectedAMIs: make another image".into(),
+        ),
+        Wanted::Nothing(Nothing::Older { gone, newest }) => verdict(
+            false,
+            Reason::AmiGone,
+            format!(
+                "image {gone}, which is in use, cannot be launched any more, and the newest image that is left, {newest}, is \
+                 older; the launch template is left as it is: make a new image, add {gone} to spec.rejectedAMIs to go back to \
+                 {newest}, or set spec.rollbackTo"
+            ),
+        ),
+        Wanted::Nothing(Nothing::Unmatched { pending: Some(id), .. }) => {
+            verdict(false, Reason::AmiNotAvailable, format!("{id} is still pending: it is used once it is available"))
+        }
+        Wanted::Nothing(Nothing::Unmatched { young: Some(id), .. }) => verdict(
+            false,
+            Reason::AmiNotAvailable,
+            format!("{id} is younger than spec.ami.minAge: it is used once it is old enough"),
+        ),
+        Wanted::Nothing(Nothing::Unmatched { unusable, unusable_total, .. }) => {
+            let hidden = match unusable_total {
+                0 => String::new(),
+                n => format!(" ({n} that match cannot be launched: {})", list(unusable.iter(), NAMED)),
+            };
+            let message = format!(
+                "no image matches spec.ami.selector{hidden}; the launch template is left as it is: make an image, share one \
+                 with this account, or change the selector. An image that is disabled, or not allowed by the account's \
+                 Allowed AMIs, is not shown"
+            );
+            verdict(false, Reason::AmiNotFound, message)
+        }
+    }
+}
+
+fn updated(found: &Found<'_>) -> Verdict {
+    let Found { desired, observed, assessment, .. } = found;
+    let verdict =
+        |truth: bool, reason, message: String| Verdict::new(ConditionType::TemplateUpdated, truth, reason, message);
+    let Target { create, hold, version, is_closed, .. } = &assessment.target;
+    match (create, hold) {
+        (Some((_, image)), Some(Hold::Approval(_))) => {
+            return verdict(
+                false,
+                Reason::AwaitingApproval,
+                format!("image {image} waits for approval: set the annotation {APPROVE}={image}"),
+            );
+        }
+        (Some((_, image)), Some(Hold::Window(next))) => {
+            let next = next.map(|next| format!(", at {next}")).unwrap_or_default();
+            return verdict(false, Reason::WindowClosed, format!("image {image} waits until the window opens{next}"));
+        }
+        (Some((_, image)), Some(Hold::Fight)) => {
+            return verdict(false, Reason::OtherWriter, format!("image {image} is not used: see Conflict"));
+        }
+        (Some((source, image)), None) => {
+            let message = format!("a version with image {image} is to be made from version {source}");
+            return verdict(false, Reason::VersionPending, message);
+        }
+        (None, _) => {}
+    }
+    if let Some(next) = assessment.new_default(desired, observed) {
+        let reason = if *is_closed { Reason::WindowClosed } else { Reason::VersionPending };
+        return verdict(false, reason, format!("version {next} is to become the default"));
+    }
+    let foreign = match assessment.target.foreign {
+        Some(foreign) => format!("; version {foreign} was made by somebody else"),
+        None => String::new(),
+    };
+    verdict(true, Reason::VersionMade, format!("version {version} is in place{foreign}"))
+}
+
+fn groups(found: &Found<'_>) -> Option<Verdict> {
+    let Found { desired, observed, assessment, .. } = found;
+    if desired.named.is_empty() && desired.selector.is_none() {
+        return None;
+    }
+    let verdict =
+        |truth: bool, reason, message: String| Verdict::new(ConditionType::GroupsFollowing, truth, reason, message);
+    let mut left: Vec<String> = observed.absent.iter().map(|name| format!("{name} does not exist")).collect();
+    let cannot = assessment.findings.iter().filter(|(_, finding)| finding.state == GroupState::Left);
+    left.extend(cannot.map(|(name, finding)| format!("{name}: {}", why_left(observed, name, finding))));
+    if observed.groups.len() >= MOST_GROUPS {
+        left.push(format!("only {MOST_GROUPS} groups are changed by one object: use several"));
+    }
+    let ungranted = match observed.ungranted {
+        0 => String::new(),
+        n => format!(
+            "; groups that are selected and not granted: {n} (add their names to autoScalingGroups of the grant, or select \
+             others)"
+        ),
+    };
+    if !left.is_empty() {
+        let message = format!("groups that cannot follow: {}{ungranted}", list(left.iter(), NAMED));
+        return Some(verdict(false, Reason::GroupsNotFollowing, message));
+    }
+    let waiting = assessment
+        .findings
+        .iter()
+        .filter(|(_, f)| matches!(f.state, GroupState::Held) || matches!(f.call, Some(Call::UpdateGroup { .. })));
+    let waiting: Vec<_> = waiting.map(|(name, _)| name).collect();
+    if !waiting.is_empty() {
+        let why = if assessment.target.is_closed { " wait until the window opens" } else { " are being changed" };
+        let message = format!("{}{why}{ungranted}", list(waiting.iter(), NAMED));
+        return Some(verdict(false, Reason::GroupsMoving, message));
+    }
+    if assessment.findings.is_empty() {
+        return Some(verdict(false, Reason::NoGroups, format!("no group is selected{ungranted}")));
+    }
+    Some(verdict(true, Reason::AllGroupsFollow, format!("{} groups follow{ungranted}", assessment.findings.len())))
+}
+
+fn why_left(observed: &Observed, name: &str, finding: &Finding) -> String {
+    use crate::crd::launch_template_pin::GroupVia::{
+        LaunchConfiguration, MixedPolicy, Operator, OtherTemplate, Override, OverrideImage, Template,
+    };
+    match finding.via {
+        LaunchConfiguration => "it has a launch configuration; give it a launch template".into(),
+        OverrideImage => "an override has an image of its own; remove it".into(),
+        Operator => {
+            let operator = observed.groups.get(name).and_then(|group| group.row.operator.as_deref());
+            format!("only {} may change it", visible(operator.unwrap_or("a service of AWS"), 100))
+        }
+        OtherTemplate => format!("it does not name launch template {}", observed.template.id),
+        Template | MixedPolicy | Override => "it is being deleted".into(),
+    }
+}
+
+fn refreshing(found: &Found<'_>) -> Verdict {
+    let verdict =
+        |truth: bool, reason, message: String| Verdict::new(ConditionType::Refreshing, truth, reason, message);
+    let of = |test: &dyn Fn(&GroupState) -> Option<String>| -> Vec<String> {
+        let rows = found.assessment.findings.iter();
+        rows.filter_map(|(name, finding)| Some(format!("{name}: {}", test(&finding.state)?))).collect()
+    };
+    let failed = of(&|state| match state {
+        GroupState::RefreshFailed(why) => Some(visible(why, 300)),
+        _ => None,
+    });
+    if !failed.is_empty() {
+        let message = format!(
+            "{}. A new version starts another refresh, and so does a new value of the annotation muster.dev/requested-at",
+            list(failed.iter(), NAMED)
+        );
+        return verdict(false, Reason::RefreshFailed, message);
+    }
+    let suspended = of(&|state| match state {
+        GroupState::Suspended(processes) => Some(format!("{} suspended", processes.join(", "))),
+        _ => None,
+    });
+    if !suspended.is_empty() {
+        let message = format!(
+            "a refresh would do nothing while these processes are suspended: {}; resume them",
+            list(suspended.iter(), NAMED)
+        );
+        return verdict(false, Reason::RefreshBlocked, message);
+    }
+    let active = found.assessment.findings.iter().filter(|(_, finding)| finding.state == GroupState::Refreshing);
+    let active: Vec<_> = active
+        .map(|(name, finding)| {
+            let row = finding.refresh.as_ref();
+            let percent = row.and_then(|row| row.percent).map(|percent| format!(" {percent}%")).unwrap_or_default();
+            let reason = row.and_then(|row| row.reason.as_deref()).map(|why| format!(" ({})", visible(why, 200)));
+            let status = row.map(|row| row.status.as_str()).unwrap_or("Pending");
+            format!("{name}: {status}{percent}{}", reason.unwrap_or_default())
+        })
+        .collect();
+    if !active.is_empty() {
+        return verdict(true, Reason::RefreshInProgress, list(active.iter(), NAMED));
+    }
+    let others = of(&|state| match state {
+        GroupState::OtherRefresh(id) => Some(format!("waits for the refresh {id} of somebody else")),
+        _ => None,
+    });
+    if !others.is_empty() {
+        return verdict(true, Reason::RefreshInProgress, list(others.iter(), NAMED));
+    }
+    let left = of(&|state| match state {
+        GroupState::LeftOver => Some("the refresh left instances of other versions (protected or in standby)".into()),
+        _ => None,
+    });
+    if !left.is_empty() {
+        return verdict(false, Reason::NoRefresh, list(left.iter(), NAMED));
+    }
+    verdict(false, Reason::NoRefresh, "no instance refresh is in progress".into())
+}
+
+fn prune_blocked(found: &Found<'_>, memory: &PinMemory) -> Option<Verdict> {
+    let refused: Vec<_> =
+        memory.why_undeleted().map(|(version, why)| format!("{version} ({})", visible(why, 200))).collect();
+    if !refused.is_empty() {
+        let message = format!("EC2 did not delete the versions {}; muster tries again", list(refused.iter(), NAMED));
+        return Some(Verdict::new(ConditionType::PruneBlocked, true, Reason::DeletionRefused, message));
+    }
+    let blocked = &found.assessment.retention.blocked;
+    if blocked.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "versions beyond retention.keepVersions are in use: {}; see status.retained for what uses them",
+        list(blocked.iter(), NAMED)
+    );
+    Some(Verdict::new(ConditionType::PruneBlocked, true, Reason::VersionsInUse, message))
+}
+
+fn rolled_back(found: &Found<'_>) -> Option<Verdict> {
+    let to = found.desired.rollback_to.filter(|_| found.assessment.target.missing.is_none())?;
+    let message =
+        format!("spec.rollbackTo pins default and groups to version {to}; remove it to follow new images again");
+    Some(Verdict::new(ConditionType::RolledBack, true, Reason::PinnedByRollback, message))
+}
+
+fn conflict(found: &Found<'_>) -> Option<Verdict> {
+    let (reason, message) = match (&found.assessment.taken_by, &found.assessment.target.hold) {
+        (Some(uid), _) => (
+            Reason::TemplateTaken,
+            format!(
+                "launch template {} is managed by the LaunchTemplatePin with uid {}: delete one of both, or, if that one does \
+                 not exist any more, remove the tag muster.dev:owner-uid from the launch template",
+                found.observed.template.id,
+                visible(uid, 64)
+            ),
+        ),
+        (None, Some(Hold::Fight)) => (
+            Reason::OtherWriter,
+            "somebody else has made versions on top of those of this object three times within an hour, so none is made \
+             for an hour: let one of both make versions"
+                .into(),
+        ),
+        (None, _) => return None,
+    };
+    Some(Verdict::new(ConditionType::Conflict, true, reason, message))
+}
