@@ -125,7 +125,7 @@ impl<'a> Rollout<'a> {
         let serves = self.is_ready(victim, member);
         let after = self.ready() - usize::from(serves);
         // At least one at a time, even where the percentage leaves no room.
-        let stuck = surge == 0 && self.coming() == 0 && self.missing() == 0 && self.going() == 0;
+        let stuck = surge == 0 && self.coming() == 0 && self.missing() == 0;
         (!serves || after >= least || stuck).then_some(victim)
     }
 }
