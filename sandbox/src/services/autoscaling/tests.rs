@@ -301,3 +301,23 @@ fn a_maintenance_policy_sets_the_pace() {
     bench.step(100);
     assert_eq!(bench.counts(), (0, 4, 0, 0));
 }
+
+#[test]
+fn too_many_calls_are_refused() {
+    let bench = Bench::new(0);
+    bench.control.set_throttling(true);
+    let refused = (0..200).find_map(|_| bench.call("SetDesiredCapacity", &[("DesiredCapacity", "0")]).err());
+    assert_eq!(refused.expect("a refusal"), ApiError::new("Throttling", "Rate exceeded"));
+    assert!(bench.control.throttled()["SetDesiredCapacity"] > 0);
+}
+
+#[test]
+fn history_is_kept_for_six_weeks() {
+    let bench = Bench::new(0);
+    for day in [1, 30, 30] {
+        bench.start(&[]).expect("a refresh");
+        bench.step(day * 24 * 3600);
+    }
+    let shown = bench.call("DescribeInstanceRefreshes", &[]).expect("an answer");
+    assert_eq!(shown.matches("<InstanceRefreshId>").count(), 1, "{shown}");
+}
