@@ -127,6 +127,22 @@ fn a_refresh_never_has_fewer_or_more_than_its_percentages_allow() {
 }
 
 #[test]
+fn a_maximum_of_a_hundred_ends_an_instance_before_the_next_comes() {
+    let maximum = ("Preferences.MaxHealthyPercentage", "100");
+    for (max, together) in [(None, (3, 0, 1, 1)), (Some(maximum), (3, 0, 0, 1))] {
+        let bench = Bench::new(4);
+        let percentages = [("Preferences.MinHealthyPercentage", "75"), WARM_AT_ONCE];
+        bench.start(&percentages.into_iter().chain(max).collect::<Vec<_>>()).expect("a refresh");
+        bench.step(2);
+        assert_eq!(bench.counts(), together, "{max:?}");
+        bench.step(20);
+        assert!(bench.counts().1 + bench.counts().2 > 0, "the next has come");
+        bench.step(200);
+        assert_eq!(bench.refresh().status, RefreshStatus::Successful, "{max:?}");
+    }
+}
+
+#[test]
 fn one_long_step_ends_as_many_short_ones_do() {
     let preferences = [
         ("Preferences.MinHealthyPercentage", "100"),

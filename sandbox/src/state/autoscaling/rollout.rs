@@ -33,15 +33,25 @@ impl<'a> Rollout<'a> {
         let of_policy = |percentage: i32| u32::try_from(percentage).ok();
         let least = preferences.min_healthy_percentage;
         let least = least.or_else(|| policy.and_then(|policy| of_policy(policy.min_healthy_percentage)));
-        let most = preferences.max_healthy_percentage;
-        let most = most.or_else(|| policy.and_then(|policy| of_policy(policy.max_healthy_percentage)));
         let desired = self.group.desired_capacity;
         let least = (desired * least.unwrap_or(MIN_HEALTHY)).div_ceil(100);
-        let surge = match most {
+        let surge = match self.most() {
             Some(most) if most > 100 => (desired * (most - 100) / 100).max(1),
             Some(_) | None => 0,
         };
         (least as usize, surge as usize)
+    }
+
+    fn most(self) -> Option<u32> {
+        let policy = self.group.maintenance_policy.map(|policy| policy.max_healthy_percentage);
+        let policy = policy.and_then(|percentage| u32::try_from(percentage).ok());
+        self.refresh.preferences.max_healthy_percentage.or(policy)
+    }
+
+    /// How many instances are not launched yet: where 100 percent was asked for outright, one ends before the next comes.
+    /// Without a maximum, they come and go at the same time.
+    pub(super) fn held_back(self) -> usize {
+        if self.most() == Some(100) { self.going() } else { 0 }
     }
 
     /// When an instance is warm that serves since then.
