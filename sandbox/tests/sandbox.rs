@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use muster_sandbox::{CallQuery, Fault, FaultAction, Moment, Outcome, Sandbox, SandboxConfig};
+use muster_sandbox::{
+    AMAZON_LINUX_X86_64, AccountId, CallQuery, Fault, FaultAction, GroupSpec, LaunchTemplateSpec, MemberState, Moment,
+    Outcome, Sandbox, SandboxConfig,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -91,4 +94,30 @@ async fn the_journal_forgets_on_request() {
     assert!(sandbox.calls(&CallQuery::default()).is_empty());
     who_am_i(&sandbox).await;
     assert_eq!(sandbox.calls(&CallQuery::default())[0].number, 3);
+}
+
+#[tokio::test]
+async fn a_group_lives_on_a_real_clock() {
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.expect("a sandbox");
+    let account: AccountId = ACCOUNT.parse().expect("an account id");
+    let template = LaunchTemplateSpec::new(&account, "eu-west-1", "base", AMAZON_LINUX_X86_64);
+    let template = sandbox.add_launch_template(&template).expect("a template");
+    let mut events = sandbox.instance_events();
+    sandbox.add_group(&GroupSpec::new(&account, "eu-west-1", "web", &template, 2)).expect("a group");
+    let serving = || {
+        let group = sandbox.group(&account, "eu-west-1", "web").expect("the group");
+        let serving = group.members.into_values().filter(|member| member.state == MemberState::InService);
+        serving.map(|member| member.instance_id).collect::<Vec<String>>()
+    };
+    let lives = async {
+        while serving().len() < 2 {
+            events.recv().await.expect("an event");
+        }
+        let gone = serving().remove(0);
+        sandbox.terminate_instance(&gone).expect("an end");
+        while serving().len() < 2 || serving().contains(&gone) {
+            events.recv().await.expect("an event");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), lives).await.expect("two instances");
 }

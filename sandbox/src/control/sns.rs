@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Control, TopicSpec};
-use crate::caller::AccountId;
-use crate::caller::Caller;
+use crate::caller::{AccountId, Caller};
 use crate::error::ApiError;
 use crate::services::sns;
 use crate::state::sns::{Message, Topic, TopicArn};

@@ -11,6 +11,9 @@ use crate::caller::AccountId;
 /// How long a FIFO topic knows a deduplication id.
 const DEDUPLICATION: SignedDuration = SignedDuration::from_mins(5);
 
+/// Sequence numbers have twenty digits.
+const FIRST_NUMBER: u64 = 10_000_000_000_000_000_000;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Topic {
@@ -20,6 +23,8 @@ pub struct Topic {
     pub tags: BTreeMap<String, String>,
     /// The oldest first.
     pub messages: Vec<Message>,
+    #[serde(skip)]
+    pub(crate) last_number: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,8 +57,9 @@ impl Topic {
         if let Some(known) = self.messages.iter().rev().find(repeats).filter(|_| self.fifo) {
             return known.clone();
         }
-        message.sequence_number =
-            self.fifo.then(|| format!("{:020}", 10_000_000_000_000_000_000 + self.messages.len() as u64));
+        self.last_number += 1;
+        let number = FIRST_NUMBER + self.last_number;
+        message.sequence_number = self.fifo.then(|| format!("{number:020}"));
         self.messages.push(message.clone());
         message
     }

@@ -70,8 +70,11 @@ pub(crate) fn required<'a>(scope: &Scope<'a>, field: &str) -> Result<&'a str, Ap
 }
 
 pub(crate) fn null(name: &str) -> ApiError {
-    let mut chars = name.chars();
-    let small: String = chars.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(chars).collect();
+    let part = |part: &str| {
+        let mut chars = part.chars();
+        chars.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(chars).collect::<String>()
+    };
+    let small = name.split('.').map(part).collect::<Vec<_>>().join(".");
     invalid(format!(
         "1 validation error detected: Value null at '{small}' failed to satisfy constraint: Member must not be null"
     ))

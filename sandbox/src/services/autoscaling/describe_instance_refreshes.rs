@@ -1,5 +1,7 @@
 //! DescribeInstanceRefreshes
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::call::{GroupCall, Operation, invalid, list, not_found, required};
 use super::page::Page;
 use super::{preferences, source};
@@ -10,6 +12,9 @@ use crate::state::throttle::NON_MUTATING;
 
 pub(super) const OPERATION: Operation = Operation { name: "DescribeInstanceRefreshes", requests: NON_MUTATING, run };
 
+/// AWS keeps the history of six weeks.
+const KEPT: SignedDuration = SignedDuration::from_hours(6 * 7 * 24);
+
 fn run(call: &GroupCall<'_>) -> Result<Xml, ApiError> {
     let root = call.root();
     let name = required(&root, "AutoScalingGroupName")?;
@@ -19,12 +24,15 @@ fn run(call: &GroupCall<'_>) -> Result<Xml, ApiError> {
     call.with(|world| {
         let groups = &world.estate(&call.caller.id.account, &call.caller.region, call.now).groups;
         let group = groups.get(name).ok_or_else(|| not_found(name))?;
-        let known = |id: &&&str| group.refreshes.iter().any(|refresh| refresh.id == **id);
+        let is_kept = |ended: Timestamp| call.now.duration_since(ended) < KEPT;
+        let kept = group.refreshes.iter().filter(|refresh| refresh.ended.is_none_or(is_kept));
+        let kept: Vec<&Refresh> = kept.collect();
+        let known = |id: &&&str| kept.iter().any(|refresh| refresh.id == **id);
         if let Some(unknown) = ids.iter().find(|id| !known(id)) {
             return Err(invalid(format!("InstanceRefresh with id {unknown} was not found.")));
         }
         // The newest comes first.
-        let rows = group.refreshes.iter().enumerate().rev();
+        let rows = kept.into_iter().enumerate().rev();
         let rows = rows.filter(|(_, refresh)| ids.is_empty() || ids.contains(&refresh.id.as_str()));
         let (rows, next) = page.cut(rows.map(|(index, refresh)| (format!("{:020}", usize::MAX - index), refresh)));
         let mut xml = Xml::default();

@@ -1,11 +1,10 @@
 //! Groups, their instances and activities in answers.
 
+use super::source;
 use crate::protocol::xml::Xml;
 use crate::state::autoscaling::activity::{Activity, ActivityStatus};
 use crate::state::autoscaling::config::LaunchSource;
 use crate::state::autoscaling::group::{AutoScalingGroup, Member};
-
-use super::source;
 
 pub(super) fn group(xml: &mut Xml, group: &AutoScalingGroup, instances: bool) {
     xml.text("AutoScalingGroupName", &group.name);

@@ -1,5 +1,6 @@
 //! `Warning`: EC2 makes a version of any parameters, and says which of them no launch would take.
 
+use super::call::Ec2Call;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::protocol::params::Params;
@@ -8,8 +9,6 @@ use crate::state::ec2::ids;
 use crate::state::ec2::launch::instance_types;
 use crate::state::ec2::launch_template::TemplateData;
 use crate::state::ec2::world::World;
-
-use super::call::Ec2Call;
 
 pub(super) fn write(xml: &mut Xml, call: &Ec2Call<'_>, world: &mut World, data: &TemplateData) {
     let found = find(call, world, data);

@@ -50,7 +50,14 @@ fn run(call: &SnsCall<'_>) -> Result<Xml, ApiError> {
         let arn = format!("arn:aws:sns:{region}:{account}:{name}");
         let mut xml = Xml::default();
         xml.text("TopicArn", &arn);
-        topics.entry(name.to_owned()).or_insert(Topic { arn, fifo, attributes, tags, messages: Vec::new() });
+        topics.entry(name.to_owned()).or_insert(Topic {
+            arn,
+            fifo,
+            attributes,
+            tags,
+            messages: Vec::new(),
+            last_number: 0,
+        });
         Ok(xml)
     })
 }

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::activity::{Activity, ActivityStatus};
 use super::group::{AutoScalingGroup, MemberState, Retry};
 use super::launching;
+use super::rollout::Rollout;
 use crate::caller::AccountId;
 use crate::protocol::xml::iso;
 use crate::state::ec2::instance::{HealthStatus, Instance, InstanceState};
@@ -144,7 +145,9 @@ impl Look<'_> {
         }
         let wanted = group.desired() + group.active_refresh().map_or(0, |refresh| refresh.plan.surge);
         if !group.is_suspended("Launch") {
-            self.launch_up_to(group, wanted);
+            let rollout = group.active_refresh().map(|refresh| Rollout { refresh, group, now: self.now });
+            let held_back = rollout.map_or(0, Rollout::held_back);
+            self.launch_up_to(group, wanted.saturating_sub(held_back));
         }
         let surplus = group.active().saturating_sub(wanted);
         if surplus > 0 && !group.is_suspended("Terminate") {

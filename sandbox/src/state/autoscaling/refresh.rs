@@ -4,7 +4,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::config::LaunchSource;
-use super::group::AutoScalingGroup;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum RefreshStatus {
@@ -70,33 +69,10 @@ pub struct RefreshPreferences {
     pub bake_time: Option<u32>,
 }
 
-/// AWS's default where a group has no policy of its own.
-const MIN_HEALTHY: u32 = 90;
+/// In seconds.
 const CHECKPOINT_DELAY: u32 = 3600;
 
 impl RefreshPreferences {
-    /// How many instances must stay healthy, and how many there may be beyond the desired capacity.
-    pub(crate) fn pace(&self, group: &AutoScalingGroup) -> (usize, usize) {
-        let policy = group.maintenance_policy;
-        let of_policy = |percentage: i32| u32::try_from(percentage).ok();
-        let least = self.min_healthy_percentage;
-        let least = least.or_else(|| policy.and_then(|policy| of_policy(policy.min_healthy_percentage)));
-        let most = self.max_healthy_percentage;
-        let most = most.or_else(|| policy.and_then(|policy| of_policy(policy.max_healthy_percentage)));
-        let desired = group.desired_capacity;
-        let least = (desired * least.unwrap_or(MIN_HEALTHY)).div_ceil(100);
-        let surge = match most {
-            Some(most) if most > 100 => (desired * (most - 100) / 100).max(1),
-            Some(_) | None => 0,
-        };
-        (least as usize, surge as usize)
-    }
-
-    pub(crate) fn warmup(&self, group: &AutoScalingGroup) -> SignedDuration {
-        let seconds = self.instance_warmup.or(group.default_instance_warmup).unwrap_or(group.health_check_grace_period);
-        SignedDuration::from_secs(i64::from(seconds))
-    }
-
     pub(crate) fn delay(&self) -> SignedDuration {
         SignedDuration::from_secs(i64::from(self.checkpoint_delay.unwrap_or(CHECKPOINT_DELAY)))
     }

@@ -5,6 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::group::{AutoScalingGroup, Member, MemberState};
 use super::refresh::{Refresh, Reluctant};
 
+/// AWS's default where neither the refresh nor its group says.
+const MIN_HEALTHY: u32 = 90;
+
 /// A refresh and its group at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rollout<'a> {
@@ -19,7 +22,36 @@ impl<'a> Rollout<'a> {
     }
 
     fn warmup(self) -> SignedDuration {
-        self.refresh.preferences.warmup(self.group)
+        let own = self.refresh.preferences.instance_warmup.or(self.group.default_instance_warmup);
+        SignedDuration::from_secs(i64::from(own.unwrap_or(self.group.health_check_grace_period)))
+    }
+
+    /// How many instances must stay healthy, and how many there may be beyond the desired capacity: as the refresh says,
+    /// or the group's policy.
+    fn pace(self) -> (usize, usize) {
+        let (preferences, policy) = (&self.refresh.preferences, self.group.maintenance_policy);
+        let of_policy = |percentage: i32| u32::try_from(percentage).ok();
+        let least = preferences.min_healthy_percentage;
+        let least = least.or_else(|| policy.and_then(|policy| of_policy(policy.min_healthy_percentage)));
+        let desired = self.group.desired_capacity;
+        let least = (desired * least.unwrap_or(MIN_HEALTHY)).div_ceil(100);
+        let surge = match self.most() {
+            Some(most) if most > 100 => (desired * (most - 100) / 100).max(1),
+            Some(_) | None => 0,
+        };
+        (least as usize, surge as usize)
+    }
+
+    fn most(self) -> Option<u32> {
+        let policy = self.group.maintenance_policy.map(|policy| policy.max_healthy_percentage);
+        let policy = policy.and_then(|percentage| u32::try_from(percentage).ok());
+        self.refresh.preferences.max_healthy_percentage.or(policy)
+    }
+
+    /// How many instances are not launched yet: where 100 percent was asked for outright, one ends before the next comes.
+    /// Without a maximum, they come and go at the same time.
+    pub(super) fn held_back(self) -> usize {
+        if self.most() == Some(100) { self.going() } else { 0 }
     }
 
     /// When an instance is warm that serves since then.
@@ -113,19 +145,19 @@ impl<'a> Rollout<'a> {
 
     /// How many instances beyond the desired capacity are wanted now.
     pub(super) fn surge(self) -> usize {
-        let (_, surge) = self.refresh.preferences.pace(self.group);
+        let (_, surge) = self.pace();
         surge.min(self.replaceable().count())
     }
 
     /// The next instance to be replaced, if one may go now.
     pub(super) fn next_victim(self) -> Option<u64> {
-        let (least, surge) = self.refresh.preferences.pace(self.group);
+        let (least, surge) = self.pace();
         let victim = self.replaceable().next()?;
         let member = self.group.members.get(&victim)?;
         let serves = self.is_ready(victim, member);
         let after = self.ready() - usize::from(serves);
         // At least one at a time, even where the percentage leaves no room.
-        let stuck = surge == 0 && self.coming() == 0 && self.missing() == 0 && self.going() == 0;
+        let stuck = surge == 0 && self.coming() == 0 && self.missing() == 0;
         (!serves || after >= least || stuck).then_some(victim)
     }
 }
