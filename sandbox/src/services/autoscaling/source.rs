@@ -48,6 +48,10 @@ impl<'a> AskedSource<'a> {
         }
     }
 
+    pub(super) fn is_configuration(&self) -> bool {
+        matches!(self.0, Asked::Configuration(_))
+    }
+
     /// Looks templates up.
     pub(super) fn resolve(&self, call: &GroupCall<'_>, templates: &LaunchTemplates) -> Result<LaunchSource, ApiError> {
         let find = |asked: &AskedTemplate<'_>| find(call, templates, asked);

@@ -20,7 +20,10 @@ fn run(call: &GroupCall<'_>) -> Result<Xml, ApiError> {
         return Err(invalid("The sandbox refreshes by the strategy Rolling only."));
     }
     let desired = root.child("DesiredConfiguration");
-    let desired = desired.map(|scope| AskedSource::read(&scope)?.ok_or_else(source::one_of_them)).transpose()?;
+    let desired = desired.map(|scope| AskedSource::read(&scope)?.ok_or_else(neither)).transpose()?;
+    if desired.as_ref().is_some_and(AskedSource::is_configuration) {
+        return Err(neither());
+    }
     let preferences = preferences::read(&root)?;
     call.params.finish()?;
     let (account, region) = (&call.caller.id.account, &call.caller.region);
@@ -47,6 +50,10 @@ fn run(call: &GroupCall<'_>) -> Result<Xml, ApiError> {
             Ok(xml)
         })
     })
+}
+
+fn neither() -> ApiError {
+    invalid("A desired configuration must specify either a LaunchTemplate or a MixedInstancesPolicy.")
 }
 
 fn check_rollback(

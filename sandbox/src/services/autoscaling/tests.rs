@@ -304,6 +304,15 @@ fn wrong_preferences_are_refused() {
 }
 
 #[test]
+fn a_goal_is_a_template_or_a_policy() {
+    let bench = Bench::new(1);
+    let named = [("DesiredConfiguration.LaunchConfigurationName", "old")];
+    let refused = bench.call("StartInstanceRefresh", &named).expect_err("a refusal");
+    assert_eq!(refused.code, "ValidationError");
+    assert!(refused.message.contains("either a LaunchTemplate or a MixedInstancesPolicy"), "{refused}");
+}
+
+#[test]
 fn a_maintenance_policy_sets_the_pace() {
     let bench = Bench::new(4);
     let policy = [

@@ -51,7 +51,8 @@ impl<'a> Rollout<'a> {
     /// How many instances are not launched yet: where 100 percent was asked for outright, one ends before the next comes.
     /// Without a maximum, they come and go at the same time.
     pub(super) fn held_back(self) -> usize {
-        if self.most() == Some(100) { self.going() } else { 0 }
+        let begun = self.refresh.started.is_some();
+        if begun && self.most() == Some(100) { self.going() } else { 0 }
     }
 
     /// When an instance is warm that serves since then.
