@@ -6,6 +6,7 @@
 //! | `worker_job/` | indexes of a WorkerJob: how often each is run, and what counts as its result |
 //! | `workers/` | what both kinds share: `template/` (how workers are launched), `parameters/` (what they read) |
 //! | `fleet_report/` | collection and evaluation of reports from S3 |
+//! | `launch_template_pin/` | versions of a launch template, the groups that follow it, and their instance refreshes |
 //! | `aws_account/` | credentials, grants, and instances whose owner is gone |
 //! | `controller/` | leadership, shutdown, clock skew, ended watches, hung requests, SIGKILL, older CRDs, restored backups |
 //! | `chart/` | what the Helm chart renders, rejects, installs and permits |
@@ -20,6 +21,7 @@ mod controller;
 mod crds;
 mod examples;
 mod fleet_report;
+mod launch_template_pin;
 mod support;
 mod worker_fleet;
 mod worker_job;

@@ -59,10 +59,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* The rules for every watched namespace. */}}
 {{- define "muster.namespaceRules" -}}
 - apiGroups: [muster.dev]
-  resources: [fleetreports, workerfleets]
+  resources: [fleetreports, launchtemplatepins, workerfleets]
   verbs: [list, watch, patch]
 - apiGroups: [muster.dev]
-  resources: [fleetreports/status, workerfleets/status, workerjobs/status]
+  resources: [fleetreports/status, launchtemplatepins/status, workerfleets/status, workerjobs/status]
   verbs: [update]
 # muster deletes a job after its ttlSecondsAfterFinished.
 - apiGroups: [muster.dev]

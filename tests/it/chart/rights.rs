@@ -26,6 +26,8 @@ pub(super) const WATCHED: &[(&str, &str, &[&str])] = &[
     ("muster.dev", "workerjobs/finalizers", &["update"]),
     ("muster.dev", "fleetreports", &["list", "watch", "patch"]),
     ("muster.dev", "fleetreports/status", &["update"]),
+    ("muster.dev", "launchtemplatepins", &["list", "watch", "patch"]),
+    ("muster.dev", "launchtemplatepins/status", &["update"]),
     ("apps", "controllerrevisions", &["get", "list", "create", "patch", "delete"]),
     ("", "configmaps", &["get", "list", "watch"]),
     ("", "secrets", &["get", "list", "watch"]),

@@ -111,7 +111,7 @@ impl Scene {
             "namespaces": {"names": [self.namespace]}, "kinds": ["*"], "instanceProfiles": ["*"],
             "launchTemplates": ["*"], "subnets": ["*"], "securityGroups": ["*"], "keyNames": ["*"], "kmsKeys": ["*"],
             "buckets": [{"name": "*", "uses": ["Reports", "Results", "Parameters"]}], "parameterPaths": ["*"],
-            "targetTags": {"team": "ml"},
+            "autoScalingGroups": ["*"], "topics": ["*"], "targetTags": {"team": "ml"},
         })
     }
 

@@ -138,7 +138,10 @@ mod tests {
         let newest = folded(&selector, &rows);
         let id = |row: Option<ImageRow>| row.unwrap().id.to_string();
         assert_eq!((newest.unusable.len(), newest.unusable_total, newest.available.len()), (5, 1000, 33));
-        assert_eq!((id(newest.available.first().cloned()), id(newest.pending)), ("ami-000003e3".into(), "ami-000003e3".into()));
+        assert_eq!(
+            (id(newest.available.first().cloned()), id(newest.pending)),
+            ("ami-000003e3".into(), "ami-000003e3".into())
+        );
     }
 
     #[test]

@@ -1,0 +1,68 @@
+//! What waits: approvals and windows. What does not: rollbacks.
+
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use serde_json::json;
+
+use super::{Estate, is, is_ready, status, told};
+
+#[tokio::test]
+async fn an_image_waits_for_its_approval() {
+    let estate = Estate::new().await;
+    let second = estate.backup("second", 60);
+    estate.group("web", "1", 1);
+    let _controller = estate.scene.start().await;
+    estate.create(json!({"approval": "Manual", "autoScalingGroups": [{"name": "web", "version": "Latest"}]})).await;
+    let pin = estate.wait("waiting", |pin| is(pin, "TemplateUpdated", "False/AwaitingApproval") && is_ready(pin)).await;
+    assert!(told(&pin, "TemplateUpdated").1.contains(&format!("muster.dev/approve={second}")));
+    assert_eq!(status(&pin).candidate_ami.map(|image| image.id.to_string()), Some(second.clone()));
+    assert_eq!(status(&pin).groups[0].version.as_deref(), Some("$Latest"), "following is no roll-out");
+    assert_eq!(estate.made(), 0);
+    let third = estate.backup("third", 1);
+    let approve = |image: &str| json!({"metadata": {"annotations": {"muster.dev/approve": image}}});
+    estate.change(approve(&second)).await;
+    estate.wait("waiting again", |pin| told(pin, "TemplateUpdated").1.contains(&third)).await;
+    assert_eq!(estate.made(), 0, "another image was approved");
+    estate.change(approve(&third)).await;
+    estate.wait_default(2).await;
+}
+
+/// A window that begins every day at an hour that is not now, in a zone that is not UTC.
+fn closed() -> serde_json::Value {
+    let zone = TimeZone::get("Asia/Tokyo").unwrap();
+    let now: Zoned = Timestamp::now().to_zoned(zone);
+    let hour = (now.hour() + 12) % 24;
+    json!({"schedule": format!("0 {hour} * * *"), "timeZone": "Asia/Tokyo", "duration": "1h"})
+}
+
+#[tokio::test]
+async fn a_roll_out_waits_for_the_window_and_a_rollback_does_not() {
+    let estate = Estate::new().await;
+    estate.backup("second", 60);
+    estate.group("web", "1", 1);
+    let _controller = estate.scene.start().await;
+    let groups = json!([{"name": "web", "version": "Latest"}]);
+    estate.create(json!({"autoScalingGroups": groups})).await;
+    estate.wait_default(2).await;
+    estate.change(json!({"spec": {"window": closed()}})).await;
+    estate.backup("third", 1);
+    estate.wait("waiting", |pin| is(pin, "TemplateUpdated", "False/WindowClosed")).await;
+    assert_eq!(estate.made(), 1);
+    estate.change(json!({"spec": {"rollbackTo": 1}})).await;
+    let pin = estate.wait_default(1).await;
+    assert!(is(&pin, "RolledBack", "True/PinnedByRollback"), "{:?}", told(&pin, "RolledBack"));
+    assert_eq!(status(&pin).groups[0].version.as_deref(), Some("1"));
+    estate.change(json!({"spec": {"rollbackTo": null, "window": null}})).await;
+    let pin = estate.wait_default(3).await;
+    let follows = |pin: &_| status(pin).groups[0].version.as_deref() == Some("$Latest");
+    assert!(follows(&pin) || follows(&estate.wait("$Latest", follows).await));
+}
+
+#[tokio::test]
+async fn a_rollback_to_a_version_that_does_not_exist_changes_nothing() {
+    let estate = Estate::new().await;
+    let _controller = estate.scene.start().await;
+    estate.create(json!({"rollbackTo": 9})).await;
+    let pin = estate.wait("refused", |pin| is(pin, "Stalled", "True/VersionNotFound")).await;
+    assert!(told(&pin, "Ready").1.contains('9'), "{:?}", told(&pin, "Ready"));
+    assert_eq!(estate.calls("ec2", "ModifyLaunchTemplate"), 0);
+}

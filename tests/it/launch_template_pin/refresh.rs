@@ -1,0 +1,146 @@
+//! Instances are replaced by instance refreshes, one of them at a time.
+
+use muster_sandbox::CallQuery;
+use serde_json::json;
+
+use super::{Estate, is, is_ready, sdk, status, told};
+use crate::support::scene::REGION;
+
+#[tokio::test]
+async fn instances_are_replaced_and_the_old_ones_are_gone() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 3);
+    estate.backup("second", 60);
+    let _controller = estate.scene.start().await;
+    estate
+        .create(json!({
+            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
+            "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s", "skipMatching": true},
+        }))
+        .await;
+    estate.wait("a refresh", |pin| is(pin, "Refreshing", "True/RefreshInProgress")).await;
+    let pin = estate.wait("the end of it", |pin| {
+        is_ready(pin) && status(pin).groups[0].refresh_status.as_deref() == Some("Successful")
+    });
+    let pin = pin.await;
+    assert_eq!(estate.running("web"), ["2", "2", "2"]);
+    assert_eq!((status(&pin).groups[0].outdated, status(&pin).groups[0].refresh_version), (0, Some(2)));
+    let calls = estate.scene.sandbox.calls(&CallQuery::operation("autoscaling", "StartInstanceRefresh"));
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].parameters["Preferences.MinHealthyPercentage"], "0");
+    assert!(
+        !calls[0].parameters.keys().any(|key| key.starts_with("DesiredConfiguration")),
+        "{:?}",
+        calls[0].parameters
+    );
+}
+
+#[tokio::test]
+async fn a_pinned_group_gets_the_number_by_its_refresh() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 2);
+    estate.backup("second", 60);
+    let _controller = estate.scene.start().await;
+    estate
+        .create(json!({
+            "autoScalingGroups": [{"name": "web", "version": "Pinned"}],
+            "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s", "autoRollback": true},
+        }))
+        .await;
+    let pin = estate.wait("the refresh", |pin| is_ready(pin) && status(pin).groups[0].version.as_deref() == Some("2"));
+    pin.await;
+    assert_eq!(estate.running("web"), ["2", "2"]);
+    let calls = estate.scene.sandbox.calls(&CallQuery::operation("autoscaling", "StartInstanceRefresh"));
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].parameters["DesiredConfiguration.LaunchTemplate.Version"], "2");
+    assert_eq!(estate.calls("autoscaling", "UpdateAutoScalingGroup"), 0, "so that AWS can roll back");
+}
+
+#[tokio::test]
+async fn a_refresh_of_somebody_else_is_waited_for() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 2);
+    let client = aws_sdk_autoscaling::Client::new(&sdk(&estate.scene));
+    let other = client.start_instance_refresh().auto_scaling_group_name("web").send().await.unwrap();
+    let other = other.instance_refresh_id.unwrap();
+    estate.backup("second", 60);
+    let _controller = estate.scene.start().await;
+    estate
+        .create(json!({
+            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
+            "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s"},
+        }))
+        .await;
+    estate.wait("waiting", |pin| told(pin, "Refreshing").1.contains(&other)).await;
+    assert_eq!(estate.calls("autoscaling", "CancelInstanceRefresh"), 0);
+    client.cancel_instance_refresh().auto_scaling_group_name("web").send().await.unwrap();
+    estate.wait("its own", |pin| is_ready(pin) && estate.running("web") == ["2", "2"]).await;
+    assert_eq!(estate.calls("autoscaling", "StartInstanceRefresh"), 2);
+}
+
+#[tokio::test]
+async fn a_refresh_to_an_older_version_is_cancelled_for_a_newer_one() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 2);
+    estate.backup("second", 60);
+    let _controller = estate.scene.start().await;
+    estate
+        .create(json!({
+            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
+            "refresh": {"minHealthyPercentage": 50, "instanceWarmup": "1h"},
+        }))
+        .await;
+    estate.wait("a refresh", |pin| is(pin, "Refreshing", "True/RefreshInProgress")).await;
+    estate.backup("third", 1);
+    let newer = |pin: &_| {
+        let status = status(pin);
+        status.groups[0].refresh_version == Some(3) && status.intents.is_empty()
+    };
+    estate.wait("the newer one", newer).await;
+    assert_eq!(estate.calls("autoscaling", "CancelInstanceRefresh"), 1);
+    let group = estate.scene.sandbox.group(&estate.scene.account, REGION, "web").unwrap();
+    assert_eq!(group.refreshes.len(), 2);
+}
+
+#[tokio::test]
+async fn suspended_processes_are_named_before_a_refresh_starts() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 1);
+    estate.scene.sandbox.suspend_process(&estate.scene.account, REGION, "web", "Launch", Some("by hand")).unwrap();
+    estate.backup("second", 60);
+    let _controller = estate.scene.start().await;
+    estate.create(json!({"autoScalingGroups": [{"name": "web", "version": "Latest"}], "refresh": {}})).await;
+    let pin = estate.wait("blocked", |pin| is(pin, "Refreshing", "False/RefreshBlocked")).await;
+    assert!(told(&pin, "Refreshing").1.contains("Launch"), "{:?}", told(&pin, "Refreshing"));
+    assert_eq!(estate.calls("autoscaling", "StartInstanceRefresh"), 0);
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_is_told_and_started_again_only_on_request() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 2);
+    estate.backup("second", 60);
+    estate.scene.sandbox.set_alarm(&estate.scene.account, REGION, "errors", true);
+    let topic = muster_sandbox::TopicSpec::new(&estate.scene.account, REGION, "ops");
+    let topic = estate.scene.sandbox.add_topic(&topic).unwrap();
+    let _controller = estate.scene.start().await;
+    estate
+        .create(json!({
+            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
+            "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s", "alarms": ["errors"]},
+            "notify": {"sns": {"topicARN": topic, "on": ["Failed"]}},
+        }))
+        .await;
+    let pin = estate.wait("the failure", |pin| is(pin, "Stalled", "True/RefreshFailed")).await;
+    assert!(told(&pin, "Refreshing").1.contains("web: "), "{:?}", told(&pin, "Refreshing"));
+    estate.wait("the notification", |pin| !status(pin).notified.is_empty()).await;
+    let messages = estate.scene.sandbox.messages(&topic);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    let started = || estate.calls("autoscaling", "StartInstanceRefresh");
+    assert_eq!(started(), 1);
+    estate.scene.sandbox.set_alarm(&estate.scene.account, REGION, "errors", false);
+    estate.change(json!({"metadata": {"annotations": {"muster.dev/requested-at": "again"}}})).await;
+    estate.wait("another refresh", |pin| is_ready(pin) && estate.running("web") == ["2", "2"]).await;
+    assert_eq!(started(), 2);
+    assert_eq!(estate.scene.sandbox.messages(&topic).len(), 1);
+}
