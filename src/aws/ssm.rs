@@ -93,12 +93,12 @@ impl Ssm {
         Self { client: client(session.sdk()), once: client(&session.sdk_single_attempt()), session: session.clone() }
     }
 
-    /// A single parameter, not decrypted, for example the id of an AMI. A name that does not exist is an error of class
+    /// A single parameter, for example the id of an AMI. A name that does not exist is an error of class
     /// [`Class::NotFound`](crate::aws::Class::NotFound).
-    pub async fn get_parameter(&self, name: &ParameterName) -> Result<ParameterValue, Error> {
+    pub async fn get_parameter(&self, name: &ParameterName, decrypted: bool) -> Result<ParameterValue, Error> {
         const OPERATION: &str = "ssm:GetParameter";
         let _permit = self.turn(OPERATION, Bucket::ParameterReads).await?;
-        let answer = self.client.get_parameter().name(name.as_str()).send().await;
+        let answer = self.client.get_parameter().name(name.as_str()).with_decryption(decrypted).send().await;
         let answer = answer.map_err(|e| Error::from_sdk(OPERATION, &e))?;
         let value = answer.parameter.and_then(|parameter| parameter.value);
         value.map(ParameterValue).ok_or_else(|| Error::garbled(OPERATION, "a parameter without a value"))

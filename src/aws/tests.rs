@@ -183,8 +183,8 @@ async fn an_image_id_is_read_from_a_parameter() {
     let (_sandbox, session) = sandbox(true).await;
     let ssm = Ssm::new(&session);
     let public = name("/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64");
-    assert_eq!(ssm.get_parameter(&public).await.unwrap().expose(), AMAZON_LINUX_X86_64);
-    assert_eq!(ssm.get_parameter(&name("/none")).await.unwrap_err().class, Class::NotFound);
+    assert_eq!(ssm.get_parameter(&public, false).await.unwrap().expose(), AMAZON_LINUX_X86_64);
+    assert_eq!(ssm.get_parameter(&name("/none"), true).await.unwrap_err().class, Class::NotFound);
 }
 
 #[tokio::test]

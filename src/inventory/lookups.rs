@@ -38,7 +38,7 @@ pub struct Lookups {
 struct RegionCache {
     images: Table<ImageId, ImageRow>,
     selected: Table<(AmiSelector, Duration), NewestImages>,
-    parameters: Table<ParameterName, String>,
+    parameters: Table<(ParameterName, bool), String>,
     templates: Table<LaunchTemplate, TemplateRow>,
     subnets: Table<SubnetQuery, Arc<[SubnetRow]>>,
     groups: Table<(VpcId, BTreeMap<String, String>), Vec<SecurityGroupId>>,
@@ -98,10 +98,13 @@ impl Inquiry<'_> {
             .await
     }
 
-    /// The value of a parameter. It may be a secret, so never show it.
-    pub async fn parameter(&self, name: &ParameterName) -> Result<String, Error> {
-        let ask = async || Ok(Ssm::new(&self.session).get_parameter(name).await?.expose().to_owned());
-        self.cache.parameters.ask(name, (self.timings, self.not_before), |_| self.timings.sweep, ask).await
+    /// The value of a parameter, `decrypted` or as it is stored. It may be a secret, so never show it.
+    pub async fn parameter(&self, name: &ParameterName, decrypted: bool) -> Result<String, Error> {
+        let ask = async || Ok(Ssm::new(&self.session).get_parameter(name, decrypted).await?.expose().to_owned());
+        self.cache
+            .parameters
+            .ask(&(name.clone(), decrypted), (self.timings, self.not_before), |_| self.timings.sweep, ask)
+            .await
     }
 
     pub async fn launch_template(&self, wanted: &LaunchTemplate) -> Result<TemplateRow, Error> {

@@ -23,6 +23,7 @@ use crate::{
 
 const DESCRIBE: &str = "ec2:DescribeLaunchTemplates";
 const VERSIONS: &str = "ec2:DescribeLaunchTemplateVersions";
+const IMAGES: &str = "ec2:DescribeImages";
 const CREATE: &str = "ec2:CreateLaunchTemplateVersion";
 /// The largest page of both.
 pub const TEMPLATES_PER_PAGE: i32 = 200;
@@ -124,8 +125,8 @@ impl Ec2 {
     }
 
     /// Makes the version of `intent`: its source with another image. A version inherits everything but what it names, and
-    /// block devices lose their snapshots unless they are named again, so then all of them are. Returns the number of the
-    /// version, and what EC2 warns of.
+    /// block devices lose their snapshots unless they are named again, so then all of them are. Only the root device gets
+    /// the snapshot of the new image. Returns the number of the version, and what EC2 warns of.
     pub async fn create_template_version(
         &self,
         id: &LaunchTemplateId,
@@ -141,7 +142,16 @@ impl Ec2 {
         let devices = data.map(|data| data.block_device_mappings()).unwrap_or_default();
         let has_snapshot =
             |device: &LaunchTemplateBlockDeviceMapping| device.ebs().is_some_and(|ebs| ebs.snapshot_id().is_some());
-        let named = devices.iter().any(has_snapshot).then(|| devices.iter().map(device).collect());
+        let named = match devices.iter().any(has_snapshot) {
+            false => None,
+            true => {
+                let images =
+                    self.once.describe_images().set_image_ids(image_id.as_ref().map(|id| vec![id.to_string()]));
+                let images = within(IMAGES, budget, images.send()).await?.map_err(|e| Error::from_sdk(IMAGES, &e))?;
+                let root = images.images().first().and_then(|image| image.root_device_name());
+                Some(devices.iter().map(|row| device(row, root)).collect())
+            }
+        };
         let data = RequestLaunchTemplateData::builder()
             .set_image_id(image_id.as_ref().map(ToString::to_string))
             .set_block_device_mappings(named)
@@ -246,14 +256,15 @@ fn version_row(row: &LaunchTemplateVersion) -> Option<VersionRow> {
     })
 }
 
-fn device(row: &LaunchTemplateBlockDeviceMapping) -> LaunchTemplateBlockDeviceMappingRequest {
+fn device(row: &LaunchTemplateBlockDeviceMapping, root: Option<&str>) -> LaunchTemplateBlockDeviceMappingRequest {
+    let is_root = root.is_some() && row.device_name() == root;
     let ebs = row.ebs().map(|ebs| {
         LaunchTemplateEbsBlockDeviceRequest::builder()
             .set_encrypted(ebs.encrypted())
             .set_delete_on_termination(ebs.delete_on_termination())
             .set_iops(ebs.iops())
             .set_kms_key_id(ebs.kms_key_id().map(str::to_owned))
-            .set_snapshot_id(ebs.snapshot_id().map(str::to_owned))
+            .set_snapshot_id(ebs.snapshot_id().filter(|_| !is_root).map(str::to_owned))
             .set_volume_size(ebs.volume_size())
             .set_volume_type(ebs.volume_type().cloned())
             .set_throughput(ebs.throughput())

@@ -247,10 +247,10 @@ pub struct SnsTopic {
         pattern(r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+([.]fifo)?$")
     )]
     pub topic_arn: String,
-    /// What is notified. Default: all.
+    /// What is notified. Default: all events.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
-    pub on: Vec<PinNotice>,
+    pub events: Vec<PinNotice>,
 }
 
 /// What somebody is notified of: `RolledBack`, the groups were pinned to an earlier version; `Failed`, an instance refresh

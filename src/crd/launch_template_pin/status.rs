@@ -62,7 +62,7 @@ pub struct LaunchTemplatePinStatus {
     pub groups: Vec<GroupStatus>,
     /// The notifications that were sent, or tried, about the present state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(max = 128)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 64), inner(length(max = 128)), extend("x-kubernetes-list-type" = "set"))]
     pub notified: Vec<String>,
     /// What muster would do now. Present while the annotation `muster.dev/plan-only` is `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

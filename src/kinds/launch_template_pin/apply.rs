@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     aws::{
         Class, Error, Session,
-        autoscaling::{AutoScaling, group::Aim},
+        autoscaling::{AutoScaling, Preferences, group::Aim},
         ec2::{
             Ec2,
             template_versions::{Deleted, TemplateHead},
@@ -133,6 +133,9 @@ async fn send_one(
         PinOperation::StartRefresh => {
             let aim = intent.follow.as_deref().map(aim);
             let preferences = desired.refresh.clone().unwrap_or_default();
+            // AWS can go back only to the version that the group keeps until the refresh succeeds.
+            let auto_rollback = preferences.auto_rollback && aim.is_some();
+            let preferences = Preferences { auto_rollback, ..preferences };
             let id = auto_scaling.start_refresh(acknowledged, aim.as_ref(), &preferences, budget).await?;
             Ok(Effect::StartedRefresh(id))
         }

@@ -67,7 +67,7 @@ pub(super) struct Open {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Topic {
     pub(super) arn: String,
-    pub(super) on: BTreeSet<PinNotice>,
+    pub(super) events: BTreeSet<PinNotice>,
 }
 
 impl Open {
@@ -182,6 +182,6 @@ fn topic(sns: &SnsTopic, region: &str) -> Result<Topic, String> {
         ));
     }
     let all = [PinNotice::RolledBack, PinNotice::Failed, PinNotice::Blocked];
-    let on = if sns.on.is_empty() { all.to_vec() } else { sns.on.clone() };
-    Ok(Topic { arn: sns.topic_arn.clone(), on: on.into_iter().collect() })
+    let events = if sns.events.is_empty() { all.to_vec() } else { sns.events.clone() };
+    Ok(Topic { arn: sns.topic_arn.clone(), events: events.into_iter().collect() })
 }

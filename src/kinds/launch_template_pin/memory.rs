@@ -128,6 +128,12 @@ impl PinMemory {
         self.problems.remove(subject);
     }
 
+    /// Forgets what was refused and is not wanted any more.
+    pub(super) fn keep_refused(&mut self, wanted: &BTreeSet<Subject>, surplus: &[i64]) {
+        self.problems.retain(|subject, _| wanted.contains(subject));
+        self.undeleted.retain(|version, _| surplus.contains(version));
+    }
+
     /// What was refused and is not tried again yet.
     pub(super) fn waits(&self, now: Instant) -> BTreeSet<Subject> {
         let waits = self.problems.iter().filter(|(_, problem)| problem.retry.at > now);

@@ -23,7 +23,7 @@ use std::{collections::BTreeSet, time::Instant};
 use crate::{
     access::Claim,
     aws::{Session, ec2::Ec2},
-    condition::ConditionType,
+    condition::{ConditionType, Reason, Verdict},
     crd::{
         fields::{CommonStatus, PLAN_ONLY, is_plan_only},
         launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus, PinIntent},
@@ -42,7 +42,7 @@ use crate::{
         plan::{
             Assessment, Call, PlanContext, calls,
             forecast::forecast,
-            settle::{Fate, Knowledge, settle},
+            settle::{Age, Fate, Knowledge, settle},
             subject,
             target::target,
         },
@@ -113,9 +113,20 @@ impl Kind for LaunchTemplatePin {
         ctx: &Context,
         _: &PinSeries,
         live: &mut Live<Self>,
-        _: &mut PinMemory,
+        memory: &mut PinMemory,
     ) -> Result<Finalized<LaunchTemplatePinStatus>, Failure> {
-        let status = live.status();
+        let mut status = live.status();
+        // What is recorded and not settled may still arrive at AWS.
+        let (now, timings) = (ctx.clock.monotonic(), &ctx.config.timings);
+        status.intents.retain(|intent| memory.age(intent, &ctx.holder, now, timings) == Age::Young);
+        if !status.intents.is_empty() {
+            let message = format!("{} calls to AWS are being settled", status.intents.len());
+            let verdicts = vec![
+                Verdict::new(ConditionType::Ready, false, Reason::Deleting, message.clone()),
+                Verdict::new(ConditionType::Reconciling, true, Reason::Deleting, message),
+            ];
+            return Ok(Finalized::Waiting(Outcome { status, verdicts, requeue: timings.progress }));
+        }
         let Some(id) = status.launch_template_id.and_then(|id| LaunchTemplateId::try_from(id).ok()) else {
             return Ok(Finalized::Done);
         };
@@ -265,6 +276,12 @@ async fn look(
         (memory.age(intent, &ctx.holder, monotonic, &ctx.config.timings), token_is_used)
     };
     let (assessment, planned, step) = decide(desired, &observed, stored, &mut context, &mut age);
+    let none = BTreeSet::new();
+    let patient = PlanContext { waits: &none, ..context };
+    let idle = LaunchTemplatePinStatus { intents: vec![], ..step.record.clone() };
+    let wanted = calls(desired, &observed, &idle, &assessment, &patient);
+    let wanted = wanted.iter().map(Call::subject).chain(step.record.intents.iter().map(subject)).collect();
+    memory.keep_refused(&wanted, &assessment.retention.surplus);
     Ok(Look { observed, assessment, planned, step })
 }
 
@@ -274,7 +291,7 @@ fn decide(
     observed: &Observed,
     stored: LaunchTemplatePinStatus,
     context: &mut PlanContext<'_>,
-    known: &mut dyn FnMut(&PinIntent) -> (plan::settle::Age, bool),
+    known: &mut dyn FnMut(&PinIntent) -> (Age, bool),
 ) -> (Assessment, Vec<Call>, Step) {
     let mut record = stored.clone();
     let open = std::mem::take(&mut record.intents);

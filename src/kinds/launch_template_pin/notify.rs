@@ -8,7 +8,7 @@ use crate::{
         Class, Session,
         sns::{Notification, publish},
     },
-    condition::ConditionType,
+    condition::{ConditionType, Reason, Verdict},
     crd::launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus, PinNotice},
     k8s::live::Live,
     kinds::launch_template_pin::{
@@ -20,6 +20,9 @@ use crate::{
     reconcile::{Failure, Outcome, context::Context},
 };
 
+/// How many notifications the status remembers.
+const MOST: usize = 64;
+
 pub(super) async fn notify(
     ctx: &Context,
     session: &Session,
@@ -28,13 +31,15 @@ pub(super) async fn notify(
     memory: &mut PinMemory,
     outcome: &mut Outcome<LaunchTemplatePinStatus>,
 ) -> Result<(), Failure> {
-    let Some(Topic { arn, on }) = &desired.topic else { return Ok(()) };
+    let Some(Topic { arn, events }) = &desired.topic else { return Ok(()) };
     let mut notices = notices(found, outcome);
-    notices.retain(|_, (notice, _)| on.contains(notice));
+    notices.retain(|_, (notice, _)| events.contains(notice));
     // What is over may be told again when it happens again.
     outcome.status.notified.retain(|key| notices.contains_key(key));
     let now = ctx.clock.monotonic();
     notices.retain(|key, _| !outcome.status.notified.contains(key));
+    let room = MOST.saturating_sub(outcome.status.notified.len());
+    let notices: BTreeMap<_, _> = notices.into_iter().take(room).collect();
     if notices.is_empty() || memory.notify_waits(now) {
         return Ok(());
     }
@@ -93,7 +98,9 @@ fn notices(found: &Found<'_>, outcome: &Outcome<LaunchTemplatePinStatus>) -> BTr
             notices.insert(format!("Failed-{id}"), (PinNotice::Failed, text));
         }
     }
-    let stalled = outcome.verdicts.iter().find(|verdict| verdict.condition == ConditionType::Stalled);
+    let is_stalled = |verdict: &&Verdict| verdict.condition == ConditionType::Stalled;
+    // A refresh that failed is told already.
+    let stalled = outcome.verdicts.iter().find(is_stalled).filter(|verdict| verdict.reason != Reason::RefreshFailed);
     if let Some(verdict) = stalled {
         let key = format!("Blocked-{}", verdict.reason.as_str());
         notices.insert(key, (PinNotice::Blocked, verdict.message.clone()));

@@ -69,7 +69,7 @@ pub(super) async fn template_id(
         }
         (None, None, Some(from)) => {
             let parameter = ParameterName::try_from(from.ssm_parameter.as_str()).map_err(|error| invalid(&error))?;
-            let value = ctx.lookups.inquire(session, Some(not_before)).parameter(&parameter).await?;
+            let value = ctx.lookups.inquire(session, Some(not_before)).parameter(&parameter, true).await?;
             // The value may be a secret, so it is not shown.
             LaunchTemplateId::try_from(value.trim()).map_err(|_| Failure::Missing {
                 reason: Reason::TemplateUnresolved,
@@ -144,6 +144,7 @@ pub(super) async fn observe(
         groups: groups.ours,
         absent: groups.absent,
         ungranted: groups.ungranted,
+        left_out: groups.left_out,
         running: None,
         of_fleets: None,
     };
@@ -230,6 +231,7 @@ struct Groups {
     ours: BTreeMap<String, Group>,
     absent: Vec<String>,
     ungranted: usize,
+    left_out: usize,
     /// All groups of the region; `None` if no group matters.
     swept: Option<Arc<instances::Groups>>,
 }
@@ -241,14 +243,18 @@ async fn groups(
     freshness: Freshness,
 ) -> Result<Groups, Failure> {
     if desired.named.is_empty() && desired.selector.is_none() && desired.keep.is_none() {
-        return Ok(Groups { ours: BTreeMap::new(), absent: vec![], ungranted: 0, swept: None });
+        return Ok(Groups { ours: BTreeMap::new(), absent: vec![], ungranted: 0, left_out: 0, swept: None });
     }
     // Before versions are deleted, all groups of the region matter, also those of others.
     let not_before = freshness.not_before;
     let swept = ctx.sweeps.groups(session, not_before).await?;
     let mut rows: BTreeMap<&str, GroupRow> = BTreeMap::new();
     let (mut ungranted, mut selected) = (0, BTreeSet::new());
-    for (name, row) in &swept.by_name {
+    // Those that the spec names come first.
+    let named = desired.named.keys().filter_map(|name| swept.by_name.get_key_value(name));
+    let selected_rows = swept.by_name.iter().filter(|(name, _)| !desired.named.contains_key(*name));
+    let mut left_out = 0;
+    for (name, row) in named.chain(selected_rows) {
         if desired.follow(row).is_none() {
             continue;
         }
@@ -258,6 +264,8 @@ async fn groups(
         } else if selected.len() < MOST_GROUPS {
             selected.insert(name.as_str());
             rows.insert(name, row.clone());
+        } else {
+            left_out += 1;
         }
     }
     if freshness.own && !selected.is_empty() {
@@ -271,7 +279,7 @@ async fn groups(
         let follow = desired.follow(&row)?;
         Some((name.to_owned(), Group { row, follow, refreshes: None }))
     });
-    Ok(Groups { ours: ours.collect(), absent, ungranted, swept: Some(swept) })
+    Ok(Groups { ours: ours.collect(), absent, ungranted, left_out, swept: Some(swept) })
 }
 
 /// The versions that any of `groups` names, or has instances of.

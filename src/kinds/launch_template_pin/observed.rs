@@ -30,6 +30,8 @@ pub(super) struct Observed {
     pub(super) absent: Vec<String>,
     /// How many groups have the tags of the selector and are not granted.
     pub(super) ungranted: usize,
+    /// How many groups are more than one object may change.
+    pub(super) left_out: usize,
     /// The versions that any group of the region names or runs.
     pub(super) of_groups: BTreeSet<i64>,
     /// The versions that instances run; `None` if they were not read.

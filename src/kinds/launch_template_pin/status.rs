@@ -165,8 +165,7 @@ fn refresh_summary(assessment: &Assessment) -> Option<String> {
 }
 
 fn verdicts(found: &Found<'_>, status: &LaunchTemplatePinStatus, memory: &PinMemory) -> Vec<Verdict> {
-    let mut verdicts = vec![ami(found), updated(found), refreshing(found)];
-    verdicts.extend(groups(found));
+    let mut verdicts = vec![ami(found), updated(found, memory), groups(found), refreshing(found)];
     verdicts.extend(prune_blocked(found, memory));
     verdicts.extend(rolled_back(found));
     verdicts.extend(conflict(found));
@@ -212,12 +211,18 @@ fn ready(found: &Found<'_>, status: &LaunchTemplatePinStatus, memory: &PinMemory
             matches!(nothing, Nothing::Unmatched { pending, young, .. } if pending.is_some() || young.is_some());
         return if waits { moving(reason, message) } else { stalled(reason, message) };
     }
-    if let Some(verdict) = groups(found).filter(|verdict| verdict.reason == Reason::GroupsNotFollowing) {
-        return stalled(verdict.reason, verdict.message);
+    let following = groups(found);
+    if following.reason == Reason::GroupsNotFollowing {
+        return stalled(following.reason, following.message);
     }
     let refresh = refreshing(found);
     if matches!(refresh.reason, Reason::RefreshFailed | Reason::RefreshBlocked) {
         return stalled(refresh.reason, refresh.message);
+    }
+    if !found.acts && !found.planned.is_empty() {
+        let reason = if status.plan.is_some() { Reason::PlanOnly } else { Reason::Suspended };
+        let message = format!("nothing is changed; {} calls would be made", found.planned.len());
+        return vec![Verdict::new(ConditionType::Ready, false, reason, message)];
     }
     if !status.intents.is_empty() || !found.planned.is_empty() {
         let template = found.observed.template.id.as_str();
@@ -228,7 +233,7 @@ fn ready(found: &Found<'_>, status: &LaunchTemplatePinStatus, memory: &PinMemory
     if refresh.truth == Truth::True || findings.values().any(|f| matches!(f.state, GroupState::OtherRefresh(_))) {
         return moving(Reason::RefreshInProgress, refresh.message);
     }
-    let updated = updated(found);
+    let updated = updated(found, memory);
     let version = target.version;
     let message = match updated.truth {
         Truth::True => format!("version {version} is in place, {} groups follow", findings.len()),
@@ -303,7 +308,7 @@ fn ami(found: &Found<'_>) -> Verdict {
     }
 }
 
-fn updated(found: &Found<'_>) -> Verdict {
+fn updated(found: &Found<'_>, memory: &PinMemory) -> Verdict {
     let Found { desired, observed, assessment, .. } = found;
     let verdict =
         |truth: bool, reason, message: String| Verdict::new(ConditionType::TemplateUpdated, truth, reason, message);
@@ -337,21 +342,25 @@ fn updated(found: &Found<'_>) -> Verdict {
         Some(foreign) => format!("; version {foreign} was made by somebody else"),
         None => String::new(),
     };
-    verdict(true, Reason::VersionMade, format!("version {version} is in place{foreign}"))
+    let warnings = match memory.warnings.as_slice() {
+        [] => String::new(),
+        warnings => format!("; EC2 warned: {}", visible(&warnings.join(", "), 500)),
+    };
+    verdict(true, Reason::VersionMade, format!("version {version} is in place{foreign}{warnings}"))
 }
 
-fn groups(found: &Found<'_>) -> Option<Verdict> {
+fn groups(found: &Found<'_>) -> Verdict {
     let Found { desired, observed, assessment, .. } = found;
-    if desired.named.is_empty() && desired.selector.is_none() {
-        return None;
-    }
     let verdict =
         |truth: bool, reason, message: String| Verdict::new(ConditionType::GroupsFollowing, truth, reason, message);
+    if desired.named.is_empty() && desired.selector.is_none() {
+        return verdict(true, Reason::NoGroups, "the spec has no groups".into());
+    }
     let mut left: Vec<String> = observed.absent.iter().map(|name| format!("{name} does not exist")).collect();
     let cannot = assessment.findings.iter().filter(|(_, finding)| finding.state == GroupState::Left);
     left.extend(cannot.map(|(name, finding)| format!("{name}: {}", why_left(observed, name, finding))));
-    if observed.groups.len() >= MOST_GROUPS {
-        left.push(format!("only {MOST_GROUPS} groups are changed by one object: use several"));
+    if observed.left_out > 0 {
+        left.push(format!("{} more groups, because one object changes at most {MOST_GROUPS}", observed.left_out));
     }
     let ungranted = match observed.ungranted {
         0 => String::new(),
@@ -362,7 +371,7 @@ fn groups(found: &Found<'_>) -> Option<Verdict> {
     };
     if !left.is_empty() {
         let message = format!("groups that cannot follow: {}{ungranted}", list(left.iter(), NAMED));
-        return Some(verdict(false, Reason::GroupsNotFollowing, message));
+        return verdict(false, Reason::GroupsNotFollowing, message);
     }
     let waiting = assessment
         .findings
@@ -372,12 +381,12 @@ fn groups(found: &Found<'_>) -> Option<Verdict> {
     if !waiting.is_empty() {
         let why = if assessment.target.is_closed { " wait until the window opens" } else { " are being changed" };
         let message = format!("{}{why}{ungranted}", list(waiting.iter(), NAMED));
-        return Some(verdict(false, Reason::GroupsMoving, message));
+        return verdict(false, Reason::GroupsMoving, message);
     }
     if assessment.findings.is_empty() {
-        return Some(verdict(false, Reason::NoGroups, format!("no group is selected{ungranted}")));
+        return verdict(false, Reason::NoGroups, format!("no group is selected{ungranted}"));
     }
-    Some(verdict(true, Reason::AllGroupsFollow, format!("{} groups follow{ungranted}", assessment.findings.len())))
+    verdict(true, Reason::AllGroupsFollow, format!("{} groups follow{ungranted}", assessment.findings.len()))
 }
 
 fn why_left(observed: &Observed, name: &str, finding: &Finding) -> String {
@@ -445,9 +454,14 @@ fn refreshing(found: &Found<'_>) -> Verdict {
     if !others.is_empty() {
         return verdict(true, Reason::RefreshInProgress, list(others.iter(), NAMED));
     }
-    let left = of(&|state| match state {
-        GroupState::LeftOver => Some("the refresh left instances of other versions (protected or in standby)".into()),
+    let left = of(&|state| {
+        match state {
+        GroupState::LeftOver => Some(
+            "the refresh ended and left instances of other versions: protected, in standby, or beyond the last checkpoint"
+                .into(),
+        ),
         _ => None,
+    }
     });
     if !left.is_empty() {
         return verdict(false, Reason::NoRefresh, list(left.iter(), NAMED));

@@ -87,7 +87,7 @@ async fn a_refresh_to_an_older_version_is_cancelled_for_a_newer_one() {
     estate
         .create(json!({
             "autoScalingGroups": [{"name": "web", "version": "Latest"}],
-            "refresh": {"minHealthyPercentage": 50, "instanceWarmup": "1h"},
+            "refresh": {"minHealthyPercentage": 50, "instanceWarmup": "4s"},
         }))
         .await;
     estate.wait("a refresh", |pin| is(pin, "Refreshing", "True/RefreshInProgress")).await;
@@ -128,7 +128,7 @@ async fn a_refresh_that_fails_is_told_and_started_again_only_on_request() {
         .create(json!({
             "autoScalingGroups": [{"name": "web", "version": "Latest"}],
             "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s", "alarms": ["errors"]},
-            "notify": {"sns": {"topicARN": topic, "on": ["Failed"]}},
+            "notify": {"sns": {"topicARN": topic, "events": ["Failed"]}},
         }))
         .await;
     let pin = estate.wait("the failure", |pin| is(pin, "Stalled", "True/RefreshFailed")).await;

@@ -68,7 +68,7 @@ fn image_tags<'a>(image: Option<&'a Image>, account: &AccountId, id: &str) -> Re
     Ok(&image.tags)
 }
 
-fn estate_tags<'a>(estate: &'a mut Estate, id: &str) -> Result<&'a mut Tags, ApiError> {
+pub(super) fn estate_tags<'a>(estate: &'a mut Estate, id: &str) -> Result<&'a mut Tags, ApiError> {
     match id.split('-').next() {
         Some("i") => {
             let sequence = estate.sequences_of(&[id])?;

@@ -7,6 +7,7 @@ mod create_launch_template_version;
 mod create_tags;
 mod delete_launch_template;
 mod delete_launch_template_versions;
+mod delete_tags;
 mod deregister_image;
 mod describe_image_references;
 mod describe_images;
@@ -54,6 +55,7 @@ const OPERATIONS: &[Operation] = &[
     create_launch_template::OPERATION,
     create_launch_template_version::OPERATION,
     create_tags::OPERATION,
+    delete_tags::OPERATION,
     delete_launch_template::OPERATION,
     delete_launch_template_versions::OPERATION,
     deregister_image::OPERATION,

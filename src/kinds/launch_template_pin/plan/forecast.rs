@@ -30,6 +30,9 @@ pub(in super::super) fn forecast(
     // Nobody knows yet who will use the versions then.
     observed.running.get_or_insert_with(BTreeSet::new);
     observed.of_fleets.get_or_insert_with(BTreeSet::new);
+    for group in observed.groups.values_mut() {
+        group.refreshes.get_or_insert_default();
+    }
     let mut all: Vec<Call> = Vec::new();
     while all.len() < MOST {
         let found = Assessment::of(desired, &observed, &record, context);

@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// How many groups are changed at once.
-const GROUPS_AT_ONCE: usize = 20;
+/// How many calls are open at the same time.
+const AT_ONCE: usize = 20;
 
 /// A call that changes AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +149,8 @@ pub(super) fn calls(
     let moves = default.is_some() || !groups.is_empty();
     let busy = found.findings.values().any(|finding| finding.state == GroupState::Refreshing);
     let mut calls: Vec<_> = default.into_iter().collect();
-    calls.extend(free(groups, record, context).into_iter().take(GROUPS_AT_ONCE));
+    let room = AT_ONCE.saturating_sub(record.intents.len());
+    calls.extend(free(groups, record, context).into_iter().take(room));
     // Last: what is about to run must not lose its way back.
     let known = observed.running.is_some() && observed.of_fleets.is_some();
     if !moves && !busy && known && record.intents.is_empty() {

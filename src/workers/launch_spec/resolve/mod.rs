@@ -166,7 +166,7 @@ impl Asker<'_> {
 
     async fn parameter(&self, name: &str) -> Result<ImageId, Why> {
         let parameter = ParameterName::try_from(name)?;
-        let value = self.inquiry.parameter(&parameter).await?;
+        let value = self.inquiry.parameter(&parameter, false).await?;
         // Without the value: it may be a secret that was named by mistake.
         ImageId::try_from(value.trim()).map_err(|_| {
             Why::Nothing(format!(
