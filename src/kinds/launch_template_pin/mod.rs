@@ -193,12 +193,9 @@ async fn reconcile(
     let Look { observed, assessment, planned, step } = found;
     let report = Found { desired: &desired, observed: &observed, assessment: &assessment, planned: &planned, acts };
     let plan = is_plan_only.then(|| preview(ctx, live, &report));
-    let mut outcome = status::outcome(ctx, live, &report, memory, &session, plan);
     // What was settled without a call is stored with the status.
-    if step.send.is_empty() && acts {
-        outcome.status.intents = step.record.intents;
-        outcome.status.previous_version = step.record.previous_version;
-    }
+    let before = if acts && step.send.is_empty() { step.record } else { live.status() };
+    let mut outcome = status::outcome(ctx, live, (&report, before), memory, &session, plan);
     series.show(live, &report, &outcome.status, memory);
     if acts {
         notify::notify(ctx, &session, live, (&desired, &report), memory, &mut outcome).await?;

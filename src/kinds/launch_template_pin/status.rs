@@ -53,13 +53,13 @@ pub(super) struct Found<'a> {
 pub(super) fn outcome(
     ctx: &Context,
     live: &Live<LaunchTemplatePin>,
-    found: &Found<'_>,
+    (found, before): (&Found<'_>, LaunchTemplatePinStatus),
     memory: &PinMemory,
     session: &Session,
     plan: Option<Vec<Call>>,
 ) -> Outcome<LaunchTemplatePinStatus> {
     let now = ctx.clock.now();
-    let mut status = status(live.status(), found, now);
+    let mut status = status(before, found, now);
     status.aws = Some(session.place());
     let template = found.observed.template.id.as_str();
     status.plan = plan.map(|calls| Preview::new(calls.iter().map(|call| call.describe(template)).collect(), false));

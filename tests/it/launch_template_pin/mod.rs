@@ -4,6 +4,7 @@ mod approval;
 mod faults;
 mod groups;
 mod images;
+mod killed_at_every_call;
 mod refresh;
 mod retention;
 mod rotation;

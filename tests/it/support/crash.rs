@@ -122,9 +122,9 @@ pub(crate) fn assert_launched(scene: &Scene, fleet: &WorkerFleet, launched: usiz
 pub(crate) type Bystanders = Arc<Mutex<dyn FnMut() + Send>>;
 
 /// A tap that advances EC2's clock whenever the controller is at rest.
-fn tap(scene: &Scene, bystanders: &Bystanders) -> Tap {
+fn tap(scene: &Scene, bystanders: &Bystanders, sweep: &'static str) -> Tap {
     let (control, bystanders) = (scene.sandbox.control(), bystanders.clone());
-    Tap::new().with_rest(move || {
+    Tap::new().sweeping(sweep).with_rest(move || {
         control.step(STEP);
         (*bystanders.lock().unwrap())();
     })
@@ -155,6 +155,11 @@ pub(crate) trait Scenario {
         Arc::new(Mutex::new(|| {}))
     }
 
+    /// The call of a sweep, which controllers repeat at rest.
+    fn sweep(&self) -> &'static str {
+        DESCRIBE
+    }
+
     /// The configuration of its controllers.
     fn config(&self, scene: &Scene) -> Config {
         config(scene)
@@ -174,7 +179,7 @@ pub(crate) trait Scenario {
 /// The calls of an undisturbed run.
 async fn points<S: Scenario>(scenario: &S) -> BTreeSet<Point> {
     let scene = scenario.scene().await;
-    let tap = tap(&scene, &scenario.bystanders(&scene));
+    let tap = tap(&scene, &scenario.bystanders(&scene), scenario.sweep());
     let _controller = scenario.begin(&scene, &tap, None).await;
     let object = scenario.act(&scene).await;
     scenario.assert_ended(&scene, &tap, &object, &scenario.name()).await;
@@ -200,7 +205,7 @@ async fn is_survived<S: Scenario>(scenario: &S, point: &Point, moment: Moment) -
     let case = format!("{}, killed {moment:?} {point}", scenario.name());
     let scene = scenario.scene().await;
     let bystanders = scenario.bystanders(&scene);
-    let victims_tap = tap(&scene, &bystanders);
+    let victims_tap = tap(&scene, &bystanders, scenario.sweep());
     let victim = scenario.begin(&scene, &victims_tap, Some((point.clone(), moment))).await;
     let object = scenario.act(&scene).await;
     tokio::select! {
@@ -214,7 +219,7 @@ async fn is_survived<S: Scenario>(scenario: &S, point: &Point, moment: Moment) -
         }
     }
     victim.kill().await;
-    let tap = tap(&scene, &bystanders);
+    let tap = tap(&scene, &bystanders, scenario.sweep());
     let _successor = start_with(scenario.config(&scene), &scene, &tap).await;
     scenario.assert_ended(&scene, &tap, &object, &case).await;
     true

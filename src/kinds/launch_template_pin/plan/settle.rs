@@ -1,6 +1,7 @@
 //! What becomes of recorded calls whose outcome is not certain. Pure.
 
 use crate::{
+    aws::autoscaling::RefreshState,
     crd::launch_template_pin::{GroupStatus, LaunchTemplatePinStatus, PinIntent, PinOperation},
     ids::Uid,
     kinds::launch_template_pin::observed::{Observed, marker},
@@ -81,8 +82,8 @@ pub(in super::super) fn settle(
                 None => Fate::Wait,
             }
         }
-        PinOperation::SetDefault if Some(observed.template.default) == intent.version => Fate::Over,
         PinOperation::Claim => over_if(observed.claimed_by().is_some()),
+        _ if is_in_effect(intent, observed) => Fate::Over,
         // Sent late, they would undo what is wanted now; so what is not wanted any more is waited for.
         PinOperation::SetDefault
         | PinOperation::UpdateGroup
@@ -92,6 +93,25 @@ pub(in super::super) fn settle(
             (false, Age::Old) => Fate::Over,
             (false, Age::Young) => Fate::Wait,
         },
+    }
+}
+
+/// Whether AWS shows what the call asked for.
+fn is_in_effect(intent: &PinIntent, observed: &Observed) -> bool {
+    let group = || intent.group.as_ref().and_then(|name| observed.groups.get(name));
+    match intent.operation {
+        PinOperation::SetDefault => Some(observed.template.default) == intent.version,
+        PinOperation::DeleteVersions => intent.versions.iter().all(|&version| observed.version(version).is_none()),
+        PinOperation::UpdateGroup => group().is_some_and(|group| {
+            let ours =
+                group.row.places.iter().filter(|place| place.is_of(&observed.template.id, &observed.template.name));
+            ours.map(|place| Some(&place.version)).all(|version| version == intent.follow.as_ref())
+        }),
+        PinOperation::CancelRefresh => group().and_then(|group| group.refreshes.as_ref()).is_some_and(|refreshes| {
+            let named = refreshes.iter().find(|row| Some(&row.id) == intent.refresh_id.as_ref());
+            named.is_none_or(|row| row.state != RefreshState::Active)
+        }),
+        PinOperation::Claim | PinOperation::CreateVersion | PinOperation::StartRefresh => false,
     }
 }
 

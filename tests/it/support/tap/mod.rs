@@ -79,6 +79,8 @@ pub(crate) struct Tap {
 
 /// The call of a sweep, and the periodic call that verifies the identity of an account.
 pub(crate) const DESCRIBE: &str = "DescribeInstances";
+/// The call of a sweep of Auto Scaling groups.
+pub(crate) const GROUPS: &str = "DescribeAutoScalingGroups";
 const PROOF: &str = "GetCallerIdentity";
 /// The periodic call that verifies an image.
 const IMAGE: &str = "DescribeImages";
@@ -91,8 +93,10 @@ pub(crate) const SELDOM: &[&str] = &[PROOF, IMAGE];
 /// instances by ID.
 const SWEEPS_AT_REST: u32 = 2;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// The call of a sweep.
+    sweep: &'static str,
     /// The read operations since the last write.
     reads: BTreeSet<String>,
     /// How many of them described all instances.
@@ -102,6 +106,20 @@ struct State {
     stop: Option<(Point, Moment)>,
     /// Whether the controller continues after its stop when it is resumed.
     pauses: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            sweep: DESCRIBE,
+            reads: BTreeSet::new(),
+            sweeps: 0,
+            counts: BTreeMap::new(),
+            points: vec![],
+            stop: None,
+            pauses: false,
+        }
+    }
 }
 
 impl State {
@@ -114,7 +132,7 @@ impl State {
         let repeats = if operation == IMAGE {
             self.counts.contains_key(IMAGE)
         } else if is_read {
-            self.sweeps += u32::from(operation == DESCRIBE);
+            self.sweeps += u32::from(operation == self.sweep);
             !self.reads.insert(operation.clone())
         } else {
             // Verifications occur at any time, and accounts are reconciled in parallel with fleets.
@@ -224,6 +242,12 @@ impl Tap {
         self.state.lock().unwrap().points.clone()
     }
 
+    /// The controller is at rest when it makes only this call and other reads.
+    pub(crate) fn sweeping(self, operation: &'static str) -> Self {
+        self.state.lock().unwrap().sweep = operation;
+        self
+    }
+
     /// Waits until the calls so far meet `enough`.
     pub(crate) async fn until(&self, enough: impl Fn(&[Point]) -> bool) {
         let mut called = self.called.subscribe();
@@ -245,7 +269,7 @@ impl Tap {
         }
         let Some(operation) = operation else { return Gate::Open };
         let mut state = self.state.lock().unwrap();
-        if let Some(happens) = self.at_rest.as_ref().filter(|_| operation == DESCRIBE && state.is_at_rest()) {
+        if let Some(happens) = self.at_rest.as_ref().filter(|_| operation == state.sweep && state.is_at_rest()) {
             happens();
         }
         let point = state.name(operation);

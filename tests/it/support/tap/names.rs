@@ -4,7 +4,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use http::{Method, Request};
 use kube::client::Body;
 
-use super::{DESCRIBE, LISTING};
+use super::{DESCRIBE, GROUPS, LISTING};
 
 /// A name such as `PUT workerfleets/status`. `None` for requests that occur at any time: watches with their initial lists,
 /// leases, events and the key of the release.
@@ -53,6 +53,7 @@ pub(super) fn aws_operation(request: &HttpRequest) -> String {
     match action {
         Some(DESCRIBE) if body.contains("InstanceId.1=") => format!("{DESCRIBE} by id"),
         Some(DESCRIBE) if body.contains("client-token") => format!("{DESCRIBE} by token"),
+        Some(GROUPS) if body.contains("AutoScalingGroupNames.member.1=") => format!("{GROUPS} by name"),
         Some(action) => action.to_owned(),
         None if request.uri().contains("list-type=2") => LISTING.to_owned(),
         None => format!("{} object", request.method()),
