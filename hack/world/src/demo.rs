@@ -9,6 +9,7 @@ use crate::{
     logs::Logs,
     objects::{Object, is},
     progress::{Progress, Unread, print},
+    rotation,
     world::{Options, World},
 };
 
@@ -116,6 +117,7 @@ async fn show(options: &Options, progress: &Progress, world: &mut Option<World>)
         })
         .await?;
     print(format_args!("\n{}", version_table(&second)))?;
+    rotation::show(options, progress, world).await?;
     print(
         "What to try next: the same, but kept running.\n\n    \
          make dev USER_DATA=1                                       # in one shell\n    \
@@ -130,7 +132,7 @@ async fn show(options: &Options, progress: &Progress, world: &mut Option<World>)
 }
 
 /// How many fresh reports have `value` in `field`.
-fn count(status: &Value, field: &str, value: &str) -> i64 {
+pub(crate) fn count(status: &Value, field: &str, value: &str) -> i64 {
     let versions = status["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
     versions
         .iter()
@@ -139,7 +141,7 @@ fn count(status: &Value, field: &str, value: &str) -> i64 {
         .unwrap_or_default()
 }
 
-fn version_table(status: &Value) -> String {
+pub(crate) fn version_table(status: &Value) -> String {
     let mut rows = vec![["FIELD".to_owned(), "VERSION".to_owned(), "WORKERS".to_owned()]];
     for version in status["versions"].as_array().into_iter().flatten() {
         let text = |name: &str| version[name].as_str().unwrap_or_default().to_owned();

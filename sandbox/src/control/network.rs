@@ -1,5 +1,6 @@
 //! Subnets, security groups, key pairs, images and launch templates, as tests add and change them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -102,6 +103,7 @@ impl Control {
             boot_mode: None,
             imds_v2: true,
             tags: spec.tags,
+            files: spec.files,
         };
         let available = spec.available_after_millis.map(|after| now + Duration::from_millis(after).min(CENTURY));
         self.state.ec2.with(now, |world| {
@@ -111,6 +113,15 @@ impl Control {
             }
         });
         image
+    }
+
+    /// What is on the disk of an image. A deregistered one has left its instances what they booted with.
+    pub(crate) fn image_files(&self, region: &str, image_id: &str) -> BTreeMap<String, String> {
+        let now = self.now();
+        self.state
+            .ec2
+            .with(now, |world| world.images(region, now).get(image_id).map(|image| image.files.clone()))
+            .unwrap_or_default()
     }
 
     pub fn set_image_state(&self, region: &str, image_id: &str, state: ImageState) -> Result<(), ApiError> {

@@ -88,6 +88,9 @@ pub struct ImageSpec {
     pub available_after_millis: Option<u64>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// What is on its disk, by path. `$ROOT` in it is the folder of the worker.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 fn x86_64() -> String {
@@ -108,6 +111,7 @@ impl ImageSpec {
             deprecated_at: None,
             available_after_millis: None,
             tags: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
 }

@@ -74,7 +74,8 @@ async fn start(
     let metadata = imds::serve(control.clone(), instance.id.clone(), stop.clone()).await?;
     let guard = stop.clone().drop_guard();
     let (config, endpoint, id) = (config.clone(), endpoint.to_owned(), instance.id.clone());
-    let start = move || Worker::start(&config, &instance, &endpoint, metadata);
+    let files = control.image_files(&instance.region, &instance.image_id);
+    let start = move || Worker::start(&config, &instance, &files, &endpoint, metadata);
     let worker = tokio::task::spawn_blocking(start).await.map_err(std::io::Error::other)??;
     tokio::spawn(stop.run_until_cancelled_owned(heed_shutdown(
         control.clone(),

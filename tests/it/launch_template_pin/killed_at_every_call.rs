@@ -2,7 +2,7 @@
 //! controller is killed.
 
 use futures::{FutureExt, future::BoxFuture};
-use muster::crd::launch_template_pin::LaunchTemplatePin;
+use muster::crd::launch_template_pin::{LaunchTemplatePin, Protection};
 use serde_json::json;
 
 use super::{Estate, is_ready, status};
@@ -109,7 +109,13 @@ async fn rotated(scene: &Scene, tap: &Tap, case: &str, (default, versions, refre
         let status = status(pin);
         let group = status.groups.first();
         let is_refreshed = group.is_some_and(|g| g.outdated == 0 && g.refresh_status.as_deref() == Some("Successful"));
-        status.default_version == Some(default)
+        // The instances of the other versions are gone, and it was noticed.
+        let mut others = status.retained.iter().filter(|row| row.version != default);
+        let is_replaced = others.all(|row| {
+            !row.protected_by.contains(&Protection::Group) && !row.protected_by.contains(&Protection::Instance)
+        });
+        is_replaced
+            && status.default_version == Some(default)
             && status.versions_total == i32::try_from(versions).unwrap()
             && is_refreshed
             && group.and_then(|group| group.refresh_version) == Some(default)

@@ -1,5 +1,7 @@
 //! CreateImage
 
+use std::collections::BTreeMap;
+
 use super::call::{Ec2Call, Operation};
 use super::register_image;
 use crate::error::ApiError;
@@ -52,6 +54,7 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
             boot_mode: of_instance.as_ref().and_then(|image| image.boot_mode.clone()),
             imds_v2: of_instance.is_some_and(|image| image.imds_v2),
             tags,
+            files: BTreeMap::new(),
         };
         register_image::check_unused(world.images(region, call.now), account, name)?;
         dry_run.end()?;

@@ -43,6 +43,7 @@ fn run(call: &Ec2Call<'_>) -> Result<Xml, ApiError> {
         boot_mode: root.one_of("BootMode", &boot_modes)?.map(str::to_owned),
         imds_v2: root.one_of("ImdsSupport", &[("v2.0", ())])?.is_some(),
         tags: read_tags(&root)?,
+        files: BTreeMap::new(),
     };
     root.one_of("SriovNetSupport", &[("simple", ())])?;
     root.one_of("TpmSupport", &[("v2.0", ())])?;

@@ -54,6 +54,9 @@ pub struct Image {
     pub boot_mode: Option<String>,
     pub imds_v2: bool,
     pub tags: BTreeMap<String, String>,
+    /// What is on its disk beside the system, by path: a virtual worker boots with it.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 impl Image {

@@ -86,6 +86,7 @@ pub(crate) fn public_images(now: Timestamp) -> BTreeMap<String, Image> {
         boot_mode: Some(if architecture == "arm64" { "uefi" } else { "uefi-preferred" }.to_owned()),
         imds_v2: true,
         tags: BTreeMap::new(),
+        files: BTreeMap::new(),
     };
     [amazon_linux(AMAZON_LINUX_X86_64, "x86_64"), amazon_linux(AMAZON_LINUX_ARM64, "arm64")]
         .into_iter()

@@ -1,5 +1,6 @@
 //! One virtual worker: the folder that is its disk, and the processes that run on it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
 use std::net::SocketAddr;
@@ -90,6 +91,7 @@ impl Worker {
     pub(crate) fn start(
         config: &WorkersConfig,
         instance: &Instance,
+        files: &BTreeMap<String, String>,
         endpoint: &str,
         metadata: SocketAddr,
     ) -> io::Result<Self> {
@@ -97,6 +99,9 @@ impl Worker {
         let folder = group.folder().to_owned();
         let root = folder.display().to_string();
         lay_out(&folder, &root, config, instance)?;
+        for (path, text) in files {
+            lay(&folder, path, &text.replace("$ROOT", &root))?;
+        }
         let environment = environment(config, instance, &root, endpoint, metadata);
         let agent = config.agent.as_deref().unwrap_or(Path::new(""));
         let mut boot = std::process::Command::new("sh");
@@ -205,6 +210,17 @@ fn lay_out(folder: &Path, root: &str, config: &WorkersConfig, instance: &Instanc
         fs::write(folder.join("user-data"), user_data)?;
     }
     Ok(())
+}
+
+/// Writes a file of the image.
+fn lay(folder: &Path, path: &str, text: &str) -> io::Result<()> {
+    let path = Path::new(path.trim_start_matches('/'));
+    if !path.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+        return Err(io::Error::other(format!("{} is no path on a disk", path.display())));
+    }
+    let place = folder.join(path);
+    place.parent().map_or(Ok(()), fs::create_dir_all)?;
+    fs::write(place, text)
 }
 
 fn environment(
