@@ -10,6 +10,7 @@ mod logs;
 pub mod memory;
 pub mod objects;
 pub mod progress;
+mod rotation;
 pub mod world;
 
 pub use muster_sandbox::process_group;

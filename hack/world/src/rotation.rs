@@ -25,7 +25,7 @@ const WITHIN: Duration = Duration::from_secs(90);
 const AGENT: &str = r#"
 bucket = "muster-rotation-reports"
 check_interval = "2s"
-interval = "5s"
+interval = "60s"
 
 [app_version]
 files = "$ROOT/opt/web/release"
@@ -57,13 +57,16 @@ pub(crate) async fn show(options: &Options, progress: &Progress, world: &World) 
     let now = ["annotate", "-n", NAMESPACE, "launchtemplatepin/home", "muster.dev/requested-at=now"];
     world.kube.kubectl(&now).await?;
     progress
-        .step("A backup made image web-2 with version 1.1.0 of the application. Waiting for its roll-out", async |step| {
-            home.wait(WITHIN, |status| {
-                step.say(status["refreshSummary"].as_str().unwrap_or("making a version").to_owned());
-                status["defaultVersion"] == 2 && status["groups"][0]["refreshStatus"] == "Successful"
-            })
-            .await
-        })
+        .step(
+            "A backup made image web-2 with version 1.1.0 of the application. Waiting for its roll-out",
+            async |step| {
+                home.wait(WITHIN, |status| {
+                    step.say(status["refreshSummary"].as_str().unwrap_or("making a version").to_owned());
+                    status["defaultVersion"] == 2 && status["groups"][0]["refreshStatus"] == "Successful"
+                })
+                .await
+            },
+        )
         .await?;
     let last = progress
         .step("Waiting until the instances report it", async |_| {
@@ -71,12 +74,17 @@ pub(crate) async fn show(options: &Options, progress: &Progress, world: &World) 
         })
         .await?;
     print_all(world).await?;
-    print(format_args!("Which versions run now, from the FleetReport's status:\n\n{}", version_table(&last)))
+    print(format_args!(
+        "Which versions were reported within two minutes; the instances with 1.0.0 are gone:\n\n{}",
+        version_table(&last)
+    ))?;
+    Ok(())
 }
 
 async fn print_all(world: &World) -> Result<()> {
     print("\n$ kubectl get ltp,fr --namespace rotation")?;
-    print(world.kube.kubectl(&["get", "ltp,fr", "--namespace", NAMESPACE]).await?)
+    print(world.kube.kubectl(&["get", "ltp,fr", "--namespace", NAMESPACE]).await?)?;
+    Ok(())
 }
 
 /// Creates the requirements of examples/rotation in an account.
@@ -96,7 +104,7 @@ pub(crate) fn prepare(world: &World) -> Result<()> {
         let group = GroupSpec::new(&account, region, NAME, &template, instances);
         sandbox.add_group(&GroupSpec { version: "1".into(), max: 4, ..group })?;
         if region == BACKUP_REGION {
-            sandbox.put_parameter(&account, region, "/rotation/launch-template", &template)?;
+            sandbox.set_parameter(&account, region, "/rotation/launch-template", &template);
         }
     }
     Ok(())

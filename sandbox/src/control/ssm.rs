@@ -14,6 +14,12 @@ impl Control {
         self.state.ssm.with(account, region, |store| store.own.get(name).cloned())
     }
 
+    /// Makes or replaces a parameter of an account, of type String.
+    pub fn set_parameter(&self, account: &AccountId, region: &str, name: &str, value: &str) {
+        let made = ssm::plain(Some(account), region, name, value, self.now());
+        self.state.ssm.with(account, region, |store| store.own.insert(name.to_owned(), made));
+    }
+
     /// Publishes a parameter to all accounts, as AWS does below `/aws/service`.
     pub fn put_public_parameter(&self, region: &str, name: &str, value: &str) {
         let made = ssm::public(region, name, value, self.now());

@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::caller::AccountId;
 
 pub use parameter::{Kind, Parameter, Tier, Version};
-pub(crate) use published::public;
 use published::published;
+pub(crate) use published::{plain, public};
 pub(crate) use store::Store;
 
 #[derive(Debug, Default)]

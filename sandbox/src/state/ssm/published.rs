@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::parameter::{Kind, Parameter, Tier, Version};
+use crate::caller::AccountId;
 use crate::state::ec2::seed::{AMAZON_LINUX_ARM64, AMAZON_LINUX_X86_64};
 
 /// Parameters that AWS publishes in every region and that name the images of this sandbox.
@@ -18,7 +19,8 @@ pub(super) fn published(region: &str) -> BTreeMap<String, Parameter> {
         .collect()
 }
 
-pub(crate) fn public(region: &str, name: &str, value: &str, now: Timestamp) -> Parameter {
+/// A parameter of type String, of AWS itself if there is no owner.
+pub(crate) fn plain(owner: Option<&AccountId>, region: &str, name: &str, value: &str, now: Timestamp) -> Parameter {
     let first = Version {
         number: 1,
         value: value.to_owned(),
@@ -31,5 +33,9 @@ pub(crate) fn public(region: &str, name: &str, value: &str, now: Timestamp) -> P
         modified_by: String::new(),
         ciphertext: String::new(),
     };
-    Parameter::new(None, region, name, first)
+    Parameter::new(owner, region, name, first)
+}
+
+pub(crate) fn public(region: &str, name: &str, value: &str, now: Timestamp) -> Parameter {
+    plain(None, region, name, value, now)
 }
