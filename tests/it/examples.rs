@@ -10,9 +10,15 @@ use std::{
 use kube::Api;
 use muster::{
     config::{Config, Namespaces},
-    crd::{aws_account::AwsAccount, fleet_report::FleetReport, worker_fleet::WorkerFleet, worker_job::WorkerJob},
+    crd::{
+        aws_account::AwsAccount, fleet_report::FleetReport, launch_template_pin::LaunchTemplatePin,
+        worker_fleet::WorkerFleet, worker_job::WorkerJob,
+    },
 };
-use muster_sandbox::{CallQuery, CapacitySpec, Instance, Market, RoleSpec, SandboxConfig, SubnetSpec, WorkersConfig};
+use muster_sandbox::{
+    CallQuery, CapacitySpec, GroupSpec, ImageSpec, Instance, LaunchTemplateSpec, Market, RoleSpec, SandboxConfig,
+    SubnetSpec, TopicSpec, WorkersConfig,
+};
 use muster_world::KubeApi;
 use serde_json::{Value, json};
 
@@ -337,4 +343,65 @@ async fn tenants_with_a_role_each_are_held_apart_by_grants_and_by_iam() {
     let (_, _, message) = condition(&reports(&report).common.conditions, "Stalled").unwrap();
     assert!(message.contains("AccessDenied"), "{message}");
     assert!(!serde_json::to_string(&report.status).unwrap().contains("of-b"));
+}
+
+#[tokio::test]
+async fn a_rotation_reaches_the_home_region_and_the_backup_region() {
+    const HOME: &str = "us-east-1";
+    const BACKUP: &str = "us-west-2";
+    let example = Example::begin_with("rotation", WorkersConfig::default()).await;
+    let scene = &example.scene;
+    let topic = scene.sandbox.add_topic(&TopicSpec::new(&scene.account, HOME, "rotation")).unwrap();
+    let image = |region: &str, name: &str| {
+        let spec = ImageSpec::new(&scene.account, region, name);
+        let description = (region == BACKUP).then(|| format!("Copied from us-east-1, {name}"));
+        let tags = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+        scene.sandbox.add_image(ImageSpec { description, tags, ..spec }).id
+    };
+    for region in [HOME, BACKUP] {
+        let first = image(region, "web-1");
+        let template = LaunchTemplateSpec::new(&scene.account, region, "rotation-web", &first);
+        let template = scene.sandbox.add_launch_template(&template).unwrap();
+        let group = GroupSpec::new(&scene.account, region, "rotation-web", &template, 1);
+        scene.sandbox.add_group(&GroupSpec { version: "1".into(), ..group }).unwrap();
+        if region == BACKUP {
+            scene.sandbox.set_parameter(&scene.account, region, "/rotation/launch-template", &template);
+        }
+    }
+    let _controller = scene.start().await;
+    // The topic of this account.
+    let mut home = example.spec("20-pin-home.yaml");
+    home["notify"]["sns"]["topicARN"] = json!(topic);
+    scene.change_account(json!({"spec": {"grants": [with_topic(scene, &topic)]}})).await;
+    scene.create::<LaunchTemplatePin>("home", home).await;
+    scene.create::<LaunchTemplatePin>("backup", example.spec("21-pin-backup.yaml")).await;
+    let report = manifest("rotation", "30-report.yaml")["spec"].clone();
+    let mut report = report;
+    report["sources"][0]["aws"]["accountRef"]["name"] = json!(scene.namespace);
+    scene.create::<FleetReport>("web", report).await;
+    let stands_on = |version: i64, group: &'static str| {
+        move |pin: &LaunchTemplatePin| {
+            let status = pin.status.clone().unwrap_or_default();
+            let follows = status.groups.first().is_some_and(|g| g.version.as_deref() == Some(group) && g.outdated == 0);
+            status.default_version == Some(version) && (follows || group == "$Default")
+        }
+    };
+    for (version, new) in [(1, None), (2, Some("web-2"))] {
+        if let Some(name) = new {
+            image(HOME, name);
+            image(BACKUP, name);
+        }
+        scene.wait::<LaunchTemplatePin>("home", &format!("version {version}"), stands_on(version, "$Latest")).await;
+        scene.wait::<LaunchTemplatePin>("backup", &format!("version {version}"), stands_on(version, "$Default")).await;
+    }
+    let started = scene.sandbox.calls(&CallQuery::operation("autoscaling", "StartInstanceRefresh"));
+    assert_eq!(started.iter().map(|call| call.region.as_str()).collect::<Vec<_>>(), [HOME]);
+}
+
+/// The grant of the example, with a topic of this account and the namespace of this scene.
+fn with_topic(scene: &Scene, topic: &str) -> Value {
+    let mut grant = manifest("rotation", "10-account.yaml")["spec"]["grants"][0].clone();
+    grant["namespaces"]["names"] = json!([scene.namespace]);
+    grant["topics"] = json!([topic]);
+    grant
 }

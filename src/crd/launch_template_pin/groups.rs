@@ -104,7 +104,7 @@ pub struct Checkpoints {
     #[schemars(length(min = 1, max = 20), inner(range(min = 1, max = 100)), extend(
         "x-kubernetes-list-type" = "atomic",
         "x-kubernetes-validations" = [{
-            "rule": "self.all(p, self.exists_one(q, q == p)) && self == self.sort()",
+            "rule": "self.isSorted() && self.all(p, self.exists_one(q, q == p))",
             "message": "percentages must ascend, for example [20, 50, 100]",
         }]
     ))]

@@ -63,10 +63,16 @@ pub struct LaunchTemplatePinSpec {
     }]))]
     pub aws: AwsRef,
     /// The launch template. The AwsAccount must grant it to this namespace, by its name or its id.
-    #[schemars(extend("x-kubernetes-validations" = [{
-        "rule": "self == oldSelf",
-        "message": "launchTemplate cannot change: create a LaunchTemplatePin with another name",
-    }]))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {
+            "rule": "self == oldSelf",
+            "message": "launchTemplate cannot change: create a LaunchTemplatePin with another name",
+        },
+        {
+            "rule": "[has(self.id), has(self.name), has(self.idFrom)].filter(x, x).size() == 1",
+            "message": "launchTemplate needs exactly one of id, name or idFrom, for example name: web",
+        },
+    ]))]
     pub launch_template: PinnedTemplate,
     /// The machine image that the newest version of the launch template should have. Without it, no versions are made,
     /// and the groups follow the versions that others make.
@@ -120,10 +126,6 @@ fn yes() -> bool {
 /// A launch template of EC2: exactly one of `id`, `name` and `idFrom`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.id), has(self.name), has(self.idFrom)].filter(x, x).size() == 1",
-    "message": "launchTemplate needs exactly one of id, name or idFrom, for example name: web",
-}]))]
 pub struct PinnedTemplate {
     /// The id of the launch template.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -35,6 +35,8 @@ use crate::{
 
 /// How many names a message has.
 const NAMED: usize = 5;
+/// How many refreshes are looked at each time.
+const FEW: usize = 5;
 /// How many versions the status lists.
 const LISTED: usize = 32;
 const NAME_LIMIT: usize = 256;
@@ -65,15 +67,14 @@ pub(super) fn outcome(
     status.plan = plan.map(|calls| Preview::new(calls.iter().map(|call| call.describe(template)).collect(), false));
     let verdicts = verdicts(found, &status, memory);
     let timings = &ctx.config.timings;
-    let is_refreshing = found
-        .assessment
-        .findings
-        .values()
-        .any(|group| matches!(group.state, GroupState::Refreshing | GroupState::OtherRefresh(_)));
-    let requeue = match (found.acts, status.intents.is_empty() && found.planned.is_empty(), is_refreshing) {
+    let is_refreshing = |group: &&Finding| matches!(group.state, GroupState::Refreshing | GroupState::OtherRefresh(_));
+    let refreshing = found.assessment.findings.values().filter(is_refreshing).count();
+    let requeue = match (found.acts, status.intents.is_empty() && found.planned.is_empty(), refreshing) {
         (true, false, _) => timings.progress,
-        (_, _, true) => timings.progress * 3,
-        _ => live.spread(timings.sweep),
+        (_, _, 0) => live.spread(timings.sweep),
+        // Each is a call.
+        (_, _, 1..=FEW) => timings.progress,
+        (..) => timings.progress * 6,
     };
     Outcome { status, verdicts, requeue: requeue.min(until_open(found, now)) }
 }

@@ -37,6 +37,7 @@ async fn by_default_two_replicas_share_a_lease_and_watch_all_namespaces() {
         "CustomResourceDefinition",
         "CustomResourceDefinition",
         "CustomResourceDefinition",
+        "CustomResourceDefinition",
         "Deployment",
         "PodDisruptionBudget",
         "Role",

@@ -15,9 +15,13 @@ use kube::{
 };
 use muster::{
     clock::Timings,
-    crd::{aws_account::AwsAccount, fleet_report::FleetReport, worker_fleet::WorkerFleet, worker_job::WorkerJob},
+    crd::{
+        aws_account::AwsAccount, fleet_report::FleetReport, launch_template_pin::LaunchTemplatePin,
+        worker_fleet::WorkerFleet, worker_job::WorkerJob,
+    },
     lease::LeaseName,
 };
+use muster_sandbox::{AMAZON_LINUX_X86_64, LaunchTemplateSpec};
 use serde_json::json;
 
 use super::rights::{CLUSTER_WIDE, Right, WATCHED, rights};
@@ -92,6 +96,16 @@ async fn a_controller_uses_every_permission_that_the_chart_grants() {
         })
         .await;
 
+    let image = AMAZON_LINUX_X86_64;
+    let template = LaunchTemplateSpec::new(&scene.account, REGION, "web", image);
+    scene.sandbox.add_launch_template(&template).expect("a launch template");
+    scene.create::<LaunchTemplatePin>("web", json!({"aws": scene.aws(), "launchTemplate": {"name": "web"}})).await;
+    let is_ready = |pin: &LaunchTemplatePin| {
+        let conditions = pin.status.clone().unwrap_or_default().common.conditions;
+        scene::condition(&conditions, "Ready").is_some_and(|(status, ..)| status == "True")
+    };
+    scene.wait::<LaunchTemplatePin>("web", "ready", is_ready).await;
+
     let script = json!({"metadata": {"name": "boot"}, "data": {"script": "#!/bin/sh\n"}});
     let script: ConfigMap = serde_json::from_value(script).expect("a ConfigMap");
     scene.api::<ConfigMap>().create(&PostParams::default(), &script).await.expect("a ConfigMap");
@@ -119,6 +133,8 @@ async fn a_controller_uses_every_permission_that_the_chart_grants() {
 
     scene.api::<WorkerFleet>().delete("web", &DeleteParams::default()).await.expect("a deletion");
     scene.api::<FleetReport>().delete("web", &DeleteParams::default()).await.expect("a deletion");
+    scene.api::<LaunchTemplatePin>().delete("web", &DeleteParams::default()).await.expect("a deletion");
+    scene.wait_gone::<LaunchTemplatePin>("web").await;
     scene.wait_gone::<WorkerFleet>("web").await;
     scene.wait_gone::<FleetReport>("web").await;
     // The job has nothing to do, so it finishes at once.

@@ -23,6 +23,11 @@ pub(super) fn all() -> Vec<Value> {
         })),
         worker_fleet_with(json!({"launchTemplate": {"id": "lt-0123456789abcdef0"}})),
     ];
+    all.extend([
+        launch_template_pin(json!({"id": "lt-0123456789abcdef0"})),
+        launch_template_pin(json!({"name": "web"})),
+        launch_template_pin(json!({"idFrom": {"ssmParameter": "/lt/web"}})),
+    ]);
     let s3 = json!({"s3": {"bucket": "results", "prefix": "nightly"}});
     let fleets: Vec<_> = all.iter().filter(|manifest| manifest["kind"] == "WorkerFleet").cloned().collect();
     all.extend(fleets.iter().map(|fleet| worker_job(s3.clone(), fleet)));
@@ -56,8 +61,49 @@ fn aws_account() -> Value {
                 "kmsKeys": ["alias/x"],
                 "buckets": [{"name": "reports", "accountID": "222222222222", "prefix": "ml/", "uses": ["Reports"]}],
                 "parameterPaths": ["/app"],
+                "autoScalingGroups": ["web"],
+                "topics": ["arn:aws:sns:eu-west-1:111111111111:ops"],
                 "targetTags": {"team": "ml"},
             }],
+        },
+    })
+}
+
+fn launch_template_pin(launch_template: Value) -> Value {
+    json!({
+        "apiVersion": "muster.dev/v1alpha1",
+        "kind": "LaunchTemplatePin",
+        "metadata": {"name": "whole"},
+        "spec": {
+            "suspend": true,
+            "aws": {"region": "eu-west-1", "accountRef": {"name": "default"}},
+            "launchTemplate": launch_template,
+            "ami": {
+                "selector": {"owners": ["self"], "name": "web-*", "description": "*", "tags": {"app": "web"}},
+                "minAge": "10m",
+            },
+            "rejectedAMIs": ["ami-0123456789abcdef0"],
+            "setDefault": true,
+            "retention": {"keepVersions": 3, "minAge": "24h", "versions": "All"},
+            "autoScalingGroups": [{"name": "web", "version": "Pinned"}],
+            "autoScalingGroupSelector": {"tags": {"app": "web"}, "version": "Pinned"},
+            "refresh": {
+                "enabled": true,
+                "minHealthyPercentage": 90,
+                "maxHealthyPercentage": 110,
+                "instanceWarmup": "5m",
+                "skipMatching": true,
+                "bakeTime": "10m",
+                "checkpoints": {"percentages": [20, 100], "delay": "1h"},
+                "alarms": ["errors"],
+                "autoRollback": true,
+                "scaleInProtectedInstances": "Wait",
+                "standbyInstances": "Ignore",
+            },
+            "window": {"schedule": "0 2 * * *", "timeZone": "Asia/Tokyo", "duration": "2h"},
+            "approval": "Manual",
+            "rollbackTo": 7,
+            "notify": {"sns": {"topicARN": "arn:aws:sns:eu-west-1:111111111111:ops", "events": ["Failed"]}},
         },
     })
 }

@@ -8,6 +8,7 @@ mod killed_at_every_call;
 mod refresh;
 mod retention;
 mod rotation;
+mod scale;
 mod walls;
 
 use std::collections::BTreeMap;

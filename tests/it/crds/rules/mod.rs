@@ -3,6 +3,7 @@
 mod account;
 mod fleet;
 mod job;
+mod pin;
 mod report;
 mod template;
 
@@ -45,6 +46,7 @@ fn mistakes() -> impl Iterator<Item = (&'static str, Mistake)> {
     let all = [
         ("AwsAccount", account::mistakes()),
         ("FleetReport", report::mistakes()),
+        ("LaunchTemplatePin", pin::mistakes()),
         ("WorkerFleet", fleet::mistakes()),
         ("WorkerFleet", template::mistakes()),
         ("WorkerJob", job::mistakes()),
