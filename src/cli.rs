@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};
@@ -12,7 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::{
-    aws::Connection, config::ControllerArgs, controller, crd::schema, error_chain::Chain, kinds, logs, manifests,
+    aws::{Aws, Connection},
+    clock::Timings,
+    config::ControllerArgs,
+    controller,
+    crd::schema,
+    error_chain::Chain,
+    kinds, logs, manifests,
 };
 
 /// A Kubernetes controller for fleets of EC2 workers.
@@ -33,6 +40,9 @@ enum Command {
         /// A file with manifests; `-` reads standard input.
         #[arg(short, long = "filename", required = true)]
         filename: Vec<PathBuf>,
+        /// Ask AWS, with your own credentials, and print what would be done for each LaunchTemplatePin. Nothing is changed.
+        #[arg(long)]
+        aws: bool,
     },
     /// Print the CustomResourceDefinitions, or write each to a file.
     Crds {
@@ -49,11 +59,19 @@ enum Command {
 pub async fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Controller(args) => control(args).await,
-        Command::Plan { filename } => exit_code("plan", manifests::check(&filename, &mut std::io::stdout())),
+        Command::Plan { filename, aws } => {
+            let aws = if aws { Some(own_aws().await) } else { None };
+            exit_code("plan", manifests::check(&filename, aws.as_ref(), &mut std::io::stdout()).await)
+        }
         Command::Crds { dir, reference } => {
             exit_code("crds", write_crds(dir.as_deref(), reference.as_deref()).map(|()| true))
         }
     }
+}
+
+/// AWS as the caller sees it.
+async fn own_aws() -> Aws {
+    Aws::connect(Connection::default(), &Timings::default(), Arc::default()).await
 }
 
 fn exit_code(command: &str, outcome: Result<bool, Box<dyn std::error::Error>>) -> ExitCode {

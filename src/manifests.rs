@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read, Write},
     path::Path,
+    pin::Pin,
     sync::Arc,
 };
 
@@ -10,6 +11,7 @@ use kube::{CustomResourceExt, Resource, api::DynamicObject};
 use serde_json::Value;
 
 use crate::{
+    aws::Aws,
     error_chain::Chain,
     k8s::live::Live,
     kinds::{self, ForEachKind},
@@ -19,11 +21,16 @@ use crate::{
 /// An object that is not in a cluster yet has no uid of its own.
 const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Writes a line for each object of muster in `files`, and returns whether all are valid. `-` is standard input.
+/// Writes a line for each object of muster in `files`, and returns whether all are valid. `-` is standard input. With
+/// `aws`, the lines after it say what would be done there.
 ///
 /// # Errors
 /// When a file cannot be read or is not YAML.
-pub fn check(files: &[impl AsRef<Path>], out: &mut impl Write) -> Result<bool, Box<dyn std::error::Error>> {
+pub async fn check(
+    files: &[impl AsRef<Path>],
+    aws: Option<&Aws>,
+    out: &mut impl Write,
+) -> Result<bool, Box<dyn std::error::Error>> {
     let (mut found, mut all_valid) = (0, true);
     for file in files {
         let file = file.as_ref();
@@ -33,9 +40,15 @@ pub fn check(files: &[impl AsRef<Path>], out: &mut impl Write) -> Result<bool, B
         for document in documents.into_iter().filter(is_ours) {
             found += 1;
             let object = format!("{} {}", text_at(&document, "/kind"), text_at(&document, "/metadata/name"));
-            match problem(document) {
-                None => writeln!(out, "{object}: ok")?,
-                Some(problem) => {
+            match checked(document, aws).await {
+                Ok(Some(steps)) if steps.is_empty() => writeln!(out, "{object}: ok, nothing would be changed")?,
+                Ok(steps) => {
+                    writeln!(out, "{object}: ok")?;
+                    for step in steps.unwrap_or_default() {
+                        writeln!(out, "  would {step}")?;
+                    }
+                }
+                Err(problem) => {
                     all_valid = false;
                     writeln!(out, "{object}: {problem}")?;
                 }
@@ -64,43 +77,56 @@ fn text_at<'a>(document: &'a Value, place: &str) -> &'a str {
     document.pointer(place).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn problem(document: Value) -> Option<String> {
-    struct Find {
+/// What would be done, if that can be told.
+///
+/// # Errors
+/// What is wrong with the object.
+async fn checked(document: Value, aws: Option<&Aws>) -> Result<Option<Vec<String>>, String> {
+    type Steps<'a> = Pin<Box<dyn Future<Output = Result<Option<Vec<String>>, String>> + 'a>>;
+    struct Find<'a> {
         document: Value,
-        found: Option<Option<String>>,
+        aws: Option<&'a Aws>,
+        found: Option<Steps<'a>>,
     }
-    impl ForEachKind for Find {
+    impl ForEachKind for Find<'_> {
         fn kind<K: Kind + CustomResourceExt>(&mut self) {
             if text_at(&self.document, "/kind") == K::NAME {
-                self.found = Some(problem_of::<K>(self.document.clone()));
+                self.found = Some(Box::pin(checked_of::<K>(self.document.clone(), self.aws)));
             }
         }
     }
-    let mut find = Find { document, found: None };
+    let mut find = Find { document, aws, found: None };
     kinds::for_each(&mut find);
-    find.found.unwrap_or_else(|| Some(format!("the kind does not exist: use one of {}", kinds::names().join(", "))))
+    match find.found {
+        Some(steps) => steps.await,
+        None => Err(format!("the kind does not exist: use one of {}", kinds::names().join(", "))),
+    }
 }
 
-fn problem_of<K: Kind>(document: Value) -> Option<String> {
+async fn checked_of<K: Kind>(document: Value, aws: Option<&Aws>) -> Result<Option<Vec<String>>, String> {
     let parsed = serde_json::from_value::<DynamicObject>(document).and_then(|mut raw| {
         raw.meta_mut().uid = Some(NO_UID.into());
         Live::<K>::parse(Arc::new(raw))
     });
-    match parsed {
-        Ok(live) => K::check(&live).err().map(|problem| Chain(&problem).to_string()),
-        Err(error) => Some(error.to_string()),
+    let live = parsed.map_err(|error| error.to_string())?;
+    K::check(&live).map_err(|problem| Chain(&problem).to_string())?;
+    match aws {
+        Some(aws) => K::preview(aws, &live).await.map_err(|problem| Chain(&problem).to_string()),
+        None => Ok(None),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     fn checked(text: &str) -> (bool, String) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let mut out = Vec::new();
-        let valid = check(&[file.path()], &mut out).unwrap();
+        let valid = check(&[file.path()], None, &mut out).now_or_never().unwrap().unwrap();
         (valid, String::from_utf8(out).unwrap())
     }
 
@@ -131,7 +157,7 @@ spec:
             files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "yaml"));
         let (files, mut out) = (manifests.collect::<Vec<_>>(), Vec::new());
         assert!(files.len() > 4, "{files:?}");
-        assert!(check(&files, &mut out).unwrap(), "{}", String::from_utf8(out).unwrap());
+        assert!(check(&files, None, &mut out).now_or_never().unwrap().unwrap(), "{}", String::from_utf8(out).unwrap());
     }
 
     #[test]
@@ -163,7 +189,7 @@ spec:
     #[test]
     fn a_file_without_muster_objects_is_not_a_success() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(check(&[file.path()], &mut Vec::new()).is_err());
-        assert!(check(&[Path::new("no/such/file.yaml")], &mut Vec::new()).is_err());
+        assert!(check(&[file.path()], None, &mut Vec::new()).now_or_never().unwrap().is_err());
+        assert!(check(&[Path::new("no/such/file.yaml")], None, &mut Vec::new()).now_or_never().unwrap().is_err());
     }
 }

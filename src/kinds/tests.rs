@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use futures::FutureExt as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
@@ -52,7 +53,7 @@ impl ForEachKind for Lacking {
         let path = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(path.path(), manifest).unwrap();
         let mut output = Vec::new();
-        manifests::check(&[path.path()], &mut output).unwrap();
+        manifests::check(&[path.path()], None, &mut output).now_or_never().unwrap().unwrap();
         let output = String::from_utf8(output).unwrap();
         self.check::<K>(output.contains("missing field `spec`"), &format!("a place in `muster plan -f`: {output}"));
 

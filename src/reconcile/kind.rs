@@ -3,6 +3,7 @@
 use std::{fmt, future::Future, time::Duration};
 
 use crate::{
+    aws::Aws,
     condition::{ConditionType, Verdict},
     config::Config,
     k8s::{live::Live, object::Object},
@@ -35,6 +36,12 @@ pub trait Kind: Object {
     /// [`Failure::InvalidSpec`], with what to write instead.
     fn check(_: &Live<Self>) -> Result<(), Failure> {
         Ok(())
+    }
+
+    /// What would be done now, in the words of a plan, as the caller's own identity sees AWS. `None` if the kind cannot
+    /// tell without a cluster.
+    fn preview(_: &Aws, _: &Live<Self>) -> impl Future<Output = Result<Option<Vec<String>>, Failure>> + Send {
+        std::future::ready(Ok(None))
     }
 
     /// Observes, plans and applies. While [`Object::suspended`], only the status is changed. Intents are written with

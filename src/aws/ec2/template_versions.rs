@@ -164,7 +164,7 @@ impl Ec2 {
             .source_version(source)
             .version_description(description)
             .launch_template_data(data);
-        let answer = within(CREATE, budget, call.send()).await?.map_err(|e| Error::from_sdk(CREATE, &e))?;
+        let answer = within(CREATE, budget, Box::pin(call.send())).await?.map_err(|e| Error::from_sdk(CREATE, &e))?;
         let warnings = answer.warning().map(|warning| warning.errors()).unwrap_or_default();
         let told = |error: &aws_sdk_ec2::types::ValidationError| {
             format!("{}: {}", error.code().unwrap_or_default(), error.message().unwrap_or_default())

@@ -65,7 +65,7 @@ pub(super) async fn apply(
                 continue;
             }
         };
-        let outcome = send_one(session, live, (desired, template), &intent, budget).await;
+        let outcome = Box::pin(send_one(session, live, (desired, template), &intent, budget)).await;
         memory.doubt();
         let now = ctx.clock.monotonic();
         let mut after = live.status();
@@ -115,7 +115,8 @@ async fn send_one(
         }
         PinOperation::CreateVersion => {
             let description = description(live.uid(), intent);
-            let made = ec2.create_template_version(&template.id, &description, acknowledged, budget).await?;
+            let call = ec2.create_template_version(&template.id, &description, acknowledged, budget);
+            let made = Box::pin(call).await?;
             Ok(Effect::CreatedVersion(made.0, made.1))
         }
         PinOperation::SetDefault => {
@@ -127,7 +128,7 @@ async fn send_one(
         }
         PinOperation::UpdateGroup => {
             let version = intent.follow.as_deref().unwrap_or("$Default");
-            auto_scaling.update_group(acknowledged, &aim(version), budget).await?;
+            Box::pin(auto_scaling.update_group(acknowledged, &aim(version), budget)).await?;
             Ok(Effect::Done)
         }
         PinOperation::StartRefresh => {

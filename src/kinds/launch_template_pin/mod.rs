@@ -16,13 +16,14 @@ mod notify;
 mod observe;
 mod observed;
 mod plan;
+mod preview;
 mod status;
 
 use std::{collections::BTreeSet, time::Instant};
 
 use crate::{
     access::Claim,
-    aws::{Session, ec2::Ec2},
+    aws::{Aws, Session, ec2::Ec2},
     condition::{ConditionType, Reason, Verdict},
     crd::{
         fields::{CommonStatus, PLAN_ONLY, is_plan_only},
@@ -37,11 +38,10 @@ use crate::{
         desired::{APPROVE, Desired},
         memory::PinMemory,
         metrics::PinSeries,
-        observe::{Freshness, observe, read_refreshes, template_id},
+        observe::{Freshness, Reader, observe, read_refreshes, template_id},
         observed::Observed,
         plan::{
             Assessment, Call, PlanContext, calls,
-            forecast::forecast,
             settle::{Age, Fate, Knowledge, settle},
             subject,
             target::target,
@@ -107,6 +107,10 @@ impl Kind for LaunchTemplatePin {
         memory: &mut PinMemory,
     ) -> Result<Outcome<LaunchTemplatePinStatus>, Failure> {
         Box::pin(reconcile(ctx, series, live, memory)).await
+    }
+
+    async fn preview(aws: &Aws, live: &Live<Self>) -> Result<Option<Vec<String>>, Failure> {
+        Box::pin(preview::preview(aws, live)).await.map(Some)
     }
 
     async fn finalize(
@@ -185,14 +189,15 @@ async fn reconcile(
             continue;
         }
         let Step { record, send } = found.step.clone();
-        apply::apply(ctx, &session, live, (&desired, &found.observed.template), memory, (record, send)).await?;
+        let template = &found.observed.template;
+        Box::pin(apply::apply(ctx, &session, live, (&desired, template), memory, (record, send))).await?;
         freshness.not_before = ctx.clock.monotonic();
         found = look(ctx, &session, live, (&desired, &account), memory, (freshness, retries)).await?;
     }
     memory.keep_seen(&live.status().intents);
     let Look { observed, assessment, planned, step } = found;
     let report = Found { desired: &desired, observed: &observed, assessment: &assessment, planned: &planned, acts };
-    let plan = is_plan_only.then(|| preview(ctx, live, &report));
+    let plan = is_plan_only.then(|| preview::steps(live, &desired, &observed));
     // What was settled without a call is stored with the status.
     let before = if acts && step.send.is_empty() { step.record } else { live.status() };
     let mut outcome = status::outcome(ctx, live, (&report, before), memory, &session, plan);
@@ -201,22 +206,6 @@ async fn reconcile(
         notify::notify(ctx, &session, live, (&desired, &report), memory, &mut outcome).await?;
     }
     Ok(outcome)
-}
-
-/// All calls that would be made from now on.
-fn preview(ctx: &Context, live: &Live<LaunchTemplatePin>, found: &Found<'_>) -> Vec<Call> {
-    let (none, no_versions) = (BTreeSet::new(), BTreeSet::new());
-    let mut nonce = || 0;
-    let mut context = PlanContext {
-        uid: live.uid(),
-        now: ctx.clock.now(),
-        holder: &ctx.holder,
-        nonce: &mut nonce,
-        waits: &none,
-        refused: &no_versions,
-        retries: false,
-    };
-    forecast(found.desired, found.observed, &live.status(), &mut context)
 }
 
 /// What was found, and what to do.
@@ -250,8 +239,9 @@ async fn look(
     (freshness, retries): (Freshness, bool),
 ) -> Result<Look, Failure> {
     let permits = ctx.accounts.permits(live, account)?;
-    let id = template_id(ctx, session, live, &permits, freshness.not_before).await?;
-    let mut observed = observe(ctx, session, live, (desired, &permits, &id), memory, freshness).await?;
+    let reader = Reader::new(ctx);
+    let id = template_id(&reader, session, live, &permits, freshness.not_before).await?;
+    let mut observed = observe(&reader, session, live, (desired, &permits, &id), memory, freshness).await?;
     let stored = live.status();
     let (uid, now) = (live.uid().clone(), ctx.clock.now());
     let target = target(desired, &observed, &stored, &uid, now);

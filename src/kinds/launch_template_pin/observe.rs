@@ -16,11 +16,15 @@ use crate::{
             template_versions::{TemplateHead, VersionRow},
         },
     },
+    clock::{Clock, Timings},
     condition::Reason,
     crd::launch_template_pin::{LaunchTemplatePin, PinnedTemplate},
     ids::{ImageId, LaunchTemplateId, ParameterName},
-    inventory::{instances, lookups::Inquiry},
-    k8s::live::Live,
+    inventory::{
+        instances::{self, Sweeps},
+        lookups::{Inquiry, Lookups},
+    },
+    k8s::{live::Live, references::References},
     kinds::launch_template_pin::{
         desired::Desired,
         memory::PinMemory,
@@ -36,6 +40,23 @@ use crate::{
 /// How many groups one object may change.
 pub(super) const MOST_GROUPS: usize = 200;
 
+/// Where data comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a> {
+    pub(super) sweeps: &'a Sweeps,
+    pub(super) lookups: &'a Lookups,
+    /// `None` outside of a cluster.
+    pub(super) references: Option<&'a References>,
+    pub(super) timings: &'a Timings,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(ctx: &'a Context) -> Self {
+        let Context { sweeps, lookups, references, config, .. } = ctx;
+        Self { sweeps, lookups, references: Some(references), timings: &config.timings }
+    }
+}
+
 /// How new the data must be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Freshness {
@@ -50,7 +71,7 @@ pub(super) struct Freshness {
 /// # Errors
 /// [`Failure::Refused`] if it is another one than before, or not granted.
 pub(super) async fn template_id(
-    ctx: &Context,
+    reader: &Reader<'_>,
     session: &Session,
     live: &Live<LaunchTemplatePin>,
     permits: &Permits<'_>,
@@ -61,7 +82,7 @@ pub(super) async fn template_id(
     let found = match (id, name, id_from) {
         (Some(id), ..) => LaunchTemplateId::try_from(id.as_str()).map_err(|error| invalid(&error))?,
         (None, Some(name), _) => {
-            let swept = ctx.sweeps.templates(session, not_before).await?;
+            let swept = reader.sweeps.templates(session, not_before).await?;
             match swept.all.iter().find(|template| template.name == *name) {
                 Some(template) => template.id.clone(),
                 None => return Err(missing(name)),
@@ -69,7 +90,7 @@ pub(super) async fn template_id(
         }
         (None, None, Some(from)) => {
             let parameter = ParameterName::try_from(from.ssm_parameter.as_str()).map_err(|error| invalid(&error))?;
-            let value = ctx.lookups.inquire(session, Some(not_before)).parameter(&parameter, true).await?;
+            let value = reader.lookups.inquire(session, Some(not_before)).parameter(&parameter, true).await?;
             // The value may be a secret, so it is not shown.
             LaunchTemplateId::try_from(value.trim()).map_err(|_| Failure::Missing {
                 reason: Reason::TemplateUnresolved,
@@ -92,7 +113,7 @@ pub(super) async fn template_id(
         });
     }
     // The name is only known once the launch template is.
-    let swept = ctx.sweeps.templates(session, not_before).await?;
+    let swept = reader.sweeps.templates(session, not_before).await?;
     let name = swept.all.iter().find(|template| template.id == found).map(|template| template.name.clone());
     let granted = permits.check(&[Claim::ResolvedTemplate { id: found.clone(), name: name.clone() }]);
     granted.map_err(|message| Failure::Refused { reason: Reason::NotGranted, message })?;
@@ -112,7 +133,7 @@ fn missing(template: &str) -> Failure {
 }
 
 pub(super) async fn observe(
-    ctx: &Context,
+    reader: &Reader<'_>,
     session: &Session,
     live: &Live<LaunchTemplatePin>,
     (desired, permits, id): (&Desired, &Permits<'_>, &LaunchTemplateId),
@@ -120,9 +141,9 @@ pub(super) async fn observe(
     freshness: Freshness,
 ) -> Result<Observed, Failure> {
     let ec2 = Ec2::new(session);
-    let template = head(ctx, session, id, freshness).await?;
-    let versions = versions(ctx, &ec2, &template, memory, freshness).await?;
-    let inquiry = ctx.lookups.inquire(session, Some(freshness.not_before));
+    let template = head(reader, session, id, freshness).await?;
+    let versions = versions(reader, &ec2, &template, memory, freshness).await?;
+    let inquiry = reader.lookups.inquire(session, Some(freshness.not_before));
     let images = match &desired.ami {
         Some(ami) => Some(inquiry.newest_images(&ami.selector, ami.min_age).await?),
         None => None,
@@ -133,7 +154,7 @@ pub(super) async fn observe(
         Some(current) if newest.is_some_and(|newest| newest.id != current) => Some(image(&inquiry, &current).await?),
         Some(_) | None => None,
     };
-    let groups = groups(ctx, session, (desired, permits), freshness).await?;
+    let groups = groups(reader, session, (desired, permits), freshness).await?;
     let swept = groups.swept.iter().flat_map(|swept| swept.by_name.values());
     let mut observed = Observed {
         of_groups: of_groups(&template, swept),
@@ -151,10 +172,11 @@ pub(super) async fn observe(
     // Who uses the versions matters only if there are some to delete.
     if desired.keep.is_some_and(|keep| observed.versions.len() > keep.newest) {
         let template = &observed.template;
-        let named = ctx.references.launch_template_versions(template.id.as_str(), &template.name).ok();
+        let references = reader.references;
+        let named = references.and_then(|all| all.launch_template_versions(template.id.as_str(), &template.name).ok());
         let named = named.map(|all| all.iter().filter_map(|version| resolve(template, version)).collect());
         observed.of_fleets = named;
-        observed.running = Some(running(ctx, &ec2, &observed.template.id, memory, freshness).await?);
+        observed.running = Some(running(reader, &ec2, &observed.template.id, memory, freshness).await?);
     }
     Ok(observed)
 }
@@ -188,7 +210,7 @@ pub(super) async fn read_refreshes(
 }
 
 async fn head(
-    ctx: &Context,
+    reader: &Reader<'_>,
     session: &Session,
     id: &LaunchTemplateId,
     freshness: Freshness,
@@ -196,21 +218,21 @@ async fn head(
     if freshness.own {
         return Ok(Ec2::new(session).template_head(id).await?);
     }
-    let swept = ctx.sweeps.templates(session, freshness.not_before).await?;
+    let swept = reader.sweeps.templates(session, freshness.not_before).await?;
     swept.all.iter().find(|template| template.id == *id).cloned().ok_or_else(|| missing(id.as_str()))
 }
 
 async fn versions(
-    ctx: &Context,
+    reader: &Reader<'_>,
     ec2: &Ec2,
     template: &TemplateHead,
     memory: &mut PinMemory,
     freshness: Freshness,
 ) -> Result<Vec<VersionRow>, Failure> {
     let of = (template.id.clone(), template.latest, template.default);
-    let now = ctx.clock.monotonic();
+    let now = Clock.monotonic();
     if !freshness.own
-        && let Some(known) = memory.versions(&of, now, &ctx.config.timings)
+        && let Some(known) = memory.versions(&of, now, reader.timings)
     {
         return Ok(known.to_vec());
     }
@@ -237,7 +259,7 @@ struct Groups {
 }
 
 async fn groups(
-    ctx: &Context,
+    reader: &Reader<'_>,
     session: &Session,
     (desired, permits): (&Desired, &Permits<'_>),
     freshness: Freshness,
@@ -247,7 +269,7 @@ async fn groups(
     }
     // Before versions are deleted, all groups of the region matter, also those of others.
     let not_before = freshness.not_before;
-    let swept = ctx.sweeps.groups(session, not_before).await?;
+    let swept = reader.sweeps.groups(session, not_before).await?;
     let mut rows: BTreeMap<&str, GroupRow> = BTreeMap::new();
     let (mut ungranted, mut selected) = (0, BTreeSet::new());
     // Those that the spec names come first.
@@ -296,15 +318,15 @@ fn of_groups<'a>(template: &TemplateHead, groups: impl Iterator<Item = &'a Group
 
 /// The versions that instances run.
 async fn running(
-    ctx: &Context,
+    reader: &Reader<'_>,
     ec2: &Ec2,
     id: &LaunchTemplateId,
     memory: &mut PinMemory,
     freshness: Freshness,
 ) -> Result<BTreeSet<i64>, Failure> {
-    let now = ctx.clock.monotonic();
+    let now = Clock.monotonic();
     if !freshness.own
-        && let Some(known) = memory.running(now, &ctx.config.timings)
+        && let Some(known) = memory.running(now, reader.timings)
     {
         return Ok(known.clone());
     }

@@ -165,3 +165,39 @@ async fn the_plan_tells_all_steps_and_changes_nothing() {
         .collect();
     assert!(writes.is_empty(), "{writes:?}");
 }
+
+#[tokio::test]
+async fn the_command_line_tells_the_plan_of_a_manifest_without_a_cluster() {
+    let estate = Estate::new().await;
+    let second = estate.backup("second", 60);
+    estate.group("web", "1", 2);
+    let manifest = json!({
+        "apiVersion": "muster.dev/v1alpha1", "kind": "LaunchTemplatePin", "metadata": {"name": "web"},
+        "spec": estate.spec(json!({"autoScalingGroups": [{"name": "web", "version": "Latest"}]})),
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), manifest.to_string()).unwrap();
+    let keys = format!("AKIASANDBOX{}", estate.scene.account);
+    let told = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster"))
+        .args(["plan", "--aws", "-f"])
+        .arg(file.path())
+        .env("AWS_ENDPOINT_URL", estate.scene.sandbox.endpoint())
+        .envs([("AWS_ACCESS_KEY_ID", keys.as_str()), ("AWS_SECRET_ACCESS_KEY", "sandbox")])
+        .envs([("AWS_REGION", REGION), ("AWS_EC2_METADATA_DISABLED", "true")])
+        .output()
+        .await
+        .unwrap();
+    let template = &estate.template;
+    assert_eq!(
+        String::from_utf8_lossy(&told.stdout).lines().collect::<Vec<_>>(),
+        [
+            "LaunchTemplatePin web: ok".to_owned(),
+            format!("  would tag launch template {template} as managed by this object"),
+            format!("  would create a version of launch template {template} from version 1 with image {second}"),
+            format!("  would make version 2 the default of launch template {template}"),
+            "  would set Auto Scaling group web to version $Latest".into(),
+        ],
+        "{told:?}"
+    );
+    assert_eq!((told.status.code(), estate.made()), (Some(0), 0));
+}
