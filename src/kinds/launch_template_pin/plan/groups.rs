@@ -131,10 +131,8 @@ pub(in super::super) fn finding(
         return found(GroupState::Left, None);
     }
     // A refresh sets a pinned group to its new version, so that AWS can go back. Going back is not to wait for it.
-    let by_refresh = group.follow == Follow::Pinned
-        && desired.refresh.is_some()
-        && desired.rollback_to.is_none()
-        && group.row.instances.iter().any(|member| member.stays);
+    let by_refresh =
+        group.follow == Follow::Pinned && desired.refresh.is_some() && desired.rollback_to.is_none() && outdated > 0;
     let active = refreshes.iter().find(|row| matches!(row.state, RefreshState::Active | RefreshState::Ending));
     let cancel = |row: &RefreshRow| Call::CancelRefresh { group: group.row.name.clone(), refresh: row.id.clone() };
     if let Some(row) = active {
