@@ -16,6 +16,8 @@ mod notify;
 mod observe;
 mod observed;
 mod plan;
+#[cfg(test)]
+mod simulation;
 mod status;
 
 use std::{collections::BTreeSet, time::Instant};
