@@ -1,6 +1,9 @@
 //! Sends what the plan asks for, each call after its intent is recorded.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use crate::{
     aws::{
@@ -11,6 +14,7 @@ use crate::{
             template_versions::{Deleted, TemplateHead},
         },
     },
+    clock::Timings,
     crd::launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus, PinIntent, PinOperation},
     k8s::live::Live,
     kinds::launch_template_pin::{
@@ -27,7 +31,7 @@ use crate::{
 };
 
 /// What the response to a call means.
-enum Effect {
+pub(super) enum Effect {
     /// It took effect, and AWS shows that at once or it does not matter.
     Done,
     CreatedVersion(i64, Vec<String>),
@@ -49,6 +53,7 @@ pub(super) async fn apply(
 ) -> Result<(), Failure> {
     record.aws = Some(session.place());
     record.launch_template_id = Some(template.id.to_string());
+    let earlier: BTreeSet<_> = live.status().intents.into_iter().map(|intent| intent.nonce).collect();
     let acknowledged = live.record(&ctx.cluster, record).await?;
     let timings = &ctx.config.timings;
     for nonce in send {
@@ -57,7 +62,6 @@ pub(super) async fn apply(
             acknowledged.confirm(intent, |status| status.intents.iter().find(|intent| intent.nonce == nonce))
         });
         let Some(intent) = confirmed else { continue };
-        let about = subject(intent.intent());
         let budget = match intent.sendable(ctx.clock.monotonic(), &ctx.leadership, timings) {
             Ok(budget) => budget,
             Err(error) => {
@@ -68,32 +72,50 @@ pub(super) async fn apply(
         let outcome = Box::pin(send_one(session, live, (desired, template), &intent, budget)).await;
         memory.doubt();
         let now = ctx.clock.monotonic();
-        let mut after = live.status();
-        match outcome {
-            Ok(effect) => {
-                memory.succeeded(&about);
-                take_effect(&mut after, intent.intent(), effect, memory, |memory, version, why| {
-                    memory.undeleted(version, why, now, timings);
-                });
-            }
-            // It may have taken effect.
-            Err(error) if error.class == Class::Transient => {
-                tracing::debug!(%error, "the outcome of a call is not known");
-                continue;
-            }
-            // The token was used: an earlier call took effect, and EC2 does not show the version yet.
-            Err(error) if error.class == Class::Conflict && makes_version(intent.intent()) => {
-                memory.used_tokens.insert(nonce);
-                continue;
-            }
-            Err(error) => {
-                memory.refused(about, error, now, timings);
-                after.intents.retain(|open| open.nonce != nonce);
-            }
-        }
+        let call = (intent.intent(), earlier.contains(&nonce));
+        let Some(after) = answered(live.status(), call, outcome, memory, (now, timings)) else { continue };
         live.record(&ctx.cluster, after).await?;
     }
     Ok(())
+}
+
+/// The record after the response to the call of `intent`; `None` while its outcome is not known. `resent`: it may have been
+/// sent before. Pure, but for `memory`.
+pub(super) fn answered(
+    mut after: LaunchTemplatePinStatus,
+    (intent, resent): (&PinIntent, bool),
+    outcome: Result<Effect, Error>,
+    memory: &mut PinMemory,
+    (now, timings): (Instant, &Timings),
+) -> Option<LaunchTemplatePinStatus> {
+    let about = subject(intent);
+    memory.sent(intent, now);
+    match outcome {
+        Ok(effect) => {
+            memory.succeeded(&about);
+            take_effect(&mut after, intent, effect, memory, |memory, version, why| {
+                memory.undeleted(version, why, now, timings);
+            });
+        }
+        // It may have taken effect.
+        Err(error) if error.class == Class::Transient => {
+            tracing::debug!(%error, "the outcome of a call is not known");
+            return None;
+        }
+        // The token was used: an earlier call took effect, and EC2 does not show the version yet.
+        Err(error) if error.class == Class::Conflict && makes_version(intent) => {
+            memory.used_tokens.insert(intent.nonce.clone());
+            return None;
+        }
+        Err(error) => {
+            memory.refused(about, error, now, timings);
+            // The refusal is not about an earlier call, which may have taken effect and is not shown yet.
+            let is_certain =
+                !resent || !matches!(intent.operation, PinOperation::CreateVersion | PinOperation::StartRefresh);
+            after.intents.retain(|open| open.nonce != intent.nonce || !is_certain);
+        }
+    }
+    Some(after)
 }
 
 async fn send_one(

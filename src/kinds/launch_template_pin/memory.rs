@@ -101,7 +101,7 @@ impl PinMemory {
         self.versions = None;
     }
 
-    /// How long ago this process first saw `intent`. Forgets intents that are not open any more.
+    /// How long ago this process first saw `intent`, or sent it last.
     pub(super) fn age(&mut self, intent: &PinIntent, holder: &str, now: Instant, timings: &Timings) -> Age {
         let first = *self.seen.entry(intent.nonce.clone()).or_insert(now);
         let waited = now.saturating_duration_since(first);
@@ -110,6 +110,11 @@ impl PinMemory {
             + timings.call_deadline
             + if intent.holder == holder { Duration::ZERO } else { timings.lease };
         if waited < wait { Age::Young } else { Age::Old }
+    }
+
+    /// The call of an intent was sent again, so that AWS may not show yet what it did.
+    pub(super) fn sent(&mut self, intent: &PinIntent, now: Instant) {
+        self.seen.insert(intent.nonce.clone(), now);
     }
 
     pub(super) fn keep_seen(&mut self, open: &[PinIntent]) {

@@ -17,6 +17,8 @@ mod observe;
 mod observed;
 mod plan;
 mod preview;
+#[cfg(test)]
+mod simulation;
 mod status;
 
 use std::{collections::BTreeSet, time::Instant};

@@ -305,7 +305,7 @@ async fn groups(
 }
 
 /// The versions that any of `groups` names, or has instances of.
-fn of_groups<'a>(template: &TemplateHead, groups: impl Iterator<Item = &'a GroupRow>) -> BTreeSet<i64> {
+pub(super) fn of_groups<'a>(template: &TemplateHead, groups: impl Iterator<Item = &'a GroupRow>) -> BTreeSet<i64> {
     let mut found = BTreeSet::new();
     for group in groups {
         let places = group.places.iter().filter(|place| place.is_of(&template.id, &template.name));

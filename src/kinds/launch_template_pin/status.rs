@@ -94,7 +94,7 @@ fn summary(row: &ImageRow) -> ImageSummary {
 }
 
 /// The status without conditions.
-fn status(before: LaunchTemplatePinStatus, found: &Found<'_>, now: Timestamp) -> LaunchTemplatePinStatus {
+pub(super) fn status(before: LaunchTemplatePinStatus, found: &Found<'_>, now: Timestamp) -> LaunchTemplatePinStatus {
     let Found { observed, assessment, .. } = found;
     let target = &assessment.target;
     let runs = observed.version(target.version).and_then(|row| ImageId::try_from(row.image.as_deref()?).ok());

@@ -9,7 +9,10 @@ use crate::{
     kinds::launch_template_pin::{
         desired::Desired,
         observed::{Group, Observed},
-        plan::{Call, target::Target},
+        plan::{
+            Call,
+            target::{Target, is_rejected},
+        },
     },
 };
 
@@ -120,6 +123,8 @@ pub(in super::super) fn finding(
     let ours: Vec<_> = group.row.places.iter().filter(|p| p.is_of(&template.id, &template.name)).collect();
     let (want, number) = aim(desired, observed, group.follow, target);
     let outdated = group.outdated(template, number);
+    let is_rejected =
+        desired.rollback_to.is_none() && observed.version(number).is_some_and(|row| is_rejected(desired, row));
     let version = ours.first().map(|place| place.version.clone());
     let record = recorded(record, &group.row.name);
     let refreshes = group.refreshes.as_deref().unwrap_or_default();
@@ -131,21 +136,23 @@ pub(in super::super) fn finding(
         return found(GroupState::Left, None);
     }
     // A refresh sets a pinned group to its new version, so that AWS can go back. Going back is not to wait for it.
-    let by_refresh = group.follow == Follow::Pinned
-        && desired.refresh.is_some()
-        && desired.rollback_to.is_none()
-        && group.row.instances.iter().any(|member| member.stays);
+    let by_refresh =
+        group.follow == Follow::Pinned && desired.refresh.is_some() && desired.rollback_to.is_none() && outdated > 0;
     let active = refreshes.iter().find(|row| matches!(row.state, RefreshState::Active | RefreshState::Ending));
     let cancel = |row: &RefreshRow| Call::CancelRefresh { group: group.row.name.clone(), refresh: row.id.clone() };
     if let Some(row) = active {
         let is_ours = known == Some(row.id.as_str());
-        if is_ours && row.state == RefreshState::Active && leads_to != Some(number) {
+        if is_ours && row.state == RefreshState::Active && (leads_to != Some(number) || is_rejected) {
             return found(GroupState::Refreshing, Some(cancel(row)));
         }
         if is_ours {
             return found(GroupState::Refreshing, None);
         }
         return found(GroupState::OtherRefresh(row.id.clone()), None);
+    }
+    // Nothing leads to a rejected image.
+    if is_rejected {
+        return found(GroupState::Held, None);
     }
     let held = target.is_closed && desired.rollback_to.is_none();
     let is_set = ours.iter().all(|place| place.version == want);

@@ -137,7 +137,8 @@ pub(super) fn calls(
         return free(vec![Call::CreateVersion { source: *source, image: image.clone(), foreign }], record, context);
     }
     let is_making = |intent: &PinIntent| intent.operation == PinOperation::CreateVersion;
-    if record.intents.iter().any(is_making) {
+    // To go back does not wait for a version that is perhaps being made.
+    if record.intents.iter().any(is_making) && desired.rollback_to.is_none() {
         return vec![];
     }
     let held = found.target.is_closed && desired.rollback_to.is_none();

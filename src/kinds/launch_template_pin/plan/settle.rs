@@ -60,7 +60,8 @@ pub(in super::super) fn settle(
                 // It was made, and somebody deleted it.
                 (Some(_), Age::Old) => Fate::Over,
                 (Some(_), Age::Young) => Fate::Wait,
-                (None, _) if !token_is_used => Fate::Resend,
+                // What was to hold it back since then holds back a repetition too.
+                (None, _) if is_wanted && !token_is_used => Fate::Resend,
                 (None, Age::Young) => Fate::Wait,
                 (None, Age::Old) => Fate::Over,
             }

@@ -78,7 +78,7 @@ pub(in super::super) fn target(
     let window = window.map(|window| Hold::Window(window.next(now)));
     let is_closed = window.is_some();
     // A version with a rejected image never runs, and is never the source of another one.
-    let accepted = |row: &&VersionRow| !desired.rejected.iter().any(|id| row.image.as_deref() == Some(id.as_str()));
+    let accepted = |row: &&VersionRow| !is_rejected(desired, row);
     let latest_is_rejected = observed.versions.first().is_some_and(|latest| !accepted(&latest));
     let target = Target {
         wanted,
@@ -109,7 +109,8 @@ pub(in super::super) fn target(
     let is_ours = |row: &VersionRow| row.description.starts_with(&marker);
     let has = |row: &VersionRow| image.is_some_and(|id| row.image.as_deref() == Some(id.as_str()));
     let settled = observed.versions.iter().filter(accepted).find(|row| has(row) || is_ours(row));
-    let version = settled.map_or(observed.template.default, |row| row.version);
+    let default = observed.version(observed.template.default).filter(accepted);
+    let version = settled.or(default).or(base).map_or(observed.template.default, |row| row.version);
     let create = base.filter(|base| !has(base)).and_then(|base| Some((base.version, image?.clone())));
     let ours_before =
         |base: &VersionRow| observed.versions.iter().any(|row| row.version < base.version && is_ours(row));
@@ -150,6 +151,11 @@ fn wanted(desired: &Desired, observed: &Observed, record: &LaunchTemplatePinStat
         return Wanted::Nothing(Nothing::Older { gone: current.id.clone(), newest: newest.id.clone() });
     }
     Wanted::Image(newest.clone())
+}
+
+/// Whether the version has a rejected image.
+pub(in super::super) fn is_rejected(desired: &Desired, row: &VersionRow) -> bool {
+    desired.rejected.iter().any(|id| row.image.as_deref() == Some(id.as_str()))
 }
 
 fn is_usable(row: Option<&ImageRow>) -> bool {
