@@ -93,6 +93,14 @@ pub struct SessionIdentity {
     role: Option<IamRole>,
 }
 
+#[cfg(test)]
+impl SessionIdentity {
+    pub(crate) fn of_test(account: &str, region: &str) -> Self {
+        let (account, region) = (AccountId::try_from(account), Region::try_from(region));
+        Self { account: account.expect("an account"), region: region.expect("a region"), role: None }
+    }
+}
+
 /// One identity in one account and region, for one object that was granted it. Only `access` and `aws_account` make
 /// one.
 #[derive(Clone)]

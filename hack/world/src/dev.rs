@@ -38,6 +38,8 @@ spec:
       kinds: ["*"]
       instanceProfiles: ["*"]
       launchTemplates: ["*"]
+      autoScalingGroups: ["*"]
+      topics: ["*"]
       subnets: ["*"]
       securityGroups: ["*"]
       keyNames: ["*"]

@@ -7,6 +7,8 @@ use aws_sdk_autoscaling::types::{
     ScaleInProtectedInstances, StandbyInstances,
 };
 
+use jiff::Timestamp;
+
 use crate::{
     aws::{
         Error,
@@ -32,6 +34,9 @@ pub struct RefreshRow {
     pub state: RefreshState,
     pub reason: Option<String>,
     pub percent: Option<i32>,
+    pub started_at: Option<Timestamp>,
+    /// The version of its desired configuration, if it has one.
+    pub desired_version: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +156,12 @@ impl Preferences {
     }
 }
 
+fn desired_version(desired: &DesiredConfiguration) -> Option<String> {
+    let mixed = desired.mixed_instances_policy().and_then(|policy| policy.launch_template());
+    let spec = desired.launch_template().or_else(|| mixed.and_then(|mixed| mixed.launch_template_specification()));
+    spec.and_then(|spec| spec.version()).map(str::to_owned)
+}
+
 fn row(row: &InstanceRefresh) -> Option<RefreshRow> {
     let status = row.status()?;
     let state = match status {
@@ -171,5 +182,7 @@ fn row(row: &InstanceRefresh) -> Option<RefreshRow> {
         state,
         reason: row.status_reason().map(str::to_owned),
         percent: row.percentage_complete(),
+        started_at: row.start_time().and_then(|time| Timestamp::from_second(time.secs()).ok()),
+        desired_version: row.desired_configuration().and_then(desired_version),
     })
 }

@@ -206,22 +206,22 @@ impl Ec2 {
         Ok(gone.chain(refused.filter_map(|row| Some((row.version_number()?, refusal(row))))).collect())
     }
 
-    /// Sets a tag of the launch template, or removes it if there is no `value`. Idempotent.
-    pub async fn tag_template(&self, id: &LaunchTemplateId, key: &str, value: Option<&str>) -> Result<(), Error> {
+    /// Sets a tag of the launch template. Idempotent.
+    pub async fn tag_template(&self, id: &LaunchTemplateId, key: &str, value: &str) -> Result<(), Error> {
         let _permit = self.session.take("ec2:CreateTags", Bucket::CreateTags, 1)?;
-        match value {
-            Some(value) => {
-                let tag = Tag::builder().key(key).value(value).build();
-                let call = self.client.create_tags().resources(id.as_str()).tags(tag).send();
-                call.await.map(drop).map_err(|e| Error::from_sdk("ec2:CreateTags", &e))
-            }
-            None => {
-                let call = self.client.delete_tags().resources(id.as_str()).tags(Tag::builder().key(key).build());
-                match call.send().await.map_err(|e| Error::from_sdk("ec2:DeleteTags", &e)) {
-                    Err(error) if error.class == Class::NotFound => Ok(()),
-                    answer => answer.map(drop),
-                }
-            }
+        let tag = Tag::builder().key(key).value(value).build();
+        let call = self.client.create_tags().resources(id.as_str()).tags(tag).send();
+        call.await.map(drop).map_err(|e| Error::from_sdk("ec2:CreateTags", &e))
+    }
+
+    /// Removes a tag of the launch template if it has this value. Idempotent.
+    pub async fn untag_template(&self, id: &LaunchTemplateId, key: &str, value: &str) -> Result<(), Error> {
+        let _permit = self.session.take("ec2:DeleteTags", Bucket::CreateTags, 1)?;
+        let tag = Tag::builder().key(key).value(value).build();
+        let call = self.client.delete_tags().resources(id.as_str()).tags(tag).send();
+        match call.await.map_err(|e| Error::from_sdk("ec2:DeleteTags", &e)) {
+            Err(error) if error.class == Class::NotFound => Ok(()),
+            answer => answer.map(drop),
         }
     }
 }

@@ -58,7 +58,7 @@ pub struct LaunchTemplatePinStatus {
     pub versions_total: i32,
     /// The groups that follow, and those that should and cannot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 200), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub groups: Vec<GroupStatus>,
     /// The notifications that were sent, or tried, about the present state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -206,6 +206,9 @@ pub struct GroupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub refresh_status: Option<String>,
+    /// The number of instances of other versions that this refresh left when it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<i32>,
     /// How much of this refresh is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent_complete: Option<i32>,

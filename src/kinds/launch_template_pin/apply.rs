@@ -20,8 +20,9 @@ use crate::{
     kinds::launch_template_pin::{
         desired::Desired,
         memory::PinMemory,
+        observe::of_groups,
         plan::{
-            settle::{description, started},
+            settle::{cancelled, description, started},
             subject,
         },
     },
@@ -100,6 +101,7 @@ pub(super) fn answered(
         // It may have taken effect.
         Err(error) if error.class == Class::Transient => {
             tracing::debug!(%error, "the outcome of a call is not known");
+            memory.refused(about, error, now, timings);
             return None;
         }
         // The token was used: an earlier call took effect, and EC2 does not show the version yet.
@@ -130,8 +132,15 @@ async fn send_one(
     let aim = |version| Aim { template: &template.id, name: &template.name, version };
     match intent.operation {
         PinOperation::Claim => {
-            let call = ec2.tag_template(&template.id, OWNER_UID_TAG, Some(live.uid().as_str()));
-            let answer = tokio::time::timeout(budget, call).await;
+            let claim = async {
+                // Another object may have claimed it since.
+                let head = ec2.template_head(&template.id).await?;
+                match head.tags.get(OWNER_UID_TAG) {
+                    Some(uid) if uid != live.uid().as_str() => Err(taken()),
+                    Some(_) | None => ec2.tag_template(&template.id, OWNER_UID_TAG, live.uid().as_str()).await,
+                }
+            };
+            let answer = tokio::time::timeout(budget, claim).await;
             answer.unwrap_or_else(|_| Err(Error::timed_out("ec2:CreateTags")))?;
             Ok(Effect::Done)
         }
@@ -146,6 +155,12 @@ async fn send_one(
             Ok(Effect::Done)
         }
         PinOperation::DeleteVersions => {
+            // A group may have begun to name a version since it was looked at.
+            let groups = auto_scaling.groups().await?;
+            let used = of_groups(template, groups.iter());
+            if let Some(version) = intent.versions.iter().find(|version| used.contains(version)) {
+                return Err(in_use(*version));
+            }
             Ok(Effect::Deleted(ec2.delete_template_versions(&template.id, acknowledged, budget).await?))
         }
         PinOperation::UpdateGroup => {
@@ -163,9 +178,31 @@ async fn send_one(
             Ok(Effect::StartedRefresh(id))
         }
         PinOperation::CancelRefresh => {
-            auto_scaling.cancel_refresh(acknowledged, budget).await?;
+            let cancelled = auto_scaling.cancel_refresh(acknowledged, budget).await?;
+            if let Some(other) = cancelled.filter(|id| intent.refresh_id.as_ref() != Some(id)) {
+                let group = intent.group.as_deref().unwrap_or_default();
+                tracing::warn!(group, refresh = other, "a refresh that had just begun was cancelled instead");
+            }
             Ok(Effect::Done)
         }
+    }
+}
+
+fn in_use(version: i64) -> Error {
+    Error {
+        operation: "ec2:DeleteLaunchTemplateVersions",
+        class: Class::Conflict,
+        code: "InUse".into(),
+        message: format!("an Auto Scaling group has just begun to use version {version}"),
+    }
+}
+
+fn taken() -> Error {
+    Error {
+        operation: "ec2:CreateTags",
+        class: Class::Conflict,
+        code: "Claimed".into(),
+        message: "another object has just claimed the launch template".into(),
     }
 }
 
@@ -200,6 +237,7 @@ fn take_effect(
                 }
             }
         }
+        Effect::Done if intent.operation == PinOperation::CancelRefresh => cancelled(after, intent),
         Effect::Done => {}
     }
     after.intents.retain(|open| open.nonce != intent.nonce);

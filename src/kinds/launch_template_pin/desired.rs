@@ -155,10 +155,11 @@ fn preferences(refresh: &Refresh) -> Result<Preferences, String> {
 
 fn open(window: &Window) -> Result<Open, String> {
     let schedule = Schedule::parse(&window.schedule, &window.time_zone);
-    Ok(Open {
-        schedule: schedule.map_err(|error| format!("spec.window: {error}"))?,
-        lasts: time("spec.window.duration", &window.duration)?,
-    })
+    let schedule = schedule.map_err(|error| format!("spec.window: {error}"))?;
+    if schedule.next_after(Timestamp::UNIX_EPOCH).is_none() {
+        return Err(format!("spec.window.schedule: {:?} never comes; write another day", window.schedule));
+    }
+    Ok(Open { schedule, lasts: time("spec.window.duration", &window.duration)? })
 }
 
 fn approved(approval: Approval, annotation: Option<&str>) -> Result<Option<BTreeSet<ImageId>>, String> {

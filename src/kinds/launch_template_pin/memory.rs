@@ -11,6 +11,7 @@ use crate::{
     crd::launch_template_pin::PinIntent,
     ids::LaunchTemplateId,
     kinds::launch_template_pin::{
+        claims::Claim,
         metrics::Shown,
         plan::{Subject, settle::Age},
     },
@@ -39,6 +40,7 @@ pub struct PinMemory {
     pub(super) unsent: Option<Error>,
     notify_retry: Option<Retry>,
     pub(super) shown: Option<Shown>,
+    pub(super) claim: Option<Claim>,
     /// The request for a reconcile after which refreshes that did not succeed were started again.
     pub(super) retried_at: Option<String>,
 }

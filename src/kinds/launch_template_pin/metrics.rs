@@ -29,7 +29,7 @@ type Seconds = Gauge<f64, AtomicU64>;
 
 /// The series of all objects. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct PinSeries(Arc<Series>);
+pub(super) struct PinSeries(Arc<Series>);
 
 #[derive(Debug, Default)]
 struct Series {
@@ -78,11 +78,16 @@ impl PinSeries {
         let labels = Labels { namespace: live.namespace().to_owned(), name: live.name().to_owned() };
         let Series { newest, running, outdated, refreshing, failed, versions } = &*self.0;
         let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1000.0;
-        if let Wanted::Image(row) = &found.assessment.target.wanted {
-            newest.get_or_create(&labels).set(seconds(row.created_at));
-        }
-        if let Some(made) = status.current_ami.as_ref().and_then(|image| image.created_at.as_ref()) {
-            running.get_or_create(&labels).set(seconds(made.0));
+        let of_newest = match &found.assessment.target.wanted {
+            Wanted::Image(row) => Some(row.created_at),
+            Wanted::Any | Wanted::Nothing(_) => None,
+        };
+        let of_current = status.current_ami.as_ref().and_then(|image| image.created_at.as_ref()).map(|made| made.0);
+        for (family, made) in [(newest, of_newest), (running, of_current)] {
+            match made {
+                Some(made) => drop(family.get_or_create(&labels).set(seconds(made))),
+                None => drop(family.remove(&labels)),
+            }
         }
         let findings = || found.assessment.findings.values();
         let count = |test: &dyn Fn(&GroupState) -> bool| findings().filter(|f| test(&f.state)).count();

@@ -9,6 +9,7 @@
 //! Each arrow is a call whose intent is recorded first. Everything else follows from what AWS shows.
 
 mod apply;
+mod claims;
 mod desired;
 mod memory;
 mod metrics;
@@ -37,6 +38,7 @@ use crate::{
         object::{COMMON_LISTS, Object, StatusList},
     },
     kinds::launch_template_pin::{
+        claims::Claims,
         desired::{APPROVE, Desired},
         memory::PinMemory,
         metrics::PinSeries,
@@ -85,7 +87,7 @@ impl Object for LaunchTemplatePin {
 
 impl Kind for LaunchTemplatePin {
     type Memory = PinMemory;
-    type Shared = PinSeries;
+    type Shared = Shared;
 
     const UNKNOWN_WHILE_STALLED: &'static [ConditionType] = &[
         ConditionType::AmiResolved,
@@ -94,8 +96,8 @@ impl Kind for LaunchTemplatePin {
         ConditionType::Refreshing,
     ];
 
-    fn shared(ctx: &Context) -> PinSeries {
-        PinSeries::registered(&ctx.metrics)
+    fn shared(ctx: &Context) -> Shared {
+        Shared { series: PinSeries::registered(&ctx.metrics), claims: Claims::default() }
     }
 
     fn check(live: &Live<Self>) -> Result<(), Failure> {
@@ -104,11 +106,11 @@ impl Kind for LaunchTemplatePin {
 
     async fn reconcile(
         ctx: &Context,
-        series: &PinSeries,
+        shared: &Shared,
         live: &mut Live<Self>,
         memory: &mut PinMemory,
     ) -> Result<Outcome<LaunchTemplatePinStatus>, Failure> {
-        Box::pin(reconcile(ctx, series, live, memory)).await
+        Box::pin(reconcile(ctx, shared, live, memory)).await
     }
 
     async fn preview(aws: &Aws, live: &Live<Self>) -> Result<Option<Vec<String>>, Failure> {
@@ -117,7 +119,7 @@ impl Kind for LaunchTemplatePin {
 
     async fn finalize(
         ctx: &Context,
-        _: &PinSeries,
+        _: &Shared,
         live: &mut Live<Self>,
         memory: &mut PinMemory,
     ) -> Result<Finalized<LaunchTemplatePinStatus>, Failure> {
@@ -141,13 +143,20 @@ impl Kind for LaunchTemplatePin {
         // AWS stays as it is, but the launch template is free for another object.
         match ec2.template_head(&id).await {
             Ok(head) if head.tags.get(OWNER_UID_TAG).is_some_and(|uid| uid == live.uid().as_str()) => {
-                ec2.tag_template(&id, OWNER_UID_TAG, None).await?;
+                ec2.untag_template(&id, OWNER_UID_TAG, live.uid().as_str()).await?;
             }
             Err(error) if error.class != crate::aws::Class::NotFound => return Err(error.into()),
             Ok(_) | Err(_) => {}
         }
         Ok(Finalized::Done)
     }
+}
+
+/// What all objects share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    series: PinSeries,
+    claims: Claims,
 }
 
 fn desired(live: &Live<LaunchTemplatePin>) -> Result<Desired, Failure> {
@@ -166,7 +175,7 @@ fn claims(live: &Live<LaunchTemplatePin>) -> Vec<Claim> {
 
 async fn reconcile(
     ctx: &Context,
-    series: &PinSeries,
+    shared: &Shared,
     live: &mut Live<LaunchTemplatePin>,
     memory: &mut PinMemory,
 ) -> Result<Outcome<LaunchTemplatePinStatus>, Failure> {
@@ -179,31 +188,33 @@ async fn reconcile(
     let acts = !live.object().spec.suspend && !is_plan_only;
     let retries = retries(live, memory);
     let mut freshness = Freshness { not_before: not_before(ctx, live, started), own: false };
-    let mut found = look(ctx, &session, live, (&desired, &account), memory, (freshness, retries)).await?;
+    let mut found = look(ctx, &session, live, (&desired, &account, shared), memory, (freshness, retries)).await?;
     for _ in 0..MOST_ROUNDS {
         if !acts || found.is_at_rest() {
             break;
         }
         // The sweeps may be older than the record that was read, so nothing is decided by them alone.
         if !freshness.own {
-            freshness = Freshness { not_before: started, own: true };
-            found = look(ctx, &session, live, (&desired, &account), memory, (freshness, retries)).await?;
+            freshness.own = true;
+            found = look(ctx, &session, live, (&desired, &account, shared), memory, (freshness, retries)).await?;
             continue;
         }
         let Step { record, send } = found.step.clone();
         let template = &found.observed.template;
         Box::pin(apply::apply(ctx, &session, live, (&desired, template), memory, (record, send))).await?;
-        freshness.not_before = ctx.clock.monotonic();
-        found = look(ctx, &session, live, (&desired, &account), memory, (freshness, retries)).await?;
+        found = look(ctx, &session, live, (&desired, &account, shared), memory, (freshness, retries)).await?;
     }
     memory.keep_seen(&live.status().intents);
+    if live.is_reconcile_requested() {
+        memory.retried_at = live.annotation(REQUESTED_AT).map(str::to_owned);
+    }
     let Look { observed, assessment, planned, step } = found;
     let report = Found { desired: &desired, observed: &observed, assessment: &assessment, planned: &planned, acts };
     let plan = is_plan_only.then(|| preview::steps(live, &desired, &observed));
     // What was settled without a call is stored with the status.
     let before = if acts && step.send.is_empty() { step.record } else { live.status() };
     let mut outcome = status::outcome(ctx, live, (&report, before), memory, &session, plan);
-    series.show(live, &report, &outcome.status, memory);
+    shared.series.show(live, &report, &outcome.status, memory);
     if acts {
         notify::notify(ctx, &session, live, (&desired, &report), memory, &mut outcome).await?;
     }
@@ -236,7 +247,7 @@ async fn look(
     ctx: &Context,
     session: &Session,
     live: &Live<LaunchTemplatePin>,
-    (desired, account): (&Desired, &str),
+    (desired, account, shared): (&Desired, &str, &Shared),
     memory: &mut PinMemory,
     (freshness, retries): (Freshness, bool),
 ) -> Result<Look, Failure> {
@@ -244,6 +255,8 @@ async fn look(
     let reader = Reader::new(ctx);
     let id = template_id(&reader, session, live, &permits, freshness.not_before).await?;
     let mut observed = observe(&reader, session, live, (desired, &permits, &id), memory, freshness).await?;
+    let place = (session.identity(), observed.template.id.clone());
+    observed.claimed_here = shared.claims.claim(place, live.uid(), &mut memory.claim).err();
     let stored = live.status();
     let (uid, now) = (live.uid().clone(), ctx.clock.now());
     let target = target(desired, &observed, &stored, &uid, now);
@@ -284,6 +297,8 @@ fn decide(
 ) -> (Assessment, Vec<Call>, Step) {
     let mut record = stored.clone();
     let open = std::mem::take(&mut record.intents);
+    let is_open = |name: &String| open.iter().any(|intent| intent.group.as_ref() == Some(name));
+    record.groups.retain(|row| observed.groups.contains_key(&row.name) || is_open(&row.name));
     // What would be planned if nothing were open.
     let idle = Assessment::of(desired, observed, &record, context);
     let wanted = calls(desired, observed, &record, &idle, context);
@@ -306,7 +321,7 @@ fn decide(
     let assessment = Assessment::of(desired, observed, &record, context);
     let planned = calls(desired, observed, &record, &assessment, context);
     for call in &planned {
-        call.note(&mut record, context.now);
+        call.note(&mut record, observed, context.now);
         let intent = call.intent(context);
         send.push(intent.nonce.clone());
         record.intents.push(intent);
@@ -328,13 +343,7 @@ fn not_before(ctx: &Context, live: &Live<LaunchTemplatePin>, started: Instant) -
     started.checked_sub(age).unwrap_or(started)
 }
 
-/// A request for a reconcile starts refreshes again that did not succeed.
-fn retries(live: &Live<LaunchTemplatePin>, memory: &mut PinMemory) -> bool {
-    if !live.is_reconcile_requested() {
-        return false;
-    }
-    let requested = live.annotation(REQUESTED_AT).map(str::to_owned);
-    let is_new = memory.retried_at != requested;
-    memory.retried_at = requested;
-    is_new
+/// A request for a reconcile starts refreshes again that did not succeed, or left instances.
+fn retries(live: &Live<LaunchTemplatePin>, memory: &PinMemory) -> bool {
+    live.is_reconcile_requested() && memory.retried_at.as_deref() != live.annotation(REQUESTED_AT)
 }

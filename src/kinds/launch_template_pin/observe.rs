@@ -10,7 +10,7 @@ use crate::{
     access::{Claim, Permits},
     aws::{
         Class, Session,
-        autoscaling::{AutoScaling, group::GroupRow},
+        autoscaling::{AutoScaling, RefreshState, group::GroupRow},
         ec2::{
             Ec2, ImageRow,
             template_versions::{TemplateHead, VersionRow},
@@ -79,48 +79,52 @@ pub(super) async fn template_id(
 ) -> Result<LaunchTemplateId, Failure> {
     let PinnedTemplate { id, name, id_from } = &live.object().spec.launch_template;
     let invalid = |error: &dyn std::fmt::Display| Failure::InvalidSpec(format!("spec.launchTemplate: {error}"));
-    let found = match (id, name, id_from) {
-        (Some(id), ..) => LaunchTemplateId::try_from(id.as_str()).map_err(|error| invalid(&error))?,
-        (None, Some(name), _) => {
-            let swept = reader.sweeps.templates(session, not_before).await?;
-            match swept.all.iter().find(|template| template.name == *name) {
-                Some(template) => template.id.clone(),
-                None => return Err(missing(name)),
-            }
-        }
+    let swept = reader.sweeps.templates(session, not_before).await?;
+    let (reference, found) = match (id, name, id_from) {
+        (Some(id), ..) => (id.clone(), swept.all.iter().find(|template| template.id.as_str() == id)),
+        (None, Some(name), _) => (name.clone(), swept.all.iter().find(|template| template.name == *name)),
         (None, None, Some(from)) => {
             let parameter = ParameterName::try_from(from.ssm_parameter.as_str()).map_err(|error| invalid(&error))?;
             let value = reader.lookups.inquire(session, Some(not_before)).parameter(&parameter, true).await?;
             // The value may be a secret, so it is not shown.
-            LaunchTemplateId::try_from(value.trim()).map_err(|_| Failure::Missing {
+            let id = LaunchTemplateId::try_from(value.trim()).map_err(|_| Failure::Missing {
                 reason: Reason::TemplateUnresolved,
                 message: format!(
                     "the value of parameter {} is not the id of a launch template: write an id like \
                      lt-0123456789abcdef0 there",
                     from.ssm_parameter
                 ),
-            })?
+            })?;
+            (format!("of parameter {}", from.ssm_parameter), swept.all.iter().find(|template| template.id == id))
         }
         (None, None, None) => return Err(invalid(&"needs id, name or idFrom")),
     };
+    // Whether a launch template exists, and its other name, is told only to whom it is granted.
+    let claim =
+        |id: &LaunchTemplateId, name: Option<&String>| Claim::ResolvedTemplate { id: id.clone(), name: name.cloned() };
+    let granted = found.filter(|head| permits.check(&[claim(&head.id, Some(&head.name))]).is_ok());
+    let Some(head) = granted else {
+        return Err(Failure::Refused {
+            reason: Reason::TemplateUnresolved,
+            message: format!(
+                "launch template {reference} does not exist in this account and region, or AwsAccount {} does not grant it \
+                 to this namespace: create it, name another, or add its name or id to launchTemplates of the grant for \
+                 LaunchTemplatePin",
+                permits.account
+            ),
+        });
+    };
     let known = live.status().launch_template_id;
-    if let Some(known) = known.filter(|known| *known != found.as_str()) {
+    if let Some(known) = known.filter(|known| *known != head.id.as_str()) {
         return Err(Failure::Refused {
             reason: Reason::TemplateChanged,
             message: format!(
-                "the launch template was {known} and is {found} now: create a LaunchTemplatePin of another name for {found}"
+                "the launch template was {known} and is {} now: create a LaunchTemplatePin of another name for it",
+                head.id
             ),
         });
     }
-    // The name is only known once the launch template is.
-    let swept = reader.sweeps.templates(session, not_before).await?;
-    let name = swept.all.iter().find(|template| template.id == found).map(|template| template.name.clone());
-    let granted = permits.check(&[Claim::ResolvedTemplate { id: found.clone(), name: name.clone() }]);
-    granted.map_err(|message| Failure::Refused { reason: Reason::NotGranted, message })?;
-    if name.is_none() {
-        return Err(missing(found.as_str()));
-    }
-    Ok(found)
+    Ok(head.id.clone())
 }
 
 fn missing(template: &str) -> Failure {
@@ -159,6 +163,7 @@ pub(super) async fn observe(
     let mut observed = Observed {
         of_groups: of_groups(&template, swept),
         template,
+        claimed_here: None,
         versions,
         images,
         current,
@@ -177,6 +182,10 @@ pub(super) async fn observe(
         let named = named.map(|all| all.iter().filter_map(|version| resolve(template, version)).collect());
         observed.of_fleets = named;
         observed.running = Some(running(reader, &ec2, &observed.template.id, memory, freshness).await?);
+        if freshness.own {
+            let moving = moving(session, &observed.template, groups.swept.as_deref()).await?;
+            observed.of_groups.extend(moving);
+        }
     }
     Ok(observed)
 }
@@ -201,9 +210,12 @@ pub(super) async fn read_refreshes(
         .map(|group| group.row.name.clone())
         .collect();
     for name in needed {
-        let found = auto_scaling.refreshes(&name).await?;
-        if let Some(group) = observed.groups.get_mut(&name) {
-            group.refreshes = Some(found);
+        // One group must not hold up the others.
+        let found = auto_scaling.refreshes(&name).await;
+        let Some(group) = observed.groups.get_mut(&name) else { continue };
+        match found {
+            Ok(found) => group.refreshes = Some(found),
+            Err(error) => group.unreadable = Some(error),
         }
     }
     Ok(())
@@ -299,7 +311,7 @@ async fn groups(
     let absent = desired.named.keys().filter(|name| !swept.by_name.contains_key(*name)).cloned().collect();
     let ours = rows.into_iter().filter_map(|(name, row)| {
         let follow = desired.follow(&row)?;
-        Some((name.to_owned(), Group { row, follow, refreshes: None }))
+        Some((name.to_owned(), Group { row, follow, refreshes: None, unreadable: None }))
     });
     Ok(Groups { ours: ours.collect(), absent, ungranted, left_out, swept: Some(swept) })
 }
@@ -314,6 +326,23 @@ pub(super) fn of_groups<'a>(template: &TemplateHead, groups: impl Iterator<Item 
         found.extend(members.filter(|(id, _)| *id == template.id).map(|(_, version)| *version));
     }
     found
+}
+
+/// The versions to which refreshes lead groups that name the launch template, also groups of others.
+async fn moving(
+    session: &Session,
+    template: &TemplateHead,
+    swept: Option<&instances::Groups>,
+) -> Result<BTreeSet<i64>, Failure> {
+    let groups = swept.into_iter().flat_map(|swept| swept.by_name.values());
+    let is_of = |group: &&GroupRow| group.places.iter().any(|place| place.is_of(&template.id, &template.name));
+    let (auto_scaling, mut found) = (AutoScaling::new(session), BTreeSet::new());
+    for group in groups.filter(is_of) {
+        let refreshes = auto_scaling.refreshes(&group.name).await?;
+        let active = refreshes.iter().filter(|row| matches!(row.state, RefreshState::Active | RefreshState::Ending));
+        found.extend(active.filter_map(|row| resolve(template, row.desired_version.as_deref()?)));
+    }
+    Ok(found)
 }
 
 /// The versions that instances run.

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     aws::{
-        autoscaling::{RefreshRow, group::GroupRow},
+        Error,
+        autoscaling::{
+            RefreshRow,
+            group::{GroupRow, Member},
+        },
         ec2::{
             ImageRow, NewestImages,
             template_versions::{TemplateHead, VersionRow},
@@ -18,6 +22,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     pub(super) template: TemplateHead,
+    /// Another object of this process that manages the launch template, if it has no tag yet.
+    pub(super) claimed_here: Option<Uid>,
     /// The newest first.
     pub(super) versions: Vec<VersionRow>,
     /// What the selector matches; `None` if the spec has none.
@@ -47,12 +53,15 @@ pub(super) struct Group {
     pub(super) follow: Follow,
     /// Its last refreshes, the newest first; `None` if they were not read.
     pub(super) refreshes: Option<Vec<RefreshRow>>,
+    /// Why they could not be read.
+    pub(super) unreadable: Option<Error>,
 }
 
 impl Observed {
-    /// The uid of the object that the launch template is tagged with.
+    /// The uid of the object that manages the launch template: its tag says so, or will.
     pub(super) fn claimed_by(&self) -> Option<&str> {
-        self.template.tags.get(OWNER_UID_TAG).map(String::as_str)
+        let tagged = self.template.tags.get(OWNER_UID_TAG).map(String::as_str);
+        tagged.or_else(|| self.claimed_here.as_ref().map(Uid::as_str))
     }
 
     pub(super) fn version(&self, number: i64) -> Option<&VersionRow> {
@@ -70,11 +79,15 @@ pub(super) fn resolve(template: &TemplateHead, version: &str) -> Option<i64> {
 }
 
 impl Group {
-    /// How many of its instances were launched from another version of the launch template.
+    /// How many of its instances were launched from something else than this version of the launch template.
     pub(super) fn outdated(&self, template: &TemplateHead, version: i64) -> usize {
-        let members = self.row.instances.iter().filter(|member| member.stays);
-        let of_template = members.filter_map(|member| member.template.as_ref()).filter(|(id, _)| *id == template.id);
-        of_template.filter(|(_, of)| *of != version).count()
+        let is_outdated = |member: &&Member| match &member.template {
+            Some((id, of)) if *id == template.id => *of != version,
+            // An override may name another launch template. What the group does not name, it had before.
+            Some((id, _)) => !self.row.places.iter().any(|place| place.id.as_ref() == Some(id)),
+            None => true,
+        };
+        self.row.instances.iter().filter(|member| member.stays).filter(is_outdated).count()
     }
 }
 

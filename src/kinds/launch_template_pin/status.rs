@@ -100,7 +100,10 @@ pub(super) fn status(before: LaunchTemplatePinStatus, found: &Found<'_>, now: Ti
     let runs = observed.version(target.version).and_then(|row| ImageId::try_from(row.image.as_deref()?).ok());
     let known = |id: &ImageId| match &target.wanted {
         Wanted::Image(row) if row.id == *id => Some(summary(row)),
-        _ => before.current_ami.clone().filter(|image| image.id == *id),
+        _ => {
+            let looked_up = observed.current.iter().flatten().find(|row| row.id == *id).map(summary);
+            looked_up.or_else(|| before.current_ami.clone().filter(|image| image.id == *id))
+        }
     };
     let bare = |id: ImageId| ImageSummary { id, name: None, created_at: None };
     let current = runs.map(|id| known(&id).unwrap_or_else(|| bare(id)));
@@ -143,6 +146,13 @@ fn group_status(before: &LaunchTemplatePinStatus, name: &str, finding: &Finding)
         refresh_status: refresh
             .map(|row| row.status.clone())
             .or_else(|| known.and_then(|known| known.refresh_status.clone())),
+        left: match &finding.state {
+            GroupState::LeftOver => {
+                let now = i32::try_from(finding.outdated).unwrap_or(i32::MAX);
+                Some(known.and_then(|known| known.left).map_or(now, |before| before.min(now)))
+            }
+            _ => known.and_then(|known| known.left),
+        },
         percent_complete: match refresh {
             Some(row) => row.percent,
             None => known.and_then(|known| known.percent_complete),
@@ -222,7 +232,10 @@ fn ready(found: &Found<'_>, status: &LaunchTemplatePinStatus, memory: &PinMemory
     }
     if !found.acts && !found.planned.is_empty() {
         let reason = if status.plan.is_some() { Reason::PlanOnly } else { Reason::Suspended };
-        let message = format!("nothing is changed; {} calls would be made", found.planned.len());
+        let message = {
+            let steps = status.plan.as_ref().map_or(found.planned.len(), |plan| plan.steps.len());
+            format!("nothing is changed; calls that would be made: {steps}")
+        };
         return vec![Verdict::new(ConditionType::Ready, false, reason, message)];
     }
     if !status.intents.is_empty() || !found.planned.is_empty() {
@@ -237,7 +250,7 @@ fn ready(found: &Found<'_>, status: &LaunchTemplatePinStatus, memory: &PinMemory
     let updated = updated(found, memory);
     let version = target.version;
     let message = match updated.truth {
-        Truth::True => format!("version {version} is in place, {} groups follow", findings.len()),
+        Truth::True => format!("version {version} is in place; groups that follow: {}", findings.len()),
         _ => format!("version {version} is in place; {}", updated.message),
     };
     let reason = if updated.truth == Truth::True { Reason::Ready } else { updated.reason };
@@ -249,7 +262,7 @@ fn refused(subject: &Subject, error: &Error) -> String {
         Subject::Template => "the launch template".to_owned(),
         Subject::Group(name) => format!("Auto Scaling group {name}"),
     };
-    format!("a change of {about} was refused: {error}{}", advice(error, &Remedy::default()))
+    format!("a change of {about} failed: {error}{}", advice(error, &Remedy::default()))
 }
 
 fn ami(found: &Found<'_>) -> Verdict {
@@ -315,7 +328,7 @@ fn updated(found: &Found<'_>, memory: &PinMemory) -> Verdict {
         |truth: bool, reason, message: String| Verdict::new(ConditionType::TemplateUpdated, truth, reason, message);
     let Target { create, hold, version, is_closed, .. } = &assessment.target;
     match (create, hold) {
-        (Some((_, image)), Some(Hold::Approval(_))) => {
+        (_, Some(Hold::Approval(image))) => {
             return verdict(
                 false,
                 Reason::AwaitingApproval,
@@ -380,14 +393,14 @@ fn groups(found: &Found<'_>) -> Verdict {
         .filter(|(_, f)| matches!(f.state, GroupState::Held) || matches!(f.call, Some(Call::UpdateGroup { .. })));
     let waiting: Vec<_> = waiting.map(|(name, _)| name).collect();
     if !waiting.is_empty() {
-        let why = if assessment.target.is_closed { " wait until the window opens" } else { " are being changed" };
-        let message = format!("{}{why}{ungranted}", list(waiting.iter(), NAMED));
+        let why = if assessment.target.is_closed { "wait until the window opens" } else { "to be changed" };
+        let message = format!("{why}: {}{ungranted}", list(waiting.iter(), NAMED));
         return verdict(false, Reason::GroupsMoving, message);
     }
     if assessment.findings.is_empty() {
         return verdict(false, Reason::NoGroups, format!("no group is selected{ungranted}"));
     }
-    verdict(true, Reason::AllGroupsFollow, format!("{} groups follow{ungranted}", assessment.findings.len()))
+    verdict(true, Reason::AllGroupsFollow, format!("groups that follow: {}{ungranted}", assessment.findings.len()))
 }
 
 fn why_left(observed: &Observed, name: &str, finding: &Finding) -> String {
@@ -423,6 +436,14 @@ fn refreshing(found: &Found<'_>) -> Verdict {
             list(failed.iter(), NAMED)
         );
         return verdict(false, Reason::RefreshFailed, message);
+    }
+    let unreadable = of(&|state| match state {
+        GroupState::Unreadable(error) => Some(format!("{error}{}", advice(error, &Remedy::default()))),
+        _ => None,
+    });
+    if !unreadable.is_empty() {
+        let message = format!("the refreshes of groups cannot be read: {}", list(unreadable.iter(), NAMED));
+        return verdict(false, Reason::RefreshBlocked, message);
     }
     let suspended = of(&|state| match state {
         GroupState::Suspended(processes) => Some(format!("{} suspended", processes.join(", "))),
@@ -489,7 +510,9 @@ fn prune_blocked(found: &Found<'_>, memory: &PinMemory) -> Option<Verdict> {
 }
 
 fn rolled_back(found: &Found<'_>) -> Option<Verdict> {
-    let to = found.desired.rollback_to.filter(|_| found.assessment.target.missing.is_none())?;
+    let Found { desired, observed, assessment, .. } = found;
+    let is_free = assessment.target.missing.is_none() && assessment.taken_by.is_none();
+    let to = desired.rollback_to.filter(|to| is_free && *to == observed.template.default)?;
     let message =
         format!("spec.rollbackTo pins default and groups to version {to}; remove it to follow new images again");
     Some(Verdict::new(ConditionType::RolledBack, true, Reason::PinnedByRollback, message))

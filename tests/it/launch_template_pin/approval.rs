@@ -3,7 +3,8 @@
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde_json::json;
 
-use super::{Estate, is, is_ready, status, told};
+use super::{Estate, is, is_ready, sdk, status, told};
+use crate::support::scene::REGION;
 
 #[tokio::test]
 async fn an_image_waits_for_its_approval() {
@@ -19,11 +20,43 @@ async fn an_image_waits_for_its_approval() {
     assert_eq!(estate.made(), 0);
     let third = estate.backup("third", 1);
     let approve = |image: &str| json!({"metadata": {"annotations": {"muster.dev/approve": image}}});
+    // What was approved is used although a newer image waits.
     estate.change(approve(&second)).await;
+    let pin = estate.wait_default(2).await;
+    assert_eq!(status(&pin).current_ami.map(|image| image.id.to_string()), Some(second));
     estate.wait("waiting again", |pin| told(pin, "TemplateUpdated").1.contains(&third)).await;
-    assert_eq!(estate.made(), 0, "another image was approved");
+    assert_eq!(estate.made(), 1);
     estate.change(approve(&third)).await;
-    estate.wait_default(2).await;
+    estate.wait_default(3).await;
+}
+
+#[tokio::test]
+async fn a_version_of_somebody_else_needs_the_approval_too() {
+    let estate = Estate::new().await;
+    let second = estate.backup("second", 60);
+    let spec = muster_sandbox::ImageSpec::new(&estate.scene.account, REGION, "evil");
+    let evil = estate.scene.sandbox.add_image(spec).id;
+    estate.group("web", "1", 1);
+    let _controller = estate.scene.start().await;
+    let groups = json!([{"name": "web", "version": "Pinned"}]);
+    estate.create(json!({"approval": "Manual", "autoScalingGroups": groups, "refresh": {}})).await;
+    let pin = estate.wait("waiting", |pin| is(pin, "TemplateUpdated", "False/AwaitingApproval") && is_ready(pin)).await;
+    // Anybody who may make versions can write the description of this object.
+    let ec2 = aws_sdk_ec2::Client::new(&sdk(&estate.scene));
+    let uid = pin.metadata.uid.clone().unwrap();
+    for (image, description) in [(&evil, format!("muster.dev {uid} 0123456789abcdef")), (&second, "by hand".to_owned())]
+    {
+        let data = aws_sdk_ec2::types::RequestLaunchTemplateData::builder().image_id(image).build();
+        let call = ec2.create_launch_template_version().launch_template_id(&estate.template).source_version("1");
+        call.launch_template_data(data).version_description(description).send().await.unwrap();
+    }
+    let pin = estate.wait("the versions", |pin| status(pin).latest_version == Some(3) && is_ready(pin)).await;
+    assert!(is(&pin, "TemplateUpdated", "False/AwaitingApproval"), "{:?}", told(&pin, "TemplateUpdated"));
+    assert_eq!((status(&pin).default_version, status(&pin).groups[0].version.as_deref()), (Some(1), Some("1")));
+    assert_eq!(estate.calls("autoscaling", "StartInstanceRefresh"), 0);
+    estate.change(json!({"metadata": {"annotations": {"muster.dev/approve": second}}})).await;
+    estate.wait("version 3", |pin| status(pin).default_version == Some(3)).await;
+    assert_eq!(estate.made(), 2, "none of them by muster");
 }
 
 /// A window that begins every day at an hour that is not now, in a zone that is not UTC.

@@ -1,6 +1,6 @@
 //! Instances are replaced by instance refreshes, one of them at a time.
 
-use muster_sandbox::CallQuery;
+use muster_sandbox::{CallQuery, Fault, FaultAction};
 use serde_json::json;
 
 use super::{Estate, is, is_ready, sdk, status, told};
@@ -100,6 +100,54 @@ async fn a_refresh_to_an_older_version_is_cancelled_for_a_newer_one() {
     assert_eq!(estate.calls("autoscaling", "CancelInstanceRefresh"), 1);
     let group = estate.scene.sandbox.group(&estate.scene.account, REGION, "web").unwrap();
     assert_eq!(group.refreshes.len(), 2);
+}
+
+#[tokio::test]
+async fn instances_that_appear_later_are_replaced_too() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 1);
+    estate.backup("second", 60);
+    let _controller = estate.scene.start().await;
+    estate
+        .create(json!({
+            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
+            "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s", "skipMatching": true},
+        }))
+        .await;
+    estate.wait("the refresh", |pin| is_ready(pin) && estate.running("web") == ["2"]).await;
+    // The tool that made the group sets it back, and it scales out.
+    let client = aws_sdk_autoscaling::Client::new(&sdk(&estate.scene));
+    let old = aws_sdk_autoscaling::types::LaunchTemplateSpecification::builder();
+    let old = old.launch_template_id(&estate.template).version("1").build();
+    let call = client.update_auto_scaling_group().auto_scaling_group_name("web").launch_template(old);
+    call.desired_capacity(2).send().await.unwrap();
+    estate.wait("all of them", |pin| is_ready(pin) && estate.running("web") == ["2", "2"]).await;
+    assert_eq!(estate.calls("autoscaling", "StartInstanceRefresh"), 2);
+}
+
+#[tokio::test]
+async fn a_refresh_of_somebody_else_is_not_taken_for_one_whose_answer_was_lost() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 1);
+    estate.backup("second", 60);
+    let lost = FaultAction::Error { code: "InternalFailure".into(), message: None, status: Some(500) };
+    estate.scene.sandbox.add_fault(Fault::once("autoscaling", "StartInstanceRefresh", lost));
+    let _controller = estate.scene.start().await;
+    estate.create(json!({"autoScalingGroups": [{"name": "web", "version": "Latest"}], "refresh": {}})).await;
+    estate
+        .scene
+        .sandbox
+        .wait_for_calls(&CallQuery::operation("autoscaling", "StartInstanceRefresh"), |c| !c.is_empty())
+        .await;
+    let client = aws_sdk_autoscaling::Client::new(&sdk(&estate.scene));
+    let template = aws_sdk_autoscaling::types::LaunchTemplateSpecification::builder();
+    let template = template.launch_template_id(&estate.template).version("1").build();
+    let desired = aws_sdk_autoscaling::types::DesiredConfiguration::builder().launch_template(template).build();
+    let start = client.start_instance_refresh().auto_scaling_group_name("web").desired_configuration(desired);
+    let Ok(started) = start.send().await else { return };
+    let other = started.instance_refresh_id.unwrap();
+    let pin = estate.wait("waiting", |pin| told(pin, "Refreshing").1.contains(&other)).await;
+    assert_ne!(status(&pin).groups[0].refresh_id.as_ref(), Some(&other));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use muster_sandbox::{CallQuery, Fault, FaultAction};
 use serde_json::json;
 
 use super::{Estate, is, is_ready, protected, sdk, status, told};
-use crate::support::fleet;
+use crate::support::{fleet, scene::REGION};
 
 /// Makes versions 2 to `last` as somebody else.
 async fn versions(estate: &Estate, last: i64) {
@@ -40,11 +40,11 @@ async fn the_newest_versions_are_kept_and_those_in_use() {
     estate.backup("new", 1);
     let retention = json!({"keepVersions": 1, "minAge": "0s", "versions": "All"});
     estate.create(json!({"retention": retention})).await;
-    let pin = estate.wait("the deletions", |pin| is_ready(pin) && !protected(pin).contains_key(&1)).await;
-    // Version 6 ran before.
-    assert_eq!(listed(&pin), [2, 3, 4, 6, 7], "{:?}", protected(&pin));
+    let pin = estate.wait("the deletions", |pin| is_ready(pin) && !protected(pin).contains_key(&5)).await;
+    // Version 1 was the default before.
+    assert_eq!(listed(&pin), [1, 2, 3, 4, 7], "{:?}", protected(&pin));
     let by = protected(&pin);
-    for (version, protection) in [(2, "[Group, Instance]"), (3, "[Instance]"), (4, "[Fleet]"), (6, "[Rollback]")] {
+    for (version, protection) in [(1, "[Rollback]"), (2, "[Group, Instance]"), (3, "[Instance]"), (4, "[Fleet]")] {
         assert_eq!(by[&version], protection);
     }
     assert!(is(&pin, "PruneBlocked", "True/VersionsInUse"), "{:?}", told(&pin, "PruneBlocked"));
@@ -73,6 +73,29 @@ async fn versions_of_others_and_young_ones_are_kept() {
 }
 
 #[tokio::test]
+async fn a_version_to_which_a_refresh_of_somebody_else_leads_is_kept() {
+    let estate = Estate::new().await;
+    versions(&estate, 4).await;
+    estate.group("strangers", "4", 1);
+    estate
+        .scene
+        .sandbox
+        .suspend_process(&estate.scene.account, REGION, "strangers", "Launch", Some("by hand"))
+        .unwrap();
+    let client = aws_sdk_autoscaling::Client::new(&sdk(&estate.scene));
+    let template = aws_sdk_autoscaling::types::LaunchTemplateSpecification::builder();
+    let template = template.launch_template_id(&estate.template).version("2").build();
+    let desired = aws_sdk_autoscaling::types::DesiredConfiguration::builder().launch_template(template).build();
+    let start = client.start_instance_refresh().auto_scaling_group_name("strangers").desired_configuration(desired);
+    start.send().await.unwrap();
+    let _controller = estate.scene.start().await;
+    estate.backup("new", 1);
+    estate.create(json!({"retention": {"keepVersions": 1, "minAge": "0s", "versions": "All"}})).await;
+    let pin = estate.wait("the deletion", |pin| is_ready(pin) && !protected(pin).contains_key(&3)).await;
+    assert_eq!(listed(&pin), [1, 2, 4, 5], "{:?}", protected(&pin));
+}
+
+#[tokio::test]
 async fn versions_that_ec2_does_not_delete_are_told_and_tried_again_seldom() {
     let estate = Estate::new().await;
     versions(&estate, 3).await;
@@ -82,6 +105,6 @@ async fn versions_that_ec2_does_not_delete_are_told_and_tried_again_seldom() {
     estate.scene.sandbox.add_fault(Fault::once("ec2", "DeleteLaunchTemplateVersions", refused));
     estate.backup("new", 1);
     estate.create(json!({"retention": {"keepVersions": 1, "minAge": "0s", "versions": "All"}})).await;
-    let pin = estate.wait("the deletions", |pin| is_ready(pin) && listed(pin) == [3, 4]).await;
+    let pin = estate.wait("the deletions", |pin| is_ready(pin) && listed(pin) == [1, 4]).await;
     assert_eq!(status(&pin).versions_total, 2);
 }

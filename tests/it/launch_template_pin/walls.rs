@@ -60,8 +60,9 @@ async fn a_launch_template_is_granted_by_what_it_is_and_not_by_what_a_parameter_
     let mut spec = estate.spec(json!({}));
     spec["launchTemplate"] = json!({"idFrom": {"ssmParameter": "/lt/web"}});
     estate.scene.create::<LaunchTemplatePin>("web", spec).await;
-    let pin = estate.wait("refused", |pin| is(pin, "Stalled", "True/NotGranted")).await;
-    assert!(told(&pin, "Ready").1.contains("does not grant launch template"), "{:?}", told(&pin, "Ready"));
+    let pin = estate.wait("refused", |pin| is(pin, "Stalled", "True/TemplateUnresolved")).await;
+    let (_, message) = told(&pin, "Ready");
+    assert!(message.contains("of parameter /lt/web") && !message.contains(&estate.template), "{message}");
     assert_eq!(estate.made(), 0);
 }
 

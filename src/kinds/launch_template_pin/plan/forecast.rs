@@ -55,9 +55,8 @@ fn happen(call: &Call, observed: &mut Observed, record: &mut LaunchTemplatePinSt
         Call::Claim => {
             template.tags.insert(OWNER_UID_TAG.into(), context.uid.to_string());
         }
-        Call::CreateVersion { source, image, .. } => {
+        Call::CreateVersion { image, .. } => {
             template.latest += 1;
-            record.previous_version = Some(*source);
             let row = VersionRow {
                 version: template.latest,
                 description: marker(context.uid),
@@ -66,7 +65,10 @@ fn happen(call: &Call, observed: &mut Observed, record: &mut LaunchTemplatePinSt
             };
             observed.versions.insert(0, row);
         }
-        Call::SetDefault(version) => template.default = *version,
+        Call::SetDefault(version) => {
+            record.previous_version = Some(template.default);
+            template.default = *version;
+        }
         Call::DeleteVersions(versions) => observed.versions.retain(|row| !versions.contains(&row.version)),
         Call::UpdateGroup { group, follow, .. } => set(observed, group, follow),
         Call::StartRefresh { group, version, pins, .. } => {
@@ -84,6 +86,8 @@ fn happen(call: &Call, observed: &mut Observed, record: &mut LaunchTemplatePinSt
                     state: RefreshState::Successful,
                     reason: None,
                     percent: Some(100),
+                    started_at: Some(context.now),
+                    desired_version: None,
                 };
                 started(record, &group.row.name, &row.id, Some(*version));
                 group.refreshes.get_or_insert_default().insert(0, row);

@@ -1,6 +1,7 @@
 //! How the groups follow, and when their instances are replaced. Pure.
 
 use crate::{
+    aws::Error,
     aws::autoscaling::{
         RefreshRow, RefreshState,
         group::{At, GroupRow},
@@ -50,6 +51,8 @@ pub(in super::super) enum GroupState {
     RefreshFailed(String),
     /// The refresh succeeded, and instances of other versions are left.
     LeftOver,
+    /// Its refreshes could not be read.
+    Unreadable(Error),
     /// A refresh would do nothing while these processes are suspended.
     Suspended(Vec<String>),
     /// It waits for what holds the roll-out.
@@ -76,6 +79,12 @@ fn is_over(status: Option<&str>) -> bool {
 
 fn recorded<'a>(record: &'a LaunchTemplatePinStatus, name: &str) -> Option<&'a GroupStatus> {
     record.groups.iter().find(|group| group.name == name)
+}
+
+/// Whether there are more instances of other versions than the last refresh left.
+fn has_more(record: Option<&GroupStatus>, outdated: usize) -> bool {
+    let left = record.and_then(|record| record.left).and_then(|left| usize::try_from(left).ok());
+    left.is_some_and(|left| outdated > left)
 }
 
 /// The version that a group should name, and its number.
@@ -154,6 +163,9 @@ pub(in super::super) fn finding(
     if is_rejected {
         return found(GroupState::Held, None);
     }
+    if let Some(error) = &group.unreadable {
+        return found(GroupState::Unreadable(error.clone()), None);
+    }
     let held = target.is_closed && desired.rollback_to.is_none();
     let is_set = ours.iter().all(|place| place.version == want);
     if !is_set && !by_refresh {
@@ -169,7 +181,10 @@ pub(in super::super) fn finding(
     let Some(_) = desired.refresh.as_ref().filter(|_| !is_done) else { return found(GroupState::Follows, None) };
     let ended = last.filter(|_| leads_to == Some(number)).map(|row| row.state);
     match ended {
-        Some(RefreshState::Successful) if is_set => return found(GroupState::LeftOver, None),
+        // Instances that appeared later are replaced too.
+        Some(RefreshState::Successful) if is_set && !retries && !has_more(record, outdated) => {
+            return found(GroupState::LeftOver, None);
+        }
         Some(RefreshState::Unsuccessful) if !retries => {
             let told = last.map(|row| format!("{}: {}", row.status, row.reason.as_deref().unwrap_or("no reason")));
             return found(GroupState::RefreshFailed(told.unwrap_or_default()), None);

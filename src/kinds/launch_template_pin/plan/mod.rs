@@ -134,7 +134,10 @@ pub(super) fn calls(
     let Target { create, hold, foreign, .. } = &found.target;
     if let (Some((source, image)), None) = (create, hold) {
         let foreign = *foreign == Some(*source);
-        return free(vec![Call::CreateVersion { source: *source, image: image.clone(), foreign }], record, context);
+        let make = free(vec![Call::CreateVersion { source: *source, image: image.clone(), foreign }], record, context);
+        if !make.is_empty() {
+            return make;
+        }
     }
     let is_making = |intent: &PinIntent| intent.operation == PinOperation::CreateVersion;
     // To go back does not wait for a version that is perhaps being made.
@@ -256,7 +259,10 @@ impl Call {
     }
 
     /// What the record remembers of the call, beside the intent.
-    pub(super) fn note(&self, record: &mut LaunchTemplatePinStatus, now: Timestamp) {
+    pub(super) fn note(&self, record: &mut LaunchTemplatePinStatus, observed: &Observed, now: Timestamp) {
+        if let Self::SetDefault(_) = self {
+            record.previous_version = Some(observed.template.default);
+        }
         if let Self::CreateVersion { foreign: true, .. } = self {
             let times = recent(record, now).into_iter().chain([crate::condition::second(now)]);
             record.overridden_at = times.map(Time).collect();

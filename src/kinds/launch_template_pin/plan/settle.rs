@@ -1,11 +1,16 @@
 //! What becomes of recorded calls whose outcome is not certain. Pure.
 
+use jiff::SignedDuration;
+
 use crate::{
-    aws::autoscaling::RefreshState,
+    aws::autoscaling::{RefreshRow, RefreshState},
     crd::launch_template_pin::{GroupStatus, LaunchTemplatePinStatus, PinIntent, PinOperation},
     ids::Uid,
     kinds::launch_template_pin::observed::{Observed, marker},
 };
+
+/// How far the clocks of AWS and of this process may differ.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
 
 /// What to do with an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,10 +58,7 @@ pub(in super::super) fn settle(
             let made = observed.versions.iter().find(|row| row.description == description);
             let made = made.map(|row| row.version).or(intent.created_version);
             match (made, age) {
-                (Some(made), _) if observed.version(made).is_some() => {
-                    record.previous_version = intent.version;
-                    Fate::Over
-                }
+                (Some(made), _) if observed.version(made).is_some() => Fate::Over,
                 // It was made, and somebody deleted it.
                 (Some(_), Age::Old) => Fate::Over,
                 (Some(_), Age::Young) => Fate::Wait,
@@ -73,7 +75,7 @@ pub(in super::super) fn settle(
             };
             let Some(refreshes) = refreshes else { return Fate::Wait };
             let before = intent.refresh_id.as_deref();
-            match refreshes.first().filter(|row| Some(row.id.as_str()) != before) {
+            match refreshes.first().filter(|row| Some(row.id.as_str()) != before && may_be_of(intent, row)) {
                 Some(row) => {
                     started(record, group, &row.id, intent.version);
                     Fate::Over
@@ -84,6 +86,10 @@ pub(in super::super) fn settle(
             }
         }
         PinOperation::Claim => over_if(observed.claimed_by().is_some()),
+        PinOperation::CancelRefresh if is_in_effect(intent, observed) => {
+            cancelled(record, intent);
+            Fate::Over
+        }
         _ if is_in_effect(intent, observed) => Fate::Over,
         // Sent late, they would undo what is wanted now; so what is not wanted any more is waited for.
         PinOperation::SetDefault
@@ -95,6 +101,13 @@ pub(in super::super) fn settle(
             (false, Age::Young) => Fate::Wait,
         },
     }
+}
+
+/// Whether a refresh may be the one that `intent` started. A refresh has no name of the caller, so it is compared with
+/// what the intent asks for.
+fn may_be_of(intent: &PinIntent, row: &RefreshRow) -> bool {
+    let begun = row.started_at.is_none_or(|at| at.duration_since(intent.started_at.0) > -CLOCKS);
+    begun && row.desired_version == intent.follow
 }
 
 /// Whether AWS shows what the call asked for.
@@ -134,13 +147,22 @@ pub(in super::super) fn started(
             refresh_version: None,
             refresh_status: None,
             percent_complete: None,
+            left: None,
         };
         record.groups.push(new);
         record.groups.len() - 1
     });
     let row = &mut record.groups[place];
     (row.refresh_id, row.refresh_version) = (Some(refresh.to_owned()), version);
-    (row.refresh_status, row.percent_complete) = (Some("Pending".to_owned()), None);
+    (row.refresh_status, row.percent_complete, row.left) = (Some("Pending".to_owned()), None, None);
+}
+
+/// A refresh that muster cancelled itself did not fail: another one to the same version may start.
+pub(in super::super) fn cancelled(record: &mut LaunchTemplatePinStatus, intent: &PinIntent) {
+    let row = record.groups.iter_mut().find(|row| Some(&row.name) == intent.group.as_ref());
+    if let Some(row) = row.filter(|row| row.refresh_id == intent.refresh_id) {
+        row.refresh_version = None;
+    }
 }
 
 /// The description of the version that `intent` makes, by which it is found again.

@@ -108,7 +108,12 @@ pub(in super::super) fn target(
     let marker = marker(uid);
     let is_ours = |row: &VersionRow| row.description.starts_with(&marker);
     let has = |row: &VersionRow| image.is_some_and(|id| row.image.as_deref() == Some(id.as_str()));
-    let settled = observed.versions.iter().filter(accepted).find(|row| has(row) || is_ours(row));
+    // Nothing moves to a version only because of its description, which anybody can write who can make versions.
+    let settled = observed
+        .versions
+        .iter()
+        .filter(accepted)
+        .find(|row| runs(record, observed, row) || (has(row) && image.is_some_and(|id| is_approved(desired, id))));
     let default = observed.version(observed.template.default).filter(accepted);
     let version = settled.or(default).or(base).map_or(observed.template.default, |row| row.version);
     let create = base.filter(|base| !has(base)).and_then(|base| Some((base.version, image?.clone())));
@@ -116,21 +121,51 @@ pub(in super::super) fn target(
         |base: &VersionRow| observed.versions.iter().any(|row| row.version < base.version && is_ours(row));
     let foreign = base.filter(|base| !is_ours(base) && ours_before(base)).map(|base| base.version);
     let fights = record.overridden_at.iter().filter(|at| now.duration_since(at.0) < FIGHT).count() >= ROUNDS;
-    let hold = match &create {
-        Some((source, _)) if foreign == Some(*source) && fights => Some(Hold::Fight),
-        Some((_, image)) if desired.approved.as_ref().is_some_and(|ids| !ids.contains(image)) => {
-            Some(Hold::Approval(image.clone()))
-        }
-        Some(_) => window,
-        None => None,
+    let unapproved = image.filter(|id| !is_approved(desired, id) && !runs_image(record, observed, id));
+    let hold = match (&create, unapproved) {
+        (Some((source, _)), _) if foreign == Some(*source) && fights => Some(Hold::Fight),
+        (_, Some(image)) => Some(Hold::Approval(image.clone())),
+        (Some(_), None) => window,
+        (None, None) => None,
     };
-    Target { version, create, foreign, hold, ..target }
+    // A version of somebody else with an image that waits is not followed by name either.
+    let is_barred = |row: &VersionRow| {
+        let image = row.image.as_deref().unwrap_or_default();
+        let approved = desired.approved.as_ref().is_none_or(|ids| ids.iter().any(|id| id.as_str() == image));
+        !approved && !runs(record, observed, row)
+    };
+    let latest_is_rejected = latest_is_rejected || observed.versions.first().is_some_and(is_barred);
+    Target { version, create, foreign, hold, latest_is_rejected, ..target }
+}
+
+/// Whether a version has the image that runs now: that of the record, or, before there is one, of the default version.
+fn runs(record: &LaunchTemplatePinStatus, observed: &Observed, row: &VersionRow) -> bool {
+    match &record.current_ami {
+        Some(current) => row.image.as_deref() == Some(current.id.as_str()),
+        None => {
+            row.image.is_some()
+                && observed.version(observed.template.default).is_some_and(|default| default.image == row.image)
+        }
+    }
+}
+
+fn runs_image(record: &LaunchTemplatePinStatus, observed: &Observed, image: &ImageId) -> bool {
+    observed.versions.iter().any(|row| row.image.as_deref() == Some(image.as_str()) && runs(record, observed, row))
+}
+
+fn is_approved(desired: &Desired, image: &ImageId) -> bool {
+    desired.approved.as_ref().is_none_or(|ids| ids.contains(image))
 }
 
 fn wanted(desired: &Desired, observed: &Observed, record: &LaunchTemplatePinStatus) -> Wanted {
     let Some(images) = &observed.images else { return Wanted::Any };
     let NewestImages { available, young, pending, unusable, unusable_total } = images;
-    let Some(newest) = available.iter().find(|row| !desired.rejected.contains(&row.id)) else {
+    let accepted = || available.iter().filter(|row| !desired.rejected.contains(&row.id));
+    // What was approved is used although a newer image waits.
+    let made = record.current_ami.as_ref().and_then(|current| current.created_at.as_ref());
+    let is_newer = |row: &&ImageRow| made.is_none_or(|made| row.created_at > made.0);
+    let approved = accepted().filter(is_newer).find(|row| desired.approved.is_some() && is_approved(desired, &row.id));
+    let Some(newest) = approved.or_else(|| accepted().next()) else {
         if !available.is_empty() {
             return Wanted::Nothing(Nothing::Rejected);
         }
@@ -142,6 +177,16 @@ fn wanted(desired: &Desired, observed: &Observed, record: &LaunchTemplatePinStat
             unusable_total: *unusable_total,
         });
     };
+    // Only the current image has become too young.
+    if let (Some(current), Some(Some(row))) = (&record.current_ami, &observed.current)
+        && row.id == current.id
+        && young.is_some()
+        && newest.created_at < row.created_at
+        && is_usable(Some(row))
+        && !desired.rejected.contains(&row.id)
+    {
+        return Wanted::Image(row.clone());
+    }
     // When an image is deregistered, the newest one that is left is older: nobody asked to go back.
     if let (Some(current), Some(shown)) = (&record.current_ami, &observed.current)
         && !is_usable(shown.as_ref())

@@ -171,10 +171,12 @@ impl Process {
             groups = groups.iter().filter_map(|old| row(&old.name)).collect();
         }
         let followed = groups.into_iter().filter_map(|row| Some((desired.follow(&row)?, row)));
-        let groups = followed.map(|(follow, row)| (row.name.clone(), Group { row, follow, refreshes: None }));
+        let groups =
+            followed.map(|(follow, row)| (row.name.clone(), Group { row, follow, refreshes: None, unreadable: None }));
         let mut observed = Observed {
             of_groups: of_groups(&template, view.groups.values()),
             template,
+            claimed_here: None,
             versions,
             images,
             current,

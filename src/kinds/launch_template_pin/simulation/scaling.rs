@@ -84,6 +84,8 @@ impl Asg {
             state: refresh.state,
             reason: None,
             percent: None,
+            started_at: None,
+            desired_version: refresh.desired.map(|version| version.to_string()),
         };
         self.refreshes.iter().take(10).map(row).collect()
     }
