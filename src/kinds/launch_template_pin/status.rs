@@ -136,6 +136,8 @@ pub(super) fn status(before: LaunchTemplatePinStatus, found: &Found<'_>, now: Ti
 fn group_status(before: &LaunchTemplatePinStatus, name: &str, finding: &Finding) -> GroupStatus {
     let known = before.groups.iter().find(|group| group.name == name);
     let refresh = finding.refresh.as_ref();
+    let last = refresh.map(|row| row.status.as_str()).or(known.and_then(|known| known.refresh_status.as_deref()));
+    let is_successful = last == Some("Successful");
     GroupStatus {
         name: name.to_owned(),
         via: Some(finding.via),
@@ -147,7 +149,7 @@ fn group_status(before: &LaunchTemplatePinStatus, name: &str, finding: &Finding)
             .map(|row| row.status.clone())
             .or_else(|| known.and_then(|known| known.refresh_status.clone())),
         left: match &finding.state {
-            GroupState::LeftOver => {
+            GroupState::LeftOver | GroupState::Follows if is_successful => {
                 let now = i32::try_from(finding.outdated).unwrap_or(i32::MAX);
                 Some(known.and_then(|known| known.left).map_or(now, |before| before.min(now)))
             }

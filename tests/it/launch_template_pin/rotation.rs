@@ -37,13 +37,19 @@ async fn at_rest_nothing_is_written_and_the_reads_are_shared() {
     let _controller = estate.scene.start().await;
     estate.create(json!({"autoScalingGroups": [{"name": "web", "version": "Latest"}]})).await;
     estate.wait_default(1).await;
+    let follows = |pin: &LaunchTemplatePin| status(pin).groups.iter().all(|g| g.version.as_deref() == Some("$Latest"));
+    estate.wait("the group", |pin| super::is_ready(pin) && follows(pin)).await;
+    let sweeps_after = async |number: u64, count: usize| {
+        let query = CallQuery { after: Some(number), ..CallQuery::default() };
+        let sweeps = |calls: &[muster_sandbox::Call]| {
+            calls.iter().filter(|call| call.operation == "DescribeAutoScalingGroups").count() >= count
+        };
+        estate.scene.sandbox.wait_for_calls(&query, sweeps).await
+    };
+    sweeps_after(0, estate.calls("autoscaling", "DescribeAutoScalingGroups") + 2).await;
     let before = estate.scene.api::<LaunchTemplatePin>().get("web").await.unwrap().metadata.resource_version;
     let last = estate.scene.sandbox.calls(&CallQuery::default()).last().map_or(0, |call| call.number);
-    let query = CallQuery { after: Some(last), ..CallQuery::default() };
-    let sweeps = |calls: &[muster_sandbox::Call]| {
-        calls.iter().filter(|call| call.operation == "DescribeAutoScalingGroups").count() >= 3
-    };
-    let calls = estate.scene.sandbox.wait_for_calls(&query, sweeps).await;
+    let calls = sweeps_after(last, 3).await;
     let names: std::collections::BTreeSet<_> = calls.into_iter().map(|call| call.operation).collect();
     let expected = ["DescribeAutoScalingGroups", "DescribeImages", "DescribeLaunchTemplates"];
     assert!(names.iter().all(|name| expected.contains(&name.as_str()) || name == "GetCallerIdentity"), "{names:?}");

@@ -109,11 +109,11 @@ pub(in super::super) fn target(
     let is_ours = |row: &VersionRow| row.description.starts_with(&marker);
     let has = |row: &VersionRow| image.is_some_and(|id| row.image.as_deref() == Some(id.as_str()));
     // Nothing moves to a version only because of its description, which anybody can write who can make versions.
-    let settled = observed
-        .versions
-        .iter()
-        .filter(accepted)
-        .find(|row| runs(record, observed, row) || (has(row) && image.is_some_and(|id| is_approved(desired, id))));
+    let stands = |row: &VersionRow| is_ours(row) || row.version == observed.template.default;
+    let settled = observed.versions.iter().filter(accepted).find(|row| {
+        let is_current = runs(record, observed, row) && stands(row);
+        is_current || (has(row) && image.is_some_and(|id| is_approved(desired, id)))
+    });
     let default = observed.version(observed.template.default).filter(accepted);
     let version = settled.or(default).or(base).map_or(observed.template.default, |row| row.version);
     let create = base.filter(|base| !has(base)).and_then(|base| Some((base.version, image?.clone())));
@@ -162,8 +162,11 @@ fn wanted(desired: &Desired, observed: &Observed, record: &LaunchTemplatePinStat
     let NewestImages { available, young, pending, unusable, unusable_total } = images;
     let accepted = || available.iter().filter(|row| !desired.rejected.contains(&row.id));
     // What was approved is used although a newer image waits.
-    let made = record.current_ami.as_ref().and_then(|current| current.created_at.as_ref());
-    let is_newer = |row: &&ImageRow| made.is_none_or(|made| row.created_at > made.0);
+    let is_newer = |row: &&ImageRow| match &record.current_ami {
+        Some(current) if current.id == row.id => false,
+        Some(current) => current.created_at.as_ref().is_none_or(|made| row.created_at >= made.0),
+        None => true,
+    };
     let approved = accepted().filter(is_newer).find(|row| desired.approved.is_some() && is_approved(desired, &row.id));
     let Some(newest) = approved.or_else(|| accepted().next()) else {
         if !available.is_empty() {
