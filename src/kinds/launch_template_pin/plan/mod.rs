@@ -257,9 +257,17 @@ impl Call {
 
     /// What the record remembers of the call, beside the intent.
     pub(super) fn note(&self, record: &mut LaunchTemplatePinStatus, now: Timestamp) {
-        if let Self::CreateVersion { foreign: true, .. } = self {
-            let times = recent(record, now).into_iter().chain([crate::condition::second(now)]);
-            record.overridden_at = times.map(Time).collect();
+        match self {
+            Self::CreateVersion { foreign: true, .. } => {
+                let times = recent(record, now).into_iter().chain([crate::condition::second(now)]);
+                record.overridden_at = times.map(Time).collect();
+            }
+            // It does not count as failed, should the group go to the same version again.
+            Self::CancelRefresh { group, .. } => {
+                let group = record.groups.iter_mut().find(|row| row.name == *group);
+                group.into_iter().for_each(|group| group.refresh_version = None);
+            }
+            _ => {}
         }
     }
 
