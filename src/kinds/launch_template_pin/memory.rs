@@ -73,7 +73,8 @@ impl Retry {
 }
 
 impl PinMemory {
-    /// The versions as they were read last, if neither the latest nor the default version has changed since.
+    /// The versions as they were read last, if neither the latest nor the default version has changed since. A list that ends
+    /// at another version than the latest is behind, or ahead.
     pub(super) fn versions(
         &self,
         of: &(LaunchTemplateId, i64, i64),
@@ -81,6 +82,7 @@ impl PinMemory {
         timings: &Timings,
     ) -> Option<&[VersionRow]> {
         let known = self.versions.as_ref().filter(|known| known.of == *of)?;
+        known.rows.first().filter(|newest| newest.version == of.1)?;
         (now.saturating_duration_since(known.read) < timings.sweep * VERSIONS_PERIODS).then_some(&known.rows)
     }
 

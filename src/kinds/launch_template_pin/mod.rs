@@ -24,10 +24,12 @@ mod status;
 
 use std::{collections::BTreeSet, time::Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use crate::{
     access::Claim,
     aws::{Aws, Session, ec2::Ec2},
-    condition::{ConditionType, Reason, Verdict},
+    condition::{ConditionType, Reason, Verdict, second},
     crd::{
         fields::{CommonStatus, PLAN_ONLY, is_plan_only},
         launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus, PinIntent},
@@ -312,7 +314,9 @@ fn decide(
             Fate::Wait => record.intents.push(intent),
             Fate::Resend if context.waits.contains(&subject(&intent)) => record.intents.push(intent),
             Fate::Resend => {
+                // Each repetition is written, so that whoever has read an older object gets a conflict.
                 context.holder.clone_into(&mut intent.holder);
+                intent.started_at = Time(second(context.now));
                 send.push(intent.nonce.clone());
                 record.intents.push(intent);
             }
