@@ -148,6 +148,8 @@ impl World {
                 let group = group.filter(|group| aws.resolve(&group.version) == intent.version.unwrap_or_default())?;
                 let last = group.last_of_ours().filter(|last| last.ours == intent.version)?;
                 match last.state {
+                    // What appeared later is replaced too.
+                    RefreshState::Successful if group.instances.iter().any(|of| Some(*of) != intent.version) => None,
                     RefreshState::Successful => told("a second refresh after a successful one".into()),
                     RefreshState::Unsuccessful if !sent.retries => told("a failed refresh is started again".into()),
                     _ => None,
