@@ -16,10 +16,10 @@
 //! write_ahead               the crash-safe order of writes
 //! crd                       the API: types only
 //! lease, metrics, config
-//! ids, clock, condition, tags, text, error_chain, single_flight
+//! ids, clock, condition, schedule, tags, text, error_chain, single_flight
 //! ```
 //!
-//! A kind that runs workers is reconciled in passes:
+//! A kind that changes AWS is reconciled in passes:
 //!
 //! ```text
 //!   spec ──► desired, launch specs ──┐
@@ -28,7 +28,7 @@
 //!                                              └──────── rounds ◄───────┘
 //! ```
 //!
-//! Before the rounds, parameters are written and revisions stored; after them, events are published, adopted instances
+//! In a kind that runs workers, before the rounds parameters are written and revisions stored; after them, events are published, adopted instances
 //! tagged and old revisions pruned. AwsAccount and FleetReport change nothing outside of Kubernetes, so they have no
 //! plan.
 

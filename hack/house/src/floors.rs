@@ -25,7 +25,7 @@ pub const FLOORS: [&str; 15] = [
     "write_ahead",
     "crd",
     "lease metrics config",
-    "ids clock condition tags text error_chain single_flight",
+    "ids clock condition schedule tags text error_chain single_flight",
 ];
 
 /// It declares the modules, and stands on no floor: it may not import or define anything.

@@ -37,6 +37,11 @@ const PATTERNS: &[(&str, &str)] = &[
         r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
         "write a prefix of keys like app/parameters, without a slash at either end",
     ),
+    (r"^(/[A-Za-z0-9_.-]+)+$", "write the name of a parameter, like /lt/web"),
+    (
+        r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+([.]fifo)?$",
+        "write the ARN of a topic, like arn:aws:sns:eu-west-1:111111111111:ops",
+    ),
     (r"^[a-z0-9-]+\.[a-z0-9-]+$", "write an instance type, like m6i.large"),
 ];
 

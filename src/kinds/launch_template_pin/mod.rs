@@ -73,8 +73,6 @@ impl Object for LaunchTemplatePin {
             StatusList::keyed("intents", "nonce"),
             StatusList::keyed("groups", "name"),
             StatusList::keyed("retained", "version"),
-            StatusList::replaced("overriddenAt"),
-            StatusList::replaced("notified"),
         ],
     ];
 
