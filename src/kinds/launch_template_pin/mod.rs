@@ -187,7 +187,7 @@ async fn reconcile(
     let is_plan_only = is_plan_only(live.annotation(PLAN_ONLY));
     let acts = !live.object().spec.suspend && !is_plan_only;
     let retries = retries(live, memory);
-    let mut freshness = Freshness { not_before: not_before(ctx, live, started), own: false };
+    let mut freshness = Freshness { not_before: not_before(ctx, live, started), own: is_refreshing(live) };
     let mut found = look(ctx, &session, live, (&desired, &account, shared), memory, (freshness, retries)).await?;
     for _ in 0..MOST_ROUNDS {
         if !acts || found.is_at_rest() {
@@ -343,6 +343,16 @@ fn not_before(ctx: &Context, live: &Live<LaunchTemplatePin>, started: Instant) -
         (false, false) => timings.sweep,
     };
     started.checked_sub(age).unwrap_or(started)
+}
+
+/// Whether a refresh is in progress, or what it left is not known yet: a shared sweep may be older than its end.
+fn is_refreshing(live: &Live<LaunchTemplatePin>) -> bool {
+    let groups = live.status().groups;
+    groups.iter().filter(|group| group.refresh_id.is_some()).any(|group| match group.refresh_status.as_deref() {
+        Some("Successful") => group.left.is_none(),
+        Some("Failed" | "Cancelled" | "RollbackSuccessful" | "RollbackFailed") => false,
+        Some(_) | None => true,
+    })
 }
 
 /// A request for a reconcile starts refreshes again that did not succeed, or left instances.

@@ -63,6 +63,10 @@ async fn a_refresh_of_somebody_else_is_waited_for() {
     let client = aws_sdk_autoscaling::Client::new(&sdk(&estate.scene));
     let other = client.start_instance_refresh().auto_scaling_group_name("web").send().await.unwrap();
     let other = other.instance_refresh_id.unwrap();
+    let process = |reason| {
+        estate.scene.sandbox.suspend_process(&estate.scene.account, REGION, "web", "Launch", reason).unwrap();
+    };
+    process(Some("so that it lasts"));
     estate.backup("second", 60);
     let _controller = estate.scene.start().await;
     estate
@@ -74,6 +78,7 @@ async fn a_refresh_of_somebody_else_is_waited_for() {
     estate.wait("waiting", |pin| told(pin, "Refreshing").1.contains(&other)).await;
     assert_eq!(estate.calls("autoscaling", "CancelInstanceRefresh"), 0);
     client.cancel_instance_refresh().auto_scaling_group_name("web").send().await.unwrap();
+    process(None);
     estate.wait("its own", |pin| is_ready(pin) && estate.running("web") == ["2", "2"]).await;
     assert_eq!(estate.calls("autoscaling", "StartInstanceRefresh"), 2);
 }

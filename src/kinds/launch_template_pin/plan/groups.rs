@@ -168,12 +168,12 @@ pub(in super::super) fn finding(
     }
     let held = target.is_closed && desired.rollback_to.is_none();
     let is_set = ours.iter().all(|place| place.version == want);
-    // The group was read before its refresh, which has just ended and set the version.
+    // The group was read before its refresh, which has just ended.
     let has_just_ended = last.is_some_and(|row| row.state == RefreshState::Successful)
         && leads_to == Some(number)
         && record.is_some_and(|record| record.refresh_status.as_deref() != Some("Successful"));
-    if group.follow == Follow::Pinned && !is_set && has_just_ended {
-        return found(GroupState::Moving, None);
+    if has_just_ended && (!is_set || outdated > 0) {
+        return found(GroupState::Refreshing, None);
     }
     if !is_set && !by_refresh {
         // To follow by name is no roll-out, a number is.
