@@ -73,7 +73,8 @@ pub(in super::super) fn settle(
             };
             let Some(refreshes) = refreshes else { return Fate::Wait };
             let before = intent.refresh_id.as_deref();
-            match refreshes.first().filter(|row| Some(row.id.as_str()) != before) {
+            // The next one after that: somebody else may have started others since.
+            match refreshes.iter().take_while(|row| Some(row.id.as_str()) != before).last() {
                 Some(row) => {
                     started(record, group, &row.id, intent.version);
                     Fate::Over
