@@ -75,7 +75,9 @@ pub(in super::super) fn settle(
             };
             let Some(refreshes) = refreshes else { return Fate::Wait };
             let before = intent.refresh_id.as_deref();
-            match refreshes.first().filter(|row| Some(row.id.as_str()) != before && may_be_of(intent, row)) {
+            // The first one after that which may be its own: somebody else may have started others.
+            let since = refreshes.iter().take_while(|row| Some(row.id.as_str()) != before);
+            match since.filter(|row| may_be_of(intent, row)).last() {
                 Some(row) => {
                     started(record, group, &row.id, intent.version);
                     Fate::Over

@@ -3,7 +3,9 @@
 
 mod aws;
 mod history;
+mod kept;
 mod oracle;
+mod others;
 mod process;
 mod run;
 mod scaling;

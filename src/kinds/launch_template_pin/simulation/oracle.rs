@@ -12,7 +12,7 @@ use crate::{
             aws::{Aws, Version, uid, wall},
             history::{Fate, Step},
             process::number,
-            scaling::Asg,
+            scaling::{Asg, Refresh},
             spec::{Edit, Spec, image_id},
             world::World,
         },
@@ -34,7 +34,7 @@ pub(super) struct Sent {
 }
 
 fn is_rejected(spec: &Spec, image: &str) -> bool {
-    spec.rejected.iter().any(|n| image_id(*n).as_str() == image)
+    !spec.rejected.is_empty() && number_of(image).is_some_and(|n| spec.rejected.contains(&n))
 }
 
 impl World {
@@ -82,7 +82,7 @@ impl World {
             }
             PinOperation::SetDefault if closed => told("the default moves while the window is closed"),
             PinOperation::SetDefault if rejected(version) => told("the default moves to a rejected image"),
-            PinOperation::SetDefault if !self.is_wanted(spec, version) => told("nobody wants this default"),
+            PinOperation::SetDefault if !self.is_wanted(sent, version) => told("nobody wants this default"),
             PinOperation::UpdateGroup if is_number && rejected(version) => told("a group moves to a rejected image"),
             PinOperation::UpdateGroup if closed && is_number && follow == Some(Follow::Pinned) => {
                 told("a group moves while the window is closed")
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    fn is_wanted(&self, spec: &Spec, number: i64) -> bool {
+    fn is_wanted(&self, Sent { spec, looked, .. }: &Sent, number: i64) -> bool {
         if spec.rollback_to.is_some() {
             return spec.rollback_to == Some(number);
         }
@@ -103,16 +103,15 @@ impl World {
         let stands = self.aws.versions.get(&self.aws.default);
         // From a rejected image there is only the way to the newest version that has none.
         let flees = stands.is_none_or(|version| is_rejected(spec, &version.image));
-        !spec.ami
-            || flees
-            || Aws::is_ours(version)
-            || self.newest(spec).is_some_and(|n| image_id(n).as_str() == version.image)
+        let newest = [*looked, self.aws.now].map(|at| self.newest(spec, at));
+        let is_newest = newest.into_iter().flatten().any(|n| image_id(n).as_str() == version.image);
+        !spec.ami || flees || Aws::is_ours(version) || is_newest
     }
 
-    /// The newest image that can be used.
-    fn newest(&self, spec: &Spec) -> Option<usize> {
+    /// The newest image that can be used, of those made before.
+    fn newest(&self, spec: &Spec, before: u64) -> Option<usize> {
         let usable = |n: &usize| self.aws.images[*n].state == ImageState::Available && !spec.rejected.contains(n);
-        (0..self.aws.images.len()).rev().find(usable)
+        (0..self.aws.images.len()).rev().filter(|n| self.aws.images[*n].made <= before).find(usable)
     }
 
     /// The promise that is broken by the arrival of this call, if any.
@@ -121,6 +120,7 @@ impl World {
         let aws = &self.aws;
         let told = |what: String| Some(format!("{what}: {intent:?}"));
         let group = intent.group.as_ref().and_then(|name| aws.groups.get(name));
+        let version = intent.version.unwrap_or_default();
         let followed = intent.group.as_ref().is_none_or(|name| {
             self.follows.contains(name) || self.changed.get(name).is_some_and(|changed| changed > looked)
         });
@@ -128,7 +128,7 @@ impl World {
             return told("a group of somebody else".into());
         }
         match intent.operation {
-            PinOperation::CreateVersion if !aws.knows(&intent.nonce) => {
+            PinOperation::CreateVersion if !aws.knows(&intent.nonce) && aws.versions.contains_key(&version) => {
                 let image = intent.image_id.as_ref()?.as_str();
                 let like = |(_, version): &(&i64, &Version)| Aws::is_ours(version) && version.image == image;
                 let (earlier, _) = aws.versions.iter().rev().find(like)?;
@@ -137,7 +137,8 @@ impl World {
                     let gone = gone.is_none_or(|image| image.state != ImageState::Available);
                     !is_rejected(spec, &version.image) && version.image != image && (!Aws::is_ours(version) || gone)
                 };
-                let covered = aws.versions.range(earlier + 1..).any(|(_, version)| covers(version));
+                let returns = number_of(image).is_some_and(|n| self.rejected.contains(&n));
+                let covered = returns || aws.versions.range(earlier + 1..).any(|(_, version)| covers(version));
                 if covered { None } else { told(format!("version {earlier} has the same image")) }
             }
             PinOperation::DeleteVersions => {
@@ -145,8 +146,14 @@ impl World {
                 bad.and_then(|(number, why)| told(format!("version {number} is deleted: {why}")))
             }
             PinOperation::StartRefresh if !late => {
-                let group = group.filter(|group| aws.resolve(&group.version) == intent.version.unwrap_or_default())?;
-                let last = group.last_of_ours().filter(|last| last.ours == intent.version)?;
+                let group = group.filter(|group| aws.resolve(&group.version) == version)?;
+                let name = intent.group.as_ref()?;
+                // What is known of a group is forgotten when it does not follow any more.
+                let since = self.changed.get(name).copied().unwrap_or_default();
+                let known = |last: &&Refresh| {
+                    last.ours == intent.version && last.started > since && !self.cancelled.contains(&last.id)
+                };
+                let last = group.last_of_ours().filter(known)?;
                 match last.state {
                     // What appeared later is replaced too.
                     RefreshState::Successful if group.instances.iter().any(|of| Some(*of) != intent.version) => None,
@@ -158,10 +165,22 @@ impl World {
             PinOperation::CancelRefresh if !late => {
                 let active = group?.refreshes.first().filter(|refresh| refresh.state == RefreshState::Active)?;
                 let hit = aws.cancels_any || Some(&active.id) == intent.refresh_id.as_ref();
-                if hit && active.ours.is_none() { told("the refresh of somebody else ends".into()) } else { None }
+                if hit && active.ours.is_none() && !self.is_alike(intent.group.as_ref()?) {
+                    told("the refresh of somebody else ends".into())
+                } else {
+                    None
+                }
             }
             _ => None,
         }
+    }
+
+    /// AWS does not tell whose a refresh is: the first one after a call without a response is taken for one's own.
+    fn is_alike(&self, name: &str) -> bool {
+        let refreshes = self.aws.groups.get(name).map(|group| group.refreshes.as_slice()).unwrap_or_default();
+        let before = refreshes.get(1).map(|refresh| refresh.id.clone());
+        let theirs = refreshes.first().is_some_and(|refresh| refresh.ours.is_none());
+        theirs && self.begun.contains(&(Some(name.to_owned()), before))
     }
 
     /// Why a version must not be deleted.
@@ -189,7 +208,7 @@ impl World {
         let mut quiet = 0;
         let mut seen = (self.aws.calls, self.object.version);
         for reconcile in 0..60 {
-            if reconcile % 6 == 5 && reconcile < 30 {
+            if reconcile % 2 == 1 && self.unsettled().is_some() {
                 self.edit(Edit::Request);
                 seen.1 = self.object.version;
             }
@@ -218,7 +237,7 @@ impl World {
         if suspended {
             self.edit(Edit::Suspend);
         }
-        self.object.spec.approved = self.newest(&self.object.spec);
+        self.object.spec.approved = self.newest(&self.object.spec, self.aws.now);
         self.edit(Edit::Request);
         self.object.desired = Rc::new(self.object.spec.desired());
     }
@@ -231,7 +250,7 @@ impl World {
         }
         let accepted = |(_, version): &(&i64, &Version)| !is_rejected(spec, &version.image);
         let newest = aws.versions.iter().rev().find(accepted);
-        let (target, expected) = match (spec.rollback_to, newest, self.newest(spec)) {
+        let (target, expected) = match (spec.rollback_to, newest, self.newest(spec, aws.now)) {
             (Some(to), ..) => (to, true),
             (None, Some((number, _)), _) if !spec.ami => (*number, true),
             (None, Some((number, version)), Some(image)) if version.image == image_id(image).as_str() => {
@@ -253,10 +272,16 @@ impl World {
                 Follow::Latest if spec.rollback_to.is_none() && !latest_is_rejected => "$Latest".into(),
                 _ => target.to_string(),
             };
+            let number = aws.resolve(&want);
+            if spec.rollback_to.is_none() && is_rejected(spec, &aws.versions[&number].image) {
+                continue;
+            }
             if group.version != want {
                 return Some(format!("{name} has {} instead of {want}", group.version));
             }
-            let number = aws.resolve(&want);
+            if self.is_alike(name) {
+                continue;
+            }
             if spec.refresh && group.instances.iter().any(|runs| *runs != number) && !is_left_over(group, number) {
                 return Some(format!("{name} runs {:?} instead of {number}", group.instances));
             }

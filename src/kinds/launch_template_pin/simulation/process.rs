@@ -158,8 +158,11 @@ impl Process {
         let template = if task.own { aws.head() } else { view.head.clone() };
         let of = (template_id(), template.latest, template.default);
         let known = self.memory.versions(&of, now, &TIMINGS).filter(|_| !task.own).map(<[_]>::to_vec);
-        let versions = known.unwrap_or_else(|| aws.rows());
-        self.memory.learn_versions(of, now, versions.clone());
+        let versions = known.unwrap_or_else(|| {
+            let rows = aws.rows();
+            self.memory.learn_versions(of, now, rows.clone());
+            rows
+        });
         let images = desired.ami.as_ref().map(|_| view.newest());
         let current = task.read.status.current_ami.as_ref().map(|image| image.id.clone());
         let newest = images.as_ref().and_then(|images| images.available.first());
@@ -190,8 +193,11 @@ impl Process {
         if desired.keep.is_some_and(|keep| observed.versions.len() > keep.newest) {
             observed.of_fleets = Some(aws.fleets.clone());
             let known = self.memory.running(now, &TIMINGS).filter(|_| !task.own).cloned();
-            let running = known.unwrap_or_else(|| aws.running());
-            self.memory.learn_running(now, running.clone());
+            let running = known.unwrap_or_else(|| {
+                let running = aws.running();
+                self.memory.learn_running(now, running.clone());
+                running
+            });
             observed.running = Some(running);
         }
         world.blind(&mut observed);

@@ -40,6 +40,7 @@ pub(super) struct Refresh {
     desired: Option<i64>,
     /// The version for which muster started it; `None` if somebody else did.
     pub(super) ours: Option<i64>,
+    pub(super) started: u64,
 }
 
 impl Refresh {
@@ -119,7 +120,7 @@ impl Aws {
                 let any = self.cancels_any;
                 let active = group.refreshes.first_mut().filter(|refresh| refresh.state == RefreshState::Active);
                 let active = active.filter(|refresh| any || Some(&refresh.id) == intent.refresh_id.as_ref());
-                active.into_iter().for_each(|refresh| refresh.state = RefreshState::Ending);
+                active.into_iter().for_each(Refresh::end);
                 Ok(Effect::Done)
             }
             _ if unknown => Err(refused(Class::InvalidInput, "ValidationError")),
@@ -148,16 +149,16 @@ impl Aws {
         }
         self.refreshes += 1;
         let id = format!("refresh-{}", self.refreshes);
-        group.refreshes.insert(0, Refresh { id: id.clone(), state: RefreshState::Active, desired, ours });
+        let refresh = Refresh { id: id.clone(), state: RefreshState::Active, desired, ours, started: self.now };
+        group.refreshes.insert(0, refresh);
         Ok(id)
     }
 
     /// Replaces an instance of each group with a refresh, or ends the refresh.
     pub(super) fn progress(&mut self, name: &str) {
-        let (Some(version), latest) = (self.groups.get(name).map(|group| group.version.clone()), self.latest()) else {
-            return;
-        };
-        let named = self.resolve(&version);
+        let Some(version) = self.groups.get(name).map(|group| group.version.clone()) else { return };
+        let (named, versions) = (self.resolve(&version), &self.versions);
+        let exists = |number: i64| versions.contains_key(&number);
         let Some(group) = self.groups.get_mut(name) else { return };
         let blocked = group.suspended;
         let Some(refresh) = group.running() else { return };
@@ -166,7 +167,11 @@ impl Aws {
             return;
         }
         let (desired, to) = (refresh.desired, refresh.desired.unwrap_or(named));
-        if blocked || to > latest {
+        if blocked {
+            return;
+        }
+        if !exists(to) {
+            refresh.fail();
             return;
         }
         if let Some(instance) = group.instances.iter_mut().find(|instance| **instance != to) {
