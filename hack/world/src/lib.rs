@@ -11,6 +11,7 @@ pub mod memory;
 pub mod objects;
 pub mod progress;
 mod rotation;
+mod versions;
 pub mod world;
 
 pub use muster_sandbox::process_group;

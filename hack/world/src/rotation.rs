@@ -7,9 +7,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use muster_sandbox::{GroupSpec, ImageSpec, LaunchTemplateSpec, TopicSpec};
 
 use crate::{
-    demo::{count, version_table},
     objects::{Object, is},
     progress::{Progress, print},
+    versions::{count, version_table},
     world::{ACCOUNT, Options, REGION, World},
 };
 

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::crd::{fields::DURATION_PATTERN, template::selector_tags_schema};
 
+/// A default.
+pub(super) fn yes() -> bool {
+    true
+}
+
 /// An Auto Scaling group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -54,7 +59,7 @@ pub enum Follow {
 ]))]
 pub struct Refresh {
     /// Whether instances are replaced.
-    #[serde(default = "super::yes")]
+    #[serde(default = "yes")]
     pub enabled: bool,
     /// The percentage of the desired capacity that must stay healthy. Default of AWS: that of the group, or 90.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -86,7 +86,7 @@ pub struct LaunchTemplatePinSpec {
     }]))]
     pub rejected_amis: Vec<String>,
     /// Whether the newest version becomes the default version of the launch template.
-    #[serde(default = "yes")]
+    #[serde(default = "groups::yes")]
     pub set_default: bool,
     /// Which versions are kept. Without it, no version is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,10 +117,6 @@ pub struct LaunchTemplatePinSpec {
     /// Who is notified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// A launch template of EC2: exactly one of `id`, `name` and `idFrom`.

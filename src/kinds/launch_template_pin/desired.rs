@@ -12,12 +12,14 @@ use crate::{
     crd::{
         fields::duration,
         launch_template_pin::{
-            Approval, Follow, LaunchTemplatePinSpec, PinNotice, PinnedAmi, Refresh, RetainedVersions, Retention,
-            SnsTopic, Window,
+            Approval, Follow, LaunchTemplatePin, LaunchTemplatePinSpec, PinNotice, PinnedAmi, Refresh,
+            RetainedVersions, Retention, SnsTopic, Window,
         },
         template::AmiSelector,
     },
     ids::ImageId,
+    k8s::live::Live,
+    reconcile::Failure,
     schedule::Schedule,
 };
 
@@ -79,6 +81,12 @@ impl Open {
     pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
         self.schedule.next_after(now)
     }
+}
+
+/// # Errors
+/// The field, what is wrong with it, and what to write instead.
+pub(super) fn desired(live: &Live<LaunchTemplatePin>) -> Result<Desired, Failure> {
+    Desired::parse(&live.object().spec, live.annotation(APPROVE)).map_err(Failure::InvalidSpec)
 }
 
 impl Desired {

@@ -12,9 +12,8 @@ use crate::{
     crd::launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus},
     k8s::live::Live,
     kinds::launch_template_pin::{
-        memory::PinMemory,
+        found::Found,
         plan::{groups::GroupState, target::Wanted},
-        status::Found,
     },
     metrics::Metrics,
 };
@@ -73,7 +72,7 @@ impl PinSeries {
         live: &Live<LaunchTemplatePin>,
         found: &Found<'_>,
         status: &LaunchTemplatePinStatus,
-        memory: &mut PinMemory,
+        shown: &mut Option<Shown>,
     ) {
         let labels = Labels { namespace: live.namespace().to_owned(), name: live.name().to_owned() };
         let Series { newest, running, outdated, refreshing, failed, versions } = &*self.0;
@@ -96,7 +95,7 @@ impl PinSeries {
         refreshing.get_or_create(&labels).set(whole(count(&|state| *state == GroupState::Refreshing)));
         failed.get_or_create(&labels).set(whole(count(&|state| matches!(state, GroupState::RefreshFailed(_)))));
         versions.get_or_create(&labels).set(whole(found.observed.versions.len()));
-        memory.shown.get_or_insert_with(|| Shown { series: self.clone(), labels });
+        shown.get_or_insert_with(|| Shown { series: self.clone(), labels });
     }
 }
 

@@ -11,6 +11,7 @@
 mod apply;
 mod claims;
 mod desired;
+mod found;
 mod memory;
 mod metrics;
 mod notify;
@@ -41,7 +42,8 @@ use crate::{
     },
     kinds::launch_template_pin::{
         claims::Claims,
-        desired::{APPROVE, Desired},
+        desired::{Desired, desired},
+        found::Found,
         memory::PinMemory,
         metrics::PinSeries,
         observe::{Freshness, Reader, observe, read_refreshes, template_id},
@@ -52,7 +54,6 @@ use crate::{
             subject,
             target::target,
         },
-        status::Found,
     },
     reconcile::{Failure, Finalized, Kind, Outcome, context::Context},
     tags::OWNER_UID_TAG,
@@ -159,10 +160,6 @@ pub struct Shared {
     claims: Claims,
 }
 
-fn desired(live: &Live<LaunchTemplatePin>) -> Result<Desired, Failure> {
-    Desired::parse(&live.object().spec, live.annotation(APPROVE)).map_err(Failure::InvalidSpec)
-}
-
 fn claims(live: &Live<LaunchTemplatePin>) -> Vec<Claim> {
     let spec = &live.object().spec;
     let template = &spec.launch_template;
@@ -214,7 +211,7 @@ async fn reconcile(
     // What was settled without a call is stored with the status.
     let before = if acts && step.send.is_empty() { step.record } else { live.status() };
     let mut outcome = status::outcome(ctx, live, (&report, before), memory, &session, plan);
-    shared.series.show(live, &report, &outcome.status, memory);
+    shared.series.show(live, &report, &outcome.status, &mut memory.shown);
     if acts {
         notify::notify(ctx, &session, live, (&desired, &report), memory, &mut outcome).await?;
     }

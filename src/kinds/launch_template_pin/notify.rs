@@ -13,9 +13,9 @@ use crate::{
     k8s::live::Live,
     kinds::launch_template_pin::{
         desired::{Desired, Topic},
+        found::Found,
         memory::PinMemory,
         plan::groups::GroupState,
-        status::Found,
     },
     reconcile::{Failure, Outcome, context::Context},
 };

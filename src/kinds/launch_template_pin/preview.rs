@@ -14,8 +14,7 @@ use crate::{
     inventory::{instances::Sweeps, lookups::Lookups},
     k8s::{live::Live, object::Object},
     kinds::launch_template_pin::{
-        desired,
-        desired::Desired,
+        desired::{Desired, desired},
         memory::PinMemory,
         observe::{Freshness, Reader, observe, read_refreshes, template_id},
         observed::Observed,

@@ -19,7 +19,8 @@ use crate::{
     ids::{ImageId, list},
     k8s::live::Live,
     kinds::launch_template_pin::{
-        desired::{APPROVE, Desired},
+        desired::APPROVE,
+        found::Found,
         memory::PinMemory,
         observe::MOST_GROUPS,
         observed::Observed,
@@ -40,17 +41,6 @@ const FEW: usize = 5;
 /// How many versions the status lists.
 const LISTED: usize = 32;
 const NAME_LIMIT: usize = 256;
-
-/// What a status is made from.
-pub(super) struct Found<'a> {
-    pub(super) desired: &'a Desired,
-    pub(super) observed: &'a Observed,
-    pub(super) assessment: &'a Assessment,
-    /// The calls that would be made now.
-    pub(super) planned: &'a [Call],
-    /// Whether AWS may be changed.
-    pub(super) acts: bool,
-}
 
 pub(super) fn outcome(
     ctx: &Context,

@@ -11,7 +11,7 @@ use crate::{
         desired::Desired,
         observed::{Group, Observed},
         plan::{
-            Call,
+            call::Call,
             target::{Target, is_rejected},
         },
     },

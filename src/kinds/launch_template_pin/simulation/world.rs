@@ -11,6 +11,7 @@ use crate::{
     kinds::launch_template_pin::{
         apply::Effect,
         desired::Desired,
+        found::Found,
         observed::Observed,
         simulation::{
             Rule,
@@ -20,7 +21,7 @@ use crate::{
             process::{Object, Process, TIMINGS, Task, is_create, millis},
             spec::Spec,
         },
-        status::{Found, status},
+        status::status,
     },
 };
 
