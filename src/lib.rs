@@ -28,9 +28,9 @@
 //!                                              └──────── rounds ◄───────┘
 //! ```
 //!
-//! In a kind that runs workers, before the rounds parameters are written and revisions stored; after them, events are published, adopted instances
-//! tagged and old revisions pruned. AwsAccount and FleetReport change nothing outside of Kubernetes, so they have no
-//! plan.
+//! In a kind that runs workers, parameters are written and revisions stored before the rounds; after them, events are
+//! published, adopted instances tagged and old revisions pruned. AwsAccount and FleetReport change nothing outside of
+//! Kubernetes, so they have no plan.
 
 pub mod access;
 pub mod aws;

@@ -33,7 +33,7 @@ pub(super) async fn preview(aws: &Aws, live: &Live<LaunchTemplatePin>) -> Result
     let identity = aws.identity(None, &region).await?;
     let session: Session = aws.session(identity.account, region, None).await;
     let (timings, sweeps) = (Timings::default(), Sweeps::default());
-    let lookups = Lookups::new(timings.clone());
+    let lookups = Lookups::new(timings);
     let reader = Reader { sweeps: &sweeps, lookups: &lookups, references: None, timings: &timings };
     let permits = everything(live);
     let now = Clock.monotonic();

@@ -1,6 +1,7 @@
 //! What waits: approvals and windows. What does not: rollbacks.
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::{Zoned, tz::TimeZone};
+use muster::clock::Clock;
 use serde_json::json;
 
 use super::{Estate, is, is_ready, sdk, status, told};
@@ -62,7 +63,7 @@ async fn a_version_of_somebody_else_needs_the_approval_too() {
 /// A window that begins every day at an hour that is not now, in a zone that is not UTC.
 fn closed() -> serde_json::Value {
     let zone = TimeZone::get("Asia/Tokyo").unwrap();
-    let now: Zoned = Timestamp::now().to_zoned(zone);
+    let now: Zoned = Clock.now().to_zoned(zone);
     let hour = (now.hour() + 12) % 24;
     json!({"schedule": format!("0 {hour} * * *"), "timeZone": "Asia/Tokyo", "duration": "1h"})
 }

@@ -13,8 +13,11 @@ mod walls;
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
-use muster::crd::launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus};
+use jiff::SignedDuration;
+use muster::{
+    clock::Clock,
+    crd::launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus},
+};
 use muster_sandbox::{CallQuery, ClockMode, GroupSpec, ImageSpec, LaunchTemplateSpec, Lifecycle, SandboxConfig};
 use serde_json::{Value, json};
 
@@ -132,7 +135,7 @@ impl Estate {
 }
 
 fn image(scene: &Scene, name: &str, minutes: i64) -> String {
-    let created = Timestamp::now() - SignedDuration::from_mins(minutes);
+    let created = Clock.now() - SignedDuration::from_mins(minutes);
     let spec = ImageSpec::new(&scene.account, REGION, name);
     scene.sandbox.add_image(ImageSpec { description: Some(BACKUP.into()), created: Some(created), ..spec }).id
 }
