@@ -75,6 +75,8 @@ pub(super) struct Aws {
     pub(super) numbers: i64,
     pub(super) default: i64,
     tokens: BTreeMap<String, (i64, String, i64)>,
+    /// When versions were deleted.
+    pub(super) gone: BTreeMap<i64, u64>,
     /// Versions whose deletion is refused.
     pub(super) stuck: BTreeSet<i64>,
     pub(super) groups: BTreeMap<String, Asg>,
@@ -98,6 +100,7 @@ impl Aws {
             numbers: 0,
             default: 1,
             tokens: BTreeMap::new(),
+            gone: BTreeMap::new(),
             stuck: BTreeSet::new(),
             groups: BTreeMap::new(),
             refreshes: 0,
@@ -247,6 +250,7 @@ impl Aws {
             return Deleted::Refused("operationNotPermitted".into());
         }
         self.versions.remove(&number);
+        self.gone.insert(number, self.now);
         Deleted::Gone
     }
 }

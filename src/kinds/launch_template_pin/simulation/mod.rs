@@ -80,7 +80,7 @@ fn play(seed: u64, count: u64) -> usize {
 
 #[test]
 fn no_history_breaks_a_promise() {
-    play(0, 2_000);
+    play(0, 1_000);
 }
 
 #[test]

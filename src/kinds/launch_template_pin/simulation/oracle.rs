@@ -145,7 +145,8 @@ impl World {
                 let bad = intent.versions.iter().find_map(|number| Some((number, self.forbids(sent, *number)?)));
                 bad.and_then(|(number, why)| told(format!("version {number} is deleted: {why}")))
             }
-            PinOperation::StartRefresh if !late => {
+            // One that pins the group is wanted for that.
+            PinOperation::StartRefresh if !late && intent.follow.is_none() => {
                 let group = group.filter(|group| aws.resolve(&group.version) == version)?;
                 let name = intent.group.as_ref()?;
                 // What is known of a group is forgotten when it does not follow any more.
@@ -189,6 +190,8 @@ impl World {
         let version = aws.versions.get(&number)?;
         let newer = aws.versions.range(number + 1..);
         let counted = newer.filter(|(_, version)| keep.of == RetainedVersions::All || Aws::is_ours(version)).count();
+        // What others have deleted since was not known.
+        let counted = counted + aws.gone.range(number + 1..).filter(|(_, gone)| **gone > sent.looked).count();
         if let Some(since) = aws.used.get(&number).filter(|since| **since <= sent.looked) {
             return Some(format!("in use since {since}, seen at {}", sent.looked));
         }
@@ -253,10 +256,11 @@ impl World {
         let (target, expected) = match (spec.rollback_to, newest, self.newest(spec, aws.now)) {
             (Some(to), ..) => (to, true),
             (None, Some((number, _)), _) if !spec.ami => (*number, true),
+            (None, Some(_), Some(image)) if self.is_older(image) => (aws.default, false),
             (None, Some((number, version)), Some(image)) if version.image == image_id(image).as_str() => {
                 (*number, true)
             }
-            (None, Some(_), Some(image)) if !self.is_older(image) => {
+            (None, Some(_), Some(image)) => {
                 return Some(format!("no version has image {image}"));
             }
             _ => (aws.default, false),
