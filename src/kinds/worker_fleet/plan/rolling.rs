@@ -78,13 +78,21 @@ impl<'a> RoleCounts<'a> {
             workers.truncate(surplus as usize);
             workers
         };
+        let (_, max_unavailable) = desired.update.bounds(role.replicas);
+        let min_available = role.replicas.saturating_sub(max_unavailable);
         if !self.is_rolling() || role.resolved.unresolved.is_some() {
-            let surplus = surplus([&self.seen_current[..], &self.seen_outdated].concat());
+            let mut spare = self.available.saturating_sub(min_available);
+            let mut surplus = surplus([&self.seen_current[..], &self.seen_outdated].concat());
+            // A worker that is not terminated, because its tags were changed, may be unavailable: then an available one
+            // stays in addition.
+            surplus.retain(|(_, health)| {
+                let stays = health.available && spare == 0;
+                spare -= u32::from(health.available && !stays);
+                !stays
+            });
             let ids = surplus.into_iter().map(|(worker, _)| worker.instance.id.clone());
             return (ids.collect(), TerminationReason::ScaleDown);
         }
-        let (_, max_unavailable) = desired.update.bounds(role.replicas);
-        let min_available = role.replicas.saturating_sub(max_unavailable);
         // As Deployments do: the old revision keeps what the new one has not made available yet.
         let mut room = self.existing.saturating_sub(min_available + self.current_unavailable);
         let mut spare = self.available.saturating_sub(min_available);

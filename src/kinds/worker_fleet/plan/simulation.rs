@@ -83,6 +83,18 @@ fn workers_missing_from_an_older_record_count_once_the_newer_record_is_read() {
 }
 
 #[test]
+fn a_sick_worker_with_changed_tags_costs_no_available_worker_when_the_fleet_is_scaled_down() {
+    let (works, replicas) = (reconcile([Fate::Works; 4]), |n| Step::Event(Edit::Replicas(n)));
+    let first = Spec { max_unhealthy: 1, newest_first: true, ..spec(6, 2) };
+    let steps =
+        [works, Step::Sicken(3), Step::Death(2, 0, BY_USER), replicas(1), Step::Tamper(2), Step::Failover, works];
+    kept(first, steps.to_vec());
+    let second = Spec { max_unhealthy: 1, bounds: 2, min_ready: 20, ..spec(3, 1) };
+    let steps = [works, works, replicas(5), works, works, works, Step::Wait(200), Step::Tamper(4), replicas(2), works];
+    kept(second, steps.to_vec());
+}
+
+#[test]
 #[ignore = "a million histories: `make simulate`"]
 fn a_million_histories_violate_no_rule() {
     play_a_million::<Fleet>();

@@ -36,6 +36,18 @@ fn workers_whose_tags_were_changed_count_and_are_not_terminated() {
 }
 
 #[test]
+fn an_available_worker_stays_while_one_with_changed_tags_is_unavailable() {
+    use InstanceState::{Running, Stopped};
+    let world = observed([tampered(1, Stopped, true)].into_iter().chain((2..=4).map(|n| worker(n, Running))));
+    for (replicas, ended) in [(1, vec![2, 3]), (2, vec![2]), (3, vec![])] {
+        let wanted = desired(replicas, json!({"maxUnhealthy": "100%", "update": {"maxUnavailable": 0, "maxSurge": 1}}));
+        let plan = planned(&wanted, &world, &Ledger::default());
+        assert_eq!(terminated(&plan), ended.iter().map(|n| id(*n)).collect::<Vec<_>>(), "{replicas}");
+        assert_eq!(launched(&plan), [], "{replicas}");
+    }
+}
+
+#[test]
 fn an_update_replaces_only_workers_with_their_own_tags() {
     let wanted = desired(4, json!({"update": {"maxSurge": 1, "maxUnavailable": 1}}));
     let world = observed(
