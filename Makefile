@@ -13,7 +13,7 @@ DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Run the demo on this machine only: 20 seconds, the first time about 20 minutes
+demo: ## Run the demo on this machine only: 40 seconds, the first time about 20 minutes
 	@hack/programs.sh
 	@"$$CARGO_TARGET_DIR/demo/muster-world" demo
 
@@ -25,10 +25,10 @@ test: tools-kube ## Run every test: 5 to 6 minutes, the first time about 30
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} cargo test --workspace
 
 # Optimizes only muster itself; its dependencies are not rebuilt.
-simulate: tools ## Run a million random histories of fleets and of jobs against models of EC2 and the API server: some minutes
+simulate: tools ## Run random histories, a million of fleets and of jobs each, against models of AWS and the API server: some minutes
 	@cargo test --config 'profile.dev.package.muster.opt-level=1' -p muster --lib million_histories -- --ignored --nocapture
 
-scale: tools-kube kube ## Test a thousand fleets with ten thousand idle instances: about 7 minutes, not part of `make test`
+scale: tools-kube kube ## Test a thousand fleets with ten thousand idle instances, and pins with a thousand groups: about 10 minutes, not part of `make test`
 	@cargo test -p muster --test it scale:: -- --include-ignored --test-threads 1
 
 OBJECTS := 10000

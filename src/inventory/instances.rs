@@ -69,18 +69,10 @@ impl Snapshot {
 pub type StatusChecks = HashMap<InstanceId, bool>;
 
 /// All launch templates of an account and region.
-#[derive(Debug)]
-pub struct Templates {
-    pub begun: Instant,
-    pub all: Vec<TemplateHead>,
-}
+pub type Templates = Vec<TemplateHead>;
 
 /// All Auto Scaling groups of an account and region, by name.
-#[derive(Debug)]
-pub struct Groups {
-    pub begun: Instant,
-    pub by_name: BTreeMap<String, GroupRow>,
-}
+pub type Groups = BTreeMap<String, GroupRow>;
 
 /// The sweeps of all identities.
 #[derive(Debug, Default)]
@@ -139,18 +131,17 @@ impl Sweeps {
 
     /// The launch templates as they were at `not_before` or later.
     pub async fn templates(&self, session: &Session, not_before: Instant) -> Result<Arc<Templates>, Error> {
-        let sweep =
-            |begun| async move { Ok(Templates { begun, all: Ec2::new(&session.shared()).launch_templates().await? }) };
-        shared(&self.cache(session).templates, (TEMPLATES, |seen| seen.all.len()), session, not_before, sweep).await
+        let sweep = |_| async move { Ec2::new(&session.shared()).launch_templates().await };
+        shared(&self.cache(session).templates, (TEMPLATES, Vec::len), session, not_before, sweep).await
     }
 
     /// The Auto Scaling groups as they were at `not_before` or later.
     pub async fn groups(&self, session: &Session, not_before: Instant) -> Result<Arc<Groups>, Error> {
-        let sweep = |begun| async move {
+        let sweep = |_| async move {
             let rows = AutoScaling::new(&session.shared()).groups().await?;
-            Ok(Groups { begun, by_name: rows.into_iter().map(|row| (row.name.clone(), row)).collect() })
+            Ok(rows.into_iter().map(|row| (row.name.clone(), row)).collect())
         };
-        shared(&self.cache(session).groups, (GROUPS, |seen| seen.by_name.len()), session, not_before, sweep).await
+        shared(&self.cache(session).groups, (GROUPS, BTreeMap::len), session, not_before, sweep).await
     }
 
     /// The known CPU samples for `request`. It costs one call a period for each 500 instances that are requested.

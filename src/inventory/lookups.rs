@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 pub use crate::aws::ec2::SubnetQuery;
 use crate::{
     aws::{
@@ -89,7 +91,11 @@ impl Inquiry<'_> {
     pub async fn newest_images(&self, selector: &AmiSelector, min_age: Duration) -> Result<NewestImages, Error> {
         let ask = async || {
             let ec2 = describe(&self.session, "ec2:DescribeImages").await?;
-            let old_enough = Clock.now().checked_sub(min_age).unwrap_or_default();
+            // Without an age, the clocks of AWS and of this process do not matter.
+            let old_enough = match min_age {
+                Duration::ZERO => Timestamp::MAX,
+                age => Clock.now().checked_sub(age).unwrap_or_default(),
+            };
             ec2.newest_images(selector, old_enough, &self.session.account).await
         };
         self.cache

@@ -9,7 +9,7 @@ use crate::{
     aws::{Aws, Session},
     clock::Clock,
     config::Config,
-    crd::fields::{AwsRef, AwsStatus},
+    crd::fields::{AwsRef, AwsStatus, CommonStatus},
     ids::AccountId,
     inventory::{instances::Sweeps, lookups::Lookups, reporters::Reporters},
     k8s::{
@@ -20,6 +20,16 @@ use crate::{
     metrics::Metrics,
     reconcile::{error_policy::Backoff, failure::Failure, requests::Requests},
 };
+
+/// How new the data of a reconcile must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Read after the reconcile has begun.
+    Now,
+    /// Read not long before.
+    Soon,
+    None,
+}
 
 #[derive(Clone)]
 pub struct Context {
@@ -75,6 +85,19 @@ impl Context {
     ) -> Result<AccountId, Failure> {
         let permits = self.accounts.permits(live, &aws.account_ref.name)?;
         Ok(permits.bucket_owner(claim).unwrap_or_else(|| session.account.clone()))
+    }
+
+    /// Why data about `live` must be new. A request has been admitted already; an edit, also of an object that is being
+    /// deleted, uses the rate of its namespace, because somebody may edit an object in a loop.
+    pub fn demand<K: Object>(&self, live: &Live<K>) -> Demand {
+        let observed = AsMut::<CommonStatus>::as_mut(&mut live.status()).observed_generation;
+        let edited = observed != Some(live.generation()) || live.is_being_deleted();
+        match (live.is_reconcile_requested(), edited) {
+            (true, _) => Demand::Now,
+            (false, true) if self.requests.wait(live.namespace()).is_none() => Demand::Now,
+            (false, true) => Demand::Soon,
+            (false, false) => Demand::None,
+        }
     }
 
     /// Publishes a Kubernetes event about `live`.

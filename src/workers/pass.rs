@@ -6,8 +6,7 @@ use std::{
 };
 
 use crate::{
-    crd::fields::CommonStatus,
-    reconcile::Failure,
+    reconcile::{Failure, context::Demand},
     workers::{
         kind::{Pass, PassResult, Scope, WorkerKind},
         ledger::Ledger,
@@ -67,18 +66,12 @@ impl<K: WorkerKind> Pass<'_, K> {
     /// all objects share one sweep per period.
     fn not_before(&mut self, started: Instant, ledger: &Ledger) -> Instant {
         let timings = &self.ctx.config.timings;
-        let observed = AsMut::<CommonStatus>::as_mut(&mut self.live.status()).observed_generation;
-        // Requests have been admitted already. Somebody may also edit an object in a loop, or the metadata of one that
-        // is being deleted.
-        let edited = observed != Some(self.live.generation()) || self.live.is_being_deleted();
-        let demanded = self.live.is_reconcile_requested();
-        let requested = demanded || (edited && self.ctx.requests.wait(self.live.namespace()).is_none());
         let busy = ledger.is_open() || self.memory.as_mut().idle_passes > 0;
-        let age = match (requested, busy, edited) {
-            (true, ..) => Duration::ZERO,
-            (false, true, _) => timings.progress / 2,
-            (false, false, true) => timings.progress,
-            (false, false, false) => timings.sweep,
+        let age = match (self.ctx.demand(self.live), busy) {
+            (Demand::Now, _) => Duration::ZERO,
+            (Demand::Soon | Demand::None, true) => timings.progress / 2,
+            (Demand::Soon, false) => timings.progress,
+            (Demand::None, false) => timings.sweep,
         };
         started.checked_sub(age).unwrap_or(started)
     }

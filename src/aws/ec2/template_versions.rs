@@ -135,9 +135,12 @@ impl Ec2 {
         budget: Duration,
     ) -> Result<(i64, Vec<String>), Error> {
         let PinIntent { nonce, version: source, image_id, .. } = intent.intent();
+        // All calls together end within the budget.
+        let end = Clock.monotonic() + budget;
+        let left = || end.saturating_duration_since(Clock.monotonic());
         let source = source.unwrap_or_default().to_string();
         let call = self.once.describe_launch_template_versions().launch_template_id(id.as_str()).versions(&source);
-        let sources = within(VERSIONS, budget, call.send()).await?.map_err(|e| Error::from_sdk(VERSIONS, &e))?;
+        let sources = within(VERSIONS, left(), call.send()).await?.map_err(|e| Error::from_sdk(VERSIONS, &e))?;
         let data = sources.launch_template_versions().first().and_then(|row| row.launch_template_data());
         let devices = data.map(|data| data.block_device_mappings()).unwrap_or_default();
         let has_snapshot =
@@ -147,7 +150,7 @@ impl Ec2 {
             true => {
                 let images =
                     self.once.describe_images().set_image_ids(image_id.as_ref().map(|id| vec![id.to_string()]));
-                let images = within(IMAGES, budget, images.send()).await?.map_err(|e| Error::from_sdk(IMAGES, &e))?;
+                let images = within(IMAGES, left(), images.send()).await?.map_err(|e| Error::from_sdk(IMAGES, &e))?;
                 let root = images.images().first().and_then(|image| image.root_device_name());
                 Some(devices.iter().map(|row| device(row, root)).collect())
             }
@@ -164,7 +167,7 @@ impl Ec2 {
             .source_version(source)
             .version_description(description)
             .launch_template_data(data);
-        let answer = within(CREATE, budget, Box::pin(call.send())).await?.map_err(|e| Error::from_sdk(CREATE, &e))?;
+        let answer = within(CREATE, left(), Box::pin(call.send())).await?.map_err(|e| Error::from_sdk(CREATE, &e))?;
         let warnings = answer.warning().map(|warning| warning.errors()).unwrap_or_default();
         let told = |error: &aws_sdk_ec2::types::ValidationError| {
             format!("{}: {}", error.code().unwrap_or_default(), error.message().unwrap_or_default())

@@ -14,7 +14,7 @@ use crate::{
             template_versions::{Deleted, TemplateHead},
         },
     },
-    clock::Timings,
+    clock::{Clock, Timings},
     crd::launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus, PinIntent, PinOperation},
     k8s::live::Live,
     kinds::launch_template_pin::{
@@ -155,13 +155,16 @@ async fn send_one(
             Ok(Effect::Done)
         }
         PinOperation::DeleteVersions => {
+            let end = Clock.monotonic() + budget;
             // A group may have begun to name a version since it was looked at.
-            let groups = auto_scaling.groups().await?;
+            let groups = tokio::time::timeout(budget, auto_scaling.groups()).await;
+            let groups = groups.unwrap_or_else(|_| Err(Error::timed_out("autoscaling:DescribeAutoScalingGroups")))?;
             let used = of_groups(template, groups.iter());
             if let Some(version) = intent.versions.iter().find(|version| used.contains(version)) {
                 return Err(in_use(*version));
             }
-            Ok(Effect::Deleted(ec2.delete_template_versions(&template.id, acknowledged, budget).await?))
+            let left = end.saturating_duration_since(Clock.monotonic());
+            Ok(Effect::Deleted(ec2.delete_template_versions(&template.id, acknowledged, left).await?))
         }
         PinOperation::UpdateGroup => {
             let version = intent.follow.as_deref().unwrap_or("$Default");

@@ -10,6 +10,7 @@
 
 mod apply;
 mod claims;
+mod conditions;
 mod desired;
 mod found;
 mod memory;
@@ -23,7 +24,10 @@ mod preview;
 mod simulation;
 mod status;
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -32,7 +36,7 @@ use crate::{
     aws::{Aws, Session, ec2::Ec2},
     condition::{ConditionType, Reason, Verdict, second},
     crd::{
-        fields::{CommonStatus, PLAN_ONLY, is_plan_only},
+        fields::{PLAN_ONLY, is_plan_only},
         launch_template_pin::{LaunchTemplatePin, LaunchTemplatePinStatus, PinIntent},
     },
     ids::LaunchTemplateId,
@@ -46,16 +50,20 @@ use crate::{
         found::Found,
         memory::PinMemory,
         metrics::PinSeries,
-        observe::{Freshness, Reader, observe, read_refreshes, template_id},
+        observe::{Freshness, Reader, moving, observe, read_refreshes, template_id},
         observed::Observed,
         plan::{
             Assessment, Call, PlanContext, calls,
+            groups::{SUCCESSFUL, is_over},
             settle::{Age, Fate, Knowledge, settle},
             subject,
             target::target,
         },
     },
-    reconcile::{Failure, Finalized, Kind, Outcome, context::Context},
+    reconcile::{
+        Failure, Finalized, Kind, Outcome,
+        context::{Context, Demand},
+    },
     tags::OWNER_UID_TAG,
 };
 
@@ -254,34 +262,48 @@ async fn look(
     let mut observed = observe(&reader, session, live, (desired, &permits, &id), memory, freshness).await?;
     let place = (session.identity(), observed.template.id.clone());
     observed.claimed_here = shared.claims.claim(place, live.uid(), &mut memory.claim).err();
-    let stored = live.status();
-    let (uid, now) = (live.uid().clone(), ctx.clock.now());
-    let target = target(desired, &observed, &stored, &uid, now);
+    let target = target(desired, &observed, &live.status(), live.uid(), ctx.clock.now());
     read_refreshes(session, live, desired, &mut observed, &target).await?;
+    let (mut assessment, mut planned, mut step) = decide_now(ctx, live, (desired, &observed), memory, retries);
+    if freshness.own && planned.iter().any(|call| matches!(call, Call::DeleteVersions(_))) {
+        observed.of_groups.extend(moving(session, &observed).await?);
+        (assessment, planned, step) = decide_now(ctx, live, (desired, &observed), memory, retries);
+    }
+    Ok(Look { observed, assessment, planned, step })
+}
+
+/// Decides with what this process remembers, and forgets what was refused and is not wanted any more.
+fn decide_now(
+    ctx: &Context,
+    live: &Live<LaunchTemplatePin>,
+    (desired, observed): (&Desired, &Observed),
+    memory: &mut PinMemory,
+    retries: bool,
+) -> (Assessment, Vec<Call>, Step) {
     let monotonic = ctx.clock.monotonic();
     let (waits, refused) = (memory.waits(monotonic), memory.not_deletable(monotonic));
     let mut nonce = rand::random::<u64>;
     let mut context = PlanContext {
-        uid: &uid,
-        now,
+        uid: live.uid(),
+        now: ctx.clock.now(),
         holder: &ctx.holder,
         nonce: &mut nonce,
         waits: &waits,
         refused: &refused,
         retries,
     };
-    let mut age = |intent: &PinIntent| {
+    let mut known = |intent: &PinIntent| {
         let token_is_used = memory.used_tokens.contains(&intent.nonce);
         (memory.age(intent, &ctx.holder, monotonic, &ctx.config.timings), token_is_used)
     };
-    let (assessment, planned, step) = decide(desired, &observed, stored, &mut context, &mut age);
+    let (assessment, planned, step) = decide(desired, observed, live.status(), &mut context, &mut known);
     let none = BTreeSet::new();
     let patient = PlanContext { waits: &none, ..context };
     let idle = LaunchTemplatePinStatus { intents: vec![], ..step.record.clone() };
-    let wanted = calls(desired, &observed, &idle, &assessment, &patient);
+    let wanted = calls(desired, observed, &idle, &assessment, &patient);
     let wanted = wanted.iter().map(Call::subject).chain(step.record.intents.iter().map(subject)).collect();
     memory.keep_refused(&wanted, &assessment.retention.surplus);
-    Ok(Look { observed, assessment, planned, step })
+    (assessment, planned, step)
 }
 
 /// Settles the open intents, and adds those of the calls to make now. Pure.
@@ -292,7 +314,7 @@ fn decide(
     context: &mut PlanContext<'_>,
     known: &mut dyn FnMut(&PinIntent) -> (Age, bool),
 ) -> (Assessment, Vec<Call>, Step) {
-    let mut record = stored.clone();
+    let mut record = stored;
     let open = std::mem::take(&mut record.intents);
     let is_open = |name: &String| open.iter().any(|intent| intent.group.as_ref() == Some(name));
     record.groups.retain(|row| observed.groups.contains_key(&row.name) || is_open(&row.name));
@@ -331,13 +353,10 @@ fn decide(
 /// After a change or a request the data must be new. At rest, all objects share one sweep per period.
 fn not_before(ctx: &Context, live: &Live<LaunchTemplatePin>, started: Instant) -> Instant {
     let timings = &ctx.config.timings;
-    let mut status = live.status();
-    let edited = AsMut::<CommonStatus>::as_mut(&mut status).observed_generation != Some(live.generation());
-    let requested = live.is_reconcile_requested() || (edited && ctx.requests.wait(live.namespace()).is_none());
-    let age = match (requested, edited || !status.intents.is_empty()) {
-        (true, _) => std::time::Duration::ZERO,
-        (false, true) => timings.progress,
-        (false, false) => timings.sweep,
+    let age = match ctx.demand(live) {
+        Demand::Now => Duration::ZERO,
+        Demand::None if live.status().intents.is_empty() => timings.sweep,
+        Demand::Soon | Demand::None => timings.progress,
     };
     started.checked_sub(age).unwrap_or(started)
 }
@@ -346,9 +365,8 @@ fn not_before(ctx: &Context, live: &Live<LaunchTemplatePin>, started: Instant) -
 fn is_refreshing(live: &Live<LaunchTemplatePin>) -> bool {
     let groups = live.status().groups;
     groups.iter().filter(|group| group.refresh_id.is_some()).any(|group| match group.refresh_status.as_deref() {
-        Some("Successful") => group.left.is_none(),
-        Some("Failed" | "Cancelled" | "RollbackSuccessful" | "RollbackFailed") => false,
-        Some(_) | None => true,
+        Some(SUCCESSFUL) => group.left.is_none(),
+        status => !is_over(status),
     })
 }
 

@@ -81,8 +81,8 @@ pub(super) async fn template_id(
     let invalid = |error: &dyn std::fmt::Display| Failure::InvalidSpec(format!("spec.launchTemplate: {error}"));
     let swept = reader.sweeps.templates(session, not_before).await?;
     let (reference, found) = match (id, name, id_from) {
-        (Some(id), ..) => (id.clone(), swept.all.iter().find(|template| template.id.as_str() == id)),
-        (None, Some(name), _) => (name.clone(), swept.all.iter().find(|template| template.name == *name)),
+        (Some(id), ..) => (id.clone(), swept.iter().find(|template| template.id.as_str() == id)),
+        (None, Some(name), _) => (name.clone(), swept.iter().find(|template| template.name == *name)),
         (None, None, Some(from)) => {
             let parameter = ParameterName::try_from(from.ssm_parameter.as_str()).map_err(|error| invalid(&error))?;
             let value = reader.lookups.inquire(session, Some(not_before)).parameter(&parameter, true).await?;
@@ -95,7 +95,7 @@ pub(super) async fn template_id(
                     from.ssm_parameter
                 ),
             })?;
-            (format!("of parameter {}", from.ssm_parameter), swept.all.iter().find(|template| template.id == id))
+            (format!("of parameter {}", from.ssm_parameter), swept.iter().find(|template| template.id == id))
         }
         (None, None, None) => return Err(invalid(&"needs id, name or idFrom")),
     };
@@ -159,9 +159,10 @@ pub(super) async fn observe(
         Some(_) | None => None,
     };
     let groups = groups(reader, session, (desired, permits), freshness).await?;
-    let swept = groups.swept.iter().flat_map(|swept| swept.by_name.values());
+    let swept = groups.swept.iter().flat_map(|swept| swept.values());
     let mut observed = Observed {
         of_groups: of_groups(&template, swept),
+        swept: groups.swept.clone(),
         template,
         claimed_here: None,
         versions,
@@ -182,10 +183,6 @@ pub(super) async fn observe(
         let named = named.map(|all| all.iter().filter_map(|version| resolve(template, version)).collect());
         observed.of_fleets = named;
         observed.running = Some(running(reader, &ec2, &observed.template.id, memory, freshness).await?);
-        if freshness.own {
-            let moving = moving(session, &observed.template, groups.swept.as_deref()).await?;
-            observed.of_groups.extend(moving);
-        }
     }
     Ok(observed)
 }
@@ -231,7 +228,7 @@ async fn head(
         return Ok(Ec2::new(session).template_head(id).await?);
     }
     let swept = reader.sweeps.templates(session, freshness.not_before).await?;
-    swept.all.iter().find(|template| template.id == *id).cloned().ok_or_else(|| missing(id.as_str()))
+    swept.iter().find(|template| template.id == *id).cloned().ok_or_else(|| missing(id.as_str()))
 }
 
 async fn versions(
@@ -279,14 +276,12 @@ async fn groups(
     if desired.named.is_empty() && desired.selector.is_none() && desired.keep.is_none() {
         return Ok(Groups { ours: BTreeMap::new(), absent: vec![], ungranted: 0, left_out: 0, swept: None });
     }
-    // Before versions are deleted, all groups of the region matter, also those of others.
-    let not_before = freshness.not_before;
-    let swept = reader.sweeps.groups(session, not_before).await?;
+    let swept = reader.sweeps.groups(session, freshness.not_before).await?;
     let mut rows: BTreeMap<&str, GroupRow> = BTreeMap::new();
     let (mut ungranted, mut selected) = (0, BTreeSet::new());
     // Those that the spec names come first.
-    let named = desired.named.keys().filter_map(|name| swept.by_name.get_key_value(name));
-    let selected_rows = swept.by_name.iter().filter(|(name, _)| !desired.named.contains_key(*name));
+    let named = desired.named.keys().filter_map(|name| swept.get_key_value(name));
+    let selected_rows = swept.iter().filter(|(name, _)| !desired.named.contains_key(*name));
     let mut left_out = 0;
     for (name, row) in named.chain(selected_rows) {
         if desired.follow(row).is_none() {
@@ -305,10 +300,9 @@ async fn groups(
     if freshness.own && !selected.is_empty() {
         let names: Vec<_> = selected.iter().copied().collect();
         let now = AutoScaling::new(session).groups_named(&names).await?;
-        rows =
-            now.into_iter().filter_map(|row| Some((swept.by_name.get_key_value(&row.name)?.0.as_str(), row))).collect();
+        rows = now.into_iter().filter_map(|row| Some((swept.get_key_value(&row.name)?.0.as_str(), row))).collect();
     }
-    let absent = desired.named.keys().filter(|name| !swept.by_name.contains_key(*name)).cloned().collect();
+    let absent = desired.named.keys().filter(|name| !swept.contains_key(*name)).cloned().collect();
     let ours = rows.into_iter().filter_map(|(name, row)| {
         let follow = desired.follow(&row)?;
         Some((name.to_owned(), Group { row, follow, refreshes: None, unreadable: None }))
@@ -328,13 +322,11 @@ pub(super) fn of_groups<'a>(template: &TemplateHead, groups: impl Iterator<Item 
     found
 }
 
-/// The versions to which refreshes lead groups that name the launch template, also groups of others.
-async fn moving(
-    session: &Session,
-    template: &TemplateHead,
-    swept: Option<&instances::Groups>,
-) -> Result<BTreeSet<i64>, Failure> {
-    let groups = swept.into_iter().flat_map(|swept| swept.by_name.values());
+/// The versions to which refreshes lead groups that name the launch template, also groups of others. A call for each
+/// group, so only before a deletion.
+pub(super) async fn moving(session: &Session, observed: &Observed) -> Result<BTreeSet<i64>, Failure> {
+    let Observed { template, swept, .. } = observed;
+    let groups = swept.iter().flat_map(|swept| swept.values());
     let is_of = |group: &&GroupRow| group.places.iter().any(|place| place.is_of(&template.id, &template.name));
     let (auto_scaling, mut found) = (AutoScaling::new(session), BTreeSet::new());
     for group in groups.filter(is_of) {

@@ -1,6 +1,9 @@
 //! What AWS shows of a launch template, its images and its groups.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     aws::{
@@ -16,6 +19,7 @@ use crate::{
     },
     crd::launch_template_pin::Follow,
     ids::Uid,
+    inventory::instances::Groups,
     tags::OWNER_UID_TAG,
 };
 
@@ -38,7 +42,9 @@ pub(super) struct Observed {
     pub(super) ungranted: usize,
     /// How many groups are more than one object may change.
     pub(super) left_out: usize,
-    /// The versions that any group of the region names or runs.
+    /// All groups of the region; `None` if no group matters.
+    pub(super) swept: Option<Arc<Groups>>,
+    /// The versions that any group of the region names or runs, or where a refresh leads one.
     pub(super) of_groups: BTreeSet<i64>,
     /// The versions that instances run; `None` if they were not read.
     pub(super) running: Option<BTreeSet<i64>>,

@@ -1,15 +1,13 @@
 //! Two AwsAccounts of one AWS account, each with a role of its own: neither sees what only the other may see.
 
-use std::time::{Duration, Instant};
-
 use kube::ResourceExt;
 use muster::crd::{fleet_report::FleetReport, worker_fleet::WorkerFleet};
-use muster_sandbox::{AMAZON_LINUX_X86_64, CallQuery, RoleSpec, SandboxConfig};
+use muster_sandbox::{AMAZON_LINUX_X86_64, Call, CallQuery, RoleSpec, SandboxConfig};
 use serde_json::{Value, json};
 
 use crate::support::{
     fleet::{ready, spec, status, wait_settled, with},
-    scene::{REGION, Scene, condition},
+    scene::{PATIENCE, REGION, Scene, condition},
 };
 
 /// The names of AwsAccounts with the same grants: the role of the second is denied some actions.
@@ -46,16 +44,12 @@ async fn denied(scene: &Scene, name: &str, type_: &str, action: &str) {
 /// Waits until the narrow role was refused a few times more. A new object asks anew, but an object at rest is satisfied
 /// with a cached answer; the answers to the other role are newer all the time.
 async fn refused_again_and_again(scene: &Scene, service: &str, operation: &str) {
-    let refused = || {
-        let calls = scene.sandbox.calls(&CallQuery::operation(service, operation));
-        calls.iter().filter(|call| call.principal_arn.as_ref().is_some_and(|arn| arn.contains("/narrow/"))).count()
-    };
-    let before = refused();
-    let begun = Instant::now();
-    while refused() < before + 3 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it is satisfied with the answers to another role");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let last = scene.sandbox.calls(&CallQuery::default()).last().map_or(0, |call| call.number);
+    let query = CallQuery { after: Some(last), ..CallQuery::operation(service, operation) };
+    let is_narrow = |call: &&Call| call.principal_arn.as_ref().is_some_and(|arn| arn.contains("/narrow/"));
+    let refused = scene.sandbox.wait_for_calls(&query, |calls| calls.iter().filter(is_narrow).count() >= 3);
+    let refused = tokio::time::timeout(PATIENCE, refused).await;
+    assert!(refused.is_ok(), "it is satisfied with the answers to another role");
 }
 
 #[tokio::test]

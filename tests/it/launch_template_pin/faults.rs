@@ -25,12 +25,7 @@ async fn a_refresh_whose_answer_is_lost_is_found_again() {
     estate.backup("second", 60);
     estate.scene.sandbox.add_fault(Fault::once("autoscaling", "StartInstanceRefresh", FaultAction::DropAfter));
     let _controller = estate.scene.start().await;
-    estate
-        .create(json!({
-            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
-            "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s"},
-        }))
-        .await;
+    estate.follow("Latest", json!({"minHealthyPercentage": 0, "instanceWarmup": "0s"})).await;
     estate.wait("the end", |pin| super::is_ready(pin) && estate.running("web") == ["2", "2"]).await;
     assert_eq!(estate.calls("autoscaling", "StartInstanceRefresh"), 1);
 }

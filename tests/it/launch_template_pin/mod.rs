@@ -84,6 +84,12 @@ impl Estate {
         self.scene.create::<LaunchTemplatePin>("web", self.spec(more)).await;
     }
 
+    /// Creates an object whose group `web` follows, with a refresh.
+    async fn follow(&self, version: &str, refresh: Value) {
+        let groups = json!([{"name": "web", "version": version}]);
+        self.create(json!({"autoScalingGroups": groups, "refresh": refresh})).await;
+    }
+
     async fn change(&self, change: Value) {
         self.scene.change::<LaunchTemplatePin>("web", change).await;
     }

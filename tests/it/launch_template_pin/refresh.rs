@@ -12,12 +12,7 @@ async fn instances_are_replaced_and_the_old_ones_are_gone() {
     estate.group("web", "1", 3);
     estate.backup("second", 60);
     let _controller = estate.scene.start().await;
-    estate
-        .create(json!({
-            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
-            "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s", "skipMatching": true},
-        }))
-        .await;
+    estate.follow("Latest", json!({"minHealthyPercentage": 0, "instanceWarmup": "0s", "skipMatching": true})).await;
     estate.wait("a refresh", |pin| is(pin, "Refreshing", "True/RefreshInProgress")).await;
     let pin = estate.wait("the end of it", |pin| {
         is_ready(pin) && status(pin).groups[0].refresh_status.as_deref() == Some("Successful")
@@ -41,12 +36,7 @@ async fn a_pinned_group_gets_the_number_by_its_refresh() {
     estate.group("web", "1", 2);
     estate.backup("second", 60);
     let _controller = estate.scene.start().await;
-    estate
-        .create(json!({
-            "autoScalingGroups": [{"name": "web", "version": "Pinned"}],
-            "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s", "autoRollback": true},
-        }))
-        .await;
+    estate.follow("Pinned", json!({"minHealthyPercentage": 0, "instanceWarmup": "0s", "autoRollback": true})).await;
     let pin = estate.wait("the refresh", |pin| is_ready(pin) && status(pin).groups[0].version.as_deref() == Some("2"));
     pin.await;
     assert_eq!(estate.running("web"), ["2", "2"]);
@@ -69,12 +59,7 @@ async fn a_refresh_of_somebody_else_is_waited_for() {
     process(Some("so that it lasts"));
     estate.backup("second", 60);
     let _controller = estate.scene.start().await;
-    estate
-        .create(json!({
-            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
-            "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s"},
-        }))
-        .await;
+    estate.follow("Latest", json!({"minHealthyPercentage": 0, "instanceWarmup": "0s"})).await;
     estate.wait("waiting", |pin| told(pin, "Refreshing").1.contains(&other)).await;
     assert_eq!(estate.calls("autoscaling", "CancelInstanceRefresh"), 0);
     client.cancel_instance_refresh().auto_scaling_group_name("web").send().await.unwrap();
@@ -89,12 +74,7 @@ async fn a_refresh_to_an_older_version_is_cancelled_for_a_newer_one() {
     estate.group("web", "1", 2);
     estate.backup("second", 60);
     let _controller = estate.scene.start().await;
-    estate
-        .create(json!({
-            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
-            "refresh": {"minHealthyPercentage": 50, "instanceWarmup": "4s"},
-        }))
-        .await;
+    estate.follow("Latest", json!({"minHealthyPercentage": 50, "instanceWarmup": "4s"})).await;
     estate.wait("a refresh", |pin| is(pin, "Refreshing", "True/RefreshInProgress")).await;
     estate.backup("third", 1);
     let newer = |pin: &_| {
@@ -113,12 +93,7 @@ async fn instances_that_appear_later_are_replaced_too() {
     estate.group("web", "1", 1);
     estate.backup("second", 60);
     let _controller = estate.scene.start().await;
-    estate
-        .create(json!({
-            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
-            "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s", "skipMatching": true},
-        }))
-        .await;
+    estate.follow("Latest", json!({"minHealthyPercentage": 0, "instanceWarmup": "0s", "skipMatching": true})).await;
     estate.wait("the refresh", |pin| is_ready(pin) && estate.running("web") == ["2"]).await;
     // The tool that made the group sets it back, and it scales out.
     let client = aws_sdk_autoscaling::Client::new(&sdk(&estate.scene));
@@ -138,7 +113,7 @@ async fn a_refresh_of_somebody_else_is_not_taken_for_one_whose_answer_was_lost()
     let lost = FaultAction::Error { code: "InternalFailure".into(), message: None, status: Some(500) };
     estate.scene.sandbox.add_fault(Fault::once("autoscaling", "StartInstanceRefresh", lost));
     let _controller = estate.scene.start().await;
-    estate.create(json!({"autoScalingGroups": [{"name": "web", "version": "Latest"}], "refresh": {}})).await;
+    estate.follow("Latest", json!({})).await;
     estate
         .scene
         .sandbox
@@ -162,7 +137,7 @@ async fn suspended_processes_are_named_before_a_refresh_starts() {
     estate.scene.sandbox.suspend_process(&estate.scene.account, REGION, "web", "Launch", Some("by hand")).unwrap();
     estate.backup("second", 60);
     let _controller = estate.scene.start().await;
-    estate.create(json!({"autoScalingGroups": [{"name": "web", "version": "Latest"}], "refresh": {}})).await;
+    estate.follow("Latest", json!({})).await;
     let pin = estate.wait("blocked", |pin| is(pin, "Refreshing", "False/RefreshBlocked")).await;
     assert!(told(&pin, "Refreshing").1.contains("Launch"), "{:?}", told(&pin, "Refreshing"));
     assert_eq!(estate.calls("autoscaling", "StartInstanceRefresh"), 0);

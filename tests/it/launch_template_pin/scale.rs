@@ -1,10 +1,7 @@
 //! Many pins and many groups at rest: the calls of a sweep depend on the groups and the launch templates, and not on the
 //! pins.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{StreamExt, stream};
 use kube::{ResourceExt, api::ListParams};
@@ -62,10 +59,9 @@ async fn at_rest(pins: usize, groups: usize, sweep: Duration) -> BTreeMap<String
         })
         .await;
     let all = async || scene.api::<LaunchTemplatePin>().list(&ListParams::default()).await.unwrap().items;
-    let begun = Instant::now();
-    while !all().await.iter().all(|pin| is_ready(pin) && !status(pin).groups.is_empty()) {
-        assert!(begun.elapsed() < Duration::from_secs(400), "the pins do not settle");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+    for pin in 0..pins {
+        let settled = |pin: &LaunchTemplatePin| is_ready(pin) && !status(pin).groups.is_empty();
+        scene.wait::<LaunchTemplatePin>(&format!("web-{pin}"), "settled", settled).await;
     }
     // From sweep to sweep. A change asks for new data, so the first sweep may be an additional one.
     let mut from = next_sweep(&scene, 0).await;

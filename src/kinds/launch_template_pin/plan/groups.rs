@@ -1,10 +1,12 @@
 //! How the groups follow, and when their instances are replaced. Pure.
 
 use crate::{
-    aws::Error,
-    aws::autoscaling::{
-        RefreshRow, RefreshState,
-        group::{At, GroupRow},
+    aws::{
+        Error,
+        autoscaling::{
+            RefreshRow, RefreshState,
+            group::{At, GroupRow},
+        },
     },
     crd::launch_template_pin::{Follow, GroupStatus, GroupVia, LaunchTemplatePinStatus},
     kinds::launch_template_pin::{
@@ -73,8 +75,12 @@ pub(in super::super) fn needs_refreshes(
     is_open || started || (desired.refresh.is_some() && group.outdated(&observed.template, version) > 0)
 }
 
-fn is_over(status: Option<&str>) -> bool {
-    matches!(status, Some("Successful" | "Failed" | "Cancelled" | "RollbackSuccessful" | "RollbackFailed"))
+/// The status of a refresh that replaced what it should.
+pub(in super::super) const SUCCESSFUL: &str = "Successful";
+
+/// Whether a refresh with this status has ended.
+pub(in super::super) fn is_over(status: Option<&str>) -> bool {
+    matches!(status, Some(SUCCESSFUL | "Failed" | "Cancelled" | "RollbackSuccessful" | "RollbackFailed"))
 }
 
 fn recorded<'a>(record: &'a LaunchTemplatePinStatus, name: &str) -> Option<&'a GroupStatus> {
@@ -91,7 +97,7 @@ fn has_more(record: Option<&GroupStatus>, outdated: usize) -> bool {
 pub(in super::super) fn aim(desired: &Desired, observed: &Observed, follow: Follow, target: &Target) -> (String, i64) {
     let template = &observed.template;
     match follow {
-        Follow::Latest if desired.rollback_to.is_none() && !target.latest_is_rejected => {
+        Follow::Latest if desired.rollback_to.is_none() && !target.latest_is_barred => {
             ("$Latest".into(), template.latest)
         }
         Follow::Default => ("$Default".into(), template.default),
@@ -166,19 +172,18 @@ pub(in super::super) fn finding(
     if let Some(error) = &group.unreadable {
         return found(GroupState::Unreadable(error.clone()), None);
     }
-    let held = target.is_closed && desired.rollback_to.is_none();
     let is_set = ours.iter().all(|place| place.version == want);
     // The group was read before its refresh, which has just ended.
     let has_just_ended = last.is_some_and(|row| row.state == RefreshState::Successful)
         && leads_to == Some(number)
-        && record.is_some_and(|record| record.refresh_status.as_deref() != Some("Successful"));
+        && record.is_some_and(|record| record.refresh_status.as_deref() != Some(SUCCESSFUL));
     if has_just_ended && (!is_set || outdated > 0) {
         return found(GroupState::Refreshing, None);
     }
     if !is_set && !by_refresh {
         // To follow by name is no roll-out, a number is.
         let is_rollout = group.follow == Follow::Pinned && desired.rollback_to.is_none();
-        if held && is_rollout && version.is_some() {
+        if target.is_closed && is_rollout && version.is_some() {
             return found(GroupState::Held, None);
         }
         let call = Call::UpdateGroup { group: group.row.name.clone(), follow: want, version: number };
@@ -203,7 +208,7 @@ pub(in super::super) fn finding(
     if !suspended.is_empty() {
         return found(GroupState::Suspended(suspended), None);
     }
-    if held {
+    if target.is_closed {
         return found(GroupState::Held, None);
     }
     let start = Call::StartRefresh {

@@ -85,8 +85,7 @@ pub(super) fn calls(
     if record.intents.iter().any(is_making) && desired.rollback_to.is_none() {
         return vec![];
     }
-    let held = found.target.is_closed && desired.rollback_to.is_none();
-    let default = found.new_default(desired, observed).filter(|_| !held).map(Call::SetDefault);
+    let default = found.new_default(desired, observed).filter(|_| !found.target.is_closed).map(Call::SetDefault);
     // What follows the default is refreshed once it has moved.
     let is_early = |call: &Call| default.is_some() && matches!(call, Call::StartRefresh { .. });
     let groups = found.findings.values().filter_map(|finding| finding.call.clone());

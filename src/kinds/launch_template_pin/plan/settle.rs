@@ -51,7 +51,6 @@ pub(in super::super) fn settle(
     uid: &Uid,
     Knowledge { age, is_wanted, token_is_used }: Knowledge,
 ) -> Fate {
-    let over_if = |done: bool| if done { Fate::Over } else { Fate::Resend };
     match intent.operation {
         PinOperation::CreateVersion => {
             let description = description(uid, intent);
@@ -87,7 +86,8 @@ pub(in super::super) fn settle(
                 None => Fate::Wait,
             }
         }
-        PinOperation::Claim => over_if(observed.claimed_by().is_some()),
+        PinOperation::Claim if observed.claimed_by().is_some() => Fate::Over,
+        PinOperation::Claim => Fate::Resend,
         PinOperation::CancelRefresh if is_in_effect(intent, observed) => {
             cancelled(record, intent);
             Fate::Over
@@ -140,18 +140,7 @@ pub(in super::super) fn started(
 ) {
     let known = record.groups.iter().position(|row| row.name == group);
     let place = known.unwrap_or_else(|| {
-        let new = GroupStatus {
-            name: group.to_owned(),
-            via: None,
-            version: None,
-            outdated: 0,
-            refresh_id: None,
-            refresh_version: None,
-            refresh_status: None,
-            percent_complete: None,
-            left: None,
-        };
-        record.groups.push(new);
+        record.groups.push(GroupStatus { name: group.to_owned(), ..GroupStatus::default() });
         record.groups.len() - 1
     });
     let row = &mut record.groups[place];

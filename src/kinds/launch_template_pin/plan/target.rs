@@ -60,8 +60,8 @@ pub(in super::super) struct Target {
     pub(in super::super) hold: Option<Hold>,
     /// The window is closed, so no roll-out begins.
     pub(in super::super) is_closed: bool,
-    /// The newest version has a rejected image, so nothing may follow `$Latest`.
-    pub(in super::super) latest_is_rejected: bool,
+    /// The newest version has an image that is rejected or waits for approval, so nothing may follow `$Latest`.
+    pub(in super::super) latest_is_barred: bool,
     /// `rollbackTo` names a version that does not exist.
     pub(in super::super) missing: Option<i64>,
 }
@@ -76,10 +76,11 @@ pub(in super::super) fn target(
     let wanted = wanted(desired, observed, record);
     let window = desired.window.as_ref().filter(|window| !window.is_open(now));
     let window = window.map(|window| Hold::Window(window.next(now)));
-    let is_closed = window.is_some();
+    // To go back does not wait.
+    let is_closed = window.is_some() && desired.rollback_to.is_none();
     // A version with a rejected image never runs, and is never the source of another one.
     let accepted = |row: &&VersionRow| !is_rejected(desired, row);
-    let latest_is_rejected = observed.versions.first().is_some_and(|latest| !accepted(&latest));
+    let latest_is_barred = observed.versions.first().is_some_and(|latest| !accepted(&latest));
     let target = Target {
         wanted,
         version: observed.template.default,
@@ -87,7 +88,7 @@ pub(in super::super) fn target(
         foreign: None,
         hold: None,
         is_closed,
-        latest_is_rejected,
+        latest_is_barred,
         missing: None,
     };
     if let Some(to) = desired.rollback_to {
@@ -134,8 +135,8 @@ pub(in super::super) fn target(
         let approved = desired.approved.as_ref().is_none_or(|ids| ids.iter().any(|id| id.as_str() == image));
         !approved && !runs(record, observed, row)
     };
-    let latest_is_rejected = latest_is_rejected || observed.versions.first().is_some_and(is_barred);
-    Target { version, create, foreign, hold, latest_is_rejected, ..target }
+    let latest_is_barred = latest_is_barred || observed.versions.first().is_some_and(is_barred);
+    Target { version, create, foreign, hold, latest_is_barred, ..target }
 }
 
 /// Whether a version has the image that runs now: that of the record, or, before there is one, of the default version.

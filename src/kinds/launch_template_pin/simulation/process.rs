@@ -180,6 +180,7 @@ impl Process {
             of_groups: of_groups(&template, view.groups.values()),
             template,
             claimed_here: None,
+            swept: None,
             versions,
             images,
             current,

@@ -89,7 +89,7 @@ mod tests {
 
     fn folded(selector: &AmiSelector, rows: &[ImageRow]) -> NewestImages {
         let (mut newest, us) = (NewestImages::default(), AccountId::try_from(US).unwrap());
-        rows.iter().for_each(|row| newest.add(selector, now(), &us, row.clone()));
+        rows.iter().for_each(|row| newest.add(selector, Timestamp::MAX, &us, row.clone()));
         newest
     }
 

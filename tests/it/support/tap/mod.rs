@@ -93,10 +93,10 @@ pub(crate) const SELDOM: &[&str] = &[PROOF, IMAGE];
 /// instances by ID.
 const SWEEPS_AT_REST: u32 = 2;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    /// The call of a sweep.
-    sweep: &'static str,
+    /// The call of a sweep, if it is not [`DESCRIBE`].
+    sweep: Option<&'static str>,
     /// The read operations since the last write.
     reads: BTreeSet<String>,
     /// How many of them described all instances.
@@ -108,21 +108,11 @@ struct State {
     pauses: bool,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            sweep: DESCRIBE,
-            reads: BTreeSet::new(),
-            sweeps: 0,
-            counts: BTreeMap::new(),
-            points: vec![],
-            stop: None,
-            pauses: false,
-        }
-    }
-}
-
 impl State {
+    fn is_sweep(&self, operation: &str) -> bool {
+        operation == self.sweep.unwrap_or(DESCRIBE)
+    }
+
     fn is_at_rest(&self) -> bool {
         self.sweeps >= SWEEPS_AT_REST
     }
@@ -132,7 +122,7 @@ impl State {
         let repeats = if operation == IMAGE {
             self.counts.contains_key(IMAGE)
         } else if is_read {
-            self.sweeps += u32::from(operation == self.sweep);
+            self.sweeps += u32::from(self.is_sweep(&operation));
             !self.reads.insert(operation.clone())
         } else {
             // Verifications occur at any time, and accounts are reconciled in parallel with fleets.
@@ -244,7 +234,7 @@ impl Tap {
 
     /// The controller is at rest when it makes only this call and other reads.
     pub(crate) fn sweeping(self, operation: &'static str) -> Self {
-        self.state.lock().unwrap().sweep = operation;
+        self.state.lock().unwrap().sweep = Some(operation);
         self
     }
 
@@ -269,7 +259,7 @@ impl Tap {
         }
         let Some(operation) = operation else { return Gate::Open };
         let mut state = self.state.lock().unwrap();
-        if let Some(happens) = self.at_rest.as_ref().filter(|_| operation == state.sweep && state.is_at_rest()) {
+        if let Some(happens) = self.at_rest.as_ref().filter(|_| state.is_sweep(&operation) && state.is_at_rest()) {
             happens();
         }
         let point = state.name(operation);
