@@ -27,8 +27,7 @@ async fn changes_during_an_interrupted_or_expired_watch_are_observed() {
     let ends = [(End::Dropped, false), (End::Expired, false), (End::Dropped, true)];
     for (replicas, (end, forgotten)) in (2..).zip(ends) {
         let case = format!("{end:?}, forgotten: {forgotten}");
-        tap.set_stale(true);
-        tap.end_watches(end);
+        tap.interrupt_watches(end).await;
         scene.change::<WorkerFleet>("web", json!({"spec": {"replicas": replicas}})).await;
         let changed = scene.api::<WorkerFleet>().get("web").await.unwrap();
         if forgotten {
@@ -43,8 +42,7 @@ async fn changes_during_an_interrupted_or_expired_watch_are_observed() {
         assert_converged(&scene, &tap, replicas, replicas as usize, &case).await;
     }
     // Deleted while no watch is open.
-    tap.set_stale(true);
-    tap.end_watches(End::Dropped);
+    tap.interrupt_watches(End::Dropped).await;
     scene.api::<WorkerFleet>().delete("web", &Default::default()).await.unwrap();
     tap.set_stale(false);
     scene.wait_gone::<WorkerFleet>("web").await;

@@ -72,6 +72,8 @@ pub(crate) struct Tap {
     resumed: watch::Sender<bool>,
     /// Whether watch events of fleets are withheld from the controller.
     stale: watch::Sender<bool>,
+    /// How many watches of fleets were withheld.
+    withheld: watch::Sender<usize>,
     /// The resources that it has listed and watches.
     watched: watch::Sender<BTreeSet<String>>,
     wire: wire::Wire,
@@ -162,6 +164,7 @@ impl Tap {
             paused: watch::Sender::new(false),
             resumed: watch::Sender::new(false),
             stale: watch::Sender::new(false),
+            withheld: watch::Sender::new(0),
             watched: watch::Sender::default(),
             wire: wire::Wire::default(),
         }
@@ -206,9 +209,15 @@ impl Tap {
         self.stale.send_replace(stale);
     }
 
-    /// Ends all watches that are open.
-    pub(crate) fn end_watches(&self, end: End) {
+    /// Ends all watches that are open, and withholds what happens to fleets from then on: the next watch of fleets waits,
+    /// after the list that may precede it.
+    pub(crate) async fn interrupt_watches(&self, end: End) {
+        self.set_stale(true);
+        let before = *self.withheld.borrow();
         self.wire.end_watches(end);
+        let mut withheld = self.withheld.subscribe();
+        let next = tokio::time::timeout(crate::support::scene::PATIENCE, withheld.wait_for(|count| *count > before)).await;
+        drop(next.expect("another watch").expect("the tap is there"));
     }
 
     /// From now on, watches of `resource` cannot continue from a version before `version`.
@@ -340,6 +349,7 @@ impl Tap {
                 if let Some(resource) = watched(&request) {
                     tap.watched.send_if_modified(|all| all.insert(resource.to_owned()));
                     if resource == "workerfleets" {
+                        tap.withheld.send_modify(|count| *count += usize::from(*tap.stale.borrow()));
                         let _ = tap.stale.subscribe().wait_for(|stale| !*stale).await;
                     }
                     if let Some(refusal) = tap.wire.refuse(&request, resource) {
