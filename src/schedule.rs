@@ -68,6 +68,11 @@ mod tests {
             ("0 2 * * *", "Asia/Tokyo", "2026-03-01T00:00:00Z", "2026-03-01T17:00:00Z"),
             ("*/15 9-17 * jan,jul mon-fri", "UTC", "2026-03-01T00:00:00Z", "2026-07-01T09:00:00Z"),
             ("0 0 1 * 0", "UTC", "2026-03-02T00:00:00Z", "2026-03-08T00:00:00Z"),
+            // In winter it is an hour later than in summer.
+            ("0 12 * * *", "Europe/Berlin", "2026-03-28T11:00:00Z", "2026-03-29T10:00:00Z"),
+            ("0 12 * * *", "Europe/Berlin", "2026-10-24T10:00:00Z", "2026-10-25T11:00:00Z"),
+            // 02:30 comes twice, and the first time counts.
+            ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"),
         ] {
             assert_eq!(next(schedule, zone, after), expected, "{schedule} {zone}");
         }

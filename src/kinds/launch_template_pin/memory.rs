@@ -185,3 +185,29 @@ impl PinMemory {
         self.undeleted.iter().map(|(version, (why, _))| (*version, why.as_str()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::Class;
+
+    #[test]
+    fn a_call_that_is_refused_again_and_again_is_repeated_with_growing_intervals() {
+        let (mut memory, timings, start) = (PinMemory::default(), Timings::default(), Instant::now());
+        let (mut now, mut waited) = (start, Vec::new());
+        for _ in 0..12 {
+            let error =
+                Error { operation: "x", class: Class::Denied, code: "AccessDenied".into(), message: String::new() };
+            memory.refused(Subject::Template, error, now, &timings);
+            let since = now;
+            while memory.waits(now).contains(&Subject::Template) {
+                now += Duration::from_secs(1);
+            }
+            waited.push(now - since);
+        }
+        assert!(waited.is_sorted() && waited[0] < waited[4], "{waited:?}");
+        assert_eq!(waited.last(), Some(&(timings.sweep * 10)));
+        memory.succeeded(&Subject::Template);
+        assert!(memory.waits(now).is_empty());
+    }
+}

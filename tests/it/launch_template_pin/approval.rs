@@ -84,6 +84,7 @@ async fn a_roll_out_waits_for_the_window_and_a_rollback_does_not() {
     estate.change(json!({"spec": {"rollbackTo": 1}})).await;
     let pin = estate.wait_default(1).await;
     assert!(is(&pin, "RolledBack", "True/PinnedByRollback"), "{:?}", told(&pin, "RolledBack"));
+    assert_eq!(status(&pin).previous_version, Some(2));
     assert_eq!(status(&pin).groups[0].version.as_deref(), Some("1"));
     estate.change(json!({"spec": {"rollbackTo": null, "window": null}})).await;
     let pin = estate.wait_default(3).await;

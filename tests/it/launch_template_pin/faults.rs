@@ -1,9 +1,11 @@
 //! Lost answers, other writers, and refusals.
 
-use muster_sandbox::{CallQuery, Fault, FaultAction};
+use muster::crd::launch_template_pin::LaunchTemplatePin;
+use muster_sandbox::{CallQuery, Fault, FaultAction, LaunchTemplateSpec, TopicSpec};
 use serde_json::json;
 
-use super::{Estate, is, sdk, status, told};
+use super::{Estate, is, is_ready, sdk, status, told};
+use crate::support::scene::REGION;
 
 #[tokio::test]
 async fn a_version_whose_answer_is_lost_is_made_once() {
@@ -26,7 +28,7 @@ async fn a_refresh_whose_answer_is_lost_is_found_again() {
     estate.scene.sandbox.add_fault(Fault::once("autoscaling", "StartInstanceRefresh", FaultAction::DropAfter));
     let _controller = estate.scene.start().await;
     estate.follow("Latest", json!({"minHealthyPercentage": 0, "instanceWarmup": "0s"})).await;
-    estate.wait("the end", |pin| super::is_ready(pin) && estate.running("web") == ["2", "2"]).await;
+    estate.wait("the end", |pin| is_ready(pin) && estate.running("web") == ["2", "2"]).await;
     assert_eq!(estate.calls("autoscaling", "StartInstanceRefresh"), 1);
 }
 
@@ -71,4 +73,97 @@ async fn a_refused_call_is_told_with_the_right_that_is_missing() {
     let pin = estate.wait("refused", |pin| is(pin, "Stalled", "True/CallRefused")).await;
     assert!(told(&pin, "Ready").1.contains("allow ec2:CreateLaunchTemplateVersion"), "{:?}", told(&pin, "Ready"));
     estate.wait_default(2).await;
+}
+
+fn refused(code: &str, message: &str) -> FaultAction {
+    FaultAction::Error { code: code.into(), message: Some(message.into()), status: Some(400) }
+}
+
+#[tokio::test]
+async fn a_group_whose_refreshes_cannot_be_read_does_not_hold_up_the_others() {
+    let estate = Estate::new().await;
+    for name in ["bad", "good"] {
+        estate.group(name, "1", 1);
+    }
+    estate.backup("second", 60);
+    let fault = Fault::always("autoscaling", "DescribeInstanceRefreshes", refused("ValidationError", "no such group"));
+    let fault = estate.scene.sandbox.add_fault(fault.parameter("AutoScalingGroupName", "bad"));
+    let _controller = estate.scene.start().await;
+    let groups = json!([{"name": "bad", "version": "Latest"}, {"name": "good", "version": "Latest"}]);
+    estate
+        .create(json!({"autoScalingGroups": groups, "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s"}}))
+        .await;
+    let pin = estate.wait("the good one", |_| estate.running("good") == ["2"]).await;
+    assert_eq!(estate.running("bad"), ["1"]);
+    let pin = if told(&pin, "Ready").1.contains("bad") {
+        pin
+    } else {
+        estate.wait("the bad one named", |pin| told(pin, "Ready").1.contains("bad")).await
+    };
+    assert!(told(&pin, "Ready").0.starts_with("False/"), "{:?}", told(&pin, "Ready"));
+    estate.scene.sandbox.remove_fault(fault);
+    estate.wait("both", |pin| is_ready(pin) && estate.running("bad") == ["2"]).await;
+}
+
+#[tokio::test]
+async fn a_launch_template_that_is_made_again_under_its_name_is_another_one() {
+    let estate = Estate::new().await;
+    let _controller = estate.scene.start().await;
+    estate.create(json!({})).await;
+    estate.wait("version 1", is_ready).await;
+    let ec2 = aws_sdk_ec2::Client::new(&sdk(&estate.scene));
+    ec2.delete_launch_template().launch_template_id(&estate.template).send().await.unwrap();
+    let again = LaunchTemplateSpec::new(&estate.scene.account, REGION, "web", &estate.first);
+    let again = estate.scene.sandbox.add_launch_template(&again).unwrap();
+    estate.backup("second", 60);
+    let pin = estate.wait("told", |pin| is(pin, "Stalled", "True/TemplateChanged")).await;
+    let (_, message) = told(&pin, "Ready");
+    assert!(message.contains(&estate.template) && message.contains(&again), "{message}");
+    assert_eq!(estate.made(), 0);
+}
+
+#[tokio::test]
+async fn a_notification_that_is_refused_is_told_and_sent_later() {
+    let estate = Estate::new().await;
+    let fifo = TopicSpec {
+        attributes: [("FifoTopic".to_owned(), "true".to_owned())].into(),
+        ..TopicSpec::new(&estate.scene.account, REGION, "ops.fifo")
+    };
+    let topic = estate.scene.sandbox.add_topic(&fifo).unwrap();
+    let key = refused("KMSAccessDenied", "The ciphertext refers to a customer master key that does not exist");
+    let fault = estate.scene.sandbox.add_fault(Fault::always("sns", "Publish", key));
+    let _controller = estate.scene.start().await;
+    estate.create(json!({"rollbackTo": 1, "notify": {"sns": {"topicARN": topic}}})).await;
+    let pin = estate.wait("refused", |pin| is(pin, "NotifyFailed", "True/NotDelivered")).await;
+    assert!(told(&pin, "NotifyFailed").1.contains("KMSAccessDenied"), "{:?}", told(&pin, "NotifyFailed"));
+    assert!(is_ready(&pin), "nothing waits for a notification: {:?}", told(&pin, "Ready"));
+    estate.scene.sandbox.remove_fault(fault);
+    estate.wait("sent", |pin| told(pin, "NotifyFailed").0 == "/" && !status(pin).notified.is_empty()).await;
+    let messages = estate.scene.sandbox.messages(&topic);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    let uid = pin.metadata.uid.unwrap();
+    assert_eq!(messages[0].group_id.as_deref(), Some(uid.as_str()));
+    assert!(messages[0].deduplication_id.is_some());
+    let body: serde_json::Value = serde_json::from_str(&messages[0].message).unwrap();
+    assert_eq!((&body["event"], &body["name"]), (&json!("RolledBack"), &json!("web")));
+}
+
+#[tokio::test]
+async fn an_image_that_follows_a_parameter_by_itself_is_left_unless_the_spec_names_images() {
+    let estate = Estate::new().await;
+    estate.scene.sandbox.set_parameter(&estate.scene.account, REGION, "/ami/web", &estate.first);
+    let dynamic = LaunchTemplateSpec::new(&estate.scene.account, REGION, "dynamic", "resolve:ssm:/ami/web");
+    estate.scene.sandbox.add_launch_template(&dynamic).unwrap();
+    let second = estate.backup("second", 60);
+    let _controller = estate.scene.start().await;
+    let mut spec = estate.spec(json!({}));
+    spec["launchTemplate"] = json!({"name": "dynamic"});
+    let selector = std::mem::take(&mut spec["ami"]);
+    spec.as_object_mut().unwrap().remove("ami");
+    estate.scene.create::<LaunchTemplatePin>("web", spec).await;
+    let pin = estate.wait("version 1", is_ready).await;
+    assert_eq!((estate.made(), status(&pin).default_version), (0, Some(1)));
+    estate.change(json!({"spec": {"ami": selector}})).await;
+    let pin = estate.wait_default(2).await;
+    assert_eq!(status(&pin).current_ami.map(|image| image.id.to_string()), Some(second));
 }

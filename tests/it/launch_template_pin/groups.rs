@@ -119,3 +119,28 @@ async fn groups_that_cannot_follow_are_named_and_left_alone() {
     }
     assert_eq!(estate.calls("autoscaling", "UpdateAutoScalingGroup"), 0);
 }
+
+#[tokio::test]
+async fn of_more_than_200_groups_those_that_are_named_come_first_and_the_rest_is_counted() {
+    let estate = Estate::new().await;
+    let tags: std::collections::BTreeMap<_, _> = [("app".to_owned(), "web".to_owned())].into();
+    for number in 0..=201 {
+        let spec = GroupSpec::new(&estate.scene.account, REGION, &format!("web-{number:03}"), &estate.template, 0);
+        estate
+            .scene
+            .sandbox
+            .add_group(&GroupSpec { version: "$Latest".into(), max: 1, tags: tags.clone(), ..spec })
+            .unwrap();
+    }
+    let _controller = estate.scene.start().await;
+    estate
+        .create(json!({
+            "autoScalingGroups": [{"name": "web-201", "version": "Latest"}],
+            "autoScalingGroupSelector": {"tags": {"app": "web"}, "version": "Latest"},
+        }))
+        .await;
+    let pin = estate.wait("too many", |pin| is(pin, "GroupsFollowing", "False/GroupsNotFollowing")).await;
+    assert!(told(&pin, "GroupsFollowing").1.contains("200"), "{:?}", told(&pin, "GroupsFollowing"));
+    let names: Vec<_> = status(&pin).groups.into_iter().map(|group| group.name).collect();
+    assert!(names.len() <= 200 && names.contains(&"web-201".to_owned()), "{}", names.len());
+}

@@ -74,7 +74,15 @@ async fn a_refresh_to_an_older_version_is_cancelled_for_a_newer_one() {
     estate.group("web", "1", 2);
     estate.backup("second", 60);
     let _controller = estate.scene.start().await;
-    estate.follow("Latest", json!({"minHealthyPercentage": 50, "instanceWarmup": "4s"})).await;
+    let topic = muster_sandbox::TopicSpec::new(&estate.scene.account, REGION, "ops");
+    let topic = estate.scene.sandbox.add_topic(&topic).unwrap();
+    estate
+        .create(json!({
+            "autoScalingGroups": [{"name": "web", "version": "Latest"}],
+            "refresh": {"minHealthyPercentage": 50, "instanceWarmup": "4s"},
+            "notify": {"sns": {"topicARN": topic}},
+        }))
+        .await;
     estate.wait("a refresh", |pin| is(pin, "Refreshing", "True/RefreshInProgress")).await;
     estate.backup("third", 1);
     let newer = |pin: &_| {
@@ -85,6 +93,7 @@ async fn a_refresh_to_an_older_version_is_cancelled_for_a_newer_one() {
     assert_eq!(estate.calls("autoscaling", "CancelInstanceRefresh"), 1);
     let group = estate.scene.sandbox.group(&estate.scene.account, REGION, "web").unwrap();
     assert_eq!(group.refreshes.len(), 2);
+    assert!(estate.scene.sandbox.messages(&topic).is_empty(), "what muster cancels itself did not fail");
 }
 
 #[tokio::test]

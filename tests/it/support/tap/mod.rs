@@ -216,7 +216,8 @@ impl Tap {
         let before = *self.withheld.borrow();
         self.wire.end_watches(end);
         let mut withheld = self.withheld.subscribe();
-        let next = tokio::time::timeout(crate::support::scene::PATIENCE, withheld.wait_for(|count| *count > before)).await;
+        let next =
+            tokio::time::timeout(crate::support::scene::PATIENCE, withheld.wait_for(|count| *count > before)).await;
         drop(next.expect("another watch").expect("the tap is there"));
     }
 
