@@ -114,3 +114,35 @@ fn the_refresh_of_somebody_else_after_ones_own_is_not_taken_for_it() {
     let spec = Spec { manual: true, ..spec([Some(Follow::Default), None], true) };
     kept(spec, 3, steps.into_iter().chain(others).collect());
 }
+
+/// A spec whose images wait for approval.
+fn manual(named: [Option<Follow>; 2]) -> Spec {
+    Spec { manual: true, ..spec(named, false) }
+}
+
+#[test]
+fn an_approved_image_may_be_in_a_version_of_somebody_else_while_a_newer_one_waits() {
+    let steps = vec![
+        Step::User(Edit::Approve),
+        Step::Image(true),
+        Step::Reconcile { stale: false, fates: WORKS, pause: Some(Stage::Look) },
+        Step::Version(Some(0)),
+    ];
+    kept(manual([Some(Follow::Latest), None]), 1, steps);
+}
+
+#[test]
+fn the_image_that_runs_needs_no_approval_to_be_put_on_top_again() {
+    let late = reconcile([Fate::Works, Fate::Late, Fate::Works, Fate::Works]);
+    let steps = vec![
+        reconcile(WORKS),
+        Step::User(Edit::Approve),
+        late,
+        Step::Version(Some(2)),
+        Step::Image(false),
+        Step::Wait(60),
+        Step::User(Edit::Approve),
+        reconcile(WORKS),
+    ];
+    kept(manual([None; 2]), 1, steps);
+}

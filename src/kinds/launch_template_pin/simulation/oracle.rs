@@ -69,7 +69,8 @@ impl World {
         match intent.operation {
             PinOperation::CreateVersion => {
                 let image = intent.image_id.as_ref()?;
-                let refused = desired.approved.as_ref().is_some_and(|approved| !approved.contains(image));
+                let runs = self.aws.versions.get(&self.aws.default).is_some_and(|at| at.image == image.as_str());
+                let refused = !runs && desired.approved.as_ref().is_some_and(|approved| !approved.contains(image));
                 let shown = self.aws.rows().iter().any(|row| row.version == version);
                 match () {
                     () if spec.rollback_to.is_some() => told("a version is made during a rollback"),
@@ -105,7 +106,9 @@ impl World {
         let flees = stands.is_none_or(|version| is_rejected(spec, &version.image));
         let newest = [*looked, self.aws.now].map(|at| self.newest(spec, at));
         let is_newest = newest.into_iter().flatten().any(|n| image_id(n).as_str() == version.image);
-        !spec.ami || flees || Aws::is_ours(version) || is_newest
+        // What was approved is used although a newer image waits.
+        let is_approved = spec.manual && spec.approved.is_some_and(|n| image_id(n).as_str() == version.image);
+        !spec.ami || flees || Aws::is_ours(version) || is_newest || is_approved
     }
 
     /// The newest image that can be used, of those made before.
