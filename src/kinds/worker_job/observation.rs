@@ -58,7 +58,7 @@ pub(super) struct End {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     holders: BTreeMap<InstanceId, Option<u32>>,
-    /// The holders that the record listed when it was last read.
+    /// The holders and the launched instances that the record listed when it was last read.
     listed: BTreeSet<InstanceId>,
     /// Missing instances that have left the record, so that they are accounted for.
     accounted: BTreeSet<InstanceId>,
@@ -129,8 +129,10 @@ impl Memory {
             self.holders.retain(|id, _| !accounted.contains(id));
         }
         self.expected = None;
-        // A newer record accounts for the holders that only an older one lists, unless EC2 shows them.
-        let before_that = std::mem::replace(&mut self.listed, before.holders.keys().cloned().collect());
+        // A newer record accounts for the instances that only an older one lists, unless EC2 shows them.
+        let launched: BTreeSet<_> = ledger.launches.iter().flat_map(|intent| &intent.instance_ids).collect();
+        let listed = before.holders.keys().chain(launched.iter().copied()).cloned().collect();
+        let before_that = std::mem::replace(&mut self.listed, listed);
         if before.unlisted == 0 {
             self.accounted.extend(before_that);
         }
@@ -152,7 +154,6 @@ impl Memory {
             }
         }
         self.leaving.retain(|id| self.holders.contains_key(id));
-        let launched: BTreeSet<_> = ledger.launches.iter().flat_map(|intent| &intent.instance_ids).collect();
         for id in instances.missing.keys().filter(|id| !launched.contains(id) && !self.accounted.contains(*id)) {
             self.holders.entry(id.clone()).or_insert(None);
         }

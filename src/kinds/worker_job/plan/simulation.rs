@@ -79,6 +79,15 @@ fn a_termination_counts_once_while_its_launch_waits_for_another_instance() {
 }
 
 #[test]
+fn a_termination_is_not_counted_again_after_an_older_record_was_read_in_the_dark() {
+    let (now, older) = (reconcile(false, Fate::Works), reconcile(true, Fate::Works));
+    let (lost, refused) = (reconcile(false, Fate::LostAfter), reconcile(false, Fate::NoPermit));
+    let ends = Step::Event(Event::Works(0, None, false));
+    let unreadable = Step::Event(Event::Unreadable);
+    kept(vec![lost, now, now, ends, Step::Wait(100), refused, unreadable, now, Step::Darkness(0), older, now]);
+}
+
+#[test]
 #[ignore = "a million histories: `make simulate`"]
 fn a_million_histories_violate_no_rule() {
     play_a_million::<Job>();
