@@ -122,7 +122,8 @@ names! {
         Running, CompletionsReached, FailedIndexes, MaxFailedIndexesExceeded, DeadlineExceeded, ResultsReadable,
         // FleetReport
         AllSourcesCollected, SomeSourcesFailed, NoSourceCollected, NeverCollected, SomeObjectsUnreadable,
-        AllAsExpected, VersionsOutdated, NoFreshReports, NothingExpected, WithinLimits, ListsTruncated,
+        AllAsExpected, VersionsOutdated, InstancesMissing, InstancesUnknown, NoFreshReports, NothingExpected, WithinLimits,
+        ListsTruncated,
         // LaunchTemplatePin
         TemplateChanged, TemplateTaken, VersionMade, VersionPending, VersionNotFound, AmiGone, AmiRejected,
         AwaitingApproval, WindowClosed, OtherWriter, CallRefused, AllGroupsFollow, NoGroups, GroupsNotFollowing,

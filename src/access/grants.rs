@@ -47,6 +47,8 @@ pub enum Claim {
     AutoScalingGroup(String),
     /// A topic of SNS, by its ARN.
     Topic(String),
+    /// The instances that have all of these tags.
+    TargetTags(BTreeMap<String, String>),
 }
 
 impl Claim {
@@ -145,6 +147,10 @@ impl Claim {
             Self::ParameterPath(path) => covers_path(&grant.parameter_paths, path),
             Self::AutoScalingGroup(name) => listed(&grant.auto_scaling_groups, name),
             Self::Topic(arn) => listed(&grant.topics, arn),
+            Self::TargetTags(tags) => {
+                let named = |(key, value): (&String, &String)| tags.get(key) == Some(value);
+                !grant.target_tags.is_empty() && grant.target_tags.iter().all(named)
+            }
         }
     }
 
@@ -188,6 +194,7 @@ impl Claim {
             Self::ParameterPath(path) => ("parameterPaths", path.clone()),
             Self::AutoScalingGroup(name) => ("autoScalingGroups", name.clone()),
             Self::Topic(arn) => ("topics", arn.clone()),
+            Self::TargetTags(tags) => ("targetTags", listing(tags)),
         }
     }
 }
@@ -213,6 +220,7 @@ impl fmt::Display for Claim {
             Self::ParameterPath(path) => write!(f, "parameter path {path}"),
             Self::AutoScalingGroup(name) => write!(f, "Auto Scaling group {name}"),
             Self::Topic(arn) => write!(f, "topic {arn}"),
+            Self::TargetTags(tags) => write!(f, "instances with the tags {}", listing(tags)),
         }
     }
 }
@@ -297,10 +305,14 @@ pub fn check(grants: &[Grant], kind: &str, namespace: &Namespace<'_>, claims: &[
         None => Ok(()),
         Some(claim) => {
             let (field, item) = claim.line();
+            let line = match claim {
+                Claim::TargetTags(_) => format!("{{{item}}}"),
+                _ => format!("[{item}]"),
+            };
             let hint = claim.hint(&ours);
             Err(format!(
                 "does not grant {claim} to namespace {name}; {hint}add it to {field} of the grant for {kind}: \
-                 {field}: [{item}]"
+                 {field}: {line}"
             ))
         }
     }
@@ -308,6 +320,11 @@ pub fn check(grants: &[Grant], kind: &str, namespace: &Namespace<'_>, claims: &[
 
 fn ours<'a>(grants: &'a [Grant], kind: &'a str, namespace: &'a Namespace<'_>) -> impl Iterator<Item = &'a Grant> {
     grants.iter().filter(move |grant| covers(&grant.namespaces, namespace) && listed(&grant.kinds, kind))
+}
+
+/// Tags as YAML writes them.
+fn listing(tags: &BTreeMap<String, String>) -> String {
+    tags.iter().map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>().join(", ")
 }
 
 fn listed(list: &[String], value: &str) -> bool {

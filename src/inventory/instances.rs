@@ -9,12 +9,14 @@ use std::{
     time::Instant,
 };
 
+use jiff::Timestamp;
+
 use crate::{
     aws::{
         Bucket, Error, LONGEST_WAIT, Session, SessionIdentity,
         autoscaling::{AutoScaling, GROUPS_PER_PAGE, group::GroupRow},
         ec2::{
-            Ec2, PAGE,
+            Ec2, PAGE, RunningInstance,
             instance::Instance,
             template_versions::{TEMPLATES_PER_PAGE, TemplateHead},
         },
@@ -68,6 +70,14 @@ impl Snapshot {
 /// Whether each running instance passed both status checks.
 pub type StatusChecks = HashMap<InstanceId, bool>;
 
+/// All running instances of an account and region, whoever launched them.
+#[derive(Debug)]
+pub struct Running {
+    /// When EC2 was asked.
+    pub at: Timestamp,
+    pub instances: Vec<RunningInstance>,
+}
+
 /// All launch templates of an account and region.
 pub type Templates = Vec<TemplateHead>;
 
@@ -82,6 +92,7 @@ pub struct Sweeps(Mutex<HashMap<SessionIdentity, Arc<RegionCache>>>);
 struct RegionCache {
     instances: SingleFlight<Swept<Snapshot>>,
     checks: SingleFlight<Swept<StatusChecks>>,
+    running: SingleFlight<Swept<Running>>,
     templates: SingleFlight<Swept<Templates>>,
     groups: SingleFlight<Swept<Groups>>,
     cpu: tokio::sync::Mutex<CpuCache>,
@@ -127,6 +138,16 @@ impl Sweeps {
     pub async fn status_checks(&self, session: &Session, not_before: Instant) -> Result<Arc<StatusChecks>, Error> {
         let sweep = |_| async move { Ec2::new(&session.shared()).status_checks().await };
         shared(&self.cache(session).checks, (INSTANCES, HashMap::len), session, not_before, sweep).await
+    }
+
+    /// All running instances as they were at `not_before` or later.
+    pub async fn running(&self, session: &Session, not_before: Instant) -> Result<Arc<Running>, Error> {
+        let sweep = |_| async move {
+            let at = Clock.now();
+            Ok(Running { at, instances: Ec2::new(&session.shared()).running().await? })
+        };
+        let size = |seen: &Running| seen.instances.len();
+        shared(&self.cache(session).running, (INSTANCES, size), session, not_before, sweep).await
     }
 
     /// The launch templates as they were at `not_before` or later.

@@ -1,9 +1,11 @@
 //! Which instances report, as the FleetReports found it, for fleets whose readiness depends on reports.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
 };
+
+use jiff::Timestamp;
 
 /// The kind that collects reports.
 pub const KIND: &str = "FleetReport";
@@ -15,8 +17,17 @@ pub struct Reporters(Arc<RwLock<HashMap<Report, Arc<Fresh>>>>);
 /// The namespace and name of a FleetReport.
 type Report = (String, String);
 
-/// The ids of the instances whose newest report is fresh.
-pub type Fresh = HashSet<Box<str>>;
+/// The instances whose newest report is fresh, by their ids.
+pub type Fresh = HashMap<Box<str>, Reported>;
+
+/// What the newest report of an instance says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// The time of the report.
+    pub at: Timestamp,
+    /// Whether it does not match `expect.versions`.
+    pub is_behind: bool,
+}
 
 impl Reporters {
     /// The result of the FleetReport `name`; `None` where it is not known, and then no worker counts as late.

@@ -8,6 +8,7 @@ pub mod launch_request;
 mod launch_templates;
 mod network;
 mod run;
+mod running;
 mod tags;
 pub mod template_versions;
 
@@ -26,6 +27,7 @@ pub use crate::aws::ec2::{
     images::{ImageRow, ImageState, NewestImages},
     launch_templates::{InterfaceRow, TemplateRow},
     network::{SubnetQuery, SubnetRow},
+    running::RunningInstance,
 };
 use crate::{
     aws::{

@@ -63,8 +63,8 @@ pub struct Grant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "set"))]
     pub topics: Vec<String>,
-    /// The tags of the instances that `spec.adopt` of a WorkerFleet may adopt. An instance must have all of them.
-    /// Default: none may be adopted.
+    /// The tags of the instances that `spec.adopt` of a WorkerFleet may adopt, and that `expect.instances` of a
+    /// FleetReport may select. An instance must have all of them. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "selector_tags_schema")]
     pub target_tags: BTreeMap<String, String>,

@@ -2,14 +2,19 @@
 
 mod status;
 
+use std::collections::BTreeMap;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crd::fields::{AwsRef, DURATION_PATTERN, number};
 pub use crate::crd::fleet_report::status::{
-    FieldCount, FleetReportStatus, GroupCount, Outlier, RejectedObject, RejectionReason, ReportCounts, SourceStatus,
-    VersionCount,
+    ExpectedStatus, FieldCount, FleetReportStatus, GroupCount, Outlier, OutlierReason, RejectedObject, RejectionReason,
+    ReportCounts, SourceStatus, VersionCount,
+};
+use crate::crd::{
+    fields::{AwsRef, DURATION_PATTERN, number},
+    template::selector_tags_schema,
 };
 
 /// Collects the reports that workers write to S3, and shows which versions run where.
@@ -25,6 +30,7 @@ pub use crate::crd::fleet_report::status::{
     doc = "Collects the reports that workers write to S3, and shows which versions run where.",
     printcolumn(name = "Fresh", type_ = "integer", json_path = ".status.reports.fresh"),
     printcolumn(name = "Stale", type_ = "integer", json_path = ".status.reports.stale"),
+    printcolumn(name = "Missing", type_ = "integer", json_path = ".status.reports.missing"),
     printcolumn(name = "Behind", type_ = "integer", json_path = ".status.reports.behind"),
     printcolumn(name = "Versions", type_ = "integer", json_path = ".status.distinctVersions"),
     printcolumn(
@@ -33,6 +39,7 @@ pub use crate::crd::fleet_report::status::{
         json_path = ".status.conditions[?(@.type==\"UpToDate\")].status"
     ),
     printcolumn(name = "Collected", type_ = "date", json_path = ".status.lastCollectedTime"),
+    printcolumn(name = "Ghost", type_ = "integer", priority = 1, json_path = ".status.reports.ghost"),
     printcolumn(name = "Invalid", type_ = "integer", priority = 1, json_path = ".status.reports.invalid"),
     printcolumn(name = "Forged", type_ = "integer", priority = 1, json_path = ".status.reports.forged"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must be at most 63 characters"),
@@ -56,7 +63,7 @@ pub struct FleetReportSpec {
     pub suspend: bool,
     /// The sources of the reports. If an instance has several reports, also in different sources, the newest counts.
     #[schemars(
-        length(min = 1, max = 16),
+        length(min = 1, max = 64),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub sources: Vec<Source>,
@@ -95,7 +102,8 @@ pub struct FleetReportSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub group_by: Vec<GroupBy>,
-    /// The expected values. Reports that differ are counted as behind and listed in `status.outliers`.
+    /// What is expected. Reports that differ are counted as behind, and instances that do not report as missing. Both are
+    /// listed in `status.outliers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expect>,
 }
@@ -220,14 +228,44 @@ pub struct GroupBy {
     pub regex: Option<String>,
 }
 
-/// The expected values.
+/// What is expected.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Expect {
+    /// The instances that should report. One that runs without a fresh report is missing. A fresh report of an instance
+    /// that runs in none of these accounts and regions is a ghost, and does not count as fresh.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub instances: Vec<InstanceSelector>,
     /// The expected versions, by field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["field"]))]
     pub versions: Vec<ExpectedVersion>,
+}
+
+/// Instances that should report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceSelector {
+    /// The name, which the status shows.
+    #[schemars(length(min = 1, max = 63), pattern(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The region of the instances, and the AwsAccount that looks for them.
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "self == oldSelf",
+        "message": "the aws of expected instances cannot change: add others with another name and remove these",
+    }]))]
+    pub aws: AwsRef,
+    /// The instances that have all of these tags. The AwsAccount must grant them (`targetTags`).
+    #[schemars(schema_with = "selector_tags_schema")]
+    pub tags: BTreeMap<String, String>,
+    /// How long after its launch an instance may be without a report, up to `24h`. Default: `15m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), pattern(DURATION_PATTERN), extend("x-kubernetes-validations" = [{
+        "rule": "duration(self) <= duration('24h')",
+        "message": "gracePeriod must be at most 24h, for example 15m",
+    }]))]
+    pub grace_period: Option<String>,
 }
 
 /// The expected values of a field. A fresh report is behind if one of its values is not expected, or if it has none.

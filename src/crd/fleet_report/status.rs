@@ -33,7 +33,8 @@ pub struct FleetReportStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40), extend("x-kubernetes-list-type" = "atomic"))]
     pub groups: Vec<GroupCount>,
-    /// Values in fresh reports that are not expected, the oldest first.
+    /// Values in fresh reports that are not expected, instances that do not report, and reports of instances that do not
+    /// run, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40), extend("x-kubernetes-list-type" = "atomic"))]
     pub outliers: Vec<Outlier>,
@@ -41,9 +42,13 @@ pub struct FleetReportStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub rejected: Vec<RejectedObject>,
-    /// The state of each source.
+    /// What each of `expect.instances` selects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub expected: Vec<ExpectedStatus>,
+    /// The state of each source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub sources: Vec<SourceStatus>,
 }
 
@@ -57,7 +62,7 @@ impl AsMut<CommonStatus> for FleetReportStatus {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportCounts {
-    /// Instances whose newest report is younger than `staleAfter`.
+    /// Instances whose newest report is younger than `staleAfter`, without ghosts.
     pub fresh: i64,
     /// Instances whose newest report is older than `staleAfter`.
     pub stale: i64,
@@ -69,8 +74,14 @@ pub struct ReportCounts {
     /// Objects that could not be read the last time. Their earlier content still counts.
     #[serde(default)]
     pub unreadable: i64,
-    /// Instances whose fresh report does not match `expect`.
+    /// Instances whose fresh report does not match `expect.versions`.
     pub behind: i64,
+    /// Instances of `expect.instances` that run without a fresh report. Absent while this is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<i64>,
+    /// Instances with a fresh report that do not run. Absent while this is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ghost: Option<i64>,
 }
 
 /// The number of values of a field.
@@ -116,14 +127,17 @@ pub struct GroupCount {
     pub behind: i64,
 }
 
-/// A value of an instance that is not expected.
+/// An instance that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Outlier {
     /// The id of the instance.
     #[schemars(length(max = 256))]
     pub instance: String,
-    /// The name of the field.
+    /// What is not as expected.
+    #[serde(default)]
+    pub reason: OutlierReason,
+    /// The name of the field. Empty for an instance that is missing or a ghost.
     #[schemars(length(max = 63))]
     pub field: String,
     /// The value, shortened if it is long. Empty if the report has none.
@@ -131,6 +145,40 @@ pub struct Outlier {
     pub value: String,
     /// When this was first observed.
     pub since: Time,
+}
+
+/// What is not as expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum OutlierReason {
+    /// Its value is not expected.
+    #[default]
+    Behind,
+    /// It runs without a fresh report.
+    Missing,
+    /// It reports and does not run.
+    Ghost,
+}
+
+/// What one of `expect.instances` selects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpectedStatus {
+    /// The name of the expectation.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// The AWS account and region of the first call. If they change later, no further calls are made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsStatus>,
+    /// The number of its instances that run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<i64>,
+    /// Those of them that have no fresh report. Absent while this is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<i64>,
+    /// Why they are not known, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub error: Option<String>,
 }
 
 /// A rejected object.

@@ -2,16 +2,18 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
 use jiff::Timestamp;
 
 use crate::{
-    crd::fleet_report::{GroupCount, RejectedObject, RejectionReason, ReportCounts, Trust},
+    crd::fleet_report::{GroupCount, OutlierReason, RejectedObject, RejectionReason, ReportCounts, Trust},
+    inventory::reporters::Reported,
     kinds::fleet_report::{
         desired::Desired,
+        expected::{Expected, is_gone},
         index::Entry,
         report,
         view::{Fact, Shape, View},
@@ -27,7 +29,9 @@ const REJECTED: usize = 16;
 pub(super) struct Summary {
     pub(super) counts: ReportCounts,
     /// The instances whose newest report is fresh.
-    pub(super) reporting: BTreeSet<Box<str>>,
+    pub(super) reporting: BTreeMap<Box<str>, Reported>,
+    /// How many instances each of `expect.instances` selects, and how many of them are missing; `None` if not known.
+    pub(super) expected: Vec<(Option<i64>, Option<i64>)>,
     /// In the order of the spec.
     pub(super) fields: Vec<FieldSummary>,
     /// Of each grouping, in the order of the spec, the largest group first.
@@ -49,10 +53,12 @@ pub(super) struct FieldSummary {
     pub(super) values: Vec<(Arc<str>, i64)>,
 }
 
-/// A value of an instance that is not as expected.
+/// An instance that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Outlying {
     pub(super) instance: String,
+    pub(super) reason: OutlierReason,
+    /// Empty unless a value is not as expected.
     pub(super) field: String,
     pub(super) value: Arc<str>,
 }
@@ -80,23 +86,31 @@ impl RejectionReason {
     }
 }
 
-/// Sums up `view` at `now`.
-pub(super) fn aggregate(desired: &Desired, view: &View, now: Timestamp) -> Summary {
+/// Sums up `view` at `now`. `is_whole`: all sources were collected, so that who is not in the view does not report.
+pub(super) fn aggregate(
+    desired: &Desired,
+    view: &View,
+    (expected, is_whole): (&[Expected], bool),
+    now: Timestamp,
+) -> Summary {
     let mut summary = Summary::default();
-    let mut fresh: Vec<(&str, Shape)> = Vec::new();
-    for (instance, Newest { time, shape, .. }) in newest(view, &mut summary) {
+    let mut fresh: Vec<(&str, Shape, Timestamp)> = Vec::new();
+    let mut ghosts = Vec::new();
+    for (instance, Newest { time, stored, shape }) in newest(view, &mut summary) {
         // A time in the future is caused by a wrong clock, and at most minutes ahead.
         if time < now && now.duration_since(time).unsigned_abs() > desired.stale_after {
             summary.counts.stale += 1;
+        } else if is_gone(expected, instance, stored) {
+            ghosts.push(instance);
         } else {
-            fresh.push((instance, shape));
+            fresh.push((instance, shape, time));
         }
     }
+    fresh.sort_unstable();
     summary.counts.fresh = count(fresh.len());
-    summary.reporting = fresh.iter().map(|(instance, _)| Box::from(*instance)).collect();
 
     let mut sizes: BTreeMap<Shape, i64> = BTreeMap::new();
-    for (_, shape) in &fresh {
+    for (_, shape, _) in &fresh {
         *sizes.entry(*shape).or_default() += 1;
     }
     let unmet: BTreeMap<Shape, Vec<(usize, Arc<str>)>> = sizes
@@ -107,30 +121,75 @@ pub(super) fn aggregate(desired: &Desired, view: &View, now: Timestamp) -> Summa
     summary.counts.behind = sizes.iter().filter(|(shape, _)| unmet.contains_key(shape)).map(|(_, size)| size).sum();
     summary.fields = fields(desired, view, &sizes);
     summary.groups = groups(desired, view, &sizes, &unmet);
-    outliers(desired, &mut fresh, &unmet, &mut summary);
+    let reported = |(instance, shape, at): &(&str, Shape, Timestamp)| {
+        (Box::from(*instance), Reported { at: *at, is_behind: unmet.contains_key(shape) })
+    };
+    summary.reporting = fresh.iter().map(reported).collect();
+    instances(expected, is_whole, ghosts, &mut summary);
+    outliers(desired, &fresh, &unmet, &mut summary);
     summary
 }
 
+/// Counts and names the instances that run and do not report, and those that report and do not run.
+fn instances(expected: &[Expected], is_whole: bool, mut ghosts: Vec<&str>, summary: &mut Summary) {
+    let known = |one: &Expected| one.found.is_ok();
+    let mut missing = BTreeMap::new();
+    for one in expected {
+        let Ok(selected) = &one.found else {
+            summary.expected.push((None, None));
+            continue;
+        };
+        let (mut running, mut silent) = (0, 0);
+        for (instance, is_due) in selected.due() {
+            running += 1;
+            if is_due && is_whole && !summary.reporting.contains_key(instance) {
+                silent += 1;
+                missing.insert(instance, OutlierReason::Missing);
+            }
+        }
+        summary.expected.push((Some(running), is_whole.then_some(silent)));
+    }
+    if expected.is_empty() || !expected.iter().all(known) {
+        ghosts.clear();
+    } else {
+        summary.counts.ghost = Some(count(ghosts.len()));
+        summary.counts.missing = is_whole.then(|| count(missing.len()));
+    }
+    ghosts.sort_unstable();
+    let ghosts = ghosts.into_iter().map(|instance| (instance, OutlierReason::Ghost));
+    let all: Vec<_> = missing.into_iter().chain(ghosts).collect();
+    summary.outlying += all.len();
+    let named = all.into_iter().take(OUTLIERS);
+    summary.outliers.extend(named.map(|(instance, reason)| Outlying {
+        instance: instance.to_owned(),
+        reason,
+        field: String::new(),
+        value: "".into(),
+    }));
+}
+
+/// Names the values that are not as expected.
 fn outliers(
     desired: &Desired,
-    fresh: &mut [(&str, Shape)],
+    fresh: &[(&str, Shape, Timestamp)],
     unmet: &BTreeMap<Shape, Vec<(usize, Arc<str>)>>,
     summary: &mut Summary,
 ) {
-    fresh.sort_unstable();
-    for (instance, shape) in fresh {
+    let room = summary.outliers.len() + OUTLIERS;
+    for (instance, shape, _) in fresh {
         let unmet = unmet.get(shape).map(Vec::as_slice).unwrap_or_default();
         summary.outlying += unmet.len();
-        if summary.outliers.len() < OUTLIERS {
+        if summary.outliers.len() < room {
             summary.outliers.extend(unmet.iter().map(|(column, value)| Outlying {
                 instance: (*instance).to_owned(),
+                reason: OutlierReason::Behind,
                 field: desired.reading.columns[*column].name.clone(),
                 value: value.clone(),
             }));
         }
     }
+    summary.outliers.truncate(room);
     summary.outliers.sort();
-    summary.outliers.truncate(OUTLIERS);
 }
 
 struct Newest {

@@ -1,7 +1,7 @@
 //! The spec, validated and compiled.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -11,8 +11,8 @@ use semver::{Version, VersionReq};
 
 use crate::{
     crd::{
-        fields::{InvalidDuration, duration},
-        fleet_report::{ExpectedVersion, FleetReportSpec, GroupBy, Source},
+        fields::{AwsRef, InvalidDuration, duration},
+        fleet_report::{ExpectedVersion, FleetReportSpec, GroupBy, InstanceSelector, Source},
     },
     kinds::fleet_report::path::Path,
     reconcile::Failure,
@@ -64,7 +64,19 @@ pub(super) struct Desired {
     pub(super) concurrency: usize,
     pub(super) reading: Arc<Reading>,
     pub(super) expect: Vec<Expectation>,
+    pub(super) instances: Vec<ExpectedInstances>,
 }
+
+/// Instances that should report.
+#[derive(Clone, Debug)]
+pub(super) struct ExpectedInstances {
+    pub(super) name: String,
+    pub(super) aws: AwsRef,
+    pub(super) tags: BTreeMap<String, String>,
+    pub(super) grace: Duration,
+}
+
+const GRACE: Duration = Duration::from_mins(15);
 
 /// What is read from each report.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,6 +183,12 @@ impl TryFrom<&FleetReportSpec> for Desired {
         let reading = reading(spec, object_size)?;
         let expect =
             spec.expect.iter().flat_map(|e| &e.versions).map(|v| expectation(v, &reading)).collect::<Result<_, _>>();
+        let instances = spec.expect.iter().flat_map(|expect| &expect.instances).map(|selector| {
+            let InstanceSelector { name, aws, tags, grace_period } = selector;
+            let grace = grace_period.as_deref().map(|text| span("spec.expect.instances[].gracePeriod", text));
+            let (name, aws, tags) = (name.clone(), aws.clone(), tags.clone());
+            Ok(ExpectedInstances { name, aws, tags, grace: grace.transpose()?.unwrap_or(GRACE) })
+        });
         Ok(Self {
             sources: spec.sources.clone(),
             interval: span("spec.interval", &spec.interval)?,
@@ -178,6 +196,7 @@ impl TryFrom<&FleetReportSpec> for Desired {
             object_size,
             concurrency: usize::try_from(spec.limits.concurrency).unwrap_or(1).clamp(1, 100),
             expect: expect?,
+            instances: instances.collect::<Result<_, _>>()?,
             reading: Arc::new(reading),
         })
     }

@@ -11,6 +11,7 @@ mod aggregate;
 mod collector;
 mod desired;
 mod events;
+mod expected;
 mod index;
 mod memory_budget;
 #[cfg(test)]
@@ -53,12 +54,13 @@ impl Object for FleetReport {
 
     const NAME: &'static str = reporters::KIND;
     const FINALIZER: &'static str = "muster.dev/fleetreport";
-    const AWS_REFS: &'static [&'static str] = &["/sources[]/aws"];
+    const AWS_REFS: &'static [&'static str] = &["/sources[]/aws", "/expect/instances[]/aws"];
     const STATUS_LISTS: &'static [&'static [StatusList]] = &[
         COMMON_LISTS,
         &[
             StatusList::keyed("fields", "name"),
             StatusList::keyed("sources", "name"),
+            StatusList::keyed("expected", "name"),
             StatusList::replaced("versions"),
             StatusList::replaced("groups"),
             StatusList::replaced("outliers"),
@@ -146,7 +148,7 @@ async fn collect(
     };
     let verdicts = verdicts::verdicts(&desired, &found, &cut);
     let collected = verdicts.iter().any(|v| v.condition == ConditionType::Collected && v.truth == Truth::True);
-    let fresh = found.summary.as_ref().filter(|_| collected).map(|s| s.reporting.iter().cloned().collect());
+    let fresh = found.summary.as_ref().filter(|_| collected).map(|s| s.reporting.clone().into_iter().collect());
     ctx.reporters.tell(live.namespace(), live.name(), fresh);
     let status = if requested { status } else { status::at_rest(status, &before, desired.interval) };
     let events = events::events(&before, &status, cut.is_empty());

@@ -22,6 +22,7 @@ use crate::{
         aggregate::aggregate,
         collector::{Collector, Latest, Request, SourcePlace},
         desired::{Desired, TOGETHER},
+        expected::{Expected, expected},
         index::Index,
         readers::{Evaluation, Memory, Reader, SharedMemory},
         status::{Collected, Problem, Since, SourceFound},
@@ -34,6 +35,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Observed {
     sources: Vec<(SourceFound, Trust, Arc<Index>)>,
+    pub(super) expected: Vec<Expected>,
     /// The time until the next source is due.
     pub(super) due: Duration,
     /// A collection was requested by annotation.
@@ -107,10 +109,15 @@ pub(super) async fn observe(
         return Err(failure);
     }
     let requested = live.is_reconcile_requested();
-    let latest = collect(ctx, reader, own, desired, &turns, requested).await;
-    let now = ctx.clock.monotonic();
     let retry = desired.interval.min(ctx.config.timings.sweep);
-    let mut due = desired.interval;
+    let started = ctx.clock.monotonic();
+    let not_before = if requested { started } else { started.checked_sub(retry).unwrap_or(started) };
+    let latest = collect(ctx, reader, own, desired, &turns, requested).await;
+    // After the reports, so that what has reported just now is seen to run.
+    let expected = expected(ctx, live, desired, not_before).await;
+    let now = ctx.clock.monotonic();
+    let doubtful = expected.iter().any(|one| one.found.is_err());
+    let mut due = if doubtful { retry } else { desired.interval };
     let mut sources = Vec::with_capacity(turns.len());
     for (Turn { source, session, .. }, latest) in turns.into_iter().zip(latest) {
         let age = latest.begun.map(|begun| now.saturating_duration_since(begun));
@@ -132,7 +139,7 @@ pub(super) async fn observe(
         };
         sources.push((SourceFound { name: source.name.clone(), aws, known, problem, refused }, source.trust, index));
     }
-    Ok(Observed { sources, due: due.max(Duration::from_millis(10)), requested })
+    Ok(Observed { sources, expected, due: due.max(Duration::from_millis(10)), requested })
 }
 
 /// Whether the last collection is recent. Then a missing AwsAccount, which may be created soon or not be in the cache
@@ -265,11 +272,14 @@ pub(super) async fn summarise(
             }
         }
         let known = observed.sources.iter().any(|(found, ..)| found.known.is_some());
-        let summary = known.then(|| aggregate(&desired, &memory.view, now));
+        let is_whole = observed.sources.iter().all(|(found, ..)| found.known.is_some() && found.problem.is_none());
+        let expected = (observed.expected.as_slice(), is_whole);
+        let summary = known.then(|| aggregate(&desired, &memory.view, expected, now));
         if let Some(summary) = &summary {
             memory.since.update(&summary.outliers, &stored, now);
         }
-        Collected { sources: observed.sources.into_iter().map(|(found, ..)| found).collect(), summary }
+        let sources = observed.sources.into_iter().map(|(found, ..)| found).collect();
+        Collected { sources, expected: observed.expected, summary }
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Deadline)
 }

@@ -12,22 +12,25 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     condition::second,
     crd::{
-        fields::AwsStatus,
+        fields::{AwsStatus, CommonStatus},
         fleet_report::{
-            FieldCount, FleetReportStatus, GroupCount, Outlier, RejectedObject, RejectionReason, ReportCounts,
-            SourceStatus, VersionCount,
+            ExpectedStatus, FieldCount, FleetReportStatus, GroupCount, Outlier, RejectedObject, RejectionReason,
+            ReportCounts, SourceStatus, VersionCount,
         },
     },
     kinds::fleet_report::{
         aggregate::{Outlying, Summary, count},
         desired::{Desired, TOGETHER},
+        expected::Expected,
         report::KEPT,
     },
     text::escaped,
 };
 
-// With texts of the maximum length, all lists together are smaller than 56 KiB, which leaves room for conditions. The
-// CRD has no lower bounds.
+/// What all lists together may have, as JSON. It leaves room for the conditions.
+const LISTS: usize = 50 << 10;
+/// How often the lists may be halved until they fit.
+const HALVINGS: usize = 4;
 const VERSIONS: usize = 80;
 const GROUPS: usize = 40;
 const OUTLIERS: usize = 40;
@@ -43,6 +46,7 @@ const ERROR: usize = 400;
 #[derive(Clone, Debug)]
 pub(super) struct Collected {
     pub(super) sources: Vec<SourceFound>,
+    pub(super) expected: Vec<Expected>,
     /// `None` until the first collection of this process has finished.
     pub(super) summary: Option<Summary>,
 }
@@ -84,12 +88,13 @@ impl Since {
     /// Removes outliers that are as expected again, and adds new ones. Outliers in `stored` are older than this
     /// process.
     pub(super) fn update(&mut self, outliers: &[Outlying], stored: &[Outlier], now: Timestamp) {
-        let shown: HashMap<_, _> = stored.iter().map(|o| ((&*o.instance, &*o.field, &*o.value), o.since.0)).collect();
+        let named = |o: &Outlier| (o.instance.clone(), o.reason, o.field.clone(), o.value.clone());
+        let shown: HashMap<_, _> = stored.iter().map(|o| (named(o), o.since.0)).collect();
         let mut before = std::mem::take(&mut self.0);
         for outlier in outliers {
             let known = before.remove(outlier).or_else(|| {
                 let (instance, value) = (clip(&outlier.instance, INSTANCE), clip(&outlier.value, VALUE));
-                shown.get(&(&*instance, &*outlier.field, &*value)).copied()
+                shown.get(&(instance, outlier.reason, outlier.field.clone(), value)).copied()
             });
             self.0.insert(outlier.clone(), known.unwrap_or(second(now)));
         }
@@ -103,16 +108,39 @@ impl Since {
 /// The shortened lists, for the condition.
 pub(super) type Cut = Vec<String>;
 
-/// The new status, without the conditions.
+/// The new status, without the conditions. With many sources and long texts, the lists are shorter.
 pub(super) fn status(
     desired: &Desired,
     found: &Collected,
     since: &Since,
     before: &FleetReportStatus,
 ) -> (FleetReportStatus, Cut) {
+    let size = |status: &FleetReportStatus| {
+        let lists = FleetReportStatus { common: CommonStatus::default(), ..status.clone() };
+        serde_json::to_vec(&lists).map_or(usize::MAX, |json| json.len())
+    };
+    let mut halvings = 0;
+    loop {
+        let (status, cut) = limited(desired, found, since, before, 1 << halvings);
+        if halvings == HALVINGS || size(&status) <= LISTS {
+            return (status, cut);
+        }
+        halvings += 1;
+    }
+}
+
+/// The status, with lists of a `part`th of their maximum lengths.
+fn limited(
+    desired: &Desired,
+    found: &Collected,
+    since: &Since,
+    before: &FleetReportStatus,
+    part: usize,
+) -> (FleetReportStatus, Cut) {
     let mut status = before.clone();
     let mut cut = Cut::new();
-    status.sources = found.sources.iter().map(|source| source_status(source, before)).collect();
+    status.sources = found.sources.iter().map(|source| source_status(source, before, ERROR / part)).collect();
+    status.expected = expected_status(found, before, ERROR / part);
     let collected = found.sources.iter().filter_map(|s| s.known).map(|k| second(k.at)).max();
     status.last_collected_time = collected.map(Time).or(status.last_collected_time);
     let Some(summary) = &found.summary else {
@@ -129,11 +157,11 @@ pub(super) fn status(
         .iter()
         .map(|f| FieldCount { name: f.name.clone(), distinct: count(f.values.len()), absent: f.absent })
         .collect();
-    status.versions = versions(summary, &mut cut);
-    status.groups = groups(desired, summary, &mut cut);
-    status.outliers = outliers(summary, since, &mut cut);
+    status.versions = versions(summary, VERSIONS / part, &mut cut);
+    status.groups = groups(desired, summary, GROUPS / part, &mut cut);
+    status.outliers = outliers(summary, since, OUTLIERS / part, &mut cut);
     let ReportCounts { invalid, forged, unreadable, .. } = summary.counts;
-    status.rejected = rejected(&summary.rejected, invalid + forged + unreadable, &mut cut);
+    status.rejected = rejected(&summary.rejected, invalid + forged + unreadable, REJECTED / part, &mut cut);
     if summary.cut > 0 {
         cut.push(format!("the first {KEPT} values (at most 16 KiB) of each of {} reports", summary.cut));
     }
@@ -163,7 +191,7 @@ fn source_at_rest(source: &SourceStatus, before: &FleetReportStatus) -> SourceSt
     }
 }
 
-fn source_status(source: &SourceFound, before: &FleetReportStatus) -> SourceStatus {
+fn source_status(source: &SourceFound, before: &FleetReportStatus, error: usize) -> SourceStatus {
     let SourceFound { name, aws, known, problem, refused } = source;
     let mut stored = before.sources.iter().find(|s| s.name == *name).cloned().unwrap_or_default();
     if *refused {
@@ -172,7 +200,7 @@ fn source_status(source: &SourceFound, before: &FleetReportStatus) -> SourceStat
     let mut status = SourceStatus {
         name: name.clone(),
         aws: stored.aws.or_else(|| aws.clone()),
-        error: problem.as_ref().map(|p| clip(&p.message, ERROR)),
+        error: problem.as_ref().map(|p| clip(&p.message, error)),
         fetched: 0,
         ..stored
     };
@@ -185,13 +213,29 @@ fn source_status(source: &SourceFound, before: &FleetReportStatus) -> SourceStat
     status
 }
 
+fn expected_status(found: &Collected, before: &FleetReportStatus, error: usize) -> Vec<ExpectedStatus> {
+    let counts = found.summary.as_ref().map(|summary| summary.expected.as_slice()).unwrap_or_default();
+    let rows = found.expected.iter().enumerate().map(|(place, one)| {
+        let pinned = before.expected.iter().find(|known| known.name == one.name).and_then(|known| known.aws.clone());
+        let (running, missing) = counts.get(place).copied().unwrap_or_default();
+        ExpectedStatus {
+            name: one.name.clone(),
+            aws: pinned.or_else(|| one.aws.clone()),
+            running,
+            missing,
+            error: one.found.as_ref().err().map(|problem| clip(&problem.message, error)),
+        }
+    });
+    rows.collect()
+}
+
 /// Each field gets an equal share of the list, and an unused part goes to the next field.
-fn versions(summary: &Summary, cut: &mut Cut) -> Vec<VersionCount> {
+fn versions(summary: &Summary, all: usize, cut: &mut Cut) -> Vec<VersionCount> {
     let mut shown = Vec::new();
     let mut order: Vec<usize> = (0..summary.fields.len()).collect();
     order.sort_by_key(|place| summary.fields[*place].values.len());
     let mut share = vec![0; order.len()];
-    let mut room = VERSIONS;
+    let mut room = all;
     for (turn, place) in order.iter().enumerate() {
         share[*place] = summary.fields[*place].values.len().min(room / (order.len() - turn));
         room -= share[*place];
@@ -207,27 +251,28 @@ fn versions(summary: &Summary, cut: &mut Cut) -> Vec<VersionCount> {
     shown
 }
 
-fn groups(desired: &Desired, summary: &Summary, cut: &mut Cut) -> Vec<GroupCount> {
-    let share = GROUPS / desired.reading.groups().len().max(1);
+fn groups(desired: &Desired, summary: &Summary, all: usize, cut: &mut Cut) -> Vec<GroupCount> {
+    let share = all / desired.reading.groups().len().max(1);
     let mut shown = Vec::new();
     for grouping in desired.reading.groups() {
-        let all: Vec<_> = summary.groups.iter().filter(|g| g.name == grouping.name).collect();
-        note(cut, share.min(all.len()), all.len(), &format!("groups by {}", grouping.name));
+        let found: Vec<_> = summary.groups.iter().filter(|g| g.name == grouping.name).collect();
+        note(cut, share.min(found.len()), found.len(), &format!("groups by {}", grouping.name));
         let clipped = |group: &GroupCount| GroupCount { value: clip(&group.value, VALUE), ..group.clone() };
-        shown.extend(all.into_iter().take(share).map(clipped));
+        shown.extend(found.into_iter().take(share).map(clipped));
     }
     shown
 }
 
-fn outliers(summary: &Summary, since: &Since, cut: &mut Cut) -> Vec<Outlier> {
+fn outliers(summary: &Summary, since: &Since, most: usize, cut: &mut Cut) -> Vec<Outlier> {
     let mut oldest: Vec<_> = summary.outliers.iter().map(|o| (since.of(o), o)).collect();
     oldest.sort();
-    note(cut, OUTLIERS.min(oldest.len()), summary.outlying, "outliers");
+    note(cut, most.min(oldest.len()), summary.outlying, "outliers");
     oldest
         .into_iter()
-        .take(OUTLIERS)
+        .take(most)
         .map(|(since, o)| Outlier {
             instance: clip(&o.instance, INSTANCE),
+            reason: o.reason,
             field: o.field.clone(),
             value: clip(&o.value, VALUE),
             since: Time(since),
@@ -236,13 +281,13 @@ fn outliers(summary: &Summary, since: &Since, cut: &mut Cut) -> Vec<Outlier> {
 }
 
 /// Some objects for each reason, so that many invalid objects do not hide a forged one.
-fn rejected(all: &[RejectedObject], total: i64, cut: &mut Cut) -> Vec<RejectedObject> {
+fn rejected(all: &[RejectedObject], total: i64, most: usize, cut: &mut Cut) -> Vec<RejectedObject> {
     let mut reasons: BTreeMap<RejectionReason, Vec<&RejectedObject>> = BTreeMap::new();
     for rejected in all {
         reasons.entry(rejected.reason).or_default().push(rejected);
     }
-    let mut share = REJECTED / reasons.len().max(1);
-    while share < REJECTED && reasons.values().map(|r| r.len().min(share + 1)).sum::<usize>() <= REJECTED {
+    let mut share = most / reasons.len().max(1);
+    while share < most && reasons.values().map(|r| r.len().min(share + 1)).sum::<usize>() <= most {
         share += 1;
     }
     let shown: Vec<_> = reasons.values().flat_map(|r| r.iter().take(share)).collect();

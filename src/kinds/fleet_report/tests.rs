@@ -1,5 +1,7 @@
 //! Tests from the bytes of objects to the status.
 
+mod expected;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{Timestamp, ToSpan};
@@ -16,6 +18,7 @@ use crate::{
     kinds::fleet_report::{
         aggregate::{Summary, aggregate},
         desired::Desired,
+        expected::Expected,
         index::{Content, Entry, Fetched, Index, LeftOut},
         memory_budget::{Member, Members, MemoryBudget, OVERHEAD},
         status::{Collected, Problem, Since, SourceFound, SourceTotals, at_rest, status},
@@ -92,14 +95,14 @@ fn sources(index: &Index) -> [(String, Trust, Arc<Index>); 1] {
 fn summary(desired: &Desired, objects: &[Object]) -> Summary {
     let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), objects, LIMIT).0), &mut || {});
-    aggregate(desired, &view, now())
+    aggregate(desired, &view, (&[], true), now())
 }
 
 fn found(summary: Summary) -> Collected {
     let aws = AwsStatus { account_id: "111111111111".into(), region: "eu-west-1".into() };
     let known = SourceTotals { objects: 3, bytes: 300, fetched: 2, at: now() };
     let source = SourceFound { name: "prod".into(), aws: Some(aws), known: Some(known), problem: None, refused: false };
-    Collected { sources: vec![source], summary: Some(summary) }
+    Collected { sources: vec![source], expected: vec![], summary: Some(summary) }
 }
 
 fn report(id: &str, app: &str, name: &str) -> Object {
@@ -235,7 +238,7 @@ fn a_wildcard_keeps_few_values_of_a_large_report() {
     let objects = [object("deep.json", nested.to_string()), object("wide.json", json!({"a": wide}).to_string())];
     let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 1 << 20).0), &mut || {});
-    let summary = aggregate(&desired, &view, now());
+    let summary = aggregate(&desired, &view, (&[], true), now());
     let kept: usize = summary.fields.iter().flat_map(|f| &f.values).map(|(value, _)| value.len()).sum();
     assert!(kept <= 2 * (16 << 10), "{kept}");
     let (_, cut) = status(&desired, &found(summary), &Since::default(), &FleetReportStatus::default());
@@ -251,7 +254,7 @@ fn a_report_that_takes_too_many_steps_is_rejected_by_name() {
     let objects = [object("a.json", texts(345_000)), object("b.json", texts(100_000)), object("c.json", texts(100))];
     let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 2 << 20).0), &mut || {});
-    let summary = aggregate(&desired, &view, now());
+    let summary = aggregate(&desired, &view, (&[], true), now());
     assert_eq!((summary.counts.fresh, summary.counts.invalid), (1, 2));
     let named: Vec<_> = summary.rejected.iter().map(|r| (&*r.key, r.reason)).collect();
     assert_eq!(named, [("a.json", RejectionReason::TooComplex), ("b.json", RejectionReason::TooComplex)]);
@@ -286,19 +289,24 @@ fn the_status_stays_small_for_any_reports() {
         .collect();
     let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 1 << 20).0), &mut || {});
-    let mut found = found(aggregate(&desired, &view, now()));
+    let mut found = found(aggregate(&desired, &view, (&[], true), now()));
     let source = found.sources.remove(0);
-    for n in 0..16 {
-        let problem = Some(Problem { message: nasty(n).repeat(10), lasting: true });
-        found.sources.push(SourceFound { name: format!("{n:a>63}"), problem, ..source.clone() });
+    // With few sources the lists have their full lengths, and with many they are shorter.
+    for (sources, expected, lengths) in [(4, 0, (80, 40, 16)), (64, 16, (20, 10, 4))] {
+        let problem = |n: usize| Problem { message: nasty(n).repeat(10), lasting: true };
+        let failed = |n: usize| SourceFound { name: format!("{n:a>63}"), problem: Some(problem(n)), ..source.clone() };
+        found.sources = (0..sources).map(failed).collect();
+        let unknown =
+            |n: usize| Expected { name: format!("{n:a>63}"), aws: source.aws.clone(), found: Err(problem(n)) };
+        found.expected = (0..expected).map(unknown).collect();
+        let (status, cut) = status(&desired, &found, &Since::default(), &FleetReportStatus::default());
+        assert_eq!((status.versions.len(), status.outliers.len(), status.rejected.len()), lengths);
+        assert_eq!(cut.len(), 16 + 8 + 2);
+        let size = serde_json::to_vec(&status).unwrap().len();
+        let messages: usize =
+            verdicts(&desired, &found, &cut).iter().map(|v| v.message.chars().take(2051).count() + 250).sum();
+        assert!(size + messages < 64 << 10, "{size} + {messages}");
     }
-    let (status, cut) = status(&desired, &found, &Since::default(), &FleetReportStatus::default());
-    assert!((status.versions.len(), status.outliers.len(), status.rejected.len()) == (80, 40, 16), "{status:?}");
-    assert_eq!(cut.len(), 16 + 8 + 2);
-    let size = serde_json::to_vec(&status).unwrap().len();
-    let messages: usize =
-        verdicts(&desired, &found, &cut).iter().map(|v| v.message.chars().take(2051).count() + 250).sum();
-    assert!(size < 56 << 10 && size + messages < 64 << 10, "{size} + {messages}");
 }
 
 fn any_object() -> impl Strategy<Value = Object> {
@@ -368,7 +376,7 @@ fn assert_each_collection(buckets: &[Vec<Object>]) {
         let objects: Vec<_> = objects.iter().filter(|o| o.read.is_ok()).cloned().collect();
         index = collect(&index, &objects, LIMIT).0;
         view.update(&desired.reading, &sources(&index), &mut || {});
-        assert_eq!(aggregate(&desired, &view, now()), summary(&desired, &objects));
+        assert_eq!(aggregate(&desired, &view, (&[], true), now()), summary(&desired, &objects));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     condition::{ConditionType, Reason, Truth, Verdict},
-    crd::fleet_report::ReportCounts,
+    crd::fleet_report::{OutlierReason, ReportCounts},
     kinds::fleet_report::{
         desired::Desired,
         status::{Collected, Cut, Problem, SourceFound, shown},
@@ -29,6 +29,12 @@ fn collected(found: &Collected) -> Vec<Verdict> {
     let failed: Vec<(&SourceFound, &Problem)> =
         found.sources.iter().filter_map(|source| Some((source, source.problem.as_ref()?))).collect();
     let all = found.sources.len();
+    if failed.is_empty()
+        && let Some(summary) = &found.summary
+        && let Some(verdicts) = instances_unknown(found, &complete(&summary.counts, all))
+    {
+        return verdicts;
+    }
     if failed.is_empty() {
         return match &found.summary {
             Some(summary) if found.sources.iter().all(|s| s.known.is_some()) => complete(&summary.counts, all),
@@ -61,6 +67,26 @@ fn collected(found: &Collected) -> Vec<Verdict> {
         Verdict::new(ConditionType::Collected, false, reason, &*problems),
         Verdict::new(ConditionType::Degraded, true, reason, format!("{problems}{kept}")),
     ]
+}
+
+/// What changes in the verdicts of a complete collection if it is not known which instances should report.
+fn instances_unknown(found: &Collected, complete: &[Verdict]) -> Option<Vec<Verdict>> {
+    let failed: Vec<_> = found.expected.iter().filter_map(|one| Some((&one.name, one.found.as_ref().err()?))).collect();
+    let lasting = failed.iter().any(|(_, problem)| problem.lasting);
+    let mut problems: Vec<_> = failed
+        .iter()
+        .take(NAMED)
+        .map(|(name, problem)| format!("expect.instances {name}: {}", problem.message))
+        .collect();
+    if failed.len() > NAMED {
+        problems.push(format!("and {} more", failed.len() - NAMED));
+    }
+    let problems = problems.join("; ");
+    let pending = if lasting { ConditionType::Stalled } else { ConditionType::Reconciling };
+    let verdict = |condition, truth: bool| Verdict::new(condition, truth, Reason::InstancesUnknown, &*problems);
+    let collected = complete.iter().filter(|verdict| verdict.condition == ConditionType::Collected).cloned();
+    let others = [verdict(ConditionType::Ready, false), verdict(pending, true), verdict(ConditionType::Degraded, true)];
+    (!failed.is_empty()).then(|| others.into_iter().chain(collected).collect())
 }
 
 /// All sources were collected.
@@ -96,12 +122,13 @@ fn up_to_date(desired: &Desired, found: &Collected) -> Verdict {
     let Some(summary) = &found.summary else {
         return verdict(Truth::Unknown, Reason::NeverCollected, "no collection has finished yet".into());
     };
-    if desired.expect.is_empty() {
-        let message = "no versions are expected; set spec.expect.versions to check them";
+    if desired.expect.is_empty() && desired.instances.is_empty() {
+        let message = "nothing is expected; set spec.expect.versions or spec.expect.instances to check it";
         return verdict(Truth::Unknown, Reason::NothingExpected, message.into());
     }
     let counts = summary.counts;
-    if let Some(first) = summary.outliers.first() {
+    let first = |reason| summary.outliers.iter().find(|outlier| outlier.reason == reason);
+    if let Some(first) = first(OutlierReason::Behind) {
         let wanted: Vec<String> = desired
             .expect
             .iter()
@@ -120,12 +147,40 @@ fn up_to_date(desired: &Desired, found: &Collected) -> Verdict {
         );
         return verdict(Truth::False, Reason::VersionsOutdated, message);
     }
+    if let Some(first) = first(OutlierReason::Missing) {
+        let silent: i64 = summary.expected.iter().filter_map(|(_, missing)| *missing).sum();
+        let running: i64 = summary.expected.iter().filter_map(|(running, _)| *running).sum();
+        let message = format!(
+            "{silent} of {running} running instances have no fresh report; for example, {}",
+            shown(&first.instance.as_str().into())
+        );
+        return verdict(Truth::False, Reason::InstancesMissing, message);
+    }
+    if let Some(one) = found.expected.iter().find(|one| one.found.is_err()) {
+        let message = format!("which instances of expect.instances {} run is not known", one.name);
+        return verdict(Truth::Unknown, Reason::InstancesUnknown, message);
+    }
     if let Some(source) = found.sources.iter().find(|s| s.known.is_none()) {
         let message = format!("the reports of source {} are not known", source.name);
         return verdict(Truth::Unknown, Reason::SomeSourcesFailed, message);
     }
+    if summary.expected.iter().any(|(_, missing)| missing.is_none())
+        && let Some(source) = found.sources.iter().find(|s| s.problem.is_some())
+    {
+        let message = format!("source {} failed, so which instances do not report is not known", source.name);
+        return verdict(Truth::Unknown, Reason::SomeSourcesFailed, message);
+    }
     match counts.fresh {
         0 => verdict(Truth::Unknown, Reason::NoFreshReports, "there is no fresh report".into()),
-        fresh => verdict(Truth::True, Reason::AllAsExpected, format!("all {fresh} fresh reports match spec.expect")),
+        fresh => {
+            let running: i64 = summary.expected.iter().filter_map(|(running, _)| *running).sum();
+            let instances = if desired.instances.is_empty() {
+                String::new()
+            } else {
+                format!(", and all {running} expected instances report or have just been launched")
+            };
+            let message = format!("all {fresh} fresh reports match spec.expect{instances}");
+            verdict(Truth::True, Reason::AllAsExpected, message)
+        }
     }
 }

@@ -101,7 +101,7 @@ impl ReadinessTracker {
                 && match criteria.check {
                     ReadinessCheck::Running => true,
                     ReadinessCheck::StatusChecks => worker.checks_passed,
-                    ReadinessCheck::Report => reporting.is_some_and(|fresh| fresh.contains(id.as_str())),
+                    ReadinessCheck::Report => reporting.is_some_and(|fresh| fresh.contains_key(id.as_str())),
                 };
             let is_unknown = criteria.check == ReadinessCheck::Report && reporting.is_none();
             let tracked =

@@ -1,7 +1,11 @@
 //! Readiness over time, and across a restart.
 
+use jiff::Timestamp;
+
 use super::*;
-use crate::{aws::ec2::instance::Instance, workers::observe::instances::ObservedInstance};
+use crate::{
+    aws::ec2::instance::Instance, inventory::reporters::Reported, workers::observe::instances::ObservedInstance,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -104,7 +108,8 @@ fn failing_checks_are_a_failure_after_a_while_and_missing_reports_are_not() {
     assert_eq!((health.failed, health.was_ready), (Some(Failed::Checks), true));
 
     let mut reporting = Watch::new(ReadinessCheck::Report);
-    reporting.reports = Some(Fresh::from_iter([Box::from(id(1).as_str())]));
+    let reported = Reported { at: Timestamp::UNIX_EPOCH, is_behind: false };
+    reporting.reports = Some(Fresh::from_iter([(Box::from(id(1).as_str()), reported)]));
     assert!(reporting.at(0, &passed).0.ready);
     reporting.reports = Some(Fresh::default());
     reporting.at(1, &passed);
