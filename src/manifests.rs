@@ -15,14 +15,15 @@ use crate::{
     error_chain::Chain,
     k8s::live::Live,
     kinds::{self, ForEachKind},
-    reconcile::Kind,
+    reconcile::{Forecast, Kind},
 };
 
 /// An object that is not in a cluster yet has no uid of its own.
 const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Writes a line for each object of muster in `files`, and returns whether all are valid. `-` is standard input. With
-/// `aws`, the lines after it say what would be done there.
+/// `aws`, the lines after it say what would be done there and what would be in the way, and an object that could do nothing
+/// before somebody changes something is not valid.
 ///
 /// # Errors
 /// When a file cannot be read or is not YAML.
@@ -41,11 +42,17 @@ pub async fn check(
             found += 1;
             let object = format!("{} {}", text_at(&document, "/kind"), text_at(&document, "/metadata/name"));
             match checked(document, aws).await {
-                Ok(Some(steps)) if steps.is_empty() => writeln!(out, "{object}: ok, nothing would be changed")?,
-                Ok(steps) => {
-                    writeln!(out, "{object}: ok")?;
-                    for step in steps.unwrap_or_default() {
+                Ok(None) => writeln!(out, "{object}: ok")?,
+                Ok(Some(Forecast { steps, notes, is_stalled })) => {
+                    all_valid &= !is_stalled;
+                    let verdict = if is_stalled { "would be Stalled" } else { "ok" };
+                    let nothing = if steps.is_empty() { ", nothing would be changed" } else { "" };
+                    writeln!(out, "{object}: {verdict}{nothing}")?;
+                    for step in steps {
                         writeln!(out, "  would {step}")?;
+                    }
+                    for note in notes {
+                        writeln!(out, "  {note}")?;
                     }
                 }
                 Err(problem) => {
@@ -81,8 +88,8 @@ fn text_at<'a>(document: &'a Value, place: &str) -> &'a str {
 ///
 /// # Errors
 /// What is wrong with the object.
-async fn checked(document: Value, aws: Option<&Aws>) -> Result<Option<Vec<String>>, String> {
-    type Steps<'a> = Pin<Box<dyn Future<Output = Result<Option<Vec<String>>, String>> + 'a>>;
+async fn checked(document: Value, aws: Option<&Aws>) -> Result<Option<Forecast>, String> {
+    type Steps<'a> = Pin<Box<dyn Future<Output = Result<Option<Forecast>, String>> + 'a>>;
     struct Find<'a> {
         document: Value,
         aws: Option<&'a Aws>,
@@ -103,7 +110,7 @@ async fn checked(document: Value, aws: Option<&Aws>) -> Result<Option<Vec<String
     }
 }
 
-async fn checked_of<K: Kind>(document: Value, aws: Option<&Aws>) -> Result<Option<Vec<String>>, String> {
+async fn checked_of<K: Kind>(document: Value, aws: Option<&Aws>) -> Result<Option<Forecast>, String> {
     let parsed = serde_json::from_value::<DynamicObject>(document).and_then(|mut raw| {
         raw.meta_mut().uid = Some(NO_UID.into());
         Live::<K>::parse(Arc::new(raw))

@@ -38,9 +38,8 @@ pub trait Kind: Object {
         Ok(())
     }
 
-    /// What would be done now, in the words of a plan, as the caller's own identity sees AWS. `None` if the kind cannot
-    /// tell without a cluster.
-    fn preview(_: &Aws, _: &Live<Self>) -> impl Future<Output = Result<Option<Vec<String>>, Failure>> + Send {
+    /// What would be done now, as the caller's own identity sees AWS. `None` if the kind cannot tell without a cluster.
+    fn preview(_: &Aws, _: &Live<Self>) -> impl Future<Output = Result<Option<Forecast>, Failure>> + Send {
         std::future::ready(Ok(None))
     }
 
@@ -80,4 +79,15 @@ pub enum Finalized<S> {
     Done,
     /// Not yet; the verdicts name what blocks it, and how to delete the object without clean-up.
     Waiting(Outcome<S>),
+}
+
+/// What would be done for an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forecast {
+    /// In the words of a plan.
+    pub steps: Vec<String>,
+    /// What is in the way of something that the spec asks for.
+    pub notes: Vec<String>,
+    /// Nothing is done before somebody changes something.
+    pub is_stalled: bool,
 }

@@ -13,6 +13,6 @@ pub use crate::reconcile::{
     controller::run,
     error_policy::{Backoff, escape},
     failure::Failure,
-    kind::{Finalized, Kind, Outcome},
+    kind::{Finalized, Forecast, Kind, Outcome},
     requests::Requests,
 };

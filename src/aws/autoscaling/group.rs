@@ -121,18 +121,12 @@ fn by_one_key(spec: &LaunchTemplateSpecification) -> LaunchTemplateSpecification
 
 /// `None` for a row without a name, which AWS does not send.
 pub(super) fn row(group: &AutoScalingGroup) -> Option<GroupRow> {
-    let mut places: Vec<Place> = group.launch_template().into_iter().map(|spec| place(At::Template, spec)).collect();
-    let mixed = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
-    let base = mixed.and_then(|mixed| mixed.launch_template_specification());
-    places.extend(base.map(|spec| place(At::MixedPolicy, spec)));
-    let overrides = mixed.map(|mixed| mixed.overrides()).unwrap_or_default();
-    let specs = overrides.iter().filter_map(|row| row.launch_template_specification());
-    places.extend(specs.map(|spec| place(At::Override, spec)));
+    let overrides = overrides(group.mixed_instances_policy());
     let tags = group.tags().iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())));
     Some(GroupRow {
         name: group.auto_scaling_group_name()?.to_owned(),
         tags: tags.collect(),
-        places,
+        places: places(group.launch_template(), group.mixed_instances_policy()),
         has_launch_configuration: group.launch_configuration_name().is_some_and(|name| !name.is_empty()),
         has_override_image: overrides.iter().any(|row| row.image_id().is_some()),
         operator: group.operator().map(|o| o.principal().unwrap_or_default().to_owned()),
@@ -140,6 +134,22 @@ pub(super) fn row(group: &AutoScalingGroup) -> Option<GroupRow> {
         suspended: group.suspended_processes().iter().filter_map(|p| p.process_name().map(str::to_owned)).collect(),
         instances: group.instances().iter().map(member).collect(),
     })
+}
+
+/// Everywhere a group, or the desired configuration of a refresh, names a launch template.
+pub(super) fn places(
+    template: Option<&LaunchTemplateSpecification>,
+    policy: Option<&MixedInstancesPolicy>,
+) -> Vec<Place> {
+    let base = policy.and_then(|policy| policy.launch_template()?.launch_template_specification());
+    let specs = overrides(policy).iter().filter_map(|row| row.launch_template_specification());
+    let template = template.into_iter().map(|spec| place(At::Template, spec));
+    let base = base.into_iter().map(|spec| place(At::MixedPolicy, spec));
+    template.chain(base).chain(specs.map(|spec| place(At::Override, spec))).collect()
+}
+
+fn overrides(policy: Option<&MixedInstancesPolicy>) -> &[LaunchTemplateOverrides] {
+    policy.and_then(|policy| policy.launch_template()).map(|template| template.overrides()).unwrap_or_default()
 }
 
 fn place(at: At, spec: &LaunchTemplateSpecification) -> Place {

@@ -14,7 +14,7 @@ use crate::{
         Error,
         autoscaling::{
             AutoScaling,
-            group::{Aim, at, policy_at},
+            group::{Aim, Place, at, places, policy_at},
         },
         within,
     },
@@ -32,11 +32,12 @@ pub struct RefreshRow {
     /// As AWS names it.
     pub status: String,
     pub state: RefreshState,
+    /// Why it is in that state, and why it was rolled back.
     pub reason: Option<String>,
     pub percent: Option<i32>,
     pub started_at: Option<Timestamp>,
-    /// The version of its desired configuration, if it has one.
-    pub desired_version: Option<String>,
+    /// Everywhere its desired configuration names a launch template, if it has one.
+    pub desired: Vec<Place>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl AutoScaling {
     /// The last refreshes of a group, the newest first.
     pub async fn refreshes(&self, group: &str) -> Result<Vec<RefreshRow>, Error> {
         let _permit = self.wait(DESCRIBE).await?;
-        let call = self.client.describe_instance_refreshes().auto_scaling_group_name(group).max_records(10);
+        let call = self.client.describe_instance_refreshes().auto_scaling_group_name(group).max_records(100);
         let answer = call.send().await.map_err(|e| Error::from_sdk(DESCRIBE, &e))?;
         Ok(answer.instance_refreshes().iter().filter_map(row).collect())
     }
@@ -156,10 +157,11 @@ impl Preferences {
     }
 }
 
-fn desired_version(desired: &DesiredConfiguration) -> Option<String> {
-    let mixed = desired.mixed_instances_policy().and_then(|policy| policy.launch_template());
-    let spec = desired.launch_template().or_else(|| mixed.and_then(|mixed| mixed.launch_template_specification()));
-    spec.and_then(|spec| spec.version()).map(str::to_owned)
+fn reason(row: &InstanceRefresh) -> Option<String> {
+    let rollback = row.rollback_details().and_then(|details| details.rollback_reason());
+    let both: Vec<_> =
+        [row.status_reason(), rollback].into_iter().flatten().map(|text| text.trim_end_matches('.')).collect();
+    (!both.is_empty()).then(|| both.join("; "))
 }
 
 fn row(row: &InstanceRefresh) -> Option<RefreshRow> {
@@ -180,9 +182,12 @@ fn row(row: &InstanceRefresh) -> Option<RefreshRow> {
         id: row.instance_refresh_id()?.to_owned(),
         status: status.as_str().to_owned(),
         state,
-        reason: row.status_reason().map(str::to_owned),
+        reason: reason(row),
         percent: row.percentage_complete(),
         started_at: row.start_time().and_then(|time| Timestamp::from_second(time.secs()).ok()),
-        desired_version: row.desired_configuration().and_then(desired_version),
+        desired: row
+            .desired_configuration()
+            .map(|desired| places(desired.launch_template(), desired.mixed_instances_policy()))
+            .unwrap_or_default(),
     })
 }

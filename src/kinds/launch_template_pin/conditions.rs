@@ -15,7 +15,7 @@ use crate::{
         observe::MOST_GROUPS,
         observed::Observed,
         plan::{
-            Assessment, Call, Subject,
+            Assessment, Subject,
             groups::{Finding, GroupState},
             target::{Hold, Nothing, Target, Wanted},
         },
@@ -71,7 +71,10 @@ fn ready(found: &Found<'_>, status: &LaunchTemplatePinStatus, memory: &PinMemory
             moving(Reason::CallRefused, message)
         };
     }
-    if let (Wanted::Nothing(nothing), Verdict { reason, message, .. }) = (&target.wanted, ami(found)) {
+    // To go back needs no image.
+    if let (Wanted::Nothing(nothing), Verdict { reason, message, .. }) = (&target.wanted, ami(found))
+        && found.desired.rollback_to.is_none()
+    {
         let waits =
             matches!(nothing, Nothing::Unmatched { pending, young, .. } if pending.is_some() || young.is_some());
         return if waits { moving(reason, message) } else { stalled(reason, message) };
@@ -102,7 +105,7 @@ fn ready(found: &Found<'_>, status: &LaunchTemplatePinStatus, memory: &PinMemory
         return moving(Reason::RefreshInProgress, refresh.message);
     }
     let updated = updated(found, memory);
-    let version = target.version;
+    let version = found.assessment.in_place(found.desired, found.observed);
     let message = match updated.truth {
         Truth::True => format!("version {version} is in place; groups that follow: {}", findings.len()),
         _ => format!("version {version} is in place; {}", updated.message),
@@ -186,7 +189,10 @@ fn updated(found: &Found<'_>, memory: &PinMemory) -> Verdict {
             return verdict(
                 false,
                 Reason::AwaitingApproval,
-                format!("image {image} waits for approval: set the annotation {APPROVE}={image}"),
+                format!(
+                    "image {image} waits for approval: set the annotation {APPROVE}={image}{}",
+                    desired.approval_problem.as_ref().map(|problem| format!("; {problem}")).unwrap_or_default()
+                ),
             );
         }
         (Some((_, image)), Some(Hold::Window(next))) => {
@@ -241,13 +247,15 @@ fn groups(found: &Found<'_>) -> Verdict {
         let message = format!("groups that cannot follow: {}{ungranted}", list(left.iter(), NAMED));
         return verdict(false, Reason::GroupsNotFollowing, message);
     }
-    let waiting = assessment
-        .findings
-        .iter()
-        .filter(|(_, f)| matches!(f.state, GroupState::Held) || matches!(f.call, Some(Call::UpdateGroup { .. })));
+    let waiting = assessment.findings.iter().filter(|(_, f)| matches!(f.state, GroupState::Held) || !f.is_set);
     let waiting: Vec<_> = waiting.map(|(name, _)| name).collect();
     if !waiting.is_empty() {
-        let why = if assessment.target.is_closed { "wait until the window opens" } else { "to be changed" };
+        let failed = |name: &&String| matches!(assessment.findings[*name].state, GroupState::RefreshFailed(_));
+        let why = match assessment.target.is_closed {
+            true => "wait until the window opens",
+            false if waiting.iter().all(|name| failed(name)) => "keep their version, because the refresh failed",
+            false => "to be changed",
+        };
         let message = format!("{why}: {}{ungranted}", list(waiting.iter(), NAMED));
         return verdict(false, Reason::GroupsMoving, message);
     }
@@ -346,6 +354,13 @@ fn refreshing(found: &Found<'_>) -> Verdict {
 }
 
 fn prune_blocked(found: &Found<'_>, memory: &PinMemory) -> Option<Verdict> {
+    if let Some(error) = &found.observed.unread_refreshes {
+        let message = format!(
+            "no version is deleted, because it is not known where instance refreshes lead: {error}{}",
+            advice(error, &Remedy::default())
+        );
+        return Some(Verdict::new(ConditionType::PruneBlocked, true, Reason::DeletionRefused, message));
+    }
     let refused: Vec<_> =
         memory.why_undeleted().map(|(version, why)| format!("{version} ({})", visible(why, 200))).collect();
     if !refused.is_empty() {

@@ -21,6 +21,7 @@ use crate::{
     k8s::live::Live,
     reconcile::Failure,
     schedule::Schedule,
+    text::visible,
 };
 
 /// The annotation that approves an image.
@@ -39,6 +40,8 @@ pub(super) struct Desired {
     pub(super) window: Option<Open>,
     /// `None` if images need no approval.
     pub(super) approved: Option<BTreeSet<ImageId>>,
+    /// What is wrong with the annotation.
+    pub(super) approval_problem: Option<String>,
     pub(super) rollback_to: Option<i64>,
     pub(super) topic: Option<Topic>,
 }
@@ -94,6 +97,7 @@ impl Desired {
     /// The field, what is wrong with it, and what to write instead.
     pub(super) fn parse(spec: &LaunchTemplatePinSpec, approve: Option<&str>) -> Result<Self, String> {
         let refresh = spec.refresh.as_ref().filter(|refresh| refresh.enabled);
+        let (approved, approval_problem) = approved(spec.approval, approve);
         Ok(Self {
             ami: spec.ami.as_ref().map(selected).transpose()?,
             rejected: spec.rejected_amis.iter().filter_map(|id| ImageId::try_from(id.as_str()).ok()).collect(),
@@ -103,7 +107,8 @@ impl Desired {
             selector: spec.auto_scaling_group_selector.as_ref().map(|s| (s.tags.clone(), s.version)),
             refresh: refresh.map(preferences).transpose()?,
             window: spec.window.as_ref().map(open).transpose()?,
-            approved: approved(spec.approval, approve)?,
+            approved,
+            approval_problem,
             rollback_to: spec.rollback_to,
             topic: spec.notify.as_ref().map(|notify| topic(&notify.sns, &spec.aws.region)).transpose()?,
         })
@@ -170,15 +175,18 @@ fn open(window: &Window) -> Result<Open, String> {
     Ok(Open { schedule, lasts: time("spec.window.duration", &window.duration)? })
 }
 
-fn approved(approval: Approval, annotation: Option<&str>) -> Result<Option<BTreeSet<ImageId>>, String> {
-    match (approval, annotation) {
-        (Approval::Automatic, _) => Ok(None),
-        (Approval::Manual, None) => Ok(Some(BTreeSet::new())),
-        (Approval::Manual, Some(text)) => {
-            let id = ImageId::try_from(text.trim());
-            let id = id.map_err(|_| format!("the annotation {APPROVE} must be the id of an image, and is {text:?}"))?;
-            Ok(Some(BTreeSet::from([id])))
-        }
+/// What is approved. A wrong annotation approves nothing, and is in the way of nothing else.
+fn approved(approval: Approval, annotation: Option<&str>) -> (Option<BTreeSet<ImageId>>, Option<String>) {
+    match (approval, annotation.map(str::trim)) {
+        (Approval::Automatic, _) => (None, None),
+        (Approval::Manual, None) => (Some(BTreeSet::new()), None),
+        (Approval::Manual, Some(text)) => match ImageId::try_from(text) {
+            Ok(id) => (Some(BTreeSet::from([id])), None),
+            Err(_) => (
+                Some(BTreeSet::new()),
+                Some(format!("its present value {:?} is not the id of an image", visible(text, 64))),
+            ),
+        },
     }
 }
 

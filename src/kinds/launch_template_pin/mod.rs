@@ -61,7 +61,7 @@ use crate::{
         },
     },
     reconcile::{
-        Failure, Finalized, Kind, Outcome,
+        Failure, Finalized, Forecast, Kind, Outcome,
         context::{Context, Demand},
     },
     tags::OWNER_UID_TAG,
@@ -122,7 +122,7 @@ impl Kind for LaunchTemplatePin {
         Box::pin(reconcile(ctx, shared, live, memory)).await
     }
 
-    async fn preview(aws: &Aws, live: &Live<Self>) -> Result<Option<Vec<String>>, Failure> {
+    async fn preview(aws: &Aws, live: &Live<Self>) -> Result<Option<Forecast>, Failure> {
         Box::pin(preview::preview(aws, live)).await.map(Some)
     }
 
@@ -193,7 +193,8 @@ async fn reconcile(
     let acts = !live.object().spec.suspend && !is_plan_only;
     let retries = retries(live, memory);
     let mut freshness = Freshness { not_before: not_before(ctx, live, started), own: is_refreshing(live) };
-    let mut found = look(ctx, &session, live, (&desired, &account, shared), memory, (freshness, retries)).await?;
+    let claims = acts.then_some(&shared.claims);
+    let mut found = look(ctx, &session, live, (&desired, &account, claims), memory, (freshness, retries)).await?;
     for _ in 0..MOST_ROUNDS {
         if !acts || found.is_at_rest() {
             break;
@@ -201,13 +202,13 @@ async fn reconcile(
         // The sweeps may be older than the record that was read, so nothing is decided by them alone.
         if !freshness.own {
             freshness.own = true;
-            found = look(ctx, &session, live, (&desired, &account, shared), memory, (freshness, retries)).await?;
+            found = look(ctx, &session, live, (&desired, &account, claims), memory, (freshness, retries)).await?;
             continue;
         }
         let Step { record, send } = found.step.clone();
         let template = &found.observed.template;
         Box::pin(apply::apply(ctx, &session, live, (&desired, template), memory, (record, send))).await?;
-        found = look(ctx, &session, live, (&desired, &account, shared), memory, (freshness, retries)).await?;
+        found = look(ctx, &session, live, (&desired, &account, claims), memory, (freshness, retries)).await?;
     }
     memory.keep_seen(&live.status().intents);
     if live.is_reconcile_requested() {
@@ -221,7 +222,7 @@ async fn reconcile(
     let mut outcome = status::outcome(ctx, live, (&report, before), memory, &session, plan);
     shared.series.show(live, &report, &outcome.status, &mut memory.shown);
     if acts {
-        notify::notify(ctx, &session, live, (&desired, &report), memory, &mut outcome).await?;
+        notify::notify(ctx, &session, live, (&desired, &report), memory, &mut outcome).await;
     }
     Ok(outcome)
 }
@@ -252,7 +253,7 @@ async fn look(
     ctx: &Context,
     session: &Session,
     live: &Live<LaunchTemplatePin>,
-    (desired, account, shared): (&Desired, &str, &Shared),
+    (desired, account, claims): (&Desired, &str, Option<&Claims>),
     memory: &mut PinMemory,
     (freshness, retries): (Freshness, bool),
 ) -> Result<Look, Failure> {
@@ -261,12 +262,19 @@ async fn look(
     let id = template_id(&reader, session, live, &permits, freshness.not_before).await?;
     let mut observed = observe(&reader, session, live, (desired, &permits, &id), memory, freshness).await?;
     let place = (session.identity(), observed.template.id.clone());
-    observed.claimed_here = shared.claims.claim(place, live.uid(), &mut memory.claim).err();
+    match claims {
+        Some(claims) => observed.claimed_here = claims.claim(place, live.uid(), &mut memory.claim).err(),
+        // Who changes nothing is in nobody's way.
+        None => memory.claim = None,
+    }
     let target = target(desired, &observed, &live.status(), live.uid(), ctx.clock.now());
     read_refreshes(session, live, desired, &mut observed, &target).await?;
     let (mut assessment, mut planned, mut step) = decide_now(ctx, live, (desired, &observed), memory, retries);
     if freshness.own && planned.iter().any(|call| matches!(call, Call::DeleteVersions(_))) {
-        observed.of_groups.extend(moving(session, &observed).await?);
+        match moving(session, &observed).await {
+            Ok(versions) => observed.of_groups.extend(versions),
+            Err(error) => observed.unread_refreshes = Some(error),
+        }
         (assessment, planned, step) = decide_now(ctx, live, (desired, &observed), memory, retries);
     }
     Ok(Look { observed, assessment, planned, step })

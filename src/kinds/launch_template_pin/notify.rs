@@ -1,11 +1,10 @@
-//! Tells a topic of SNS what somebody should know. Each notification is recorded before it is sent, so that a crash loses
-//! one rather than sending it twice.
+//! Tells a topic of SNS what somebody should know, at least once: what was sent is recorded afterwards.
 
 use std::collections::BTreeMap;
 
 use crate::{
     aws::{
-        Class, Session,
+        Session,
         sns::{Notification, publish},
     },
     condition::{ConditionType, Reason, Verdict},
@@ -17,7 +16,7 @@ use crate::{
         memory::PinMemory,
         plan::groups::GroupState,
     },
-    reconcile::{Failure, Outcome, context::Context},
+    reconcile::{Outcome, context::Context},
 };
 
 /// How many notifications the status remembers.
@@ -26,30 +25,30 @@ const MOST: usize = 64;
 pub(super) async fn notify(
     ctx: &Context,
     session: &Session,
-    live: &mut Live<LaunchTemplatePin>,
+    live: &Live<LaunchTemplatePin>,
     (desired, found): (&Desired, &Found<'_>),
     memory: &mut PinMemory,
     outcome: &mut Outcome<LaunchTemplatePinStatus>,
-) -> Result<(), Failure> {
-    let Some(Topic { arn, events }) = &desired.topic else { return Ok(()) };
+) {
+    let Some(Topic { arn, events }) = &desired.topic else {
+        memory.notified();
+        return;
+    };
     let mut notices = notices(found, outcome);
     notices.retain(|_, (notice, _)| events.contains(notice));
     // What is over may be told again when it happens again.
     outcome.status.notified.retain(|key| notices.contains_key(key));
-    let now = ctx.clock.monotonic();
     notices.retain(|key, _| !outcome.status.notified.contains(key));
     let room = MOST.saturating_sub(outcome.status.notified.len());
     let notices: BTreeMap<_, _> = notices.into_iter().take(room).collect();
-    if notices.is_empty() || memory.notify_waits(now) {
-        return Ok(());
+    let now = ctx.clock.monotonic();
+    if notices.is_empty() {
+        memory.notified();
     }
-    let mut record = live.status();
-    record.notified = outcome.status.notified.iter().chain(notices.keys()).cloned().collect();
-    let written = live.record(&ctx.cluster, record).await?;
+    if memory.notify_waits(now) {
+        return;
+    }
     for (key, (notice, text)) in notices {
-        if !written.status().notified.contains(&key) {
-            continue;
-        }
         let name = format!("{}/{}", live.namespace(), live.name());
         let subject = format!("LaunchTemplatePin {name}: {notice:?}");
         let body = serde_json::json!({
@@ -61,7 +60,8 @@ pub(super) async fn notify(
             "launchTemplateID": outcome.status.launch_template_id,
             "message": text,
         });
-        let key_of_all = format!("{}-{key}", live.uid());
+        // Another one after it was over has another generation.
+        let key_of_all = format!("{}-{}-{key}", live.uid(), live.generation());
         let notification = Notification {
             topic: arn,
             subject: &subject,
@@ -74,12 +74,9 @@ pub(super) async fn notify(
                 memory.notified();
                 outcome.status.notified.push(key);
             }
-            // It may have been sent.
-            Err(error) if error.class == Class::Transient => outcome.status.notified.push(key),
             Err(error) => memory.not_notified(error, now, &ctx.config.timings),
         }
     }
-    Ok(())
 }
 
 /// What there is to tell: a key that is the same while it lasts, and the text.

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     access::{Claim, Permits},
     aws::{
-        Class, Session,
+        Class, Error, Session,
         autoscaling::{AutoScaling, RefreshState, group::GroupRow},
         ec2::{
             Ec2, ImageRow,
@@ -172,6 +172,7 @@ pub(super) async fn observe(
         absent: groups.absent,
         ungranted: groups.ungranted,
         left_out: groups.left_out,
+        unread_refreshes: None,
         running: None,
         of_fleets: None,
     };
@@ -324,7 +325,7 @@ pub(super) fn of_groups<'a>(template: &TemplateHead, groups: impl Iterator<Item 
 
 /// The versions to which refreshes lead groups that name the launch template, also groups of others. A call for each
 /// group, so only before a deletion.
-pub(super) async fn moving(session: &Session, observed: &Observed) -> Result<BTreeSet<i64>, Failure> {
+pub(super) async fn moving(session: &Session, observed: &Observed) -> Result<BTreeSet<i64>, Error> {
     let Observed { template, swept, .. } = observed;
     let groups = swept.iter().flat_map(|swept| swept.values());
     let is_of = |group: &&GroupRow| group.places.iter().any(|place| place.is_of(&template.id, &template.name));
@@ -332,7 +333,8 @@ pub(super) async fn moving(session: &Session, observed: &Observed) -> Result<BTr
     for group in groups.filter(is_of) {
         let refreshes = auto_scaling.refreshes(&group.name).await?;
         let active = refreshes.iter().filter(|row| matches!(row.state, RefreshState::Active | RefreshState::Ending));
-        found.extend(active.filter_map(|row| resolve(template, row.desired_version.as_deref()?)));
+        let places = active.flat_map(|row| &row.desired).filter(|place| place.is_of(&template.id, &template.name));
+        found.extend(places.filter_map(|place| resolve(template, &place.version)));
     }
     Ok(found)
 }

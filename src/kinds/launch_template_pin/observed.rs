@@ -46,6 +46,8 @@ pub(super) struct Observed {
     pub(super) swept: Option<Arc<Groups>>,
     /// The versions that any group of the region names or runs, or where a refresh leads one.
     pub(super) of_groups: BTreeSet<i64>,
+    /// Why it is not known where refreshes lead the groups of others. Then no version is deleted.
+    pub(super) unread_refreshes: Option<Error>,
     /// The versions that instances run; `None` if they were not read.
     pub(super) running: Option<BTreeSet<i64>>,
     /// The versions that WorkerFleets and WorkerJobs name; `None` if not all are known.

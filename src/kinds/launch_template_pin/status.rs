@@ -78,9 +78,10 @@ fn summary(row: &ImageRow) -> ImageSummary {
 
 /// The status without conditions.
 pub(super) fn status(before: LaunchTemplatePinStatus, found: &Found<'_>, now: Timestamp) -> LaunchTemplatePinStatus {
-    let Found { observed, assessment, .. } = found;
+    let Found { desired, observed, assessment, .. } = found;
     let target = &assessment.target;
-    let runs = observed.version(target.version).and_then(|row| ImageId::try_from(row.image.as_deref()?).ok());
+    let in_place = observed.version(assessment.in_place(desired, observed));
+    let runs = in_place.and_then(|row| ImageId::try_from(row.image.as_deref()?).ok());
     let known = |id: &ImageId| match &target.wanted {
         Wanted::Image(row) if row.id == *id => Some(summary(row)),
         _ => {

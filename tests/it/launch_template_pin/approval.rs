@@ -101,3 +101,76 @@ async fn a_rollback_to_a_version_that_does_not_exist_changes_nothing() {
     assert!(told(&pin, "Ready").1.contains('9'), "{:?}", told(&pin, "Ready"));
     assert_eq!(estate.calls("ec2", "ModifyLaunchTemplate"), 0);
 }
+
+#[tokio::test]
+async fn a_rejection_and_its_end_wait_for_the_window() {
+    let estate = Estate::new().await;
+    let second = estate.backup("second", 60);
+    estate.group("web", "1", 1);
+    let _controller = estate.scene.start().await;
+    estate.create(json!({"autoScalingGroups": [{"name": "web", "version": "Latest"}]})).await;
+    let follows = |pin: &_, version: &str| status(pin).groups[0].version.as_deref() == Some(version);
+    estate.wait("version 2", |pin| status(pin).default_version == Some(2) && follows(pin, "$Latest")).await;
+    estate.change(json!({"spec": {"window": closed(), "rejectedAMIs": [second]}})).await;
+    let pin = estate.wait("waiting", |pin| is(pin, "GroupsFollowing", "False/GroupsMoving") && is_ready(pin)).await;
+    assert!(
+        told(&pin, "Ready").1.starts_with("version 2 is in place; version 1 is to become"),
+        "{:?}",
+        told(&pin, "Ready")
+    );
+    assert!(follows(&pin, "$Latest") && status(&pin).default_version == Some(2));
+    estate.change(json!({"spec": {"window": null}})).await;
+    estate.wait("version 1", |pin| is_ready(pin) && follows(pin, "1") && status(pin).default_version == Some(1)).await;
+    estate.change(json!({"spec": {"window": closed(), "rejectedAMIs": []}})).await;
+    let pin =
+        estate.wait("waiting again", |pin| is(pin, "GroupsFollowing", "False/GroupsMoving") && is_ready(pin)).await;
+    assert!(follows(&pin, "1") && status(&pin).default_version == Some(1), "{:?}", told(&pin, "Ready"));
+    assert_eq!(estate.made(), 1);
+}
+
+#[tokio::test]
+async fn going_back_needs_neither_an_image_nor_a_correct_annotation() {
+    let estate = Estate::new().await;
+    let second = estate.backup("second", 60);
+    let _controller = estate.scene.start().await;
+    estate.create(json!({})).await;
+    estate.wait_default(2).await;
+    for image in [&estate.first, &second] {
+        estate.scene.sandbox.deregister_image(REGION, image).unwrap();
+    }
+    estate
+        .change(json!({
+            "metadata": {"annotations": {"muster.dev/approve": "yes"}},
+            "spec": {"approval": "Manual", "rollbackTo": 1},
+        }))
+        .await;
+    let pin = estate.wait_default(1).await;
+    assert_eq!(told(&pin, "Stalled").0, "/");
+    let third = estate.backup("third", 1);
+    estate.change(json!({"spec": {"rollbackTo": null}})).await;
+    let waits = |pin: &_| told(pin, "TemplateUpdated").1.contains(&third);
+    let pin = estate.wait("waiting", |pin| is(pin, "TemplateUpdated", "False/AwaitingApproval") && waits(pin)).await;
+    assert!(told(&pin, "TemplateUpdated").1.contains("\"yes\" is not the id of an image"));
+}
+
+#[tokio::test]
+async fn an_image_that_has_a_version_gets_no_second_one_after_a_rollback() {
+    let estate = Estate::new().await;
+    estate.backup("second", 60);
+    estate.group("web", "1", 1);
+    let _controller = estate.scene.start().await;
+    estate.create(json!({"autoScalingGroups": [{"name": "web", "version": "Latest"}]})).await;
+    estate.wait_default(2).await;
+    let third = estate.backup("third", 1);
+    estate.wait_default(3).await;
+    estate.scene.sandbox.deregister_image(REGION, &third).unwrap();
+    estate.wait("its image is gone", |pin| is(pin, "AmiResolved", "False/AmiGone")).await;
+    estate.change(json!({"spec": {"rollbackTo": 2}})).await;
+    estate.wait_default(2).await;
+    estate.change(json!({"spec": {"rollbackTo": null}})).await;
+    let pin = estate.wait_default(2).await;
+    assert_eq!((estate.made(), status(&pin).groups[0].version.as_deref()), (2, Some("2")));
+    estate.backup("fourth", 0);
+    let follows = |pin: &_| status(pin).groups[0].version.as_deref() == Some("$Latest");
+    estate.wait("the next one", |pin| status(pin).default_version == Some(4) && follows(pin)).await;
+}

@@ -1,7 +1,7 @@
 //! Lost answers, other writers, and refusals.
 
 use muster::crd::launch_template_pin::LaunchTemplatePin;
-use muster_sandbox::{CallQuery, Fault, FaultAction, LaunchTemplateSpec, TopicSpec};
+use muster_sandbox::{CallQuery, Fault, FaultAction, LaunchTemplateSpec};
 use serde_json::json;
 
 use super::{Estate, is, is_ready, sdk, status, told};
@@ -75,7 +75,7 @@ async fn a_refused_call_is_told_with_the_right_that_is_missing() {
     estate.wait_default(2).await;
 }
 
-fn refused(code: &str, message: &str) -> FaultAction {
+pub(super) fn refused(code: &str, message: &str) -> FaultAction {
     FaultAction::Error { code: code.into(), message: Some(message.into()), status: Some(400) }
 }
 
@@ -123,32 +123,6 @@ async fn a_launch_template_that_is_made_again_under_its_name_is_another_one() {
 }
 
 #[tokio::test]
-async fn a_notification_that_is_refused_is_told_and_sent_later() {
-    let estate = Estate::new().await;
-    let fifo = TopicSpec {
-        attributes: [("FifoTopic".to_owned(), "true".to_owned())].into(),
-        ..TopicSpec::new(&estate.scene.account, REGION, "ops.fifo")
-    };
-    let topic = estate.scene.sandbox.add_topic(&fifo).unwrap();
-    let key = refused("KMSAccessDenied", "The ciphertext refers to a customer master key that does not exist");
-    let fault = estate.scene.sandbox.add_fault(Fault::always("sns", "Publish", key));
-    let _controller = estate.scene.start().await;
-    estate.create(json!({"rollbackTo": 1, "notify": {"sns": {"topicARN": topic}}})).await;
-    let pin = estate.wait("refused", |pin| is(pin, "NotifyFailed", "True/NotDelivered")).await;
-    assert!(told(&pin, "NotifyFailed").1.contains("KMSAccessDenied"), "{:?}", told(&pin, "NotifyFailed"));
-    assert!(is_ready(&pin), "nothing waits for a notification: {:?}", told(&pin, "Ready"));
-    estate.scene.sandbox.remove_fault(fault);
-    estate.wait("sent", |pin| told(pin, "NotifyFailed").0 == "/" && !status(pin).notified.is_empty()).await;
-    let messages = estate.scene.sandbox.messages(&topic);
-    assert_eq!(messages.len(), 1, "{messages:?}");
-    let uid = pin.metadata.uid.unwrap();
-    assert_eq!(messages[0].group_id.as_deref(), Some(uid.as_str()));
-    assert!(messages[0].deduplication_id.is_some());
-    let body: serde_json::Value = serde_json::from_str(&messages[0].message).unwrap();
-    assert_eq!((&body["event"], &body["name"]), (&json!("RolledBack"), &json!("web")));
-}
-
-#[tokio::test]
 async fn an_image_that_follows_a_parameter_by_itself_is_left_unless_the_spec_names_images() {
     let estate = Estate::new().await;
     estate.scene.sandbox.set_parameter(&estate.scene.account, REGION, "/ami/web", &estate.first);
@@ -166,4 +140,16 @@ async fn an_image_that_follows_a_parameter_by_itself_is_left_unless_the_spec_nam
     estate.change(json!({"spec": {"ami": selector}})).await;
     let pin = estate.wait_default(2).await;
     assert_eq!(status(&pin).current_ami.map(|image| image.id.to_string()), Some(second));
+}
+
+#[tokio::test]
+async fn a_refresh_of_an_override_whose_answer_is_lost_is_found_again() {
+    let estate = Estate::new().await;
+    super::groups::group_by_override(&estate, "web", "1").await;
+    estate.backup("second", 60);
+    estate.scene.sandbox.add_fault(Fault::once("autoscaling", "StartInstanceRefresh", FaultAction::DropAfter));
+    let _controller = estate.scene.start().await;
+    estate.follow("Pinned", json!({"minHealthyPercentage": 0, "instanceWarmup": "0s"})).await;
+    estate.wait("the end", |pin| is_ready(pin) && status(pin).groups[0].version.as_deref() == Some("2")).await;
+    assert_eq!(estate.calls("autoscaling", "StartInstanceRefresh"), 1);
 }

@@ -45,6 +45,29 @@ fn policy(estate: &Estate, other: &str) -> MixedInstancesPolicy {
     MixedInstancesPolicy::builder().launch_template(template).build()
 }
 
+/// A policy whose base is `base` and whose override names the launch template in `version`.
+pub(super) fn in_an_override(estate: &Estate, base: &str, version: &str) -> MixedInstancesPolicy {
+    let of = |id: &str, version: &str| {
+        LaunchTemplateSpecification::builder().launch_template_id(id).version(version).build()
+    };
+    let row = LaunchTemplateOverrides::builder().instance_type("t3.medium");
+    let row = row.launch_template_specification(of(&estate.template, version)).build();
+    let template = LaunchTemplate::builder().launch_template_specification(of(base, "1")).overrides(row).build();
+    MixedInstancesPolicy::builder().launch_template(template).build()
+}
+
+/// Creates a group of one instance that names the launch template only in an override. Returns the id of its base.
+pub(super) async fn group_by_override(estate: &Estate, name: &str, version: &str) -> String {
+    let base = LaunchTemplateSpec::new(&estate.scene.account, REGION, "base", &estate.first);
+    let base = estate.scene.sandbox.add_launch_template(&base).unwrap();
+    let client = aws_sdk_autoscaling::Client::new(&sdk(&estate.scene));
+    let subnet = estate.scene.sandbox.subnets(&estate.scene.account, REGION).remove(0).id;
+    let made = client.create_auto_scaling_group().auto_scaling_group_name(name).min_size(0).max_size(2);
+    let made = made.desired_capacity(1).vpc_zone_identifier(subnet);
+    made.mixed_instances_policy(in_an_override(estate, &base, version)).send().await.unwrap();
+    base
+}
+
 #[tokio::test]
 async fn a_mixed_policy_keeps_everything_but_the_version() {
     let estate = Estate::new().await;

@@ -25,9 +25,11 @@ const READS: [&str; 8] = [
 
 struct Part {
     name: &'static str,
+    /// How the group follows.
+    version: &'static str,
     /// Whether a rotation is over at the beginning.
     rotated: bool,
-    act: fn(&Scene) -> BoxFuture<'_, ()>,
+    act: for<'a> fn(&'a Scene, &'static str) -> BoxFuture<'a, ()>,
     /// The default in the end.
     default: i64,
     /// How many versions there are in the end.
@@ -38,12 +40,12 @@ struct Part {
 }
 
 /// The template is found again in the sandbox, because a scenario only has a scene.
-fn estate(scene: &Scene) -> serde_json::Value {
+fn estate(scene: &Scene, version: &str) -> serde_json::Value {
     json!({
         "aws": scene.aws(),
         "launchTemplate": {"name": "web"},
         "ami": {"selector": {"owners": ["self"], "description": "*EC2_BACKUP*"}},
-        "autoScalingGroups": [{"name": "web", "version": "Latest"}],
+        "autoScalingGroups": [{"name": "web", "version": version}],
         "refresh": {"minHealthyPercentage": 0, "instanceWarmup": "0s"},
         "retention": {"keepVersions": 1, "minAge": "0s", "versions": "All"},
     })
@@ -87,7 +89,7 @@ impl Scenario for Part {
             return start(scene, tap).await;
         }
         let controller = start(scene, tap).await;
-        scene.create::<LaunchTemplatePin>("web", estate(scene)).await;
+        scene.create::<LaunchTemplatePin>("web", estate(scene, self.version)).await;
         rotated(scene, tap, self.name, (2, 2, 1)).await;
         tap.begin(stop);
         tap.until(|points| points.iter().any(|point| point.operation == GROUPS)).await;
@@ -95,7 +97,7 @@ impl Scenario for Part {
     }
 
     async fn act(&self, scene: &Scene) {
-        (self.act)(scene).await;
+        (self.act)(scene, self.version).await;
     }
 
     async fn assert_ended(&self, scene: &Scene, tap: &Tap, (): &(), case: &str) {
@@ -141,8 +143,11 @@ async fn rotated(scene: &Scene, tap: &Tap, case: &str, (default, versions, refre
 
 const ROTATION: Part = Part {
     name: "rotation",
+    version: "Latest",
     rotated: false,
-    act: |scene| async { drop(scene.create::<LaunchTemplatePin>("web", estate(scene)).await) }.boxed(),
+    act: |scene, version| {
+        async move { drop(scene.create::<LaunchTemplatePin>("web", estate(scene, version)).await) }.boxed()
+    },
     default: 2,
     versions: 2,
     refreshes: 1,
@@ -156,10 +161,25 @@ const ROTATION: Part = Part {
     ],
 };
 
+/// The group gets its number from the refresh.
+const PINNED: Part = Part {
+    name: "rotation of a pinned group",
+    version: "Pinned",
+    calls: &[
+        "CreateTags",
+        "CreateLaunchTemplateVersion",
+        "ModifyLaunchTemplate",
+        "StartInstanceRefresh",
+        "PUT launchtemplatepins/status",
+    ],
+    ..ROTATION
+};
+
 const NEXT: Part = Part {
     name: "next rotation",
+    version: "Latest",
     rotated: true,
-    act: |scene| async { drop(super::image(scene, "third", 1)) }.boxed(),
+    act: |scene, _| async { drop(super::image(scene, "third", 1)) }.boxed(),
     default: 3,
     // Version 2 ran before, version 1 is deleted.
     versions: 2,
@@ -175,8 +195,11 @@ const NEXT: Part = Part {
 
 const ROLLBACK: Part = Part {
     name: "rollback",
+    version: "Latest",
     rotated: true,
-    act: |scene| async { scene.change::<LaunchTemplatePin>("web", json!({"spec": {"rollbackTo": 1}})).await }.boxed(),
+    act: |scene, _| {
+        async { scene.change::<LaunchTemplatePin>("web", json!({"spec": {"rollbackTo": 1}})).await }.boxed()
+    },
     default: 1,
     versions: 2,
     refreshes: 2,
@@ -186,6 +209,11 @@ const ROLLBACK: Part = Part {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_every_call_of_a_rotation_the_image_is_one_version_and_one_refresh() {
     converges_after_every_kill(&ROTATION).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_every_call_of_a_rotation_a_pinned_group_is_refreshed_once() {
+    converges_after_every_kill(&PINNED).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

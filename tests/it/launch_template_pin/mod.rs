@@ -5,6 +5,8 @@ mod faults;
 mod groups;
 mod images;
 mod killed_at_every_call;
+mod notifications;
+mod plan;
 mod refresh;
 mod retention;
 mod rotation;

@@ -181,3 +181,74 @@ async fn a_refresh_that_fails_is_told_and_started_again_only_on_request() {
     assert_eq!(started(), 2);
     assert_eq!(estate.scene.sandbox.messages(&topic).len(), 1);
 }
+
+#[tokio::test]
+async fn a_group_that_is_set_back_during_its_refresh_is_corrected_and_refreshed_again() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 3);
+    estate.backup("second", 60);
+    let _controller = estate.scene.start().await;
+    estate.follow("Latest", json!({"minHealthyPercentage": 60, "instanceWarmup": "1s", "skipMatching": true})).await;
+    estate.wait("a refresh", |pin| is(pin, "Refreshing", "True/RefreshInProgress")).await;
+    // As an update of a CloudFormation stack does.
+    let client = aws_sdk_autoscaling::Client::new(&sdk(&estate.scene));
+    let old = aws_sdk_autoscaling::types::LaunchTemplateSpecification::builder();
+    let old = old.launch_template_id(&estate.template).version("1").build();
+    client.update_auto_scaling_group().auto_scaling_group_name("web").launch_template(old).send().await.unwrap();
+    let pin = estate.wait("all of them", |pin| is_ready(pin) && estate.running("web") == ["2", "2", "2"]).await;
+    assert_eq!(status(&pin).groups[0].version.as_deref(), Some("$Latest"));
+}
+
+#[tokio::test]
+async fn the_preferences_of_a_refresh_are_sent_as_aws_names_them() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 1);
+    estate.backup("second", 60);
+    let _controller = estate.scene.start().await;
+    let refresh = json!({
+        "minHealthyPercentage": 90, "maxHealthyPercentage": 110, "instanceWarmup": "5m", "skipMatching": true,
+        "bakeTime": "10m", "checkpoints": {"percentages": [20, 100], "delay": "30m"}, "alarms": ["errors"],
+        "autoRollback": true, "scaleInProtectedInstances": "Refresh", "standbyInstances": "Refresh",
+    });
+    estate.follow("Pinned", refresh).await;
+    let started = CallQuery::operation("autoscaling", "StartInstanceRefresh");
+    let calls = estate.scene.sandbox.wait_for_calls(&started, |calls| !calls.is_empty()).await;
+    let sent: std::collections::BTreeMap<_, _> = calls[0]
+        .parameters
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix("Preferences.")?, value.as_str())))
+        .collect();
+    let expected = [
+        ("AlarmSpecification.Alarms.member.1", "errors"),
+        ("AutoRollback", "true"),
+        ("BakeTime", "600"),
+        ("CheckpointDelay", "1800"),
+        ("CheckpointPercentages.member.1", "20"),
+        ("CheckpointPercentages.member.2", "100"),
+        ("InstanceWarmup", "300"),
+        ("MaxHealthyPercentage", "110"),
+        ("MinHealthyPercentage", "90"),
+        ("ScaleInProtectedInstances", "Refresh"),
+        ("SkipMatching", "true"),
+        ("StandbyInstances", "Terminate"),
+    ];
+    assert_eq!(sent.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn aws_rolls_a_pinned_group_back_and_its_reason_is_told() {
+    let estate = Estate::new().await;
+    estate.group("web", "1", 2);
+    estate.backup("second", 60);
+    estate.scene.sandbox.set_alarm(&estate.scene.account, REGION, "errors", true);
+    let _controller = estate.scene.start().await;
+    let refresh = json!({
+        "minHealthyPercentage": 0, "instanceWarmup": "0s", "alarms": ["errors"], "autoRollback": true,
+    });
+    estate.follow("Pinned", refresh).await;
+    let pin = estate.wait("rolled back", |pin| told(pin, "Refreshing").1.contains("RollbackSuccessful")).await;
+    assert!(told(&pin, "Refreshing").1.contains("errors"), "{:?}", told(&pin, "Refreshing"));
+    assert!(is(&pin, "GroupsFollowing", "False/GroupsMoving"), "{:?}", told(&pin, "GroupsFollowing"));
+    assert_eq!(status(&pin).groups[0].version.as_deref(), Some("1"));
+    assert_eq!(estate.calls("autoscaling", "StartInstanceRefresh"), 1);
+}

@@ -4,7 +4,11 @@ use muster::crd::worker_fleet::WorkerFleet;
 use muster_sandbox::{CallQuery, Fault, FaultAction};
 use serde_json::json;
 
-use super::{Estate, is, is_ready, protected, sdk, status, told};
+use super::{
+    Estate,
+    groups::{group_by_override, in_an_override},
+    is, is_ready, protected, sdk, status, told,
+};
 use crate::support::{fleet, scene::REGION};
 
 /// Makes versions 2 to `last` as somebody else.
@@ -91,6 +95,35 @@ async fn a_version_to_which_a_refresh_of_somebody_else_leads_is_kept() {
     let _controller = estate.scene.start().await;
     estate.backup("new", 1);
     estate.create(json!({"retention": {"keepVersions": 1, "minAge": "0s", "versions": "All"}})).await;
+    let pin = estate.wait("the deletion", |pin| is_ready(pin) && !protected(pin).contains_key(&3)).await;
+    assert_eq!(listed(&pin), [1, 2, 4, 5], "{:?}", protected(&pin));
+}
+
+#[tokio::test]
+async fn a_version_to_which_a_refresh_leads_an_override_is_kept() {
+    let estate = Estate::new().await;
+    versions(&estate, 4).await;
+    let base = group_by_override(&estate, "strangers", "4").await;
+    let client = aws_sdk_autoscaling::Client::new(&sdk(&estate.scene));
+    estate
+        .scene
+        .sandbox
+        .suspend_process(&estate.scene.account, REGION, "strangers", "Launch", Some("by hand"))
+        .unwrap();
+    let desired = aws_sdk_autoscaling::types::DesiredConfiguration::builder();
+    let desired = desired.mixed_instances_policy(in_an_override(&estate, &base, "2")).build();
+    let start = client.start_instance_refresh().auto_scaling_group_name("strangers").desired_configuration(desired);
+    start.send().await.unwrap();
+    let denied = FaultAction::Error { code: "AccessDenied".into(), message: None, status: Some(403) };
+    let fault = Fault::always("autoscaling", "DescribeInstanceRefreshes", denied);
+    let fault = estate.scene.sandbox.add_fault(fault);
+    let _controller = estate.scene.start().await;
+    estate.backup("new", 1);
+    estate.create(json!({"retention": {"keepVersions": 1, "minAge": "0s", "versions": "All"}})).await;
+    let is_told = |pin: &_| told(pin, "PruneBlocked").1.contains("autoscaling:DescribeInstanceRefreshes");
+    let pin = estate.wait("not known", |pin| is_ready(pin) && is_told(pin)).await;
+    assert_eq!(listed(&pin), [1, 2, 3, 4, 5], "what is not known is kept, and nothing else waits for it");
+    estate.scene.sandbox.remove_fault(fault);
     let pin = estate.wait("the deletion", |pin| is_ready(pin) && !protected(pin).contains_key(&3)).await;
     assert_eq!(listed(&pin), [1, 2, 4, 5], "{:?}", protected(&pin));
 }

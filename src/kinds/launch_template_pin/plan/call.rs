@@ -8,7 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     crd::launch_template_pin::{LaunchTemplatePinStatus, PinIntent, PinOperation},
     ids::{ImageId, Uid},
-    kinds::launch_template_pin::{observed::Observed, plan::target::recent},
+    kinds::launch_template_pin::{
+        observed::Observed,
+        plan::{groups::is_over, target::recent},
+    },
 };
 
 /// A call that changes AWS.
@@ -156,8 +159,19 @@ impl Call {
 
     /// What the record remembers of the call, beside the intent.
     pub(in super::super) fn note(&self, record: &mut LaunchTemplatePinStatus, observed: &Observed, now: Timestamp) {
-        if let Self::SetDefault(_) = self {
-            record.previous_version = Some(observed.template.default);
+        match self {
+            // What somebody else has set in the meantime is no version to go back to.
+            Self::SetDefault(version) if record.default_version != Some(*version) => {
+                record.previous_version = Some(observed.template.default);
+            }
+            // The refresh that runs has launched instances of another version, so it does not have the last word.
+            Self::UpdateGroup { group, .. } => {
+                let row = record.groups.iter_mut().find(|row| row.name == *group && row.refresh_id.is_some());
+                if let Some(row) = row.filter(|row| !is_over(row.refresh_status.as_deref())) {
+                    row.left = Some(0);
+                }
+            }
+            _ => {}
         }
         if let Self::CreateVersion { foreign: true, .. } = self {
             let times = recent(record, now).into_iter().chain([crate::condition::second(now)]);

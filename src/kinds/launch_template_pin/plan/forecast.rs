@@ -87,7 +87,7 @@ fn happen(call: &Call, observed: &mut Observed, record: &mut LaunchTemplatePinSt
                     reason: None,
                     percent: Some(100),
                     started_at: Some(context.now),
-                    desired_version: None,
+                    desired: vec![],
                 };
                 started(record, &group.row.name, &row.id, Some(*version));
                 group.refreshes.get_or_insert_default().insert(0, row);

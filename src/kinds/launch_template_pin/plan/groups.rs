@@ -30,6 +30,8 @@ pub(in super::super) struct Finding {
     pub(in super::super) version: Option<String>,
     /// The number of its instances of other versions than it should run.
     pub(in super::super) outdated: usize,
+    /// It names the version that it should name.
+    pub(in super::super) is_set: bool,
     pub(in super::super) state: GroupState,
     /// What to do next.
     pub(in super::super) call: Option<Call>,
@@ -146,7 +148,11 @@ pub(in super::super) fn finding(
     let known = record.and_then(|record| record.refresh_id.as_deref());
     let last = refreshes.iter().find(|row| Some(row.id.as_str()) == known);
     let leads_to = record.and_then(|record| record.refresh_version);
-    let found = |state, call| Finding { via, version: version.clone(), outdated, state, call, refresh: last.cloned() };
+    let is_set = ours.iter().all(|place| place.version == want);
+    let found = |state, call| {
+        let (version, refresh) = (version.clone(), last.cloned());
+        Finding { via, version, outdated, is_set, state, call, refresh }
+    };
     if !follows || group.row.is_being_deleted {
         return found(GroupState::Left, None);
     }
@@ -160,6 +166,11 @@ pub(in super::super) fn finding(
         if is_ours && row.state == RefreshState::Active && (leads_to != Some(number) || is_rejected) {
             return found(GroupState::Refreshing, Some(cancel(row)));
         }
+        // Somebody has set the group back meanwhile, and what the refresh launches has that version.
+        if is_ours && !is_set && row.desired.is_empty() {
+            let call = Call::UpdateGroup { group: group.row.name.clone(), follow: want, version: number };
+            return found(GroupState::Refreshing, Some(call));
+        }
         if is_ours {
             return found(GroupState::Refreshing, None);
         }
@@ -172,7 +183,6 @@ pub(in super::super) fn finding(
     if let Some(error) = &group.unreadable {
         return found(GroupState::Unreadable(error.clone()), None);
     }
-    let is_set = ours.iter().all(|place| place.version == want);
     // The group was read before its refresh, which has just ended.
     let has_just_ended = last.is_some_and(|row| row.state == RefreshState::Successful)
         && leads_to == Some(number)
@@ -181,8 +191,9 @@ pub(in super::super) fn finding(
         return found(GroupState::Refreshing, None);
     }
     if !is_set && !by_refresh {
-        // To follow by name is no roll-out, a number is.
-        let is_rollout = group.follow == Follow::Pinned && desired.rollback_to.is_none();
+        // To follow by name what is the default already is no roll-out.
+        let is_new = group.follow == Follow::Pinned || number != template.default;
+        let is_rollout = is_new && desired.rollback_to.is_none();
         if target.is_closed && is_rollout && version.is_some() {
             return found(GroupState::Held, None);
         }

@@ -51,6 +51,12 @@ impl Assessment {
         Self { target, findings, retention, taken_by }
     }
 
+    /// The version that is in place: not yet the wanted one while that waits for the window.
+    pub(super) fn in_place(&self, desired: &Desired, observed: &Observed) -> i64 {
+        let waits = self.target.is_closed && self.new_default(desired, observed).is_some();
+        if waits { observed.template.default } else { self.target.version }
+    }
+
     /// The default version that is wanted, if it is not the default yet.
     pub(super) fn new_default(&self, desired: &Desired, observed: &Observed) -> Option<i64> {
         let wanted = desired.set_default || desired.rollback_to.is_some();
@@ -96,7 +102,7 @@ pub(super) fn calls(
     let room = AT_ONCE.saturating_sub(record.intents.len());
     calls.extend(free(groups, record, context).into_iter().take(room));
     // Last: what is about to run must not lose its way back.
-    let known = observed.running.is_some() && observed.of_fleets.is_some();
+    let known = observed.running.is_some() && observed.of_fleets.is_some() && observed.unread_refreshes.is_none();
     if !moves && !busy && known && record.intents.is_empty() {
         let surplus: Vec<_> =
             found.retention.surplus.iter().filter(|version| !context.refused.contains(version)).copied().collect();

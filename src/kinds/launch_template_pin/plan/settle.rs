@@ -3,7 +3,10 @@
 use jiff::SignedDuration;
 
 use crate::{
-    aws::autoscaling::{RefreshRow, RefreshState},
+    aws::{
+        autoscaling::{RefreshRow, RefreshState},
+        ec2::template_versions::TemplateHead,
+    },
     crd::launch_template_pin::{GroupStatus, LaunchTemplatePinStatus, PinIntent, PinOperation},
     ids::Uid,
     kinds::launch_template_pin::observed::{Observed, marker},
@@ -76,7 +79,7 @@ pub(in super::super) fn settle(
             let before = intent.refresh_id.as_deref();
             // The first one after that which may be its own: somebody else may have started others.
             let since = refreshes.iter().take_while(|row| Some(row.id.as_str()) != before);
-            match since.filter(|row| may_be_of(intent, row)).last() {
+            match since.filter(|row| may_be_of(intent, row, &observed.template)).last() {
                 Some(row) => {
                     started(record, group, &row.id, intent.version);
                     Fate::Over
@@ -107,9 +110,14 @@ pub(in super::super) fn settle(
 
 /// Whether a refresh may be the one that `intent` started. A refresh has no name of the caller, so it is compared with
 /// what the intent asks for.
-fn may_be_of(intent: &PinIntent, row: &RefreshRow) -> bool {
+fn may_be_of(intent: &PinIntent, row: &RefreshRow, template: &TemplateHead) -> bool {
     let begun = row.started_at.is_none_or(|at| at.duration_since(intent.started_at.0) > -CLOCKS);
-    begun && row.desired_version == intent.follow
+    let mut ours = row.desired.iter().filter(|place| place.is_of(&template.id, &template.name)).peekable();
+    let is_as_asked = match &intent.follow {
+        None => row.desired.is_empty(),
+        Some(version) => ours.peek().is_some() && ours.all(|place| place.version == *version),
+    };
+    begun && is_as_asked
 }
 
 /// Whether AWS shows what the call asked for.

@@ -60,7 +60,8 @@ pub(in super::super) struct Target {
     pub(in super::super) hold: Option<Hold>,
     /// The window is closed, so no roll-out begins.
     pub(in super::super) is_closed: bool,
-    /// The newest version has an image that is rejected or waits for approval, so nothing may follow `$Latest`.
+    /// The newest version has an image that is rejected, waits for approval, or is not wanted any more, so nothing may
+    /// follow `$Latest`.
     pub(in super::super) latest_is_barred: bool,
     /// `rollbackTo` names a version that does not exist.
     pub(in super::super) missing: Option<i64>,
@@ -117,7 +118,14 @@ pub(in super::super) fn target(
     });
     let default = observed.version(observed.template.default).filter(accepted);
     let version = settled.or(default).or(base).map_or(observed.template.default, |row| row.version);
-    let create = base.filter(|base| !has(base)).and_then(|base| Some((base.version, image?.clone())));
+    // An image that has a version already gets no other one, unless somebody else has made one on top of it.
+    let known = observed.versions.iter().filter(accepted).find(|row| has(row));
+    let is_covered = |known: &VersionRow| {
+        let newer = observed.versions.iter().filter(accepted).take_while(|row| row.version > known.version);
+        newer.into_iter().any(|row| !is_ours(row))
+    };
+    let known = known.filter(|known| !is_covered(known));
+    let create = base.filter(|_| known.is_none()).and_then(|base| Some((base.version, image?.clone())));
     let ours_before =
         |base: &VersionRow| observed.versions.iter().any(|row| row.version < base.version && is_ours(row));
     let foreign = base.filter(|base| !is_ours(base) && ours_before(base)).map(|base| base.version);
@@ -135,7 +143,8 @@ pub(in super::super) fn target(
         let approved = desired.approved.as_ref().is_none_or(|ids| ids.iter().any(|id| id.as_str() == image));
         !approved && !runs(record, observed, row)
     };
-    let latest_is_barred = latest_is_barred || observed.versions.first().is_some_and(is_barred);
+    let is_behind = known.is_some_and(|known| known.version == version && version < observed.template.latest);
+    let latest_is_barred = latest_is_barred || is_behind || observed.versions.first().is_some_and(is_barred);
     Target { version, create, foreign, hold, latest_is_barred, ..target }
 }
 

@@ -136,9 +136,7 @@ impl World {
                 let like = |(_, version): &(&i64, &Version)| Aws::is_ours(version) && version.image == image;
                 let (earlier, _) = aws.versions.iter().rev().find(like)?;
                 let covers = |version: &Version| {
-                    let gone = number_of(&version.image).and_then(|n| aws.images.get(n));
-                    let gone = gone.is_none_or(|image| image.state != ImageState::Available);
-                    !is_rejected(spec, &version.image) && version.image != image && (!Aws::is_ours(version) || gone)
+                    !is_rejected(spec, &version.image) && version.image != image && !Aws::is_ours(version)
                 };
                 let returns = number_of(image).is_some_and(|n| self.rejected.contains(&n));
                 let covered = returns || aws.versions.range(earlier + 1..).any(|(_, version)| covers(version));
@@ -256,6 +254,12 @@ impl World {
         }
         let accepted = |(_, version): &(&i64, &Version)| !is_rejected(spec, &version.image);
         let newest = aws.versions.iter().rev().find(accepted);
+        // Under versions of this object, an image keeps the version that it has.
+        let known = |image: usize| {
+            let mut newer = aws.versions.iter().rev().filter(accepted);
+            newer.find(|(_, version)| version.image == image_id(image).as_str() || !Aws::is_ours(version))
+        };
+        let newest = self.newest(spec, aws.now).and_then(known).or(newest);
         let (target, expected) = match (spec.rollback_to, newest, self.newest(spec, aws.now)) {
             (Some(to), ..) => (to, true),
             (None, Some((number, _)), _) if !spec.ami => (*number, true),
@@ -273,7 +277,7 @@ impl World {
         }
         for (name, group) in aws.groups.iter().filter(|_| expected) {
             let Some(follow) = self.object.desired.follow(&group.row(name)) else { continue };
-            let latest_is_rejected = is_rejected(spec, &aws.versions[&aws.latest()].image);
+            let latest_is_rejected = is_rejected(spec, &aws.versions[&aws.latest()].image) || target != aws.latest();
             let want = match follow {
                 Follow::Default => "$Default".into(),
                 Follow::Latest if spec.rollback_to.is_none() && !latest_is_rejected => "$Latest".into(),

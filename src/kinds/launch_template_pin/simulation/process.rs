@@ -188,6 +188,7 @@ impl Process {
             absent: vec![],
             ungranted: 0,
             left_out: 0,
+            unread_refreshes: None,
             running: None,
             of_fleets: None,
         };

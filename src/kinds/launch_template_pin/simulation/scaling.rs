@@ -59,12 +59,11 @@ impl Asg {
     }
 
     pub(super) fn row(&self, name: &str) -> GroupRow {
-        let place = Place { at: At::Template, id: Some(template_id()), name: None, version: self.version.clone() };
         let member = |version: &i64| Member { template: Some((template_id(), *version)), stays: true };
         GroupRow {
             name: name.to_owned(),
             tags: BTreeMap::from_iter(self.tagged.then(|| (TAG.to_owned(), "yes".to_owned()))),
-            places: vec![place],
+            places: vec![place(self.version.clone())],
             suspended: self.suspended.then(|| "Launch".to_owned()).into_iter().collect(),
             instances: self.instances.iter().map(member).collect(),
             ..GroupRow::default()
@@ -86,7 +85,7 @@ impl Asg {
             reason: None,
             percent: None,
             started_at: None,
-            desired_version: refresh.desired.map(|version| version.to_string()),
+            desired: refresh.desired.map(|version| place(version.to_string())).into_iter().collect(),
         };
         self.refreshes.iter().take(10).map(row).collect()
     }
@@ -99,6 +98,10 @@ impl Asg {
     pub(super) fn last_of_ours(&self) -> Option<&Refresh> {
         self.refreshes.iter().find(|refresh| refresh.ours.is_some())
     }
+}
+
+fn place(version: String) -> Place {
+    Place { at: At::Template, id: Some(template_id()), name: None, version }
 }
 
 fn is_over(refresh: &Refresh) -> bool {
