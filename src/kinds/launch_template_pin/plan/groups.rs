@@ -159,6 +159,9 @@ pub(in super::super) fn finding(
     // A refresh sets a pinned group to its new version, so that AWS can go back. Going back is not to wait for it.
     let by_refresh =
         group.follow == Follow::Pinned && desired.refresh.is_some() && desired.rollback_to.is_none() && outdated > 0;
+    // To follow by name what is the default already is no roll-out.
+    let is_new = group.follow == Follow::Pinned || number != template.default;
+    let waits = target.is_closed && is_new && desired.rollback_to.is_none() && version.is_some();
     let active = refreshes.iter().find(|row| matches!(row.state, RefreshState::Active | RefreshState::Ending));
     let cancel = |row: &RefreshRow| Call::CancelRefresh { group: group.row.name.clone(), refresh: row.id.clone() };
     if let Some(row) = active {
@@ -167,7 +170,7 @@ pub(in super::super) fn finding(
             return found(GroupState::Refreshing, Some(cancel(row)));
         }
         // Somebody has set the group back meanwhile, and what the refresh launches has that version.
-        if is_ours && !is_set && row.desired.is_empty() {
+        if is_ours && !is_set && row.desired.is_empty() && !waits {
             let call = Call::UpdateGroup { group: group.row.name.clone(), follow: want, version: number };
             return found(GroupState::Refreshing, Some(call));
         }
@@ -191,10 +194,7 @@ pub(in super::super) fn finding(
         return found(GroupState::Refreshing, None);
     }
     if !is_set && !by_refresh {
-        // To follow by name what is the default already is no roll-out.
-        let is_new = group.follow == Follow::Pinned || number != template.default;
-        let is_rollout = is_new && desired.rollback_to.is_none();
-        if target.is_closed && is_rollout && version.is_some() {
+        if waits {
             return found(GroupState::Held, None);
         }
         let call = Call::UpdateGroup { group: group.row.name.clone(), follow: want, version: number };

@@ -146,3 +146,21 @@ fn the_image_that_runs_needs_no_approval_to_be_put_on_top_again() {
     ];
     kept(manual([None; 2]), 1, steps);
 }
+
+#[test]
+fn a_group_that_is_to_be_pinned_during_its_refresh_waits_for_the_window() {
+    let spec = Spec { window: true, ..spec([None, Some(Follow::Default)], true) };
+    let pinned = Step::User(Edit::Follow(1, Some(Follow::Pinned)));
+    let steps = vec![reconcile(WORKS), reconcile(WORKS), pinned, Step::Wait(2000), reconcile(WORKS)];
+    kept(spec, 1, steps);
+}
+
+#[test]
+fn the_default_that_left_a_rejected_image_may_be_set_again() {
+    let late = reconcile([Fate::Late, Fate::Works, Fate::Works, Fate::Works]);
+    let older = Step::Reconcile { stale: true, fates: WORKS, pause: None };
+    let paused = Step::Reconcile { stale: false, fates: WORKS, pause: Some(Stage::Record) };
+    let now = reconcile(WORKS);
+    let steps = vec![now, Step::User(Edit::Reject(1)), late, Step::Restart, older, older, paused, now, now];
+    kept(spec([None; 2], false), 2, steps);
+}

@@ -108,7 +108,9 @@ impl World {
         let is_newest = newest.into_iter().flatten().any(|n| image_id(n).as_str() == version.image);
         // What was approved is used although a newer image waits.
         let is_approved = spec.manual && spec.approved.is_some_and(|n| image_id(n).as_str() == version.image);
-        !spec.ami || flees || Aws::is_ours(version) || is_newest || is_approved
+        // A call that is repeated moves nothing.
+        let stays = self.aws.default == number;
+        !spec.ami || stays || flees || Aws::is_ours(version) || is_newest || is_approved
     }
 
     /// The newest image that can be used, of those made before.
