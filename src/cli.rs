@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::{
     aws::{Aws, Connection},
+    client::{
+        report::{self, ReportArgs},
+        status::{self, StatusArgs},
+    },
     clock::Timings,
     config::ControllerArgs,
     controller,
@@ -24,7 +28,7 @@ use crate::{
 
 /// A Kubernetes controller for fleets of EC2 workers.
 #[derive(Debug, Parser)]
-#[command(name = "muster", version)]
+#[command(name = "muster", version, after_help = "As kubectl-muster on the PATH it is a plugin: kubectl muster report")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +38,12 @@ struct Cli {
 enum Command {
     /// Run the controller.
     Controller(ControllerArgs),
+    /// Show which versions run where, from a kubeconfig or over HTTP.
+    Report(ReportArgs),
+    /// Show all objects of muster, and what is wrong with them. Exits with 1 unless all are Ready.
+    Status(StatusArgs),
+    /// Print a script that completes commands in a shell.
+    Completions { shell: clap_complete::Shell },
     /// Check manifests without a cluster, beyond the schema: for example the paths of a FleetReport. To check the
     /// schema, use `kubectl apply --dry-run=server`.
     Plan {
@@ -59,6 +69,12 @@ enum Command {
 pub async fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Controller(args) => control(args).await,
+        Command::Report(args) => exit_code("report", report::run(args, &mut std::io::stdout()).await),
+        Command::Status(args) => exit_code("status", status::run(args, &mut std::io::stdout()).await),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "muster", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
         Command::Plan { filename, aws } => {
             let aws = if aws { Some(own_aws().await) } else { None };
             exit_code("plan", manifests::check(&filename, aws.as_ref(), &mut std::io::stdout()).await)

@@ -1,7 +1,12 @@
 //! Arguments and environment, read once and validated. Only the AWS SDK and kube read the environment too, for
 //! credentials.
 
-use std::{fmt, net::SocketAddr, num::NonZeroU16};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    path::PathBuf,
+};
 
 use clap::Args;
 
@@ -38,6 +43,18 @@ pub struct ControllerArgs {
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "MUSTER_METRICS_ADDR", default_value = "0.0.0.0:8080")]
     pub metrics_addr: SocketAddr,
+    /// Address of the API for reports, for example 0.0.0.0:8443. Default: there is none.
+    #[arg(long, env = "MUSTER_API_ADDR")]
+    pub api_addr: Option<SocketAddr>,
+    /// Folder with tls.crt and tls.key for the API. They are read again when they change.
+    #[arg(long, env = "MUSTER_API_TLS_DIR", requires = "api_addr")]
+    pub api_tls_dir: Option<PathBuf>,
+    /// Serve the API without TLS, for example behind a proxy in the same Pod.
+    #[arg(long, env = "MUSTER_API_INSECURE", requires = "api_addr")]
+    pub api_insecure: bool,
+    /// Address of this replica for the others, usually the IP address of its Pod. Needed for the API with leader election.
+    #[arg(long, env = "POD_IP")]
+    pub pod_ip: Option<IpAddr>,
     /// Maximum number of objects of one kind that are reconciled at the same time.
     #[arg(long, env = "MUSTER_CONCURRENCY", default_value = "16")]
     pub concurrency: NonZeroU16,
@@ -63,9 +80,29 @@ pub struct Config {
     pub key_secret: Option<SecretName>,
     pub pod_name: String,
     pub metrics_addr: SocketAddr,
+    /// `None`: there is no API.
+    pub api: Option<ApiConfig>,
     pub concurrency: NonZeroU16,
     pub timings: Timings,
     pub report_limits: ReportLimits,
+}
+
+/// How the API is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    pub addr: SocketAddr,
+    pub tls: ApiTls,
+    /// The address of this replica for the others.
+    pub pod_ip: Option<IpAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiTls {
+    Insecure,
+    /// With `tls.crt` and `tls.key` in this folder.
+    From(PathBuf),
+    /// Neither was configured, so the API is refused.
+    Missing,
 }
 
 /// What all FleetReports together may hold in memory.
@@ -117,6 +154,15 @@ impl From<ControllerArgs> for Config {
                 .map(|(name, namespace)| SecretName { namespace, name }),
             pod_name: args.pod_name,
             metrics_addr: args.metrics_addr,
+            api: args.api_addr.map(|addr| ApiConfig {
+                addr,
+                tls: match args.api_tls_dir {
+                    Some(dir) => ApiTls::From(dir),
+                    None if args.api_insecure => ApiTls::Insecure,
+                    None => ApiTls::Missing,
+                },
+                pod_ip: args.pod_ip,
+            }),
             concurrency: args.concurrency,
             report_limits: ReportLimits {
                 bytes: u64::from(args.report_memory_mib) << 20,

@@ -2,27 +2,39 @@
 
 use std::{
     io,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use futures::future::{BoxFuture, join_all};
 use kube::{Client, CustomResourceExt, runtime::events::Reporter};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tower_http::compression::CompressionLayer;
 
 use crate::{
     access::Accounts,
     aws::{Aws, Connection},
     clock::Clock,
-    config::Config,
+    config::{ApiConfig, ApiTls, Config},
     error_chain::Chain,
-    http::{health, server::Limits},
+    http::{
+        forward::Leader,
+        health,
+        rates::Rates,
+        server::{self, Limits},
+        tls::{self, Identity},
+    },
     inventory::lookups::Lookups,
-    k8s::{cluster::Cluster, release_key::ReleaseKey},
-    kinds::{self, ForEachKind},
+    k8s::{callers::Callers, cluster::Cluster, release_key::ReleaseKey},
+    kinds::{
+        self, ForEachKind,
+        fleet_report::{self, api::Api},
+    },
     lease::{Elector, Leadership, Lost},
     metrics::Metrics,
     reconcile::{self, Kind, Requests, context::Context},
@@ -31,7 +43,13 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot listen on {address} for health and metrics")]
-    Listen { address: std::net::SocketAddr, source: io::Error },
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot listen on {address} for the API")]
+    ListenApi { address: SocketAddr, source: io::Error },
+    #[error("the API needs a certificate: set --api-tls-dir to a folder with tls.crt and tls.key, or --api-insecure")]
+    NoCertificate,
+    #[error("the API has no certificate that it can use")]
+    Certificate(#[from] tls::Error),
     #[error(transparent)]
     Lost(#[from] Lost),
     #[error("the task that renews the lease failed")]
@@ -41,7 +59,7 @@ pub enum Error {
 /// Runs until `shutdown`, then waits for the running reconciles and releases the lease.
 ///
 /// # Errors
-/// When the address for health and metrics is in use, or when the lease is lost: then the process should exit, because
+/// When an address is in use, when the certificate of the API cannot be used, or when the lease is lost: then the process should exit, because
 /// another replica may act.
 pub async fn run(
     config: Config,
@@ -63,6 +81,11 @@ pub async fn run(
         ready.clone(),
     )));
 
+    let api = match &config.api {
+        Some(api) => Some(listen(api).await?),
+        None => None,
+    };
+
     let cluster = Cluster {
         client: kube.clone(),
         reporter: Reporter { controller: "muster.dev/controller".into(), instance: Some(config.pod_name.clone()) },
@@ -79,7 +102,9 @@ pub async fn run(
     let (elector, leadership) = match &config.lease {
         None => (None, Leadership::alone()),
         Some(name) => {
-            let (elector, leadership) = Elector::new(kube, name.clone(), holder.to_string(), config.timings);
+            let address = api.as_ref().and_then(|api| api.address(config.api.as_ref()?.pod_ip?));
+            let (elector, leadership) =
+                Elector::new(kube.clone(), name.clone(), (holder.to_string(), address), config.timings);
             (Some(elector), leadership)
         }
     };
@@ -107,6 +132,7 @@ pub async fn run(
         sweeps: Default::default(),
         lookups: Arc::new(Lookups::new(config.timings)),
         reporters: Default::default(),
+        published: Default::default(),
         backoff: Default::default(),
         requests: Arc::new(Requests::new(&config.timings)),
         clock: Clock,
@@ -116,6 +142,7 @@ pub async fn run(
         config,
         key: Arc::new(key),
     };
+    let _api = api.map(|api| AbortOnDropHandle::new(tokio::spawn(api.serve(ctx.clone(), kube))));
     // A standby replica is ready too.
     ready.store(true, Ordering::Relaxed);
     tokio::select! {
@@ -132,6 +159,56 @@ pub async fn run(
     }
     released.cancel();
     ended(election.await)
+}
+
+/// The API before it is served.
+struct ApiServer {
+    listener: TcpListener,
+    identity: Option<Identity>,
+}
+
+async fn listen(api: &ApiConfig) -> Result<ApiServer, Error> {
+    let identity = match &api.tls {
+        ApiTls::From(dir) => Some(Identity::load(dir.clone())?),
+        ApiTls::Insecure => None,
+        ApiTls::Missing => return Err(Error::NoCertificate),
+    };
+    let listener = TcpListener::bind(api.addr).await;
+    let listener = listener.map_err(|source| Error::ListenApi { address: api.addr, source })?;
+    Ok(ApiServer { listener, identity })
+}
+
+/// A large answer to a slow client takes longer than a probe.
+const API_LIMITS: Limits = Limits { connections: 256, head: Duration::from_secs(10), request: Duration::from_mins(5) };
+
+impl ApiServer {
+    fn address(&self, ip: IpAddr) -> Option<String> {
+        let port = self.listener.local_addr().ok()?.port();
+        Some(SocketAddr::new(ip, port).to_string())
+    }
+
+    async fn serve(self, ctx: Context, kube: Client) {
+        let Self { listener, identity } = self;
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, tls = identity.is_some(), "serving the API");
+        }
+        let api = Api {
+            published: ctx.published.clone(),
+            callers: Arc::new(Callers::new(ctx.cluster.clone())),
+            references: ctx.references.clone(),
+        };
+        let leader = Leader::new(ctx.leadership.clone(), ctx.config.lease.clone(), kube, identity.clone());
+        // The leader limits, checks and compresses; the others send on what they get.
+        let routes = Rates::default().limit(fleet_report::api::routes(api)).layer(CompressionLayer::new().gzip(true));
+        let serving = server::serve(listener, leader.serve(routes), API_LIMITS, identity.clone());
+        let follow = async {
+            match &identity {
+                Some(identity) => identity.follow().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(serving, follow);
+    }
 }
 
 /// A replica is not ready until it has the key, for example while RBAC permissions are missing.

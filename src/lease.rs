@@ -27,6 +27,9 @@ use crate::{
     error_chain::Chain,
 };
 
+/// The annotation of the Lease with the address of the leader's API, to which the other replicas forward.
+pub const ADDRESS: &str = "muster.dev/api-address";
+
 /// The current state of the lease. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Receiver<Held>);
@@ -89,6 +92,8 @@ pub struct Elector {
     api: Api<Lease>,
     name: LeaseName,
     holder: String,
+    /// Of the API of this replica.
+    address: Option<String>,
     timings: Timings,
     held: watch::Sender<Held>,
     /// The last observed record, and when it was first observed.
@@ -101,10 +106,15 @@ pub struct Elector {
 pub struct Lost(LeaseName);
 
 impl Elector {
-    pub fn new(client: Client, name: LeaseName, holder: String, timings: Timings) -> (Self, Leadership) {
+    pub fn new(
+        client: Client,
+        name: LeaseName,
+        (holder, address): (String, Option<String>),
+        timings: Timings,
+    ) -> (Self, Leadership) {
         let (held, view) = watch::channel(Held::No);
         let api = Api::namespaced(client, &name.namespace);
-        (Self { api, name, holder, timings, held, observed: None }, Leadership(view))
+        (Self { api, name, holder, address, timings, held, observed: None }, Leadership(view))
     }
 
     /// # Errors
@@ -155,7 +165,7 @@ impl Elector {
         let Some(current) = current else {
             let LeaseName { namespace, name } = self.name.clone();
             let metadata = ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() };
-            let lease = Lease { metadata, spec: Some(self.spec(None)) };
+            let lease = self.signed(Lease { metadata, spec: Some(self.spec(None)) });
             return self.settle(sent, self.api.create(&PostParams::default(), &lease).await);
         };
         if !self.may_take(&current) {
@@ -171,6 +181,7 @@ impl Elector {
         }
         let mut wanted = current.clone();
         wanted.spec = Some(self.spec(current.spec.as_ref()));
+        let wanted = self.signed(wanted);
         let put = Clock.monotonic();
         self.settle(put, self.api.replace(&self.name.name, &PostParams::default(), &wanted).await)
     }
@@ -227,6 +238,16 @@ impl Elector {
         if !matches!(tokio::time::timeout(self.timings.call_deadline, released).await, Ok(Ok(_))) {
             tracing::warn!(lease = %self.name.name, "the lease was not released; other replicas wait until it expires");
         }
+    }
+
+    /// The lease with the address of this replica.
+    fn signed(&self, mut lease: Lease) -> Lease {
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        match &self.address {
+            Some(address) => annotations.insert(ADDRESS.into(), address.clone()),
+            None => annotations.remove(ADDRESS),
+        };
+        lease
     }
 
     fn spec(&self, before: Option<&LeaseSpec>) -> LeaseSpec {

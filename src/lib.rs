@@ -5,7 +5,8 @@
 //! ```text
 //! main, cli, logs
 //! controller, manifests     what the program does
-//! http                      health, metrics
+//! client                    what it shows of a cluster, or of the API
+//! http                      health, metrics, the API: certificate, rates, the way to the leader
 //! kinds                     the one list of kinds, and a folder for each; they never import each other
 //! workers                   what WorkerFleet and WorkerJob share
 //! reconcile                 the trait of a kind, the controller around it, the error policy
@@ -35,6 +36,7 @@
 pub mod access;
 pub mod aws;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod condition;
 pub mod config;

@@ -27,7 +27,7 @@ pub async fn serve(listener: TcpListener, limits: Limits, metrics: Arc<Metrics>,
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(move || async move { readiness(ready.load(Ordering::Relaxed)) }))
         .route("/metrics", get(move || async move { exposition(&metrics) }));
-    server::serve(listener, app, limits).await;
+    server::serve(listener, app, limits, None).await;
 }
 
 fn readiness(ready: bool) -> (StatusCode, &'static str) {

@@ -3,16 +3,20 @@
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
-use axum::{Router, serve::Listener};
+use axum::{Extension, Router, serve::Listener};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::error_chain::Chain;
+use crate::{error_chain::Chain, http::tls::Identity};
 
 /// The request line and the headers. Those of Prometheus and of the kubelet have less than 1 KiB.
 const MAX_HEAD: usize = 16 * 1024;
@@ -33,9 +37,13 @@ impl Default for Limits {
     }
 }
 
-/// Serves until the future is dropped. A connection serves one request, so that no connection is idle.
-pub async fn serve(mut listener: TcpListener, app: Router, limits: Limits) {
-    let service = TowerToHyperService::new(app);
+/// The address that a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// Serves until the future is dropped, with TLS if there is an `identity`. A connection serves one request, so that no
+/// connection is idle.
+pub async fn serve(mut listener: TcpListener, app: Router, limits: Limits, identity: Option<Identity>) {
     let mut open: Vec<(IpAddr, AbortOnDropHandle<()>)> = Vec::new();
     loop {
         let (stream, peer) = Listener::accept(&mut listener).await;
@@ -46,12 +54,25 @@ pub async fn serve(mut listener: TcpListener, app: Router, limits: Limits) {
         {
             drop(open.remove(surplus));
         }
-        let connection = tokio::spawn(connection(stream, service.clone(), limits));
-        open.push((peer.ip().to_canonical(), AbortOnDropHandle::new(connection)));
+        let address = peer.ip().to_canonical();
+        let app = app.clone().layer(Extension(Peer(address)));
+        let connection = tokio::spawn(accept(stream, app, limits, identity.clone()));
+        open.push((address, AbortOnDropHandle::new(connection)));
     }
 }
 
-async fn connection(stream: TcpStream, service: TowerToHyperService<Router>, limits: Limits) {
+async fn accept(stream: TcpStream, app: Router, limits: Limits, identity: Option<Identity>) {
+    let Some(identity) = identity else { return connection(stream, app, limits).await };
+    let handshake = TlsAcceptor::from(identity.server()).accept(stream);
+    match tokio::time::timeout(limits.head, handshake).await {
+        Ok(Ok(stream)) => connection(stream, app, limits).await,
+        Ok(Err(error)) => tracing::debug!(error = %Chain(&error), "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, app: Router, limits: Limits) {
+    let service = TowerToHyperService::new(app);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head).keep_alive(false).max_buf_size(MAX_HEAD);
     match tokio::time::timeout(limits.request, http.serve_connection(TokioIo::new(stream), service)).await {

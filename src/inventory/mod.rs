@@ -4,4 +4,5 @@ pub mod cpu;
 pub mod instances;
 pub mod lookups;
 pub mod ownership;
+pub mod published;
 pub mod reporters;

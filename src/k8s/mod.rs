@@ -1,6 +1,7 @@
 //! Kubernetes: objects, status writes, finalizers, events and watches.
 
 pub mod cached;
+pub mod callers;
 pub mod changes;
 pub mod cluster;
 pub mod events;

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     crd::fields::{AwsRef, AwsStatus, CommonStatus},
     ids::AccountId,
-    inventory::{instances::Sweeps, lookups::Lookups, reporters::Reporters},
+    inventory::{instances::Sweeps, lookups::Lookups, published::Published, reporters::Reporters},
     k8s::{
         cluster::Cluster, events, live::Live, object::Object, references::References, release_key::ReleaseKey,
         sources::Watched,
@@ -46,6 +46,7 @@ pub struct Context {
     pub lookups: Arc<Lookups>,
     /// The instances with fresh reports.
     pub reporters: Reporters,
+    pub published: Published,
     pub backoff: Arc<Backoff>,
     pub requests: Arc<Requests>,
     pub clock: Clock,

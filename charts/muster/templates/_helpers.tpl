@@ -36,6 +36,18 @@
 {{ include "muster.fullname" . }}-key
 {{- end }}
 
+{{- define "muster.apiName" -}}
+{{ include "muster.fullname" . }}-api
+{{- end }}
+
+{{- define "muster.apiSecretName" -}}
+{{ .Values.api.tls.secretName | default (printf "%s-tls" (include "muster.apiName" .)) }}
+{{- end }}
+
+{{- define "muster.reportReaderName" -}}
+{{ include "muster.clusterWideName" . }}-report-reader
+{{- end }}
+
 {{- define "muster.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "muster.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

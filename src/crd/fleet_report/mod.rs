@@ -106,6 +106,32 @@ pub struct FleetReportSpec {
     /// listed in `status.outliers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expect>,
+    /// Who may read the reports over HTTP, beside users of Kubernetes with the right to `get` `fleetreports/instances`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ReportApi>,
+}
+
+/// Access over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportApi {
+    /// Secrets of type `muster.dev/api-key` in the namespace of the FleetReport. Who sends what is in `key`, 32 to 256
+    /// bytes, in the header `x-api-key` may read the reports. With several Secrets, one key can be replaced by another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub key_secret_refs: Vec<KeySecretRef>,
+}
+
+/// A Secret with a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeySecretRef {
+    /// The name of the Secret.
+    #[schemars(
+        length(min = 1, max = 253),
+        pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub name: String,
 }
 
 fn default_interval() -> String {

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -30,6 +30,9 @@ pub(super) struct Summary {
     pub(super) counts: ReportCounts,
     /// The instances whose newest report is fresh.
     pub(super) reporting: BTreeMap<Box<str>, Reported>,
+    /// The instances that run without a fresh report, and those that report and do not run.
+    pub(super) missing: BTreeSet<Box<str>>,
+    pub(super) ghosts: BTreeSet<Box<str>>,
     /// How many instances each of `expect.instances` selects, and how many of them are missing; `None` if not known.
     pub(super) expected: Vec<(Option<i64>, Option<i64>)>,
     /// In the order of the spec.
@@ -91,12 +94,15 @@ pub(super) fn aggregate(
     desired: &Desired,
     view: &View,
     (expected, is_whole): (&[Expected], bool),
+    newest: &HashMap<&str, Newest<'_>>,
     now: Timestamp,
 ) -> Summary {
     let mut summary = Summary::default();
+    count_objects(view, &mut summary);
     let mut fresh: Vec<(&str, Shape, Timestamp)> = Vec::new();
     let mut ghosts = Vec::new();
-    for (instance, Newest { time, stored, shape }) in newest(view, &mut summary) {
+    for (&instance, Newest { time, shape, entry, .. }) in newest {
+        let (time, shape, stored) = (*time, *shape, entry.stored());
         // A time in the future is caused by a wrong clock, and at most minutes ahead.
         if time < now && now.duration_since(time).unsigned_abs() > desired.stale_after {
             summary.counts.stale += 1;
@@ -156,6 +162,8 @@ fn instances(expected: &[Expected], is_whole: bool, mut ghosts: Vec<&str>, summa
         summary.counts.missing = is_whole.then(|| count(missing.len()));
     }
     ghosts.sort_unstable();
+    summary.missing = missing.keys().map(|instance| Box::from(*instance)).collect();
+    summary.ghosts = ghosts.iter().map(|instance| Box::from(*instance)).collect();
     let ghosts = ghosts.into_iter().map(|instance| (instance, OutlierReason::Ghost));
     let all: Vec<_> = missing.into_iter().chain(ghosts).collect();
     summary.outlying += all.len();
@@ -192,39 +200,49 @@ fn outliers(
     summary.outliers.sort();
 }
 
-struct Newest {
-    time: Timestamp,
-    stored: Timestamp,
-    shape: Shape,
+/// The newest report of an instance.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newest<'a> {
+    pub(super) time: Timestamp,
+    pub(super) shape: Shape,
+    pub(super) source: &'a str,
+    pub(super) entry: &'a Entry,
 }
 
-/// The newest report of each instance; rejected objects are added to `summary`. Of two reports with the same time, the
-/// one that S3 stored later counts, then that of the first source.
-fn newest<'a>(view: &'a View, summary: &mut Summary) -> HashMap<&'a str, Newest> {
-    let mut newest: HashMap<&str, Newest> = HashMap::new();
+/// The newest report of each instance. Of two reports with the same time, the one that S3 stored later counts, then that
+/// of the first source.
+pub(super) fn newest(view: &View) -> HashMap<&str, Newest<'_>> {
+    let mut newest: HashMap<&str, Newest<'_>> = HashMap::new();
+    for (source, _, entry, fact) in view.facts() {
+        let Fact::Report { time, shape, .. } = fact else { continue };
+        // The key was checked when the report was read.
+        let Ok(instance) = report::instance(&entry.key, Trust::AnyKey) else { continue };
+        let found = Newest { time: Timestamp::from(*time), shape: *shape, source, entry };
+        let known = newest.entry(instance).or_insert(found);
+        if (known.time, known.entry.stored()) < (found.time, entry.stored()) {
+            *known = found;
+        }
+    }
+    newest
+}
+
+/// Counts the rejected objects and those with too many values.
+fn count_objects(view: &View, summary: &mut Summary) {
     let mut rejected = Rejected::default();
     for (source, trust, entry, fact) in view.facts() {
+        let named = (source, &*entry.key, trust, entry);
         match fact {
-            Fact::Rejected(reason) => rejected.add(*reason, (source, &entry.key, trust, entry), &mut summary.counts),
+            Fact::Rejected(reason) => rejected.add(*reason, named, &mut summary.counts),
             Fact::LeftOut => {}
-            Fact::Report { time, shape, cut } => {
+            Fact::Report { cut, .. } => {
                 if entry.fault.is_some() {
-                    let named = (source, &*entry.key, trust, entry);
                     rejected.add(RejectionReason::Unreadable, named, &mut summary.counts);
                 }
                 summary.cut += usize::from(*cut);
-                // The key was checked when the report was read.
-                let Ok(instance) = report::instance(&entry.key, Trust::AnyKey) else { continue };
-                let found = Newest { time: Timestamp::from(*time), stored: entry.stored(), shape: *shape };
-                let known = newest.entry(instance).or_insert(Newest { ..found });
-                if (known.time, known.stored) < (found.time, found.stored) {
-                    *known = found;
-                }
             }
         }
     }
     summary.rejected = rejected.named(view);
-    newest
 }
 
 /// An object by its source and key.

@@ -65,6 +65,8 @@ pub(super) struct Desired {
     pub(super) reading: Arc<Reading>,
     pub(super) expect: Vec<Expectation>,
     pub(super) instances: Vec<ExpectedInstances>,
+    /// The Secrets whose keys open the reports.
+    pub(super) keys: Vec<String>,
 }
 
 /// Instances that should report.
@@ -197,6 +199,7 @@ impl TryFrom<&FleetReportSpec> for Desired {
             concurrency: usize::try_from(spec.limits.concurrency).unwrap_or(1).clamp(1, 100),
             expect: expect?,
             instances: instances.collect::<Result<_, _>>()?,
+            keys: spec.api.iter().flat_map(|api| &api.key_secret_refs).map(|secret| secret.name.clone()).collect(),
             reading: Arc::new(reading),
         })
     }

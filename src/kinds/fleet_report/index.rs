@@ -66,6 +66,18 @@ pub(super) fn cost(key: &str, body: u64) -> Held {
 }
 
 impl Entry {
+    /// Changes with the content.
+    pub(super) fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    pub(super) fn body(&self) -> Option<Bytes> {
+        match &self.content {
+            Content::Body(body) => Some(body.clone()),
+            Content::Beyond(_) | Content::Parameters | Content::NotAnObject | Content::Never => None,
+        }
+    }
+
     pub(super) fn stored(&self) -> Timestamp {
         Timestamp::from_second(self.stored).unwrap_or(Timestamp::UNIX_EPOCH)
     }

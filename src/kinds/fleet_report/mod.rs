@@ -8,6 +8,7 @@
 //! Nothing outside of Kubernetes is changed, so there is no plan and nothing to apply.
 
 mod aggregate;
+pub mod api;
 mod collector;
 mod desired;
 mod events;
@@ -19,6 +20,7 @@ mod memory_tests;
 mod observe;
 mod path;
 mod patterns;
+mod publish;
 mod read_budget;
 mod readers;
 mod report;
@@ -99,13 +101,13 @@ impl Kind for FleetReport {
         if live.object().suspended() {
             // The status stays. The memory is for those that collect.
             *memory = ReportMemory::default();
-            ctx.reporters.tell(live.namespace(), live.name(), None);
+            tell_nothing(ctx, live);
             return Ok(suspended(live, &Desired::try_from(&live.object().spec)?));
         }
         let reader = memory.reader.get_or_insert_with(|| Reader::new(collectors, live.namespace(), live.uid()));
         let outcome = collect(ctx, reader, &mut memory.own, &memory.view, live).await;
         if outcome.is_err() {
-            ctx.reporters.tell(live.namespace(), live.name(), None);
+            tell_nothing(ctx, live);
         }
         outcome
     }
@@ -116,7 +118,7 @@ impl Kind for FleetReport {
         live: &mut Live<Self>,
         _: &mut ReportMemory,
     ) -> Result<Finalized<FleetReportStatus>, Failure> {
-        ctx.reporters.tell(live.namespace(), live.name(), None);
+        tell_nothing(ctx, live);
         Ok(Finalized::Done)
     }
 }
@@ -129,6 +131,12 @@ pub struct ReportMemory {
     view: SharedMemory,
 }
 
+/// Nobody may rely on what was found before.
+fn tell_nothing(ctx: &Context, live: &Live<FleetReport>) {
+    ctx.reporters.tell(live.namespace(), live.name(), None);
+    ctx.published.tell(live.namespace(), live.name(), None);
+}
+
 async fn collect(
     ctx: &Context,
     reader: &Reader,
@@ -139,7 +147,11 @@ async fn collect(
     let desired = Arc::new(Desired::try_from(&live.object().spec)?);
     let observed = observe::observe(ctx, reader, own, live, &desired).await?;
     let (requeue, requested) = (observed.due, observed.requested);
-    let found = observe::summarise(reader, view, live, &desired, observed, ctx.clock.now()).await?;
+    let publishes = ctx.config.api.is_some();
+    let mut found = observe::summarise(reader, view, live, (&desired, publishes), observed, ctx.clock.now()).await?;
+    if publishes {
+        ctx.published.tell(live.namespace(), live.name(), found.published.take());
+    }
     let before = live.status();
     let (status, cut) = {
         let memory = view.lock().await;

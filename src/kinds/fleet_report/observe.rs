@@ -19,11 +19,12 @@ use crate::{
     error_chain::Chain,
     k8s::live::Live,
     kinds::fleet_report::{
-        aggregate::aggregate,
+        aggregate::{aggregate, newest},
         collector::{Collector, Latest, Request, SourcePlace},
         desired::{Desired, TOGETHER},
         expected::{Expected, expected},
         index::Index,
+        publish::publish,
         readers::{Evaluation, Memory, Reader, SharedMemory},
         status::{Collected, Problem, Since, SourceFound},
         view::View,
@@ -244,7 +245,7 @@ pub(super) async fn summarise(
     reader: &Reader,
     memory: &SharedMemory,
     live: &Live<FleetReport>,
-    desired: &Arc<Desired>,
+    (desired, publishes): (&Arc<Desired>, bool),
     mut observed: Observed,
     now: Timestamp,
 ) -> Result<Collected, Failure> {
@@ -273,13 +274,20 @@ pub(super) async fn summarise(
         }
         let known = observed.sources.iter().any(|(found, ..)| found.known.is_some());
         let is_whole = observed.sources.iter().all(|(found, ..)| found.known.is_some() && found.problem.is_none());
-        let expected = (observed.expected.as_slice(), is_whole);
-        let summary = known.then(|| aggregate(&desired, &memory.view, expected, now));
+        let expected = observed.expected.as_slice();
+        let newest = newest(&memory.view);
+        let summary = known.then(|| aggregate(&desired, &memory.view, (expected, is_whole), &newest, now));
+        let at = observed.sources.iter().filter_map(|(found, ..)| found.known.map(|known| known.at)).max();
+        let published = summary.as_ref().zip(at).filter(|_| publishes).map(|(summary, at)| {
+            let failed = observed.sources.iter().filter(|(found, ..)| found.problem.is_some());
+            let failed = failed.map(|(found, ..)| found.name.clone()).collect();
+            publish(&desired, &memory.view, (&newest, summary), (at, failed))
+        });
         if let Some(summary) = &summary {
             memory.since.update(&summary.outliers, &stored, now);
         }
         let sources = observed.sources.into_iter().map(|(found, ..)| found).collect();
-        Collected { sources, expected: observed.expected, summary }
+        Collected { sources, expected: observed.expected, summary, published }
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Deadline)
 }

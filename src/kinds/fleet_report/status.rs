@@ -9,6 +9,7 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::inventory::published::Findings;
 use crate::{
     condition::second,
     crd::{
@@ -43,12 +44,14 @@ const MESSAGE: usize = 180;
 const ERROR: usize = 400;
 
 /// The sources and the summary of their reports.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Collected {
     pub(super) sources: Vec<SourceFound>,
     pub(super) expected: Vec<Expected>,
     /// `None` until the first collection of this process has finished.
     pub(super) summary: Option<Summary>,
+    /// Instance by instance, if somebody may ask.
+    pub(super) published: Option<Findings>,
 }
 
 #[derive(Clone, Debug)]

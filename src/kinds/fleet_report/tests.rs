@@ -16,7 +16,7 @@ use crate::{
         fleet_report::{FleetReportStatus, RejectionReason, Trust},
     },
     kinds::fleet_report::{
-        aggregate::{Summary, aggregate},
+        aggregate::{Summary, aggregate, newest},
         desired::Desired,
         expected::Expected,
         index::{Content, Entry, Fetched, Index, LeftOut},
@@ -95,14 +95,14 @@ fn sources(index: &Index) -> [(String, Trust, Arc<Index>); 1] {
 fn summary(desired: &Desired, objects: &[Object]) -> Summary {
     let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), objects, LIMIT).0), &mut || {});
-    aggregate(desired, &view, (&[], true), now())
+    aggregate(desired, &view, (&[], true), &newest(&view), now())
 }
 
 fn found(summary: Summary) -> Collected {
     let aws = AwsStatus { account_id: "111111111111".into(), region: "eu-west-1".into() };
     let known = SourceTotals { objects: 3, bytes: 300, fetched: 2, at: now() };
     let source = SourceFound { name: "prod".into(), aws: Some(aws), known: Some(known), problem: None, refused: false };
-    Collected { sources: vec![source], expected: vec![], summary: Some(summary) }
+    Collected { sources: vec![source], expected: vec![], summary: Some(summary), published: None }
 }
 
 fn report(id: &str, app: &str, name: &str) -> Object {
@@ -238,7 +238,7 @@ fn a_wildcard_keeps_few_values_of_a_large_report() {
     let objects = [object("deep.json", nested.to_string()), object("wide.json", json!({"a": wide}).to_string())];
     let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 1 << 20).0), &mut || {});
-    let summary = aggregate(&desired, &view, (&[], true), now());
+    let summary = aggregate(&desired, &view, (&[], true), &newest(&view), now());
     let kept: usize = summary.fields.iter().flat_map(|f| &f.values).map(|(value, _)| value.len()).sum();
     assert!(kept <= 2 * (16 << 10), "{kept}");
     let (_, cut) = status(&desired, &found(summary), &Since::default(), &FleetReportStatus::default());
@@ -254,7 +254,7 @@ fn a_report_that_takes_too_many_steps_is_rejected_by_name() {
     let objects = [object("a.json", texts(345_000)), object("b.json", texts(100_000)), object("c.json", texts(100))];
     let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 2 << 20).0), &mut || {});
-    let summary = aggregate(&desired, &view, (&[], true), now());
+    let summary = aggregate(&desired, &view, (&[], true), &newest(&view), now());
     assert_eq!((summary.counts.fresh, summary.counts.invalid), (1, 2));
     let named: Vec<_> = summary.rejected.iter().map(|r| (&*r.key, r.reason)).collect();
     assert_eq!(named, [("a.json", RejectionReason::TooComplex), ("b.json", RejectionReason::TooComplex)]);
@@ -289,7 +289,7 @@ fn the_status_stays_small_for_any_reports() {
         .collect();
     let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), &objects, 1 << 20).0), &mut || {});
-    let mut found = found(aggregate(&desired, &view, (&[], true), now()));
+    let mut found = found(aggregate(&desired, &view, (&[], true), &newest(&view), now()));
     let source = found.sources.remove(0);
     // With few sources the lists have their full lengths, and with many they are shorter.
     for (sources, expected, lengths) in [(4, 0, (80, 40, 16)), (64, 16, (20, 10, 4))] {
@@ -376,7 +376,7 @@ fn assert_each_collection(buckets: &[Vec<Object>]) {
         let objects: Vec<_> = objects.iter().filter(|o| o.read.is_ok()).cloned().collect();
         index = collect(&index, &objects, LIMIT).0;
         view.update(&desired.reading, &sources(&index), &mut || {});
-        assert_eq!(aggregate(&desired, &view, (&[], true), now()), summary(&desired, &objects));
+        assert_eq!(aggregate(&desired, &view, (&[], true), &newest(&view), now()), summary(&desired, &objects));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Helm chart, with the real helm on a real API server: what it renders, rejects and installs, and that it grants exactly
 //! the permissions that muster uses.
 
+mod api;
 mod install;
 mod refusals;
 mod rendered;
@@ -26,6 +27,9 @@ pub(crate) fn chart() -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("charts/muster").display().to_string()
 }
 
+/// Some controllers under test serve the API, so the releases that tests share permit it.
+const API: [&str; 2] = ["api.enabled=true", "api.insecure=true"];
+
 /// Signs in as the ServiceAccount of a release for all namespaces, which all tests of this process share. Use it for every
 /// controller under test that needs no Lease, so that a permission missing in the chart fails the test.
 pub(crate) async fn identity() -> Config {
@@ -34,7 +38,7 @@ pub(crate) async fn identity() -> Config {
     let namespace = NAMESPACE
         .get_or_init(async || {
             let namespace = kube.namespace().await.expect("a namespace");
-            release(kube, &namespace, &[]).await;
+            release(kube, &namespace, &API).await;
             namespace
         })
         .await;
@@ -47,7 +51,7 @@ pub(crate) async fn identity_in(namespace: &str) -> Config {
     let kube = KubeApi::shared().await;
     let installed = RELEASES.lock().expect("a lock").entry(namespace.to_owned()).or_default().clone();
     let watched = format!("watchNamespaces={{{namespace}}}");
-    installed.get_or_init(async || release(kube, namespace, &[&watched]).await).await;
+    installed.get_or_init(async || release(kube, namespace, &[&API[..], &[&watched]].concat()).await).await;
     sign_in(kube, namespace, namespace).await
 }
 

@@ -27,6 +27,35 @@ async fn invalid_values_are_rejected_with_the_problem() {
             &["clusterName=a", "serviceAccount.create=false"],
             "serviceAccount.name is required with serviceAccount.create=false: name a ServiceAccount that exists",
         ),
+        (
+            &["clusterName=a", "api.enabled=true"],
+            "api.enabled=true needs a certificate: name a Secret of type kubernetes.io/tls in api.tls.secretName",
+        ),
+        (
+            &["clusterName=a", "api.enabled=true", "api.insecure=true", "api.tls.secretName=certificate"],
+            "api.insecure=true serves without TLS, so a certificate in api.tls would not be used",
+        ),
+        (
+            &["clusterName=a", "api.enabled=true", "api.tls.certManager.enabled=true"],
+            "api.tls.certManager.issuerRef.name is required with api.tls.certManager.enabled=true",
+        ),
+        (
+            &["clusterName=a", "api.enabled=true", "api.insecure=true", "api.ingress.enabled=true"],
+            "api.ingress.hosts is required with api.ingress.enabled=true",
+        ),
+        (
+            &["clusterName=a", "api.enabled=true", "api.insecure=true", "api.httpRoute.enabled=true"],
+            "api.httpRoute.parentRefs is required with api.httpRoute.enabled=true",
+        ),
+        (&["clusterName=a", "api.port=8080"], "at '/api/port': 'not' failed"),
+        (&["clusterName=a", "api.enable=true"], "at '/api': additional properties 'enable' not allowed"),
+        (&["clusterName=a", "api.tls.secret=a"], "at '/api/tls': additional properties 'secret' not allowed"),
+        (&["clusterName=a", "api.service.type=None"], "at '/api/service/type': value must be one of"),
+        (&["clusterName=a", "api.ingress.hosts[0].paths[0]=/"], "at '/api/ingress/hosts/0': missing property 'host'"),
+        (
+            &["clusterName=a", "api.networkPolicy.from[0].cidr=a"],
+            "at '/api/networkPolicy/from/0': additional properties",
+        ),
         (&["clusterName=a", "podDisruptionBudget.maxUnavailable=0"], "at '/podDisruptionBudget/maxUnavailable'"),
     ] {
         match template(settings).await {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{chart, of_kind, template, the};
 
 /// The configuration that the arguments of the container result in.
-fn config(documents: &[Value]) -> Config {
+pub(super) fn config(documents: &[Value]) -> Config {
     #[derive(Parser)]
     #[command(no_binary_name = true)]
     enum Arguments {
@@ -210,7 +210,8 @@ async fn pods_meet_the_restricted_pod_security_standard() {
     let enforce = "pod-security.kubernetes.io/enforce=restricted";
     kube.kubectl(&["label", "namespace", &namespace, enforce]).await.expect("a label");
     kube.kubectl(&["create", "serviceaccount", "muster", "-n", &namespace]).await.expect("a ServiceAccount");
-    let documents = template(&["clusterName=prod"]).await.expect("manifests");
+    let settings = ["clusterName=prod", "api.enabled=true", "api.tls.secretName=certificate"];
+    let documents = template(&settings).await.expect("manifests");
     let deployment: Deployment = serde_json::from_value(the(&documents, "Deployment").clone()).expect("a Deployment");
     let spec = deployment.spec.template.spec;
     let mut pod =
@@ -227,6 +228,10 @@ async fn pods_meet_the_restricted_pod_security_standard() {
 #[tokio::test]
 async fn lint_finds_nothing() {
     let kube = KubeApi::shared().await;
-    let said = kube.helm(&["lint", "--strict", "--set", "clusterName=prod", &chart()]).await.expect("no finding");
-    assert!(said.contains("1 chart(s) linted, 0 chart(s) failed"), "{said}");
+    let chart = chart();
+    for api in ["api.enabled=false", "api.enabled=true,api.tls.secretName=certificate"] {
+        let lint = ["lint", "--strict", "--set", "clusterName=prod", "--set", api, &chart];
+        let said = kube.helm(&lint).await.expect("no finding");
+        assert!(said.contains("1 chart(s) linted, 0 chart(s) failed"), "{said}");
+    }
 }

@@ -8,7 +8,7 @@ use kube::Client;
 use muster_world::KubeApi;
 use serde_json::Value;
 
-use super::{attributes, identity, identity_in, may};
+use super::{attributes, identity, identity_in, may, release, sign_in};
 
 const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
@@ -38,6 +38,11 @@ const EVENTS: &[(&str, &str, &[&str])] = &[("events.k8s.io", "events", &["create
 /// In the namespace of the release. RBAC cannot restrict create by resource name.
 const RELEASE: &[(&str, &str, &[&str])] =
     &[("coordination.k8s.io", "leases", &["create"]), ("", "secrets", &["create"])];
+/// With the API, everywhere: who calls, and what the caller may read.
+const API: &[(&str, &str, &[&str])] = &[
+    ("authentication.k8s.io", "tokenreviews", &["create"]),
+    ("authorization.k8s.io", "subjectaccessreviews", &["create"]),
+];
 pub(super) type Right = (String, String, String);
 
 pub(super) fn rights(tables: &[&[(&str, &str, &[&str])]]) -> BTreeSet<Right> {
@@ -98,9 +103,9 @@ async fn a_release_for_one_namespace_has_almost_no_permissions_elsewhere() {
     let client = Client::try_from(config).expect("a client");
     let elsewhere = kube.namespace().await.expect("a namespace");
     for (place, tables) in [
-        (namespace.as_str(), &[CLUSTER_WIDE, WATCHED, RELEASE][..]),
-        ("default", &[CLUSTER_WIDE, EVENTS]),
-        (elsewhere.as_str(), &[CLUSTER_WIDE]),
+        (namespace.as_str(), &[CLUSTER_WIDE, API, WATCHED, RELEASE][..]),
+        ("default", &[CLUSTER_WIDE, API, EVENTS]),
+        (elsewhere.as_str(), &[CLUSTER_WIDE, API]),
     ] {
         assert_eq!(may_do(&client, place).await, rights(tables), "in {place}");
     }
@@ -125,12 +130,22 @@ async fn a_release_for_all_namespaces_has_the_same_permissions_in_each() {
     let kube = KubeApi::shared().await;
     let client = Client::try_from(identity().await).expect("a client");
     let anywhere = kube.namespace().await.expect("a namespace");
-    assert_eq!(may_do(&client, &anywhere).await, rights(&[CLUSTER_WIDE, WATCHED]));
+    assert_eq!(may_do(&client, &anywhere).await, rights(&[CLUSTER_WIDE, API, WATCHED]));
+}
+
+#[tokio::test]
+async fn a_release_without_the_api_reviews_nobody() {
+    let kube = KubeApi::shared().await;
+    let namespace = kube.namespace().await.expect("a namespace");
+    release(kube, &namespace, &[]).await;
+    let client = Client::try_from(sign_in(kube, &namespace, &namespace).await).expect("a client");
+    assert_eq!(may_do(&client, &namespace).await, rights(&[CLUSTER_WIDE, WATCHED, RELEASE]));
 }
 
 #[tokio::test]
 async fn no_rbac_rule_has_a_wildcard() {
-    let documents = super::template(&["clusterName=prod", "watchNamespaces={ml}"]).await.expect("manifests");
+    let settings = ["clusterName=prod", "watchNamespaces={ml}", "api.enabled=true", "api.insecure=true"];
+    let documents = super::template(&settings).await.expect("manifests");
     let roles = documents.iter().filter(|d| matches!(d["kind"].as_str(), Some("Role" | "ClusterRole")));
     let rules: Vec<&Value> = roles.flat_map(|role| role["rules"].as_array().expect("rules")).collect();
     assert!(rules.len() > 6);

@@ -35,7 +35,7 @@ async fn candidate(namespace: &str, holder: &str, timings: Timings) -> Candidate
 async fn candidate_behind(tap: &Tap, namespace: &str, holder: &str, timings: Timings) -> Candidate {
     let client = tap.kube(KubeApi::shared().await.admin().await.unwrap());
     let name = LeaseName { namespace: namespace.into(), name: "muster".into() };
-    let (elector, leadership) = Elector::new(client, name, holder.into(), timings);
+    let (elector, leadership) = Elector::new(client, name, (holder.into(), None), timings);
     let stop = CancellationToken::new();
     let task = tokio::spawn(elector.run(stop.clone().cancelled_owned()));
     Candidate { leadership, stop, task }

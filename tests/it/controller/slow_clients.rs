@@ -105,7 +105,7 @@ async fn a_request_is_bounded_in_time_and_in_size_and_ends_its_connection() {
     let (listener, address) = listen().await;
     let app = Router::new().route("/", get(|| async { "ok" })).route("/stuck", get(std::future::pending::<()>));
     let limits = Limits { connections: 8, head: NEVER, request: Duration::from_millis(300) };
-    tokio::spawn(server::serve(listener, app, limits));
+    tokio::spawn(server::serve(listener, app, limits, None));
     assert_eq!(request(connect(1, address).await, "/stuck").await, "");
     let long = format!("/{}", "x".repeat(100 * 1024));
     assert!(!request(connect(1, address).await, &long).await.starts_with("HTTP/1.1 2"));

@@ -133,7 +133,16 @@ fn fleet_report() -> Value {
                 {"name": "moduleB", "path": "$.processes[*].module_B_filename"},
             ],
             "groupBy": [{"name": "service", "path": "$.instance_name", "regex": "^([a-z]+_[a-z0-9]+)_"}],
-            "expect": {"versions": [{"field": "app", "equals": "1.2.3"}]},
+            "expect": {
+                "versions": [{"field": "app", "equals": "1.2.3"}],
+                "instances": [{
+                    "name": "core",
+                    "aws": {"region": "ap-northeast-1", "accountRef": {"name": "reports"}},
+                    "tags": {"app": "core"},
+                    "gracePeriod": "15m",
+                }],
+            },
+            "api": {"keySecretRefs": [{"name": "reader"}]},
         },
     })
 }

@@ -105,8 +105,9 @@ async fn reports_of_a_shell_script_count_and_invalid_ones_are_named() {
     assert_eq!(calls(&scene, "GetObject"), 8);
 
     let shown = KubeApi::shared().await.kubectl(&["get", "fr", "-n", &scene.namespace]).await.unwrap();
+    // What is not expected is not counted: the cell of MISSING is empty.
     let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
-    let columns = "NAME READY REASON FRESH STALE BEHIND VERSIONS UP-TO-DATE COLLECTED SUSPEND AGE";
+    let columns = "NAME READY REASON FRESH STALE MISSING BEHIND VERSIONS UP-TO-DATE COLLECTED SUSPEND AGE";
     assert_eq!(lines[0].join(" "), columns);
     assert_eq!(lines[1][..8].join(" "), "prod True Ready 4 0 1 5 False");
 }

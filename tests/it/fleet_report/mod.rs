@@ -1,7 +1,9 @@
 //! FleetReport: collection of reports from the S3 of the sandbox.
 
+mod api;
 mod calls_at_rest;
 mod collection;
+mod expected;
 mod failures;
 mod hostile_objects;
 mod walls;

@@ -196,6 +196,7 @@ impl Scene {
             key_secret: None,
             pod_name: "muster-0".into(),
             metrics_addr: ([127, 0, 0, 1], 0).into(),
+            api: None,
             concurrency: NonZeroU16::new(4).unwrap(),
             timings: timings(),
             report_limits: ReportLimits { bytes: 192 << 20, objects: 250_000 },

@@ -29,7 +29,7 @@ fn against(expected: &[Expected], is_whole: bool, objects: &[Object]) -> Summary
     let desired = desired();
     let mut view = View::new(desired.reading.clone(), member());
     view.update(&desired.reading, &sources(&collect(&Index::default(), objects, LIMIT).0), &mut || {});
-    aggregate(&desired, &view, (expected, is_whole), now())
+    aggregate(&desired, &view, (expected, is_whole), &newest(&view), now())
 }
 
 #[test]

@@ -170,7 +170,7 @@ pub(in super::super) fn finding(
             return found(GroupState::Refreshing, Some(cancel(row)));
         }
         // Somebody has set the group back meanwhile, and what the refresh launches has that version.
-        if is_ours && !is_set && row.desired.is_empty() && !waits {
+        if is_ours && !is_set && row.desired.is_empty() && !waits && !is_rejected {
             let call = Call::UpdateGroup { group: group.row.name.clone(), follow: want, version: number };
             return found(GroupState::Refreshing, Some(call));
         }

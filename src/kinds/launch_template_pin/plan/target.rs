@@ -117,7 +117,6 @@ pub(in super::super) fn target(
         is_current || (has(row) && image.is_some_and(|id| is_approved(desired, id)))
     });
     let default = observed.version(observed.template.default).filter(accepted);
-    let version = settled.or(default).or(base).map_or(observed.template.default, |row| row.version);
     // An image that has a version already gets no other one, unless somebody else has made one on top of it.
     let known = observed.versions.iter().filter(accepted).find(|row| has(row));
     let is_covered = |known: &VersionRow| {
@@ -125,6 +124,8 @@ pub(in super::super) fn target(
         newer.into_iter().any(|row| !is_ours(row))
     };
     let known = known.filter(|known| !is_covered(known));
+    let wanted = known.filter(|_| image.is_some_and(|id| is_approved(desired, id)));
+    let version = wanted.or(settled).or(default).or(base).map_or(observed.template.default, |row| row.version);
     let create = base.filter(|_| known.is_none()).and_then(|base| Some((base.version, image?.clone())));
     let ours_before =
         |base: &VersionRow| observed.versions.iter().any(|row| row.version < base.version && is_ours(row));

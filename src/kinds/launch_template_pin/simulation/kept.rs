@@ -164,3 +164,17 @@ fn the_default_that_left_a_rejected_image_may_be_set_again() {
     let steps = vec![now, Step::User(Edit::Reject(1)), late, Step::Restart, older, older, paused, now, now];
     kept(spec([None; 2], false), 2, steps);
 }
+
+#[test]
+fn an_image_that_is_accepted_again_has_its_version_already() {
+    let (now, rejects) = (reconcile(WORKS), Step::User(Edit::Reject(0)));
+    kept(spec([None; 2], false), 2, vec![Step::Image(true), now, Step::Failover, rejects, now, rejects]);
+}
+
+#[test]
+fn a_group_is_not_corrected_to_a_rejected_image_while_its_refresh_is_cancelled() {
+    let denied = reconcile([Fate::Denied, Fate::Works, Fate::Works, Fate::Works]);
+    let now = reconcile(WORKS);
+    let steps = vec![denied, now, now, now, Step::Resume, Step::Delete(1), Step::User(Edit::Reject(0)), now];
+    kept(spec([Some(Follow::Latest), None], true), 1, steps);
+}

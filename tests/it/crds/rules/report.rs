@@ -25,6 +25,15 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             &[("/spec/sources/0/aws/region", json!("us-east-1"))],
             "the aws of a source cannot change: add a source with another name and remove this one",
         ),
+        update(
+            &[("/spec/expect/instances/0/aws/region", json!("us-east-1"))],
+            "the aws of expected instances cannot change: add others with another name and remove these",
+        ),
+        create(
+            &[("/spec/expect/instances/0/gracePeriod", json!("25h"))],
+            "gracePeriod must be at most 24h, for example 15m",
+        ),
+        create(&[("/spec/expect/instances/0/tags", json!({"": "core"}))], "tag keys must have 1 to 128 characters"),
         create(&[("/spec/limits/objectSize", json!("17Mi"))], "objectSize must be at most 16Mi, for example 1Mi"),
         create(
             &[("/spec/timestamp/path", json!("update_date"))],
