@@ -40,14 +40,13 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
     lines.join("\n") + "\n"
 }
 
-/// A secret that a file or the environment holds. Arguments can be read by every user of the machine, so there is no
-/// argument for it.
-fn secret(file: Option<&Path>, variable: &str) -> Result<Option<String>, Error> {
+/// A secret that a file or the environment holds.
+fn secret(file: Option<&Path>, variable: Option<&String>) -> Result<Option<String>, Error> {
     let text = match file {
         Some(file) => {
             Some(std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?)
         }
-        None => std::env::var(variable).ok(),
+        None => variable.cloned(),
     };
     Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }

@@ -15,7 +15,7 @@ use crate::{
     crd::fleet_report::{FleetReport, FleetReportStatus, OutlierReason},
 };
 
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone)]
 pub struct ReportArgs {
     /// The FleetReport. Default: all in the namespace or, with --url, the one that the key opens.
     name: Option<String>,
@@ -31,6 +31,11 @@ pub struct ReportArgs {
     /// A file with the key.
     #[arg(long, requires = "url")]
     key_file: Option<PathBuf>,
+    /// From the environment only: every user of the machine can read arguments.
+    #[arg(long, env = "MUSTER_API_KEY", hide = true, hide_env_values = true)]
+    key: Option<String>,
+    #[arg(long, env = "MUSTER_API_TOKEN", hide = true, hide_env_values = true)]
+    token: Option<String>,
     /// A file with a token of Kubernetes for the audience muster.
     #[arg(long, requires = "url", conflicts_with = "key_file")]
     token_file: Option<PathBuf>,
@@ -58,6 +63,12 @@ pub struct ReportArgs {
     /// Exit with 1 unless all expected instances report, and as expected. For pipelines.
     #[arg(long)]
     fail_behind: bool,
+}
+
+impl std::fmt::Debug for ReportArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReportArgs").field("name", &self.name).field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -212,10 +223,10 @@ impl Ask {
     fn new(args: &ReportArgs, url: &str) -> Result<Self, Error> {
         let address: Uri =
             url.trim_end_matches('/').parse().map_err(|error| format!("{url} is not an address: {error}"))?;
-        let key = secret(args.key_file.as_deref(), "MUSTER_API_KEY")?.filter(|_| args.token_file.is_none());
+        let key = secret(args.key_file.as_deref(), args.key.as_ref())?.filter(|_| args.token_file.is_none());
         let token = match key {
             Some(_) => None,
-            None => secret(args.token_file.as_deref(), "MUSTER_API_TOKEN")?,
+            None => secret(args.token_file.as_deref(), args.token.as_ref())?,
         };
         if key.is_none() && token.is_none() {
             return Err(

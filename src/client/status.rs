@@ -2,16 +2,14 @@
 
 use std::io::Write;
 
+use crate::{
+    client::{Error, cluster, table},
+    kinds,
+};
 use clap::Args;
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
-};
-use serde_json::Value;
-
-use crate::{
-    client::{Error, cluster, table},
-    kinds,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -54,7 +52,7 @@ pub async fn run(args: StatusArgs, out: &mut impl Write) -> Result<bool, Error> 
             let conditions = object.data["status"]["conditions"].as_array();
             let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
             let text = |field: &str| ready.and_then(|ready| ready[field].as_str()).unwrap_or("-").to_owned();
-            let is_ready = ready.is_some_and(|ready| ready["status"] == Value::from("True"));
+            let is_ready = ready.is_some_and(|ready| ready["status"] == "True");
             all_ready &= is_ready;
             let what = if is_ready { text("reason") } else { format!("{}: {}", text("reason"), text("message")) };
             let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());

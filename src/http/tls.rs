@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -97,13 +97,13 @@ impl Identity {
     }
 }
 
-fn load(dir: &PathBuf) -> Result<Loaded, Error> {
-    let read = |source| Error::Read { dir: dir.clone(), source };
+fn load(dir: &Path) -> Result<Loaded, Error> {
+    let read = |source| Error::Read { dir: dir.to_owned(), source };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(dir.join("tls.crt")).map_err(read)?.collect();
     let chain = chain.map_err(read)?;
     let key = PrivateKeyDer::from_pem_file(dir.join("tls.key")).map_err(read)?;
-    let certificate = chain.first().cloned().ok_or_else(|| Error::Empty { dir: dir.clone() })?;
-    let refused = |source| Error::Refused { dir: dir.clone(), source };
+    let certificate = chain.first().cloned().ok_or_else(|| Error::Empty { dir: dir.to_owned() })?;
+    let refused = |source| Error::Refused { dir: dir.to_owned(), source };
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_protocol_versions(&[&TLS13, &TLS12]).map_err(refused)?;
     let mut server = builder.with_no_client_auth().with_single_cert(chain, key).map_err(refused)?;

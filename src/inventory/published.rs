@@ -32,6 +32,9 @@ pub struct Findings {
     pub rows: Vec<Row>,
 }
 
+/// Positions of columns, and values. Rows with the same values share them.
+pub type Values = Arc<[(u16, Arc<str>)]>;
+
 /// What is known of one instance.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -42,7 +45,7 @@ pub struct Row {
     /// The source of that report.
     pub source: Arc<str>,
     /// Positions in [`Findings::columns`], and the values.
-    pub values: Arc<[(u16, Arc<str>)]>,
+    pub values: Values,
     /// As it is in S3. Empty for an instance without a report.
     pub body: Bytes,
     /// Changes with the body.

@@ -10,9 +10,10 @@ use crate::{
 /// From the top. A name is a room: `name.rs`, the folder `name/`, or both; a name with a slash is one file. Rooms of one
 /// floor may import each other as long as they form no circle; in `name/*` each folder is a room, and these never import
 /// each other.
-pub const FLOORS: [&str; 15] = [
+pub const FLOORS: [&str; 16] = [
     "main cli logs",
     "controller manifests",
+    "client",
     "http",
     "kinds/mod",
     "kinds/*",

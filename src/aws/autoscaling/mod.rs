@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_autoscaling::{Client, types::AutoScalingGroup};
 
-pub use crate::aws::autoscaling::refresh::{Preferences, RefreshRow, RefreshState};
+pub use crate::aws::autoscaling::refresh::{Preferences, RefreshRow, RefreshState, SUCCESSFUL, is_over};
 use crate::{
     aws::{
         Bucket, Error, LONGEST_WAIT, Session,

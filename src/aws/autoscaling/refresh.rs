@@ -51,6 +51,14 @@ pub enum RefreshState {
     Unsuccessful,
 }
 
+/// The status of a refresh that replaced what it should.
+pub const SUCCESSFUL: &str = "Successful";
+
+/// Whether a refresh with this status has ended.
+pub fn is_over(status: Option<&str>) -> bool {
+    matches!(status, Some(SUCCESSFUL | "Failed" | "Cancelled" | "RollbackSuccessful" | "RollbackFailed"))
+}
+
 /// The preferences of a refresh. What is `None` has the default of AWS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preferences {

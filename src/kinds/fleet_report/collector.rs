@@ -18,8 +18,9 @@ use crate::{
     kinds::fleet_report::{
         index::{Admitted, Entry, Fetched, Index, LeftOut, cost, held},
         memory_budget::{Members, Room},
+        problem::Problem,
         read_budget::ReadBudget,
-        status::{Problem, SourceTotals},
+        status::SourceTotals,
     },
     single_flight::{Attempt, SingleFlight},
 };

@@ -22,7 +22,7 @@ use crate::{
     k8s::live::Live,
     kinds::fleet_report::{
         desired::{Desired, ExpectedInstances},
-        status::Problem,
+        problem::Problem,
     },
     reconcile::{Failure, context::Context},
 };

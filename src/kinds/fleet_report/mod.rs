@@ -20,6 +20,7 @@ mod memory_tests;
 mod observe;
 mod path;
 mod patterns;
+mod problem;
 mod publish;
 mod read_budget;
 mod readers;
@@ -105,7 +106,7 @@ impl Kind for FleetReport {
             return Ok(suspended(live, &Desired::try_from(&live.object().spec)?));
         }
         let reader = memory.reader.get_or_insert_with(|| Reader::new(collectors, live.namespace(), live.uid()));
-        let outcome = collect(ctx, reader, &mut memory.own, &memory.view, live).await;
+        let outcome = Box::pin(collect(ctx, reader, &mut memory.own, &memory.view, live)).await;
         if outcome.is_err() {
             tell_nothing(ctx, live);
         }

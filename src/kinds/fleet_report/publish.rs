@@ -8,7 +8,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    inventory::published::{Findings, Row, State},
+    inventory::published::{Findings, Row, State, Values},
     kinds::fleet_report::{
         aggregate::{Newest, Summary},
         desired::Desired,
@@ -25,7 +25,7 @@ pub(super) fn publish(
 ) -> Findings {
     let Summary { ghosts, missing, .. } = summary;
     let mut sources: BTreeMap<&str, Arc<str>> = BTreeMap::new();
-    let mut shapes: HashMap<Shape, Arc<[(u16, Arc<str>)]>> = HashMap::new();
+    let mut shapes: HashMap<Shape, Values> = HashMap::new();
     let mut rows: Vec<Row> = Vec::with_capacity(newest.len() + missing.len());
     for (instance, Newest { time, shape, source, entry }) in newest {
         let Some(body) = entry.body() else { continue };

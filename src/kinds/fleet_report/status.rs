@@ -9,7 +9,6 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::inventory::published::Findings;
 use crate::{
     condition::second,
     crd::{
@@ -19,10 +18,12 @@ use crate::{
             ReportCounts, SourceStatus, VersionCount,
         },
     },
+    inventory::published::Findings,
     kinds::fleet_report::{
         aggregate::{Outlying, Summary, count},
         desired::{Desired, TOGETHER},
         expected::Expected,
+        problem::Problem,
         report::KEPT,
     },
     text::escaped,
@@ -73,14 +74,6 @@ pub(super) struct SourceTotals {
     pub(super) bytes: u64,
     pub(super) fetched: usize,
     pub(super) at: Timestamp,
-}
-
-/// Why the last collection of a source failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) message: String,
-    /// It stays until a user changes something.
-    pub(super) lasting: bool,
 }
 
 /// When each outlier was first observed. The status lists only some of them.

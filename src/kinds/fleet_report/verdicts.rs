@@ -5,7 +5,8 @@ use crate::{
     crd::fleet_report::{OutlierReason, ReportCounts},
     kinds::fleet_report::{
         desired::Desired,
-        status::{Collected, Cut, Problem, SourceFound, shown},
+        problem::Problem,
+        status::{Collected, Cut, SourceFound, shown},
     },
 };
 

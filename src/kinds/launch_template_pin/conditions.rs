@@ -253,7 +253,7 @@ fn groups(found: &Found<'_>) -> Verdict {
         let failed = |name: &&String| matches!(assessment.findings[*name].state, GroupState::RefreshFailed(_));
         let why = match assessment.target.is_closed {
             true => "wait until the window opens",
-            false if waiting.iter().all(|name| failed(name)) => "keep their version, because the refresh failed",
+            false if waiting.iter().all(failed) => "keep their version, because the refresh failed",
             false => "to be changed",
         };
         let message = format!("{why}: {}{ungranted}", list(waiting.iter(), NAMED));

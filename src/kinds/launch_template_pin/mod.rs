@@ -33,7 +33,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     access::Claim,
-    aws::{Aws, Session, ec2::Ec2},
+    aws::{
+        Aws, Session,
+        autoscaling::{SUCCESSFUL, is_over},
+        ec2::Ec2,
+    },
     condition::{ConditionType, Reason, Verdict, second},
     crd::{
         fields::{PLAN_ONLY, is_plan_only},
@@ -54,7 +58,6 @@ use crate::{
         observed::Observed,
         plan::{
             Assessment, Call, PlanContext, calls,
-            groups::{SUCCESSFUL, is_over},
             settle::{Age, Fate, Knowledge, settle},
             subject,
             target::target,

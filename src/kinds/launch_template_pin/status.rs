@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
-    aws::{Session, ec2::ImageRow},
+    aws::{Session, autoscaling::SUCCESSFUL, ec2::ImageRow},
     condition::second,
     crd::{
         fields::Preview,
@@ -20,7 +20,7 @@ use crate::{
         memory::PinMemory,
         plan::{
             Assessment, Call,
-            groups::{Finding, GroupState, SUCCESSFUL},
+            groups::{Finding, GroupState},
             target::{Wanted, recent},
         },
     },

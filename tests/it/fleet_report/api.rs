@@ -185,7 +185,8 @@ async fn reports_are_served_as_they_are_in_s3() {
     assert_eq!(ask("state=behind").await.text, format!("[\n{}\n]\n", bodies[1]));
     assert_eq!(ask("group=service:web&state=fresh").await.text, format!("[\n{}\n]\n", bodies[0]));
     let lines = ask("format=ndjson").await;
-    assert_eq!(lines.text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).count(), 2, "{lines:?}");
+    let parsed: Vec<Value> = lines.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(parsed.len(), 2, "{lines:?}");
     let table = ask("format=csv&state=all").await;
     let rows: Vec<_> = table.text.lines().map(str::to_owned).collect();
     assert_eq!(rows[0], "instance,state,reportedAt,source,app,service");

@@ -6,12 +6,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
+    aws::autoscaling::is_over,
     crd::launch_template_pin::{LaunchTemplatePinStatus, PinIntent, PinOperation},
     ids::{ImageId, Uid},
-    kinds::launch_template_pin::{
-        observed::Observed,
-        plan::{groups::is_over, target::recent},
-    },
+    kinds::launch_template_pin::{observed::Observed, plan::target::recent},
 };
 
 /// A call that changes AWS.

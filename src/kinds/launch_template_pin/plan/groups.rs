@@ -4,8 +4,9 @@ use crate::{
     aws::{
         Error,
         autoscaling::{
-            RefreshRow, RefreshState,
+            RefreshRow, RefreshState, SUCCESSFUL,
             group::{At, GroupRow},
+            is_over,
         },
     },
     crd::launch_template_pin::{Follow, GroupStatus, GroupVia, LaunchTemplatePinStatus},
@@ -75,14 +76,6 @@ pub(in super::super) fn needs_refreshes(
     let is_open = recorded.is_some_and(|r| r.refresh_id.is_some() && !is_over(r.refresh_status.as_deref()));
     let started = record.intents.iter().any(|intent| intent.group.as_deref() == Some(&group.row.name));
     is_open || started || (desired.refresh.is_some() && group.outdated(&observed.template, version) > 0)
-}
-
-/// The status of a refresh that replaced what it should.
-pub(in super::super) const SUCCESSFUL: &str = "Successful";
-
-/// Whether a refresh with this status has ended.
-pub(in super::super) fn is_over(status: Option<&str>) -> bool {
-    matches!(status, Some(SUCCESSFUL | "Failed" | "Cancelled" | "RollbackSuccessful" | "RollbackFailed"))
 }
 
 fn recorded<'a>(record: &'a LaunchTemplatePinStatus, name: &str) -> Option<&'a GroupStatus> {
