@@ -362,3 +362,49 @@ async fn a_standby_sends_requests_on_to_the_leader() {
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     }
 }
+
+/// Runs `muster report` with these arguments: its exit code, its output and its errors.
+async fn report_command(server: &Server, arguments: &[&str]) -> (i32, String, String) {
+    let told = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster"))
+        .arg("report")
+        .args(["--url", &format!("http://{}", server.address)])
+        .args(arguments)
+        .env("MUSTER_API_KEY", KEY)
+        .output()
+        .await
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (told.status.code().unwrap(), text(&told.stdout), text(&told.stderr))
+}
+
+#[tokio::test]
+async fn the_command_line_shows_the_reports_and_stops_a_pipeline() {
+    let scene = Scene::new().await;
+    bucket(&scene, "prod");
+    for (n, version) in [(1, "1.1.0"), (2, "1.0.0")] {
+        scene.sandbox.s3().put("prod", &format!("{}.json", id(n)), report(n, version)).unwrap();
+    }
+    put_key(&scene, "reader", "muster.dev/api-key", KEY).await;
+    let server = Server::start(&scene).await;
+    scene.create::<FleetReport>("prod", opened(&scene, &["prod"], json!({}))).await;
+    collected(&scene, "prod").await;
+    let (code, text, errors) = report_command(&server, &["--fail-behind"]).await;
+    assert_eq!(code, 1, "one is behind: {text} {errors}");
+    let words =
+        |text: &str| text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    let lines = words(&text);
+    assert!(lines[0].starts_with("1 fresh, 1 behind, 0 stale, 0 missing, 0 ghost; collected "), "{text}");
+    assert_eq!(lines[1..], ["FIELD VALUE INSTANCES BEHIND", "app 1.0.0 1 1", "app 1.1.0 1 0"], "{text}");
+    let (code, text, _) = report_command(&server, &["--output", "wide", "--state", "behind"]).await;
+    let lines = words(&text);
+    assert_eq!((code, lines[1].as_str(), lines.len()), (0, "INSTANCE STATE REPORTED app", 3), "{text}");
+    assert!(lines[2].starts_with(&format!("{} behind ", id(2))) && lines[2].ends_with(" 1.0.0"), "{text}");
+    let (_, text, _) = report_command(&server, &["-o", "json", "--field", "app", "--value", "1.1.0"]).await;
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&text).unwrap()[0]["instance_id"], id(1).as_str());
+    let (code, text, errors) = report_command(&server, &["-o", "csv", "--field", "nothing"]).await;
+    assert_eq!((code, text.as_str()), (1, ""));
+    assert!(errors.contains("400") && errors.contains("use one of app"), "{errors}");
+    scene.sandbox.s3().put("prod", &format!("{}.json", id(2)), report(2, "1.1.0")).unwrap();
+    super::collect_now(&scene, "prod", "updated").await;
+    assert_eq!(report_command(&server, &["--fail-behind"]).await.0, 0);
+}

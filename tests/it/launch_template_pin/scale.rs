@@ -43,7 +43,9 @@ async fn at_rest(pins: usize, groups: usize, sweep: Duration) -> BTreeMap<String
         }
     }
     let config = scene.config();
-    let timings = Timings { sweep, ..config.timings };
+    // As in production: with a period of milliseconds, each new object would ask for a sweep of its own.
+    let progress = if pins > 50 { Timings::default().progress } else { config.timings.progress };
+    let timings = Timings { sweep, progress, ..config.timings };
     let _controller = Controller::start(Config { timings, ..config }, scene.connection(), |client| client).await;
     stream::iter(0..pins)
         .for_each_concurrent(16, async |pin| {
@@ -59,9 +61,11 @@ async fn at_rest(pins: usize, groups: usize, sweep: Duration) -> BTreeMap<String
         })
         .await;
     let all = async || scene.api::<LaunchTemplatePin>().list(&ListParams::default()).await.unwrap().items;
-    for pin in 0..pins {
-        let settled = |pin: &LaunchTemplatePin| is_ready(pin) && !status(pin).groups.is_empty();
-        scene.wait::<LaunchTemplatePin>(&format!("web-{pin}"), "settled", settled).await;
+    let settled = |pin: &LaunchTemplatePin| is_ready(pin) && !status(pin).groups.is_empty();
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(30);
+    while !all().await.iter().all(settled) {
+        assert!(tokio::time::Instant::now() < deadline, "{:#?}", all().await.iter().find(|pin| !settled(pin)));
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     // From sweep to sweep. A change asks for new data, so the first sweep may be an additional one.
     let mut from = next_sweep(&scene, 0).await;
