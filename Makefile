@@ -19,7 +19,7 @@ demo: ## Run the demo on this machine only: 40 seconds, the first time about 20 
 
 # Tests mostly wait, so two cores run eight at the same time. Some tests always start their own servers, which need more
 # binaries than envtest has; therefore the build script always runs.
-test: tools-kube ## Run every test: 5 to 6 minutes, the first time about 30
+test: tools-kube ## Run every test: about 15 minutes, the first time about 40
 	@hack/kube/build.sh --all >/dev/null
 	@echo "Building muster and its tests (cold: usually 8 to 10 minutes) ..."
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} cargo test --workspace
