@@ -28,7 +28,7 @@ test: tools-kube ## Run every test: about 15 minutes, the first time about 40
 simulate: tools ## Run random histories, a million of fleets and of jobs each, against models of AWS and the API server: some minutes
 	@cargo test --config 'profile.dev.package.muster.opt-level=1' -p muster --lib million_histories -- --ignored --nocapture
 
-scale: tools-kube kube ## Test a thousand fleets with ten thousand idle instances, and pins with a thousand groups: about 10 minutes, not part of `make test`
+scale: tools-kube kube ## Test a thousand fleets with ten thousand idle instances, and 500 pins with a thousand groups: about 25 minutes, not part of `make test`
 	@cargo test -p muster --test it scale:: -- --include-ignored --test-threads 1
 
 OBJECTS := 10000
