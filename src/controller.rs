@@ -59,8 +59,8 @@ pub enum Error {
 /// Runs until `shutdown`, then waits for the running reconciles and releases the lease.
 ///
 /// # Errors
-/// When an address is in use, when the certificate of the API cannot be used, or when the lease is lost: then the process should exit, because
-/// another replica may act.
+/// When an address is in use, when the certificate of the API cannot be used, or when the lease is lost: then the process
+/// should exit, because another replica may act.
 pub async fn run(
     config: Config,
     kube: Client,

@@ -33,7 +33,7 @@ use crate::{
 
 /// Marks what another replica has sent on, so that two of them never send it back and forth.
 const FORWARDED: &str = "x-muster-forwarded";
-/// Until the leader has accepted the connection.
+/// For each step until the leader has accepted the connection.
 const CONNECT: Duration = Duration::from_secs(3);
 /// For how long an address is used.
 const KNOWN: Duration = Duration::from_secs(5);
@@ -92,7 +92,9 @@ impl Leader {
         match &self.identity {
             None => exchange(stream, request).await,
             Some(identity) => {
-                let stream = TlsConnector::from(identity.client()).connect(any_name()?, stream).await?;
+                let handshake = TlsConnector::from(identity.client()).connect(any_name()?, stream);
+                let handshake = tokio::time::timeout(CONNECT, handshake);
+                let stream = handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
                 exchange(stream, request).await
             }
         }

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The maximum number of outliers, and of rejected objects for each reason, that are remembered by name.
+/// The maximum number of instances that are missing or ghosts, of values that are not as expected, and of rejected objects for each reason, that are remembered by name.
 const OUTLIERS: usize = 1000;
 const REJECTED: usize = 16;
 
@@ -100,14 +100,14 @@ pub(super) fn aggregate(
     let mut summary = Summary::default();
     count_objects(view, &mut summary);
     let mut fresh: Vec<(&str, Shape, Timestamp)> = Vec::new();
-    let mut ghosts = Vec::new();
+    let mut ghosts = BTreeSet::new();
     for (&instance, Newest { time, shape, entry, .. }) in newest {
         let (time, shape, stored) = (*time, *shape, entry.stored());
         // A time in the future is caused by a wrong clock, and at most minutes ahead.
         if time < now && now.duration_since(time).unsigned_abs() > desired.stale_after {
             summary.counts.stale += 1;
         } else if is_gone(expected, instance, stored) {
-            ghosts.push(instance);
+            ghosts.insert(instance);
         } else {
             fresh.push((instance, shape, time));
         }
@@ -137,9 +137,9 @@ pub(super) fn aggregate(
 }
 
 /// Counts and names the instances that run and do not report, and those that report and do not run.
-fn instances(expected: &[Expected], is_whole: bool, mut ghosts: Vec<&str>, summary: &mut Summary) {
+fn instances(expected: &[Expected], is_whole: bool, ghosts: BTreeSet<&str>, summary: &mut Summary) {
     let known = |one: &Expected| one.found.is_ok();
-    let mut missing = BTreeMap::new();
+    let mut missing = BTreeSet::new();
     for one in expected {
         let Ok(selected) = &one.found else {
             summary.expected.push((None, None));
@@ -150,24 +150,22 @@ fn instances(expected: &[Expected], is_whole: bool, mut ghosts: Vec<&str>, summa
             running += 1;
             if is_due && is_whole && !summary.reporting.contains_key(instance) {
                 silent += 1;
-                missing.insert(instance, OutlierReason::Missing);
+                missing.insert(instance);
             }
         }
         summary.expected.push((Some(running), is_whole.then_some(silent)));
     }
-    if expected.is_empty() || !expected.iter().all(known) {
-        ghosts.clear();
-    } else {
+    // Without all of them, nobody is a ghost.
+    if !expected.is_empty() && expected.iter().all(known) {
         summary.counts.ghost = Some(count(ghosts.len()));
         summary.counts.missing = is_whole.then(|| count(missing.len()));
     }
-    ghosts.sort_unstable();
-    summary.missing = missing.keys().map(|instance| Box::from(*instance)).collect();
+    summary.missing = missing.iter().map(|instance| Box::from(*instance)).collect();
     summary.ghosts = ghosts.iter().map(|instance| Box::from(*instance)).collect();
+    summary.outlying += missing.len() + ghosts.len();
     let ghosts = ghosts.into_iter().map(|instance| (instance, OutlierReason::Ghost));
-    let all: Vec<_> = missing.into_iter().chain(ghosts).collect();
-    summary.outlying += all.len();
-    let named = all.into_iter().take(OUTLIERS);
+    let missing = missing.into_iter().map(|instance| (instance, OutlierReason::Missing));
+    let named = missing.chain(ghosts).take(OUTLIERS);
     summary.outliers.extend(named.map(|(instance, reason)| Outlying {
         instance: instance.to_owned(),
         reason,
